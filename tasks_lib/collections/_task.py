@@ -1,0 +1,58 @@
+"""
+What every task has in common: an answer, printed as text or as one JSON document.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from invoke.exceptions import Exit
+from invoke.tasks import task as invoke_task
+
+from tasks_lib import output
+from tasks_lib.errors import GoldentreeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+JSON_HELP = "Print one JSON document instead of text."
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a task found out or did: *data* for programs, *text* for people; *ok* decides the exit status."""
+
+    data: Any
+    text: str
+    ok: bool = True
+
+
+def task(*, help: Mapping[str, str] | None = None, **options: Any) -> Callable[[Callable[..., Answer]], Any]:  # noqa: A002 - Invoke's own word
+    """
+    Make an Invoke task of a function that returns an `Answer`.
+
+    With `--json` a failure is a document on stdout as well; the exit status stays 1.
+    """
+
+    def decorate(body: Callable[..., Answer]) -> Any:
+        @functools.wraps(body)
+        def run(*arguments: Any, **flags: Any) -> Any:
+            try:
+                found = body(*arguments, **flags)
+            except GoldentreeError as error:
+                if flags.get("json"):
+                    output.answer(output.error_document(error))
+                    raise Exit(code=1) from error
+                raise
+            output.answer(output.document(found.data) if flags.get("json") else found.text)
+            if not found.ok:
+                raise Exit(code=1)
+            return found.data
+
+        # Short flags would be given out by first free letter and change with every new parameter; and what
+        # stands behind a task (`-f`) is read as Invoke's own.
+        return invoke_task(help={**(help or {}), "json": JSON_HELP}, auto_shortflags=False, **options)(run)
+
+    return decorate

@@ -1,0 +1,56 @@
+"""Settings, and where each value comes from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.collections._project import project
+from tasks_lib.collections._task import Answer, task
+from tasks_lib.output import table
+from tasks_lib.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from invoke.context import Context
+
+    from tasks_lib.settings import Settings
+
+
+@task()
+def show(c: Context, json: bool = False) -> Answer:
+    """
+    Show every setting with its value and origin
+
+    Environment wins over `.env`, that over `invoke.yaml`, that over the default. Both files are
+    the main worktree's.
+    """
+    settings = project().settings
+    data = [
+        {
+            "name": setting.key or setting.env,
+            "env": setting.env,
+            "value": _value(settings, setting.name),
+            "origin": settings.origins[setting.name],
+        }
+        for setting in SETTINGS
+    ]
+    cells = [(row["name"], _shown(row["value"]), row["origin"], row["env"] or "-") for row in data]
+    return Answer(data, table(("SETTING", "VALUE", "ORIGIN", "ENVIRONMENT"), cells))
+
+
+def _value(settings: Settings, name: str) -> Any:
+    value = getattr(settings, name)
+    if name == "database_url" and value:
+        from tasks_lib.databases.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
+
+        return DatabaseUrl.parse(value).masked
+    if name in ("migrate", "generate"):
+        return {None: "(detected)", "": "none"}.get(value, value)
+    return value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={template}" for key, template in value.items())
+    if isinstance(value, tuple):
+        return ", ".join(value) or "-"
+    return "-" if value is None else str(value)

@@ -1,0 +1,78 @@
+"""The embedded PostgreSQL server, for machines that have no other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tasks_lib.collections._task import Answer, task
+from tasks_lib.output import Narrator, pairs
+
+if TYPE_CHECKING:
+    from invoke.context import Context
+
+    from tasks_lib.databases.embedded import Cluster
+
+
+def _cluster() -> Cluster:
+    from tasks_lib.databases.embedded import Cluster, default_root  # noqa: PLC0415 - `inv --list` stays fast
+
+    return Cluster(default_root())
+
+
+@task()
+def start(c: Context, json: bool = False) -> Answer:
+    """
+    Start the embedded PostgreSQL server
+
+    Made on first use, in the user's data directory (GOLDENTREE_HOME overrides it), on 127.0.0.1
+    with a generated password. Every task that needs it starts it by itself.
+    """
+    cluster, narrator = _cluster(), Narrator()
+    if c.config.run.dry:
+        return Answer({"plan": [f"start the server in {cluster.root}"]}, f"would start the server in {cluster.root}")
+    cluster.start(narrator.say)
+    return _status(cluster)
+
+
+@task()
+def stop(c: Context, json: bool = False) -> Answer:
+    """
+    Stop the embedded PostgreSQL server
+
+    Sessions are ended, data is kept.
+    """
+    cluster = _cluster()
+    if c.config.run.dry:
+        return Answer({"plan": [f"stop the server in {cluster.root}"]}, f"would stop the server in {cluster.root}")
+    cluster.stop()
+    return _status(cluster)
+
+
+@task()
+def status(c: Context, json: bool = False) -> Answer:
+    """
+    Tell whether the embedded PostgreSQL server runs, and how to log in
+    """
+    return _status(_cluster())
+
+
+def _status(cluster: Cluster) -> Answer:
+    found = cluster.status()
+    data = {
+        "running": found.running,
+        "version": found.version,
+        "port": found.port,
+        "pid": found.pid,
+        "data": found.data,
+        "log": found.log,
+        "service_file": cluster.service_file,
+    }
+    rows = [("running", "yes" if found.running else "no")]
+    if found.version is not None:
+        rows += [("version", found.version), ("data", str(found.data)), ("log", str(found.log))]
+    if found.running:
+        rows += [
+            ("port", f"{found.port} (pid {found.pid})"),
+            ("log in", f"PGSERVICEFILE={cluster.service_file} psql service=goldentree"),
+        ]
+    return Answer(data, pairs(rows))

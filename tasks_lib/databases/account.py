@@ -1,0 +1,85 @@
+"""Run PostgreSQL as somebody who is not root: initdb, pg_ctl and postgres all refuse root."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+import subprocess
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.errors import ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+Account = pwd.struct_passwd
+
+_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
+"""All that a server is to know of ours: no PG* variables, which it would obey, and no secrets of the shell's."""
+
+
+def unprivileged_account() -> Account | None:
+    """
+    Return the account that runs PostgreSQL: None for our own, unless we are root.
+
+    Raises:
+        ServerError: We are root and the machine has neither `postgres` nor `nobody`.
+    """
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        with suppress(KeyError):
+            return pwd.getpwnam(name)
+    raise ServerError("no account to run PostgreSQL as", why="It refuses root.", hint="useradd --system postgres")
+
+
+def require_reach(account: Account | None, path: Path, *, hint: str) -> None:
+    """
+    Check that *account* may enter *path* and all directories above it, for they are not ours to open up.
+
+    Raises:
+        ServerError: It may not; names the directory, with *hint* as the cure.
+    """
+    if account is None:
+        return
+    for directory in (path, *path.parents):
+        entry = directory.stat()
+        if entry.st_uid == account.pw_uid:
+            needed = stat.S_IXUSR
+        elif entry.st_gid == account.pw_gid:
+            needed = stat.S_IXGRP
+        else:
+            needed = stat.S_IXOTH
+        if not entry.st_mode & needed:
+            raise ServerError(
+                f"`{account.pw_name}` may not enter `{directory}`",
+                why=f"PostgreSQL refuses root, so it runs as `{account.pw_name}`, which has to reach `{path}`.",
+                hint=hint,
+            )
+
+
+def run_as(
+    account: Account | None, command: Sequence[str | Path], *, output: Any
+) -> subprocess.CompletedProcess[bytes]:
+    """
+    Run *command* as *account*, in a session of its own that the terminal's Ctrl-C does not reach.
+
+    What it prints goes to *output*, a file or `subprocess.PIPE`.
+    """
+    identity: dict[str, Any] = {}
+    if account:
+        identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        cwd="/",  # ours may be closed to the account
+        env=_ENVIRONMENT,
+        start_new_session=True,
+        check=False,
+        **identity,
+    )

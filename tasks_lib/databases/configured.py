@@ -1,0 +1,30 @@
+"""
+Which server: the one that DATABASE_URL names, else the embedded one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tasks_lib.databases.embedded import Cluster, default_root
+from tasks_lib.databases.server import Server, require_psycopg
+from tasks_lib.databases.url import DatabaseUrl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tasks_lib.settings import Settings
+
+
+def configured_server(settings: Settings, narrate: Callable[[str], None] | None = None) -> Server:
+    """
+    Return the server to work on; without a DATABASE_URL, start the embedded one.
+
+    Raises:
+        SettingsError: If DATABASE_URL cannot be used.
+        ServerError: If the embedded server cannot be started.
+    """
+    require_psycopg()
+    if settings.database_url is not None:
+        return Server(DatabaseUrl.parse(settings.database_url))
+    return Server(DatabaseUrl.parse(Cluster(default_root()).start(), source="the embedded server's URL"))

@@ -1,0 +1,143 @@
+"""
+What a database holds, so that a clone can be held against its golden template.
+
+Everything is read in the caller's transaction: with golden's exported snapshot open, the facts are
+exactly those that the dump copied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, LiteralString
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+_USER_SCHEMAS: LiteralString = r"n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+
+_TABLES: LiteralString = (
+    "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+    # A materialized view that was never populated has nothing to count, and says so as an error.
+    "WHERE (c.relkind = 'r' OR c.relkind = 'm' AND c.relispopulated) AND " + _USER_SCHEMAS + " ORDER BY 1, 2"
+)
+_SEQUENCES: LiteralString = (
+    "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE c.relkind = 'S' AND " + _USER_SCHEMAS + " ORDER BY 1, 2"
+)
+_EXTENSIONS: LiteralString = (
+    "SELECT e.extname, e.extversion || ' in ' || n.nspname "
+    "FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace ORDER BY 1"
+)
+_LOCALE: LiteralString = (
+    "SELECT 'encoding', pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database() UNION ALL "
+    "SELECT key, value FROM pg_database d, jsonb_each_text(to_jsonb(d)) WHERE d.datname = current_database() "
+    "AND key IN ('datcollate', 'datctype', 'datlocprovider', 'datlocale', 'daticulocale', 'daticurules')"
+)
+_OBJECTS: LiteralString = (
+    "SELECT CASE relkind WHEN 'i' THEN 'indexes' WHEN 'I' THEN 'partitioned indexes' WHEN 'v' THEN 'views' "
+    "WHEN 'm' THEN 'materialized views' WHEN 'p' THEN 'partitioned tables' WHEN 'f' THEN 'foreign tables' "
+    "ELSE 'composite types' END, count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+    # pg_restore skips nothing silently, but an invalid index is dumped as a valid one or not at all.
+    "WHERE relkind NOT IN ('r', 'S', 't') AND " + _USER_SCHEMAS + " GROUP BY 1 "
+    "UNION ALL SELECT 'constraints', count(*) FROM pg_constraint x JOIN pg_namespace n ON n.oid = x.connamespace "
+    # PostgreSQL 18 lists NOT NULLs as constraints too, and names them anew on restore.
+    "WHERE x.contype <> 'n' AND " + _USER_SCHEMAS + " "
+    "UNION ALL SELECT 'triggers', count(*) FROM pg_trigger WHERE NOT tgisinternal "
+    "UNION ALL SELECT 'functions', count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace "
+    "WHERE " + _USER_SCHEMAS + " "
+    "UNION ALL SELECT 'policies', count(*) FROM pg_policy "
+    "UNION ALL SELECT 'large objects', count(*) FROM pg_largeobject_metadata"
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """
+    What is compared, topic by topic: a name and its value.
+
+    Attributes:
+        locale: Encoding, collation and provider.
+        extensions: Version and schema.
+        tables: Exact row counts, by `schema.table`.
+        sequences: `last_value` and `is_called`, by `schema.sequence`.
+        objects: How many there are of each other kind.
+    """
+
+    locale: dict[str, str]
+    extensions: dict[str, str]
+    tables: dict[str, int]
+    sequences: dict[str, tuple[int, bool]]
+    objects: dict[str, int]
+
+    @property
+    def rows(self) -> int:
+        """Rows in all tables together."""
+        return sum(self.tables.values())
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that differs: its topic and name, and both values; None where it is not there."""
+
+    topic: str
+    name: str
+    golden: Any
+    clone: Any
+
+    def __str__(self) -> str:
+        return f"{self.topic} `{self.name}`: {_shown(self.golden)} in golden, {_shown(self.clone)} in the clone"
+
+
+def read(connection: Connection[Any]) -> Facts:
+    """Read the facts of the database that *connection* is connected to, in its current transaction."""
+    # A row-level policy would hide rows from the count; an error is the honest answer.
+    connection.execute("SET LOCAL row_security = off")
+    return Facts(
+        locale={key: value for key, value in connection.execute(_LOCALE) if value is not None},
+        extensions=dict(connection.execute(_EXTENSIONS).fetchall()),
+        tables={name: row[0] for name, row in _each(connection, _TABLES, "count(*)", only=True)},
+        sequences=read_sequences(connection),
+        objects={kind: count for kind, count in connection.execute(_OBJECTS) if count},
+    )
+
+
+def read_sequences(connection: Connection[Any]) -> dict[str, tuple[int, bool]]:
+    """Read every sequence; unlike rows they belong to no snapshot, so this is the state right now."""
+    # Not pg_sequences.last_value: it is NULL until the first nextval, whatever setval said.
+    return {name: (row[0], row[1]) for name, row in _each(connection, _SEQUENCES, "last_value, is_called")}
+
+
+def differences(golden: Facts, clone: Facts) -> list[Difference]:
+    """Return everything in which *clone* is not what *golden* was."""
+    return [
+        Difference(topic, name, ours.get(name), theirs.get(name))
+        for topic in ("locale", "extensions", "tables", "sequences", "objects")
+        for ours, theirs in [(getattr(golden, topic), getattr(clone, topic))]
+        for name in sorted({*ours, *theirs})
+        if ours.get(name) != theirs.get(name)
+    ]
+
+
+def _each(
+    connection: Connection[Any], listing: LiteralString, columns: LiteralString, *, only: bool = False
+) -> list[tuple[str, tuple[Any, ...]]]:
+    """Select *columns* from every relation that *listing* names, in one statement."""
+    from psycopg import sql  # noqa: PLC0415 - only where a database is read
+
+    names = connection.execute(listing).fetchall()
+    if not names:
+        return []
+    selects = [
+        sql.SQL("SELECT {label}, {columns} FROM {only} {relation}").format(
+            label=sql.Literal(".".join(name)),
+            columns=sql.SQL(columns),
+            only=sql.SQL("ONLY" if only else ""),
+            relation=sql.Identifier(*name),
+        )
+        for name in names
+    ]
+    return [(row[0], row[1:]) for row in connection.execute(sql.SQL(" UNION ALL ").join(selects))]
+
+
+def _shown(value: Any) -> str:
+    return "missing" if value is None else str(value)

@@ -1,0 +1,186 @@
+"""
+Ownership: the comment on a database that says whose it is, and the one place that drops.
+
+A name never authorises anything. A database is ours when its comment parses as our mark and names
+this repository; it is dropped only in the role that the caller expects, and never when it is the
+golden template or a maintenance database.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from tasks_lib.databases.server import scalar
+from tasks_lib.errors import OwnershipError
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+Role = Literal["clone", "temporary"]
+
+TOOL = "goldentree"
+MAINTENANCE_NAMES = frozenset({"postgres", "template0", "template1"})
+
+_SESSION_GRACE = 5.0
+"""Seconds that PostgreSQL itself waits for sessions to leave (CountOtherDBBackends, procarray.c)."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """
+    What the comment on one of our databases says.
+
+    Attributes:
+        repository: Id of the repository whose worktree it serves.
+        slug: The worktree's slug.
+        role: What the database is.
+        golden: Name of the golden template that it was cloned from.
+        created: When, in ISO 8601 with offset.
+    """
+
+    repository: str
+    slug: str
+    role: Role
+    golden: str
+    created: str
+
+    def text(self) -> str:
+        """Return the comment."""
+        return json.dumps({"tool": TOOL, "version": 1, **asdict(self)}, sort_keys=True)
+
+    @classmethod
+    def parse(cls, comment: str | None) -> Mark | None:
+        """Return the mark in *comment*, None for anything that is not wholly ours."""
+        try:
+            data = json.loads(comment or "")
+            if data.pop("tool") != TOOL or data.pop("version") != 1:
+                return None
+            return cls(**{field.name: str(data[field.name]) for field in fields(cls)})  # type: ignore[arg-type]
+        except (ValueError, KeyError, AttributeError, TypeError):
+            return None
+
+
+def exists(connection: Connection[Any], name: str) -> bool:
+    """Whether there is a database *name*."""
+    return scalar(connection, "SELECT 1 FROM pg_database WHERE datname = %s", [name]) is not None
+
+
+def mark_of(connection: Connection[Any], name: str) -> Mark | None:
+    """Return the mark of the database *name*, None where it bears none of ours or is not there."""
+    query = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
+    return Mark.parse(scalar(connection, query, [name]))
+
+
+def require_ours(connection: Connection[Any], name: str, *, repository: str, slug: str, role: Role) -> Mark:
+    """
+    Return the mark of *name* after proving that it is this worktree's database.
+
+    Raises:
+        OwnershipError: If it is another's, nobody's, or has another role.
+    """
+    mark = mark_of(connection, name)
+    if mark is None:
+        raise OwnershipError(
+            f"database `{name}` is not ours",
+            why="it bears no comment of this tool, so somebody else made it",
+            hint="rename it, or set WORKTREE_DB_PREFIX so that this repository's databases are named differently",
+        )
+    if mark.repository != repository:
+        raise OwnershipError(
+            f"database `{name}` belongs to another repository",
+            why=f"its comment names repository {mark.repository}; this one is {repository}",
+            hint="set WORKTREE_DB_PREFIX so that this repository's databases are named differently",
+        )
+    if (mark.slug, mark.role) != (slug, role):
+        raise OwnershipError(
+            f"database `{name}` is the {mark.role} of worktree `{mark.slug}`",
+            why=f"expected the {role} of worktree `{slug}`",
+        )
+    return mark
+
+
+def drop(connection: Connection[Any], name: str, *, repository: str, slug: str, role: Role, golden: str) -> bool:
+    """
+    Drop the database *name* if it is this worktree's in the role *role*; end the sessions in it.
+
+    Returns whether there was one.
+
+    Raises:
+        OwnershipError: If it is not provably that.
+    """
+    from psycopg import sql  # noqa: PLC0415 - only where a database is dropped
+
+    if name in MAINTENANCE_NAMES or name == golden:
+        raise OwnershipError(f"database `{name}` is never dropped", why="it is the golden template or PostgreSQL's own")
+    if not exists(connection, name):
+        return False
+    require_ours(connection, name, repository=repository, slug=slug, role=role)
+    # FORCE needs PostgreSQL 13, our oldest.
+    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+    return True
+
+
+def new_temporary_name() -> str:
+    """
+    Return a name that nobody else has or will have.
+
+    It is written into the registry before the database is made: where the process dies before the
+    comment is there, those 64 random bits are the proof that the database is ours.
+    """
+    return f"{TOOL}_tmp_{secrets.token_hex(8)}"
+
+
+def hold(connection: Connection[Any], name: str) -> None:
+    """
+    Take the advisory lock of the database *name* until *connection* ends.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: If another process still works on it after ten seconds.
+    """
+    connection.execute("SET lock_timeout = '10s'")
+    try:
+        connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
+    finally:
+        connection.execute("RESET lock_timeout")
+
+
+def sweep_temporary(connection: Connection[Any], name: str, *, repository: str) -> bool:
+    """
+    Drop what a killed run left under the temporary name *name*, which our registry gave out.
+
+    A CREATE DATABASE outlives its client by seconds; its session holds the advisory lock, so we wait for it first.
+    Returns whether there was a database.
+
+    Raises:
+        OwnershipError: If the name is not one of ours, or the comment says that it is another's.
+    """
+    from psycopg import sql  # noqa: PLC0415 - only where a database is dropped
+
+    if not re.fullmatch(rf"{TOOL}_tmp_[0-9a-f]{{16}}", name):
+        raise OwnershipError(f"`{name}` is not a temporary name of this tool")
+    hold(connection, name)
+    if not exists(connection, name):
+        return False
+    mark = mark_of(connection, name)
+    if mark is not None and (mark.repository, mark.role) != (repository, "temporary"):
+        raise OwnershipError(f"database `{name}` is the {mark.role} of repository {mark.repository}")
+    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+    return True
+
+
+def await_no_sessions(connection: Connection[Any], name: str) -> None:
+    """
+    Wait until nobody is connected to *name*, at most five seconds.
+
+    RENAME and TEMPLATE look for sessions themselves, but in steps of 100 ms; a backend whose client
+    has just left is gone after about one.
+    """
+    deadline = time.monotonic() + _SESSION_GRACE
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+    while scalar(connection, query, [name]) and time.monotonic() < deadline:
+        time.sleep(0.002)

@@ -1,0 +1,101 @@
+"""
+Publishing: a finished database gets its final name in the same transaction as its label.
+
+Whatever lives in shared catalogs (settings, database privileges, the comment) is copied by neither
+pg_dump nor TEMPLATE; it is replayed here. The rename comes last, so a database that bears a final
+name is complete, and a process killed anywhere leaves nothing that anyone would connect to.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.databases.ownership import await_no_sessions
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+    from tasks_lib.databases.golden import Golden
+    from tasks_lib.databases.ownership import Mark
+
+
+def publish(connection: Connection[Any], golden: Golden, temporary: str, final: str, mark: Mark) -> list[str]:
+    """
+    Give the finished database *temporary* its settings, privileges and mark, and the name *final*.
+
+    Returns a warning for each of golden's settings that our role may not set.
+
+    Raises:
+        psycopg.errors.DuplicateDatabase: If somebody else took the name.
+    """
+    from psycopg import sql  # noqa: PLC0415 - only where a database is published
+
+    await_no_sessions(connection, temporary)
+    with connection.transaction():
+        warnings = _replay_settings(connection, golden, temporary)
+        _replay_privileges(connection, golden, temporary)
+        label(connection, temporary, mark)
+        connection.execute(
+            sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(temporary), sql.Identifier(final))
+        )
+    return warnings
+
+
+def label(connection: Connection[Any], name: str, mark: Mark) -> None:
+    """Write *mark* as the comment of the database *name*."""
+    from psycopg import sql  # noqa: PLC0415 - as in `publish`
+
+    connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(mark.text())))
+
+
+def _replay_settings(connection: Connection[Any], golden: Golden, name: str) -> list[str]:
+    """Repeat `ALTER DATABASE ... SET` and `ALTER ROLE ... IN DATABASE ... SET`; return what was refused."""
+    from psycopg import Error, sql  # noqa: PLC0415 - as in `publish`
+
+    settings = connection.execute(
+        "SELECT r.rolname, split_part(s.item, '=', 1), substr(s.item, strpos(s.item, '=') + 1) "
+        "FROM pg_db_role_setting d LEFT JOIN pg_roles r ON r.oid = d.setrole, unnest(d.setconfig) AS s(item) "
+        "WHERE d.setdatabase = %s",
+        [golden.oid],
+    ).fetchall()
+    warnings = []
+    for role, key, value in settings:
+        target = sql.SQL("DATABASE {}").format(sql.Identifier(name))
+        if role is not None:
+            target = sql.SQL("ROLE {} IN {}").format(sql.Identifier(role), target)
+        try:
+            with connection.transaction():
+                before = connection.execute("SELECT current_setting(%s, true)", [key]).fetchone()
+                # The stored text is already in list syntax (`"$user", public`): as a literal it would be one
+                # element. set_config takes it as a configuration file would, FROM CURRENT stores it back.
+                connection.execute("SELECT set_config(%s, %s, true)", [key, value])
+                parameter = sql.SQL(".").join(map(sql.Identifier, key.split(".")))
+                connection.execute(sql.SQL("ALTER {} SET {} FROM CURRENT").format(target, parameter))
+                connection.execute("SELECT set_config(%s, %s, true)", [key, before[0] if before else None])
+        except Error as error:
+            warnings.append(f"golden's setting `{key}` could not be repeated: {error.diag.message_primary}")
+    return warnings
+
+
+def _replay_privileges(connection: Connection[Any], golden: Golden, name: str) -> None:
+    """Give the database *name* golden's own privileges (CONNECT, CREATE, TEMPORARY)."""
+    from psycopg import sql  # noqa: PLC0415 - as in `publish`
+
+    grants = connection.execute(
+        "SELECT pg_get_userbyid(nullif(a.grantee, 0)), a.privilege_type, a.is_grantable "
+        "FROM pg_database d, aclexplode(d.datacl) a WHERE d.oid = %s",
+        [golden.oid],
+    ).fetchall()
+    if not grants:
+        return
+    database = sql.Identifier(name)
+    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
+    for grantee, privilege, grantable in grants:
+        connection.execute(
+            sql.SQL("GRANT {} ON DATABASE {} TO {} {}").format(
+                sql.SQL(privilege),
+                database,
+                sql.Identifier(grantee) if grantee else sql.SQL("PUBLIC"),
+                sql.SQL("WITH GRANT OPTION" if grantable else ""),
+            )
+        )

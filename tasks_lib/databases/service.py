@@ -1,0 +1,75 @@
+"""Where the embedded server is and who may enter: one libpq service file, for people's psql and for us."""
+
+from __future__ import annotations
+
+import configparser
+import secrets
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from tasks_lib.errors import ServerError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOST = "127.0.0.1"
+USER = "goldentree"
+
+_SECTION = "goldentree"
+_PORTS = range(15432, 16432)
+"""Below what Linux (32768) and macOS (49152) give to outgoing connections: none takes our port while we are down."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """The server's port and its user's password; the rest never changes."""
+
+    port: int
+    password: str
+
+    @property
+    def url(self) -> str:
+        """The libpq URL of the maintenance database, password included."""
+        return f"postgresql://{USER}:{quote(self.password, safe='')}@{HOST}:{self.port}/postgres"
+
+    def write(self, file: Path) -> None:
+        """Write *file* so that only its owner can read it."""
+        file.unlink(missing_ok=True)
+        file.touch(mode=0o600)
+        file.write_text(
+            f"[{_SECTION}]\nhost={HOST}\nport={self.port}\nuser={USER}\npassword={self.password}\ndbname=postgres\n"
+        )
+
+
+def new() -> Service:
+    """Invent a password and choose a free port, at random so that servers made at the same time do not collide."""
+    free = [port for port in _PORTS if is_free(port)]
+    return Service(secrets.choice(free), secrets.token_urlsafe(24))
+
+
+def read(file: Path) -> Service:
+    """
+    Return what *file* says.
+
+    Raises:
+        ServerError: There is no such file, because no server was ever started, or it was damaged by an edit.
+    """
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        if not parser.read(file):
+            raise ServerError(f"no server in `{file.parent}`", hint="inv server.start")
+        return Service(parser.getint(_SECTION, "port"), parser.get(_SECTION, "password"))
+    except (configparser.Error, ValueError) as error:
+        raise ServerError(f"cannot read `{file}`", hint="give it back its lines `port=` and `password=`") from error
+
+
+def is_free(port: int) -> bool:
+    """Tell whether nothing has *port*."""
+    with socket.socket() as probe:
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,183 @@
+"""
+Database URLs: the one that names the server, and the same one for another database.
+
+Users write what their application's driver takes: any libpq URL or key-value string, SQLAlchemy's
+`postgresql+driver://`, Prisma's extra parameters. Only the database name is ever replaced, in the
+text as it was written; libpq's own parser judges every result.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from tasks_lib.errors import SettingsError
+
+# libpq ends the credentials at the first `@`, unless a `/` comes before it, and the authority at
+# the next `/` or `?` (src/interfaces/libpq/fe-connect.c, conninfo_uri_parse_options).
+_URI = re.compile(
+    r"(?P<scheme>postgres(?:ql)?)(?P<driver>\+\w+)?://"
+    r"(?P<login>[^/@]*@)?(?P<hosts>[^/?]*)(?P<database>/[^?]*)?(?P<query>\?.*)?",
+    re.DOTALL,
+)
+
+POOLER_PORTS = {"6432": "PgBouncer", "6543": "Supabase's pooler"}
+
+
+@dataclass(frozen=True)
+class DatabaseUrl:
+    """
+    A database URL as the user wrote it.
+
+    Its text holds the password: it goes into env files and children's environments, never into
+    output. `str()` and `repr()` give the masked form.
+    """
+
+    text: str = field(repr=False)
+    parameters: dict[str, str] = field(repr=False)
+    """What libpq understood, by its keywords."""
+
+    @classmethod
+    def parse(cls, text: str, *, source: str = "DATABASE_URL") -> DatabaseUrl:
+        """
+        Understand *text* as libpq does.
+
+        Raises:
+            SettingsError: If libpq does not accept it, or it names a connection pooler. Never shows *text*.
+        """
+        from psycopg import ProgrammingError, conninfo  # noqa: PLC0415 - 150 ms, only for tasks that need a database
+
+        if "${" in text:
+            raise SettingsError(
+                f"{source} holds `${{...}}`",
+                why="env file readers disagree on expanding it",
+                hint=f"write {source} out",
+            )
+        try:
+            parameters = {key: str(value) for key, value in conninfo.conninfo_to_dict(_for_libpq(text)).items()}
+        except ProgrammingError:
+            # libpq's message may quote what it took for a port or host: part of the password.
+            raise _unparsable(source) from None
+        if not _is_plausible(parameters):
+            raise _unparsable(source)
+        url = cls(text, parameters)
+        url._refuse_poolers(source)
+        return url
+
+    @property
+    def database(self) -> str | None:
+        """The database that the URL names, None where it leaves that to libpq."""
+        return self.parameters.get("dbname")
+
+    @property
+    def masked(self) -> str:
+        """The URL for people: no password, no parameters."""
+        host = self.parameters.get("host") or self.parameters.get("hostaddr") or ""
+        address = quote(host, safe=":[],") if host.startswith("/") else host
+        address = f"[{address}]" if ":" in address else address
+        user = self.parameters.get("user")
+        login = f"{user}{':***' if 'password' in self.parameters else ''}@" if user else ""
+        port = f":{self.parameters['port']}" if "port" in self.parameters else ""
+        return f"postgresql://{login}{address}{port}/{self.database or ''}"
+
+    def __str__(self) -> str:
+        return self.masked
+
+    def with_database(self, name: str) -> DatabaseUrl:
+        """
+        Return the same URL for the database *name*; everything else stays as it was written.
+
+        Raises:
+            SettingsError: If libpq reads anything but the name differently afterwards.
+        """
+        from psycopg import conninfo  # noqa: PLC0415 - as in `parse`
+
+        match = _URI.fullmatch(self.text)
+        if match is None:
+            text = conninfo.make_conninfo(self.text, dbname=name)
+        else:
+            query = re.sub(r"(?<=[?&])dbname=[^&]*", f"dbname={quote(name, safe='')}", match["query"] or "")
+            driver = match["driver"] or ""
+            login = match["login"] or ""
+            text = f"{match['scheme']}{driver}://{login}{match['hosts']}/{quote(name, safe='')}{query}"
+        changed = DatabaseUrl.parse(text)
+        if changed.parameters != {**self.parameters, "dbname": name}:
+            raise SettingsError(
+                f"the database name in {self.masked} cannot be replaced without changing more",
+                hint="write DATABASE_URL as postgresql://user:password@host:port/database",
+            )
+        return changed
+
+    def conninfo(self, **overrides: str) -> str:
+        """Return a libpq connection string with *overrides*; it holds the password."""
+        from psycopg import conninfo  # noqa: PLC0415 - as in `parse`
+
+        return conninfo.make_conninfo("", **{**self.parameters, **overrides})
+
+    def environment(self, **overrides: str) -> dict[str, str]:
+        """
+        Return the URL with *overrides* as libpq's environment variables, for children: an argument list is public.
+
+        Raises:
+            SettingsError: If it holds a secret for which libpq has no variable.
+        """
+        from psycopg import pq  # noqa: PLC0415 - as in `parse`
+
+        if "sslpassword" in self.parameters:
+            raise SettingsError("DATABASE_URL has an `sslpassword`", why="libpq has no environment variable for it")
+        parameters = {**self.parameters, **overrides}
+        options = ((option.envvar, option.keyword.decode()) for option in pq.Conninfo.get_defaults())
+        return {variable.decode(): parameters[key] for variable, key in options if variable and key in parameters}
+
+    def _refuse_poolers(self, source: str) -> None:
+        poolers = [f"`{host}`" for host in _hosts(self.parameters) if "-pooler." in host or ".pooler." in host]
+        poolers += [name for port, name in POOLER_PORTS.items() if port in self.parameters.get("port", "").split(",")]
+        if "pgbouncer=true" in self.text:
+            poolers.append("`pgbouncer=true`")
+        if poolers:
+            raise SettingsError(
+                f"{source} goes through a connection pooler: {', '.join(poolers)}",
+                why="databases cannot be created, nor locks held, through one",
+                hint=f"set {source} to the direct URL of the server",
+            )
+
+
+def _for_libpq(text: str) -> str:
+    """Return *text* without what only SQLAlchemy or Prisma understand."""
+    from psycopg import pq  # noqa: PLC0415 - as in `parse`
+
+    match = _URI.fullmatch(text)
+    if match is None:
+        return text
+    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()} | {"ssl"}
+    query = [part for part in (match["query"] or "?")[1:].split("&") if part.partition("=")[0] in known]
+    return (
+        f"{match['scheme']}://{match['login'] or ''}{match['hosts']}{match['database'] or ''}"
+        + ("?" if query else "")
+        + "&".join(query)
+    )
+
+
+def _hosts(parameters: dict[str, str]) -> list[str]:
+    return [host for host in parameters.get("host", "").split(",") if host]
+
+
+def _is_plausible(parameters: dict[str, str]) -> bool:
+    """Whether no part of a password that was not percent-encoded has ended up in another parameter."""
+    hosts = (host for host in _hosts(parameters) if not re.fullmatch(r"[/@].*|[0-9a-fA-F:.]+(%\w+)?", host))
+    ports = (port for port in parameters.get("port", "").split(",") if port)
+    return (
+        not any(re.search(r"[@:%\[]", host) for host in hosts)
+        and all(port.isdecimal() for port in ports)
+        and not re.search(r"[@/]", parameters.get("dbname", ""))
+    )
+
+
+def _unparsable(source: str) -> SettingsError:
+    return SettingsError(
+        f"{source} is not a URL that libpq accepts",
+        why="it is not shown because it may hold a password",
+        hint="percent-encode `@ : / % #` and spaces in the password: "
+        "python3 -c 'import urllib.parse as u; print(u.quote(input(), safe=\"\"))'",
+    )

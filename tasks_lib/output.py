@@ -1,0 +1,161 @@
+"""
+What is printed, and where: the answer on stdout, the narration on stderr.
+
+A task's answer is text for people or one JSON document for programs; everything said on the way
+there (steps, a child's output, warnings) is narration. On a terminal narration moves; in a pipe
+it is plain lines. Colour and motion follow `NO_COLOR` and `TERM` as Rich does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from rich.progress import Progress
+
+    from tasks_lib.errors import GoldentreeError
+
+SCHEMA_VERSION = 1
+"""Version of the JSON documents; grows when a field changes its meaning or goes away."""
+
+QUIET_SECONDS = 1.0
+"""How long a step may run in a pipe before it says that it is running."""
+
+
+def answer(text: str) -> None:
+    """Print *text* on stdout; a reader that has gone away (`| head`) is no failure."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit; give it somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def document(data: Any) -> str:
+    """Return the JSON document for the answer *data*."""
+    return _json({"schema_version": SCHEMA_VERSION, "data": data})
+
+
+def error_document(error: GoldentreeError) -> str:
+    """Return the JSON document for *error*."""
+    described = {"code": error.kind, "message": error.what, "why": error.why or None, "hint": error.hint or None}
+    return _json({"schema_version": SCHEMA_VERSION, "error": described})
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return left-aligned columns, two spaces apart, without trailing blanks."""
+    lines = [tuple(headings), *(tuple(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def pairs(rows: Iterable[tuple[str, str]]) -> str:
+    """Return `label  value` lines with the values aligned."""
+    rows = list(rows)
+    width = max((len(label) for label, _ in rows), default=0)
+    return "\n".join(f"{label.ljust(width)}  {value}".rstrip() for label, value in rows)
+
+
+def size(count: int) -> str:
+    """Return *count* bytes for people: `17 MB` (powers of 1024, as Postgres prints them)."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 10_240:
+            return f"{amount:.0f} {unit}"
+        amount /= 1024
+    return f"{amount:.0f} TB"
+
+
+class Narrator:
+    """
+    Tells on stderr what is being done.
+
+    Args:
+        moving: Whether to show running steps in place; by default when stderr is a terminal.
+    """
+
+    def __init__(self, *, moving: bool | None = None) -> None:
+        self._moving = sys.stderr.isatty() if moving is None else moving
+        self._progress: Progress | None = None
+        self._running = 0
+        self._lock = threading.Lock()
+
+    def say(self, text: str) -> None:
+        """Print one line of narration."""
+        with self._lock:
+            if self._progress is not None:
+                self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            else:
+                print(text, file=sys.stderr, flush=True)
+
+    def relay(self, line: str) -> None:
+        """Print one line that a child process printed."""
+        self.say(f"  │ {line}")
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[list[str]]:
+        """
+        Show that *title* is being done, then how long it took.
+
+        Yields a list; what the body appends to it is printed behind the title.
+        """
+        notes: list[str] = []
+        started = time.monotonic()
+        hide = self._show(title)
+        mark = "✗"
+        try:
+            yield notes
+            mark = "✓"
+        finally:
+            hide()
+            remarks = "".join(f" · {note}" for note in notes)
+            self.say(f"{mark} {title}{remarks} ({time.monotonic() - started:.2f} s)")
+
+    def _show(self, title: str) -> Any:
+        """Show *title* as running and return the function that takes it away again."""
+        if not self._moving:
+            timer = threading.Timer(QUIET_SECONDS, self.say, [f"… {title}"])
+            timer.daemon = True
+            timer.start()
+            return timer.cancel
+        # 46 ms that only a terminal pays.
+        from rich.console import Console  # noqa: PLC0415
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+        with self._lock:
+            if self._progress is None:
+                self._progress = Progress(
+                    SpinnerColumn(),
+                    TextColumn("{task.description}", markup=False),
+                    TimeElapsedColumn(),
+                    console=Console(stderr=True),
+                    transient=True,
+                )
+                self._progress.start()
+            progress = self._progress
+            row = progress.add_task(title, total=None)
+            self._running += 1
+
+        def hide() -> None:
+            with self._lock:
+                progress.remove_task(row)
+                self._running -= 1
+                if not self._running:
+                    progress.stop()
+                    self._progress = None
+
+        return hide

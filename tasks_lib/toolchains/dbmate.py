@@ -1,0 +1,45 @@
+"""dbmate: plain SQL files, and the schema file that it dumps."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tasks_lib.toolchains.base import Command, Ledger, Toolchain
+from tasks_lib.toolchains.sources import read_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Dbmate(Toolchain):
+    """`db/migrations/*.sql` with `-- migrate:up` in them."""
+
+    name = "dbmate"
+
+    @classmethod
+    def detect(cls, folder: Path) -> bool:
+        """Look for dbmate's mark in the migrations."""
+        return any("-- migrate:up" in read_text(path) for path in folder.glob("db/migrations/*.sql"))
+
+    @property
+    def ledger(self) -> Ledger:
+        """Key a migration by its version."""
+        return Ledger("schema_migrations", "version")
+
+    def migrations(self) -> dict[str, str]:
+        """List the files that begin with a version: digits, compared as text."""
+        paths = sorted(self.folder.glob("db/migrations/*.sql"))
+        return {version[0]: path.stem for path in paths if (version := re.match(r"\d+", path.name))}
+
+    def migrate(self) -> Command:
+        """Migrate and no more: `up` would create a database, and dumping the schema is generation."""
+        return self._dbmate("--no-dump-schema", "migrate")
+
+    def generate(self, to: Path | None) -> Command | None:
+        """Dump the schema if the project keeps it in a file."""
+        target = to or self.folder / "db" / "schema.sql"
+        return self._dbmate("--schema-file", str(target), "dump") if to or target.is_file() else None
+
+    def _dbmate(self, *arguments: str) -> Command:
+        return Command(("dbmate", *arguments), self.folder, install="npm install --save-dev dbmate")

@@ -1,0 +1,43 @@
+"""What a child process sees: the database it belongs to, and the project's own tools first."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from tasks_lib.toolchains.presets import FOLDERS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+def child_environment(
+    base: Mapping[str, str], *, url: str, libpq: Mapping[str, str], clients: Path | None, worktree: Path, main: Path
+) -> dict[str, str]:
+    """
+    Return the environment for migrate and generate commands.
+
+    Args:
+        base: The environment to start from.
+        url: The worktree's database as the user writes URLs; becomes DATABASE_URL untouched.
+        libpq: The same as libpq's variables, PGPASSWORD among them: for tools that must not get the URL as an argument.
+        clients: The folder of a `pg_dump` and `psql` that fit the server, for tools that call them.
+        worktree: Its `.venv/bin` and `node_modules/.bin` come before PATH.
+        main: Those of the main worktree come after it, for worktrees that have not installed theirs.
+    """
+    path = (base.get("PATH") or os.defpath).split(os.pathsep)
+    # What is on PATH keeps its place there: `/usr/bin` in front would hide an activated virtual environment.
+    first = [str(clients)] if clients and str(clients) not in path else []
+    return {
+        **base,
+        **libpq,
+        "DATABASE_URL": url,
+        "PATH": os.pathsep.join([*_tools(worktree), *first, *path, *_tools(main)]),
+        "PYTHONUNBUFFERED": "1",  # else Django's lines arrive all at once, at the end
+    }
+
+
+def _tools(root: Path) -> list[str]:
+    places = (root / folder / tools for folder in FOLDERS for tools in (".venv/bin", "node_modules/.bin"))
+    return [str(place) for place in places if place.is_dir()]

@@ -1,0 +1,166 @@
+"""Run a toolchain's command: relay its lines, hide passwords, leave no process behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import selectors
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from collections import deque
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING
+from urllib.parse import unquote
+
+from tasks_lib.errors import ToolchainError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from tasks_lib.toolchains.base import Command
+
+GRACE_SECONDS = 2.0
+"""Between TERM and KILL."""
+
+TAIL_LINES = 20
+"""How much of a failed command's output its error repeats."""
+
+_TO_FIRST_COLUMN = re.compile(r"\r|\x1b\[1?G")
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def run(command: Command, *, env: Mapping[str, str], on_line: Callable[[str], None], hint: str) -> None:
+    """
+    Run *command* to its end.
+
+    Args:
+        command: What to run.
+        env: Its environment, from `child_environment`.
+        on_line: Called with each line that it prints, as it prints it, without passwords and colours.
+        hint: What to do when it fails.
+
+    Raises:
+        ToolchainError: If its program is not installed, or it does not exit with 0.
+    """
+    env = {**env, **command.env}
+    argv = [_program(command, env), *command.argv[1:]]
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+
+    def relay(line: str) -> None:
+        tail.append(without_passwords(line, env))
+        on_line(tail[-1])
+
+    with _published(command) as output:
+        status = _relayed(argv, command.cwd, env, output, relay)
+        if status:
+            own = command.argv[:2] == ("sh", "-c")
+            shown = without_passwords(command.argv[2] if own else shlex.join(command.argv), env)
+            ended = f"exited with {status}" if status > 0 else f"was ended by {signal.Signals(-status).name}"
+            raise ToolchainError(f"`{shown}` {ended}", why="\n".join([*tail, command.remark]).strip(), hint=hint)
+
+
+def without_passwords(text: str, env: Mapping[str, str]) -> str:
+    """Return *text* with the passwords of *env*'s database blotted out, as written and percent-decoded."""
+    url = env.get("DATABASE_URL", "")
+    written = [found for pair in re.findall(r"://[^:/@]*:([^/@]*)@|\bpassword=([^&\s]*)", url) for found in pair]
+    secrets = {env.get("PGPASSWORD", ""), *written, *map(unquote, written)} - {""}
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
+
+
+def _program(command: Command, env: Mapping[str, str]) -> str:
+    name = command.argv[0]
+    if found := shutil.which(name, path=env["PATH"]):
+        return found
+    raise ToolchainError(
+        f"`{name}` is not installed",
+        why="looked in .venv/bin and node_modules/.bin of the worktree, on PATH, then in those of the main worktree",
+        hint=f"install it: {command.install}\nor set WORKTREE_MIGRATE / WORKTREE_GENERATE to a command of your own",
+    )
+
+
+def _relayed(
+    argv: list[str], cwd: Path, env: Mapping[str, str], output: IO[bytes] | None, relay: Callable[[str], None]
+) -> int:
+    process = subprocess.Popen(
+        argv,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=output or subprocess.PIPE,
+        stderr=subprocess.PIPE if output else subprocess.STDOUT,
+        # A session of its own: no terminal to ask questions on, and one group to end.
+        start_new_session=True,
+    )
+    stream = process.stderr if output else process.stdout
+    assert stream is not None  # noqa: S101 - it is the pipe asked for above
+    with stream:
+        try:
+            for line in _lines(stream, process):
+                relay(line)
+            return process.wait()
+        except BaseException:
+            _end(process)
+            raise
+
+
+def _lines(stream: IO[bytes], process: subprocess.Popen[bytes]) -> Iterator[str]:
+    """Yield *stream*'s lines until it ends, or *process* has: a daemon it started may hold the pipe for ever."""
+    rest = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        while True:
+            if selector.select(timeout=0.2):
+                chunk = os.read(stream.fileno(), 65536)
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from map(_plain, lines)
+                if not chunk:
+                    break
+            elif process.poll() is not None:
+                break
+    if rest:
+        yield _plain(rest)
+
+
+def _plain(line: bytes) -> str:
+    """Return *line* as a terminal shows it in the end: no colours, and of a spinner only the last picture."""
+    return _ESCAPES.sub("", _TO_FIRST_COLUMN.split(line.decode(errors="replace").rstrip())[-1])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End *process* and all that it started: TERM, then KILL."""
+    # The group is gone; macOS says EPERM where only zombies are left of it.
+    with suppress(ProcessLookupError, PermissionError):
+        try:
+            os.killpg(process.pid, signal.SIGTERM)
+            deadline = time.monotonic() + GRACE_SECONDS
+            while time.monotonic() < deadline:
+                process.poll()
+                os.killpg(process.pid, 0)
+                time.sleep(0.05)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextmanager
+def _published(command: Command) -> Iterator[IO[bytes] | None]:
+    """Yield the file for *command*'s stdout, if it wants one; it appears under its name only when the body succeeds."""
+    if command.output is None:
+        yield None
+        return
+    command.output.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = command.output.with_name(f".{command.output.name}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(f"{command.mark}\n".encode())
+            file.flush()
+            yield file
+        unfinished.replace(command.output)
+    finally:
+        unfinished.unlink(missing_ok=True)

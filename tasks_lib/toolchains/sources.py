@@ -1,0 +1,81 @@
+"""
+Read a project's files without running them.
+
+Every function raises `ToolchainError` for a file that does not parse: on a branch in the middle
+of a merge, conflict markers are a daily sight.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.errors import ToolchainError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+
+def read_text(path: Path) -> str:
+    """Return *path*'s text, empty where there is no such file."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return what the TOML file *path* holds, nothing where there is no such file."""
+    try:
+        return tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise _unreadable(path, error) from None
+
+
+def read_json(path: Path) -> Any:
+    """Return what the JSON file *path* holds, None where there is no such file."""
+    try:
+        return json.loads(read_text(path) or "null")
+    except ValueError as error:
+        raise _unreadable(path, error) from None
+
+
+def read_python(path: Path) -> ast.Module:
+    """Return the syntax tree of the Python file *path*, an empty one where there is no such file."""
+    try:
+        return ast.parse(read_text(path))
+    except (SyntaxError, ValueError) as error:
+        raise _unreadable(path, error) from None
+
+
+def literals(body: Iterable[ast.stmt]) -> dict[str, Any]:
+    """Return the names that *body* assigns literal values to, annotated or not."""
+    found = {}
+    for statement in body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                pass
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                pass
+            case _:
+                continue
+        try:
+            found[name] = ast.literal_eval(value)
+        except ValueError:
+            continue  # computed at run time: not ours to evaluate
+    return found
+
+
+def crates(manifest: Path) -> set[str]:
+    """Return the crates that the Cargo manifest *manifest* depends on."""
+    cargo = read_toml(manifest)
+    return {*cargo.get("dependencies", {}), *cargo.get("workspace", {}).get("dependencies", {})}
+
+
+def _unreadable(path: Path, error: Exception) -> ToolchainError:
+    return ToolchainError(
+        f"`{path}` cannot be read", why=str(error), hint="mend the file; a merge may have left conflict markers in it"
+    )

@@ -1,0 +1,50 @@
+"""SQLx: `sqlx migrate run`, and the query data of `cargo sqlx prepare`."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tasks_lib.toolchains.base import Command, Ledger, Toolchain
+from tasks_lib.toolchains.sources import crates, read_toml
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+INSTALL = "cargo install sqlx-cli"
+
+
+class SQLx(Toolchain):
+    """`migrations/*.sql` beside a `Cargo.toml` that depends on sqlx."""
+
+    name = "sqlx"
+
+    @classmethod
+    def detect(cls, folder: Path) -> bool:
+        """Look for SQL migrations in a Rust project that uses sqlx."""
+        return any(folder.glob("migrations/*.sql")) and "sqlx" in crates(folder / "Cargo.toml")
+
+    @property
+    def ledger(self) -> Ledger:
+        """Key a migration by its version; one that failed half-way has a row without success."""
+        return Ledger("_sqlx_migrations", "version::text", "success")
+
+    def migrations(self) -> dict[str, str]:
+        """List `<version>_<what>.sql` and `.up.sql` by version, a number whatever its leading zeros."""
+        found = {}
+        for path in self.folder.glob("migrations/*.sql"):
+            version = re.match(r"(\d+)_", path.name)
+            if version and not path.name.endswith(".down.sql"):
+                found[int(version[1])] = path.name.removesuffix(".sql").removesuffix(".up")
+        return {str(version): found[version] for version in sorted(found)}
+
+    def migrate(self) -> Command:
+        """Apply what is pending."""
+        return Command(("sqlx", "migrate", "run"), self.folder, install=INSTALL)
+
+    def generate(self, to: Path | None) -> Command | None:  # noqa: ARG002 - see below
+        """Refresh the query data if the project keeps it, in the one folder where sqlx looks for it."""
+        if not (self.folder / ".sqlx").is_dir():
+            return None
+        workspace = ("--workspace",) if "workspace" in read_toml(self.folder / "Cargo.toml") else ()
+        return Command(("cargo", "sqlx", "prepare", *workspace), self.folder, install=INSTALL)

@@ -1,0 +1,79 @@
+"""
+Branch names that would come to grief later, refused before anything is made.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING
+
+from tasks_lib.errors import BranchError
+from tasks_lib.worktrees import git
+
+if TYPE_CHECKING:
+    from tasks_lib.worktrees.git import Repository
+
+LONGEST_BYTES = 200
+"""File systems end names at 255 bytes; git adds `.lock`, the worktree's directory the repository's name."""
+
+
+def require_usable(repository: Repository, branch: str) -> None:
+    """
+    Refuse a branch that git, Postgres or a file system would mangle, or that cannot get a worktree now.
+
+    Raises:
+        BranchError: Saying what is wrong with the name or the branch.
+    """
+    _require_plain(branch)
+    if git.run("check-ref-format", f"refs/heads/{branch}", cwd=repository.main, check=False).returncode != 0:
+        raise BranchError(f"`{branch}` is not a branch name that git accepts", hint="git help check-ref-format")
+    _require_no_conflict(repository, branch)
+    for listed in git.worktrees(repository.main):
+        if listed.branch == branch:
+            raise BranchError(
+                f"branch `{branch}` is checked out at {listed.path} already",
+                why="git gives a branch one worktree",
+                hint="cd there, or choose another branch",
+            )
+
+
+def _require_plain(branch: str) -> None:
+    shown = branch.encode("ascii", "backslashreplace").decode()
+    if branch.startswith("-"):
+        raise BranchError(f"branch name `{shown}` begins with a dash", why="git and psql would take it for an option")
+    if len(branch.encode(errors="surrogateescape")) > LONGEST_BYTES:
+        raise BranchError(
+            f"branch name `{shown[:40]}…` is longer than {LONGEST_BYTES} bytes",
+            why="the worktree's directory could not be named after it",
+        )
+    if branch in ("HEAD", "@"):
+        raise BranchError(f"`{branch}` is what git calls the current commit, not a branch name")
+    odd = [
+        character
+        for character in branch
+        if not character.isascii() and unicodedata.category(character)[0] not in ("L", "M", "N")
+    ]
+    if odd:
+        raise BranchError(
+            f"branch name `{shown}` holds a character that is neither letter nor digit nor ASCII punctuation",
+            why=f"{', '.join(unicodedata.name(character, repr(character)) for character in odd)}: "
+            "file systems and terminals disagree on it",
+            hint="choose a name of letters, digits, `-`, `_`, `.` and `/`",
+        )
+
+
+def _require_no_conflict(repository: Repository, branch: str) -> None:
+    """Refuse `feat/a` beside `feat`, and `feat` beside `feat/a`: a file cannot be a directory as well."""
+    parents = [branch[:end] for end, character in enumerate(branch) if character == "/"]
+    blocker = next((parent for parent in parents if repository.has_branch(parent)), None)
+    if blocker is None:
+        below = git.output(
+            "for-each-ref", "--count=1", "--format=%(refname:short)", f"refs/heads/{branch}/", cwd=repository.main
+        )
+        blocker = below or None
+    if blocker is not None:
+        raise BranchError(
+            f"branch `{branch}` cannot exist beside branch `{blocker}`",
+            why="git stores branches as files: a name cannot be a file and a directory",
+            hint=f"choose another name, or rename the other: git branch -m {blocker} NEW",
+        )

@@ -1,0 +1,100 @@
+"""
+The git side of a new worktree: the branch, the worktree, the files it is given, its mark.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks_lib.steps import Step
+from tasks_lib.worktrees import git
+
+if TYPE_CHECKING:
+    from tasks_lib.worktrees.project import Project
+
+UNFINISHED = "initializing"
+"""The reason with which git locks a worktree while it makes it (builtin/worktree.c, add_worktree)."""
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """
+    A worktree to be made.
+
+    Attributes:
+        base: The commit at which to create the branch; None when it exists.
+    """
+
+    project: Project
+    slug: str
+    branch: str
+    path: Path
+    base: str | None
+
+    def step(self) -> Step:
+        """Return the step that makes it."""
+        return Step(f"check out {self.branch} at {self.path}", self.do, self.undo, self.done)
+
+    def do(self) -> str:
+        """Make what is missing of branch and worktree, give it its files, and mark it; return what was given."""
+        main = self.project.repository.main
+        listed = self._listed()
+        if listed is not None and listed.locked == UNFINISHED:
+            self._remove()
+            listed = None
+        if self.base is not None and not self.project.repository.has_branch(self.branch):
+            # --no-track: setting up tracking writes .git/config, whose lock parallel calls lose.
+            git.run("branch", "--no-track", self.branch, self.base, cwd=main)
+        if listed is None:
+            git.run("worktree", "add", self.path, self.branch, cwd=main)
+        given = self._give_files()
+        # Last: the mark says that all of this is done.
+        git_directory = git.output("rev-parse", "--absolute-git-dir", cwd=self.path)
+        self.project.registry.mark(Path(git_directory), self.slug)
+        return f"with {', '.join(given)}" if given else ""
+
+    def undo(self) -> None:
+        """Remove what `do` made, whole or half, and only that."""
+        if self._listed() is not None:
+            self._remove()
+        main = self.project.repository.main
+        if self.base is not None and self.project.repository.has_branch(self.branch):
+            # Deletes the branch only while it is where it was made: nobody has committed to it.
+            git.run("update-ref", "-d", f"refs/heads/{self.branch}", self.base, cwd=main)
+
+    def done(self) -> bool:
+        """Whether the worktree is there, complete."""
+        return self.project.registry.path_of(self.slug) is not None
+
+    def _listed(self) -> git.Listed | None:
+        rows = git.worktrees(self.project.repository.main)
+        return next((row for row in rows if row.path == self.path), None)
+
+    def _remove(self) -> None:
+        # Twice: a worktree whose making was cut short is still locked by git itself.
+        git.run("worktree", "remove", "--force", "--force", self.path, cwd=self.project.repository.main)
+
+    def _give_files(self) -> list[str]:
+        """Copy and link what the main worktree shares; what the branch itself has stays."""
+        main, settings = self.project.repository.main, self.project.settings
+        given = []
+        for name, give in [*((name, _copy) for name in settings.copy), *((name, _link) for name in settings.link)]:
+            if (main / name).exists() and not (self.path / name).exists():
+                (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+                give(main / name, self.path / name)
+                given.append(name)
+        return given
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=True)
+    else:
+        shutil.copy2(source, target)
+
+
+def _link(source: Path, target: Path) -> None:
+    target.symlink_to(source)

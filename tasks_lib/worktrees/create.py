@@ -1,0 +1,124 @@
+"""
+Creating: look at the world, refuse what cannot end well, then make a plan.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks_lib.errors import BranchError, WorktreeError
+from tasks_lib.steps import Plan
+from tasks_lib.worktrees import guard, provision
+from tasks_lib.worktrees.branches import require_usable
+from tasks_lib.worktrees.checkout import Checkout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tasks_lib.output import Narrator
+    from tasks_lib.worktrees.project import Project
+    from tasks_lib.worktrees.registry import Record
+
+
+@dataclass(frozen=True)
+class Creation:
+    """What is to be made: the record as far as it is known, and the plan."""
+
+    record: Record
+    plan: Plan
+
+
+@contextmanager
+def creation(
+    project: Project, branch: str, narrator: Narrator, *, base: str = "", path: str = "", database: bool = True
+) -> Iterator[Creation]:
+    """
+    Plan a worktree for *branch*, or the rest of one whose making was cut short; hold its lock meanwhile.
+
+    Args:
+        base: What a new branch starts from; by default the remote's branch of that name, else the default branch.
+        path: Where the worktree goes; by default as the settings say.
+        database: Whether it gets a database now.
+
+    Raises:
+        GoldentreeError: If anything stands in the way; nothing was changed then.
+    """
+    guard.require_unshadowed(project, os.environ)
+    slug = provision.new_slug(project, branch)
+    with project.registry.working_on(slug):
+        record = project.registry.find(slug)
+        if record is None or record.state != "creating":
+            record = _new(project, branch, record, base=base, path=path)
+        else:
+            narrator.say(f"finishing {record.path}, which a killed run began {record.created}")
+        yield Creation(record, _plan(project, record, narrator, database=database))
+
+
+def _new(project: Project, branch: str, known: Record | None, *, base: str, path: str) -> Record:
+    """Return the record of a new worktree, after every refusal that git and the file system have."""
+    require_usable(project.repository, branch)
+    if known is not None:
+        raise WorktreeError(
+            f"the worktree of `{branch}` is known, but gone from {known.path}",
+            why=f"its record and perhaps its database `{known.identity.database}` are left",
+            hint=f"inv worktree.remove {branch}",
+        )
+    target = _target(project, branch, path)
+    exists = project.repository.has_branch(branch)
+    if exists and base:
+        raise BranchError(
+            f"branch `{branch}` exists already", why="--base is for new branches", hint="leave --base out"
+        )
+    start = None if exists else _start(project, branch, base)
+    return provision.new_record(project, branch, target, base=start, made_worktree=True)
+
+
+def _plan(project: Project, record: Record, narrator: Narrator, *, database: bool) -> Plan:
+    path = Path(record.path)
+    provision.require_editable(project, record, path)
+    checkout = Checkout(project, record.slug, record.identity.branch, path, record.base).step()
+    point = provision.point_step(project, record, path)
+    first, last = provision.record_step(project, record), provision.ready_step(project, record)
+    if not database:
+        # The env file names the clone all the same: an application that finds no database is better than
+        # one that finds the main worktree's.
+        return Plan([first, checkout, point, last])
+    provision.examine(project, record)
+    tools = provision.toolchain_steps(project, record, path, narrator)
+    return Plan([first, (provision.clone_step(project, record, narrator), checkout), point, *tools, last])
+
+
+def _target(project: Project, branch: str, path: str) -> Path:
+    main = project.repository.main
+    default = (project.settings.root or main.parent) / f"{main.name}-{branch.replace('/', '-')}"
+    # Resolved, because git lists worktrees by their real paths.
+    target = Path(os.path.realpath(Path(path).expanduser())) if path else default.resolve()
+    if target.exists() or target.is_symlink():
+        raise WorktreeError(
+            f"`{target}` exists already",
+            why="the worktree would be made there, and nothing is overwritten",
+            hint=f"inv worktree.create {branch} --path ANOTHER",
+        )
+    parent = next(folder for folder in target.parents if folder.exists())
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise WorktreeError(f"`{parent}` cannot be written to", hint="set WORKTREE_ROOT, or pass --path")
+    return target
+
+
+def _start(project: Project, branch: str, base: str) -> str:
+    """Return the commit that the new branch starts from."""
+    repository = project.repository
+    if base:
+        commit = repository.commit(base)
+        if commit is None:
+            raise BranchError(f"base `{base}` is no commit", hint="git branch --all")
+        return commit
+    default = repository.default_branch()
+    for reference in (f"refs/remotes/origin/{branch}", f"refs/heads/{default}", f"refs/remotes/origin/{default}"):
+        if commit := repository.commit(reference):
+            return commit
+    raise BranchError(f"the default branch `{default}` has no commit here", hint="pass --base REF")

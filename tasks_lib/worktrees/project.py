@@ -1,0 +1,116 @@
+"""
+A project: one repository with its settings, its registry and its server. Every task begins here.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from tasks_lib.errors import WorktreeError
+from tasks_lib.worktrees import git
+from tasks_lib.worktrees.registry import Registry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tasks_lib.databases.server import Server
+    from tasks_lib.settings import Settings
+    from tasks_lib.worktrees.git import Repository
+    from tasks_lib.worktrees.registry import Record
+
+
+@dataclass(frozen=True)
+class Project:
+    """The repository around a directory, and everything that is known of it."""
+
+    repository: Repository
+    settings: Settings
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The repository's registry."""
+        return Registry(self.repository.common)
+
+    @cached_property
+    def server(self) -> Server:
+        """
+        The server that the clones live on; the embedded one is started where none is configured.
+
+        Raises:
+            SettingsError: If `DATABASE_URL` cannot be used.
+            ServerError: If the embedded server cannot be started.
+        """
+        from tasks_lib.databases.configured import configured_server  # noqa: PLC0415 - loads psycopg
+
+        return configured_server(self.settings)
+
+    @cached_property
+    def env_name(self) -> str:
+        """Name of the env file that is rewritten, in the main worktree as in every linked one."""
+        return ".env"
+
+    def find(self, name: str) -> tuple[Path | None, Record | None]:
+        """
+        Return the linked worktree that *name* means and its record; either may be missing, not both.
+
+        Args:
+            name: A branch as it is checked out now, a branch at creation, a slug, or a path.
+
+        Raises:
+            WorktreeError: If there is no such worktree, or it is the main one.
+        """
+        listed = git.worktrees(self.repository.main)
+        records = self.registry.records()
+        path = next((row.path for row in listed if name == row.branch), None)
+        path = path or next((row.path for row in listed if os.path.realpath(name) == os.path.realpath(row.path)), None)
+        if path is not None and path == self.repository.main:
+            raise WorktreeError(f"`{name}` is checked out in the main worktree", why=f"{path} is the repository itself")
+        if path is not None:
+            return path, self.record_at(path)
+        record = next((record for record in records if name in (record.identity.branch, record.slug)), None)
+        if record is None:
+            known = ", ".join(row.branch or str(row.path) for row in listed[1:]) or "none"
+            raise WorktreeError(f"there is no worktree of `{name}`", why=f"linked worktrees: {known}")
+        return self.registry.path_of(record.slug), record
+
+    def record_at(self, path: Path) -> Record | None:
+        """Return the record of the linked worktree at *path*, None if this tool does not know it."""
+        pointer = path / ".git"
+        if not pointer.is_file():
+            return None
+        directory = (path / pointer.read_text().removeprefix("gitdir:").strip()).resolve()
+        slug = self.registry.slug_at(directory)
+        return self.registry.find(slug) if slug else None
+
+    def require_record_here(self) -> Record:
+        """
+        Return the record of the linked worktree that we stand in.
+
+        Raises:
+            WorktreeError: If we stand in the main worktree, or in one that this tool does not know.
+        """
+        here = self.require_linked()
+        record = self.record_at(here)
+        if record is None:
+            raise WorktreeError(
+                f"`{here}` has no database of its own yet", why="it was made without this tool", hint="inv worktree.db"
+            )
+        return record
+
+    def require_linked(self) -> Path:
+        """
+        Return the linked worktree that we stand in.
+
+        Raises:
+            WorktreeError: If it is the main one, whose database is never touched.
+        """
+        if not self.repository.linked:
+            raise WorktreeError(
+                f"`{self.repository.here}` is the main worktree",
+                why="its database is its own business; clones belong to linked worktrees",
+                hint="inv worktree.create BRANCH, then run this there",
+            )
+        return self.repository.here

@@ -1,0 +1,274 @@
+"""
+The steps that give a worktree its database: record, clone, point, migrate, generate.
+
+`create` puts a checkout among them; `worktree.db` runs them in a worktree that is there. A step
+reads the record from the registry when it runs: the port is leased by the first of them.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tasks_lib.steps import Step
+from tasks_lib.toolchains.choose import generate_command, migrate_command
+from tasks_lib.toolchains.environment import child_environment
+from tasks_lib.toolchains.run import run
+from tasks_lib.worktrees import envfile, identity, ports
+from tasks_lib.worktrees.registry import now
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tasks_lib.output import Narrator
+    from tasks_lib.toolchains.base import Command
+    from tasks_lib.worktrees.project import Project
+    from tasks_lib.worktrees.registry import Record
+
+
+def new_record(project: Project, branch: str, path: Path, *, base: str | None, made_worktree: bool) -> Record:
+    """Return the record of a worktree to be made; its port and subdomain are settled when it is saved."""
+    from tasks_lib.worktrees.registry import Record  # noqa: PLC0415 - a value here, a type above
+
+    return Record(
+        identity=_derive(project, branch),
+        path=str(path),
+        port=0,
+        state="creating",
+        golden=project.settings.template,
+        server=project.server.url.masked,
+        base=base,
+        made_worktree=made_worktree,
+    )
+
+
+def new_slug(project: Project, branch: str) -> str:
+    """Return the slug that a worktree of *branch* gets."""
+    return _derive(project, branch).slug
+
+
+def examine(project: Project, record: Record) -> None:
+    """
+    Make sure, before any change, that the clone can be made or is there already.
+
+    Raises:
+        ServerError, GoldenMissingError, OwnershipError, DatabaseError: As the server says.
+    """
+    from tasks_lib.databases import clone  # noqa: PLC0415 - loads psycopg
+
+    repository = project.registry.repository_id
+    clone.examine(project.server, record.golden, record.identity.database, repository=repository, slug=record.slug)
+
+
+def record_step(project: Project, record: Record) -> Step:
+    """Return the step that writes *record* down and leases its port, before anything else is made."""
+    registry = project.registry
+
+    def do() -> str:
+        with registry.locked():
+            others = [other for other in registry.records() if other.slug != record.slug]
+            port = _adopted_port(record) or ports.lease(
+                f"{project.registry.common}:{record.slug}", {other.port for other in others}
+            )
+            names = _derive(project, record.identity.branch, {other.identity.subdomain for other in others})
+            registry.save(replace(record, identity=names, port=port, created=now()))
+        return f"port {port}"
+
+    return Step(
+        f"write down {record.slug} and lease a port",
+        do,
+        undo=lambda: registry.delete(record.slug),
+        done=lambda: registry.find(record.slug) is not None,
+        anchor=True,
+    )
+
+
+def clone_step(project: Project, record: Record, narrator: Narrator) -> Step:
+    """Return the step that clones the golden template."""
+    from tasks_lib.databases import clone  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.ownership import Mark, new_temporary_name  # noqa: PLC0415 - as above
+
+    registry, server, slug = project.registry, project.server, record.slug
+    database, golden, repository = record.identity.database, record.golden, project.registry.repository_id
+
+    def sweep() -> None:
+        left = registry.require(slug).temporary
+        if left and clone.sweep(server, left, repository=repository):
+            narrator.say(f"swept {left}, which a killed run left")
+
+    def do() -> str:
+        sweep()
+        temporary = registry.update(slug, temporary=new_temporary_name()).temporary or ""
+        mark = Mark(repository=repository, slug=slug, role="clone", golden=golden, created=now())
+        method = project.settings.clone_method
+        made = clone.build(server, golden, database, mark, temporary=temporary, method=method)
+        summary = {"method": made.method, "seconds": made.seconds, "bytes": made.bytes, "created": mark.created}
+        registry.update(slug, temporary=None, clone=summary)
+        for warning in made.warnings:
+            narrator.say(f"warning: {warning}")
+        return f"by {made.method}, as {made.reason}"
+
+    def undo() -> None:
+        sweep()
+        clone.drop(server, database, repository=repository, slug=slug, golden=golden)
+
+    return Step(
+        f"clone {golden} into {database}",
+        do,
+        undo,
+        done=lambda: clone.is_complete(server, database, repository=repository, slug=slug),
+    )
+
+
+def point_step(project: Project, record: Record, path: Path) -> Step:
+    """Return the step that rewrites the env file of the worktree at *path*."""
+    target = path / project.env_name
+    before: list[tuple[bytes, int] | None] = []
+
+    def do() -> str:
+        before.append((target.read_bytes(), target.stat().st_mode) if target.is_file() else None)
+        values = env_values(project, project.registry.require(record.slug))
+        envfile.point(env_source(project, path), target, values)
+        return ", ".join(values)
+
+    def undo() -> None:
+        if before and before[0] is None:
+            target.unlink(missing_ok=True)
+        elif before and before[0] is not None and path.exists():
+            envfile.write(target, before[0][0].decode())
+
+    def done() -> bool:
+        found = project.registry.find(record.slug)
+        return found is not None and _is_pointed(target, env_values(project, found))
+
+    return Step(f"point {project.env_name} at it", do, undo, done)
+
+
+def toolchain_steps(project: Project, record: Record, path: Path, narrator: Narrator) -> list[Step]:
+    """
+    Return the steps that migrate and generate in the worktree at *path*.
+
+    Which tool does so is decided by the main worktree's files, so that a branch cannot bring commands of its own.
+
+    Raises:
+        ToolchainError: If the main worktree shows several migration tools and no setting says which.
+    """
+    main = project.repository.main
+    steps = []
+    for which in ("migrate", "generate"):
+        if found := command(project, main, which):
+            run_it = partial(run_tool, project, record, path, which, narrator)
+            steps.append(Step(f"{which} by {shown(found)}", run_it))
+        elif which == "migrate":
+            narrator.say("no migration tool is detected or configured; WORKTREE_MIGRATE names a command")
+    return steps
+
+
+def ready_step(project: Project, record: Record) -> Step:
+    """Return the step that says the worktree is complete."""
+
+    def do() -> None:
+        project.registry.update(record.slug, state="ready")
+
+    def done() -> bool:
+        found = project.registry.find(record.slug)
+        return found is not None and found.state == "ready"
+
+    return Step("mark it ready", do, done=done)
+
+
+def command(project: Project, root: Path, which: str) -> Command | None:
+    """
+    Return the command that does *which*, `migrate` or `generate`, for the worktree at *root*; None for nothing.
+
+    Raises:
+        ToolchainError: If several tools are there and no setting says which.
+    """
+    settings = project.settings
+    if which == "migrate":
+        return migrate_command(root, settings.migrate)
+    return generate_command(root, settings.migrate, settings.generate, settings.generate_to)
+
+
+def run_tool(project: Project, record: Record, path: Path, which: str, narrator: Narrator) -> None:
+    """
+    Run what does *which*, `migrate` or `generate`, in the worktree at *path*, on its own database.
+
+    Raises:
+        ToolchainError: If the command fails or cannot be found.
+    """
+    from tasks_lib.databases import inspect  # noqa: PLC0415 - loads psycopg
+
+    found = command(project, path, which)
+    if found is None:
+        return
+    url = project.server.url.with_database(record.identity.database)
+    environment = child_environment(
+        {key: value for key, value in os.environ.items() if not key.startswith("PG")},
+        url=url.text,
+        libpq=url.environment(),
+        clients=inspect.clients(project.server),
+        worktree=path,
+        main=project.repository.main,
+    )
+    run(found, env=environment, on_line=narrator.relay, hint=f"mend it in {path}, then there: inv db.{which}")
+
+
+def env_values(project: Project, record: Record) -> dict[str, str]:
+    """Return the keys that are rewritten in the worktree's env file, and their values."""
+    names = record.identity
+    fields = {
+        "branch": names.branch,
+        "database": names.database,
+        "database_url": project.server.url.with_database(names.database).text,
+        "dev_url": names.dev_url,
+        "port": str(record.port),
+        "session": names.session,
+        "slug": names.slug,
+        "subdomain": names.subdomain,
+    }
+    return {key: template.format(**fields) for key, template in project.settings.env.items()}
+
+
+def env_source(project: Project, path: Path) -> Path:
+    """Return the env file to start from: the worktree's own where it has one, else the main worktree's."""
+    own = path / project.env_name
+    return own if own.exists() else project.repository.main / project.env_name
+
+
+def require_editable(project: Project, record: Record, path: Path) -> None:
+    """
+    Make sure, before any change, that the env file can be rewritten.
+
+    Raises:
+        EnvFileError: If it cannot.
+    """
+    source = env_source(project, path)
+    envfile.rewritten(envfile.read(source), env_values(project, record), name=str(source))
+
+
+def shown(command: Command) -> str:
+    """Return *command* for people."""
+    return command.argv[2] if command.argv[:2] == ("sh", "-c") else " ".join(command.argv)
+
+
+def _derive(project: Project, branch: str, taken: set[str] | None = None) -> identity.Identity:
+    settings = project.settings
+    return identity.derive(branch, project=settings.project, prefix=settings.prefix, taken_subdomains=taken or ())
+
+
+def _adopted_port(record: Record) -> int | None:
+    """Return the port that Conductor gave the workspace, if this is it."""
+    workspace, port = os.environ.get("CONDUCTOR_WORKSPACE_PATH"), os.environ.get("CONDUCTOR_PORT", "")
+    here = workspace is not None and os.path.realpath(workspace) == os.path.realpath(record.path)
+    return int(port) if here and port.isdecimal() else None
+
+
+def _is_pointed(target: Path, values: dict[str, str]) -> bool:
+    with suppress(OSError):
+        found = envfile.load(target)
+        return all(found.get(key) == value for key, value in values.items())
+    return False

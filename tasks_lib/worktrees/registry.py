@@ -1,0 +1,270 @@
+"""
+The registry: one JSON file per worktree in the git common directory, and the locks around it.
+
+A record in `creating` or `removing` is unfinished work, found and finished by the next call. The
+worktree's own administrative directory (`.git/worktrees/<id>`) holds a file with the slug: it
+moves with `git worktree move` and goes with `git worktree remove`, so record and worktree name
+each other, whatever happens to paths and branches.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import tempfile
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tasks_lib.errors import RegistryError
+from tasks_lib.worktrees.identity import Identity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+State = Literal["creating", "ready", "removing"]
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """
+    One worktree.
+
+    Attributes:
+        identity: Its names.
+        path: Where it was made; `Registry.path_of` knows where it is now.
+        port: Its lease.
+        state: How far it is.
+        golden: The golden template it is cloned from.
+        server: The server, without a password.
+        base: The commit at which this tool created the branch; None when the branch was there before.
+        made_worktree: Whether this tool made the worktree; an adopted one is never rolled back.
+        temporary: The database name that an unfinished clone may have left.
+        clone: Method, seconds and bytes of the clone, once there is one.
+        created: When, in ISO 8601 with offset.
+    """
+
+    identity: Identity
+    path: str
+    port: int
+    state: State
+    golden: str
+    server: str
+    base: str | None
+    made_worktree: bool
+    temporary: str | None = None
+    clone: dict[str, Any] | None = None
+    created: str = ""
+
+    @property
+    def slug(self) -> str:
+        """The record's key."""
+        return self.identity.slug
+
+
+@dataclass(frozen=True)
+class Registry:
+    """
+    The records of one repository.
+
+    Attributes:
+        common: The git common directory.
+    """
+
+    common: Path
+
+    @property
+    def directory(self) -> Path:
+        """Everything that this tool keeps in the git common directory."""
+        return self.common / "goldentree"
+
+    @cached_property
+    def repository_id(self) -> str:
+        """
+        Return the id by which databases name this repository, made on first use.
+
+        It stays when the repository moves. A copy gets its own, so that it cannot drop the original's databases.
+
+        Raises:
+            RegistryError: If the file that holds it cannot be read.
+        """
+        path = self.directory / "repository.json"
+        here = str(self.common)
+        with self.locked():
+            stored = _load(path) if path.exists() else None
+            if stored is not None and stored.get("common") == here:
+                return str(stored["id"])
+            if stored is not None:
+                original = Path(str(stored.get("common"))) / "goldentree" / path.name
+                copied = original.exists() and _load(original).get("id") == stored.get("id")
+                identifier = secrets.token_hex(8) if copied else str(stored["id"])
+            else:
+                identifier = secrets.token_hex(8)
+            _write(path, {"id": identifier, "common": here})
+            return identifier
+
+    def records(self) -> list[Record]:
+        """
+        Return all records, by slug.
+
+        Raises:
+            RegistryError: If one cannot be read; a broken record is never taken for none.
+        """
+        return [self._read(path) for path in sorted((self.directory / "worktrees").glob("*.json"))]
+
+    def find(self, slug: str) -> Record | None:
+        """
+        Return the record of *slug*, None if there is none.
+
+        Raises:
+            RegistryError: If it cannot be read.
+        """
+        path = self._path(slug)
+        return self._read(path) if path.exists() else None
+
+    def require(self, slug: str) -> Record:
+        """
+        Return the record of *slug*.
+
+        Raises:
+            RegistryError: If there is none, or it cannot be read.
+        """
+        record = self.find(slug)
+        if record is None:
+            raise RegistryError(f"there is no record of worktree `{slug}`")
+        return record
+
+    def save(self, record: Record) -> Record:
+        """Write *record* so that a reader sees the old one or the new one, and return it."""
+        _write(self._path(record.slug), {"schema_version": SCHEMA_VERSION, **asdict(record)})
+        return record
+
+    def update(self, slug: str, **changes: Any) -> Record:
+        """
+        Change fields of the record of *slug*.
+
+        Raises:
+            RegistryError: If there is no such record.
+        """
+        return self.save(replace(self.require(slug), **changes))
+
+    def delete(self, slug: str) -> None:
+        """Delete the record of *slug*, if there is one."""
+        self._path(slug).unlink(missing_ok=True)
+
+    def path_of(self, slug: str) -> Path | None:
+        """Return where the worktree of *slug* is now, None if git knows it no more."""
+        for mark in self.common.glob("worktrees/*/goldentree"):
+            if mark.read_text() == slug:
+                return Path((mark.parent / "gitdir").read_text().rstrip("\n")).parent
+        return None
+
+    def slug_at(self, git_directory: Path) -> str | None:
+        """Return the slug of the worktree whose administrative directory is *git_directory*, None if unmarked."""
+        mark = git_directory / "goldentree"
+        return mark.read_text() if mark.is_file() else None
+
+    def mark(self, git_directory: Path, slug: str) -> None:
+        """Write *slug* into the worktree's administrative directory."""
+        (git_directory / "goldentree").write_text(slug)
+
+    def unmark(self, git_directory: Path) -> None:
+        """Take the slug out of the worktree's administrative directory."""
+        (git_directory / "goldentree").unlink(missing_ok=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the repository's lock; for moments, as everyone else waits."""
+        with self._lock_file("lock") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def working_on(self, slug: str) -> Iterator[None]:
+        """
+        Hold the lock of one worktree while it is being made or removed.
+
+        The kernel releases it when the process dies, so a record in `creating` without it is unfinished work.
+
+        Raises:
+            RegistryError: If another process holds it.
+        """
+        with self._lock_file(f"worktrees/{slug}.lock") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise RegistryError(
+                    f"process {file.read().decode() or '?'} is working on worktree `{slug}`",
+                    hint="wait for it, then run the same command",
+                ) from None
+            file.seek(0)
+            file.truncate()
+            file.write(str(os.getpid()).encode())
+            file.flush()
+            yield
+
+    @contextmanager
+    def _lock_file(self, name: str) -> Iterator[Any]:
+        # Left in place: unlinking a locked file would give the next two callers different files to lock.
+        path = self.directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file:
+            yield file
+
+    def _path(self, slug: str) -> Path:
+        return self.directory / "worktrees" / f"{slug}.json"
+
+    def _read(self, path: Path) -> Record:
+        data = _load(path)
+        version = data.pop("schema_version", None)
+        try:
+            if version != SCHEMA_VERSION:
+                raise ValueError(f"schema version {version}, expected {SCHEMA_VERSION}")
+            return Record(**{**data, "identity": Identity(**data["identity"])})
+        except (TypeError, KeyError, ValueError) as error:
+            raise _corrupt(path, error) from None
+
+
+def now() -> str:
+    """Return the time as records and marks hold it: ISO 8601, UTC, whole seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_bytes())
+        if not isinstance(data, dict):
+            raise TypeError(f"a {type(data).__name__} instead of an object")
+    except (OSError, ValueError, TypeError) as error:
+        raise _corrupt(path, error) from None
+    return data
+
+
+def _corrupt(path: Path, error: Exception) -> RegistryError:
+    return RegistryError(
+        f"record `{path}` cannot be read",
+        why=f"{error}\na record that is passed over would free its port and orphan its database",
+        hint="restore the file, or remove it after looking at `git worktree list` and the server's databases",
+    )
+
+
+def _write(path: Path, data: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(data, file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,186 @@
+"""Isolation, and a real PostgreSQL: no test sees this machine's settings, and none leaves anything behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import psycopg
+import pytest
+from dotenv import dotenv_values
+
+from tasks_lib.databases import binaries
+from tasks_lib.databases.disposable import disposable
+from tasks_lib.databases.embedded import Cluster
+from tasks_lib.loquent.golden import create
+
+PRIVATE = ("DATABASE_URL", "LEDGER_URL", "GOLDENTREE_", "WORKTREE_", "CONDUCTOR_", "GIT_", "PG", "XDG_", "INVOKE_")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "every_major: also runs on the newest other PostgreSQL of this machine")
+
+
+def pytest_report_header():
+    servers = ", ".join(f"{one.release} ({one.directory})" for one in majors())
+    return [f"postgres: {servers}", subprocess.check_output(["git", "version"], text=True).strip()]
+
+
+def pytest_generate_tests(metafunc):
+    """Run on the embedded PostgreSQL; tests marked `every_major` on another major version, too, if there is one."""
+    chosen = majors() if metafunc.definition.get_closest_marker("every_major") else majors()[:1]
+    for fixture in {"server_url", "programs"} & set(metafunc.fixturenames):
+        metafunc.parametrize(fixture, chosen, ids=lambda one: f"pg{one.major}", indirect=True, scope="session")
+
+
+def majors():
+    """Return the embedded server's programs, and the newest of another major version where there is one."""
+    embedded = binaries.server_binaries()
+    others = [one for one in binaries.installed() if one.major != embedded.major and one.has(*binaries.SERVER)]
+    return [embedded, *others[:1]]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _scrubbed_environment():
+    """Nothing that people and agents export reaches us: not their database, not the hook that runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith(PRIVATE):
+                patch.delenv(name)
+        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        yield
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch):
+    """
+    Give every test an empty home directory, with a git identity, and a place for its own embedded server.
+
+    Not below `tmp_path`: for root, that is closed to the account which PostgreSQL runs as.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="goldentree-home-")).resolve()
+    directory.chmod(0o711)
+    config = directory / ".gitconfig"
+    config.write_text("[user]\n\tname = Ada\n\temail = ada@example.org\n[init]\n\tdefaultBranch = main\n")
+    monkeypatch.setenv("HOME", str(directory))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    for name, folder in {
+        "CONFIG": ".config",
+        "CACHE": ".cache",
+        "DATA": ".local/share",
+        "STATE": ".local/state",
+    }.items():
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(directory / folder))
+    monkeypatch.setenv("GOLDENTREE_HOME", str(directory / "goldentree"))
+    yield directory
+    Cluster(directory / "goldentree").destroy()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def servers():
+    """Start servers when first asked for, each once, and end them with the session."""
+    with ExitStack() as running:
+        urls = {}
+
+        def url(programs):
+            if programs not in urls:
+                urls[programs] = running.enter_context(disposable(programs))
+            return urls[programs]
+
+        yield url
+
+
+@pytest.fixture(scope="session")
+def server_url(servers, request):
+    """Give the libpq URL of a disposable server's maintenance database; its user is a superuser."""
+    return servers(request.param)
+
+
+@pytest.fixture(scope="session")
+def programs(request):
+    """Give the PostgreSQL programs that the test is about."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def golden(server_url):
+    """Give the name of the golden template on the server of `server_url`; for reading only."""
+    create(server_url)
+    return "loquent_latest"
+
+
+class Repository:
+    """A git repository with a `tasks.py` and an env file, and `inv` to run in it."""
+
+    def __init__(self, path: Path, database_url: str, golden: str, prefix: str):
+        self.path = path
+        self.prefix = prefix
+        self.url = database_url
+        path.mkdir()
+        self.git("init", "--quiet")
+        (path / "tasks.py").write_text("from tasks_lib import ns\n")
+        (path / ".gitignore").write_text(".env*\nseed.env\n")
+        self.commit("Start")
+        (path / ".env").write_text(
+            f"APP_HOST=https://team.ngrok.app  # kept\nPORT=3000\nDATABASE_URL='{database_url}'\n"
+            f"WORKTREE_TEMPLATE_DB={golden}\nWORKTREE_DB_PREFIX={prefix}\n"
+        )
+
+    def git(self, *arguments, cwd=None):
+        """Run git and return its stdout; a failure fails the test."""
+        return subprocess.run(
+            ["git", *map(str, arguments)], cwd=cwd or self.path, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    def commit(self, message, cwd=None):
+        """Commit everything that is not ignored."""
+        self.git("add", "--all", cwd=cwd)
+        self.git("commit", "--quiet", "--allow-empty", "--message", message, cwd=cwd)
+
+    def inv(self, *arguments, cwd=None, env=None, timeout=120):
+        """Run `inv` as a user would, without a terminal, and return what it printed and its status."""
+        return subprocess.run(
+            [sys.executable, "-m", "invoke", *map(str, arguments)],
+            cwd=cwd or self.path,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def json(self, *arguments, **options):
+        """Run `inv` with `--json`, expect success, and return the answer's data."""
+        result = self.inv(*arguments, "--json", **options)
+        assert result.returncode == 0, result.stderr + result.stdout
+        return json.loads(result.stdout)["data"]
+
+    def worktree(self, branch):
+        """Return where the worktree of *branch* goes by default."""
+        return self.path.with_name(f"{self.path.name}-{branch.replace('/', '-')}")
+
+    def env(self, branch=None):
+        """Return what an application reads from the env file, of the main worktree or of *branch*'s."""
+        return dotenv_values((self.worktree(branch) if branch else self.path) / ".env", interpolate=False)
+
+    def databases(self):
+        """Return the databases that belong to this repository, by their names' prefix or the temporary one."""
+        with psycopg.connect(self.url) as connection:
+            names = connection.execute("SELECT datname FROM pg_database ORDER BY 1").fetchall()
+        return [name for (name,) in names if name.startswith((f"{self.prefix}_", "goldentree_tmp_"))]
+
+
+@pytest.fixture
+def repository(tmp_path, server_url, golden):
+    """Give a repository of a small application whose golden template is `golden`."""
+    url = server_url.rpartition("/")[0] + f"/{golden}"
+    return Repository(tmp_path / "app", url, golden, f"t{secrets.token_hex(4)}")

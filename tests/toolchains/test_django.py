@@ -1,0 +1,80 @@
+"""Django, the real one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from toolchains.contract import SQL, Project, RealToolContract, ToolchainContract, write
+
+from tasks_lib.toolchains.base import Drift
+from tasks_lib.toolchains.django import Django
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tasks_lib.toolchains.base import Toolchain
+
+MANAGE = """
+import os, sys
+from django.core.management import execute_from_command_line
+os.environ["DJANGO_SETTINGS_MODULE"] = "site_settings"
+execute_from_command_line(sys.argv)
+"""
+
+SETTINGS = """
+import os
+from urllib.parse import unquote, urlsplit
+at = urlsplit(os.environ["DATABASE_URL"])
+SECRET_KEY = "for tests"
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "crm"]
+DATABASES = {"default": {
+    "ENGINE": "django.db.backends.postgresql", "NAME": at.path[1:], "USER": at.username,
+    "PASSWORD": unquote(at.password), "HOST": at.hostname, "PORT": at.port,
+}}
+"""
+
+
+class DjangoProject(Project):
+    adapter = Django
+    keys = ("crm.0001_step", "crm.0002_step", "crm.0003_step")
+    files = {"manage.py": MANAGE, "site_settings.py": SETTINGS, "crm/__init__.py": "", "crm/migrations/__init__.py": ""}
+
+    def migration(self, number: int) -> tuple[str, str]:
+        parents = [("crm", f"000{number}_step")] if number else []
+        return f"crm/migrations/000{number + 1}_step.py", (
+            "from django.db import migrations\n\n"
+            "class Migration(migrations.Migration):\n"
+            f"    dependencies = {parents}\n"
+            f"    operations = [migrations.RunSQL({SQL[number]!r})]\n"
+        )
+
+
+class TestDjango(DjangoProject, ToolchainContract):
+    def test_installed_apps_are_not_missing(self, toolchain: Toolchain) -> None:
+        """Migrations of apps outside the repository are nobody's loss."""
+        assert toolchain.drift([*self.keys, "auth.0001_initial"]).missing == ()
+
+    def test_a_label(self, worktree: Path, toolchain: Toolchain) -> None:
+        """An app that gives itself a label is known by it."""
+        apps = 'from django.apps import AppConfig\n\nclass Crm(AppConfig):\n    name = "crm"\n    label = "customers"\n'
+        write(worktree, {"crm/apps.py": apps})
+        assert next(iter(toolchain.migrations())) == "customers.0001_step"
+
+    def test_virtual_environments(self, worktree: Path, toolchain: Toolchain) -> None:
+        """Apps inside a virtual environment are not the repository's."""
+        for place in (".venv/lib/shop", "venv/lib/shop", "lib/site-packages/shop"):
+            write(worktree, {f"{place}/migrations/__init__.py": "", f"{place}/migrations/0001_initial.py": ""})
+        assert list(toolchain.migrations()) == list(self.keys)
+
+    def test_squashed_migrations(self, worktree: Path, toolchain: Toolchain) -> None:
+        """What a squashed migration replaces is not missing once its files are gone."""
+        write(
+            worktree,
+            {"crm/migrations/0001_squashed.py": f"class Migration:\n    replaces = {[('crm', '0001_step')]}\n"},
+        )
+        (worktree / self.migration(0)[0]).unlink()
+        assert toolchain.drift(self.keys).missing == ()
+
+
+class TestDjangoForReal(DjangoProject, RealToolContract):
+    pass
