@@ -163,8 +163,11 @@ def env_values(path: Path) -> dict[str, str]:
     from dotenv import dotenv_values  # noqa: PLC0415 - only where a file is read
 
     try:
-        # Interpolation differs between readers (python-dotenv expands `${X}` even in single quotes).
         values = dotenv_values(path, interpolate=False, encoding="utf-8-sig") if path.is_file() else {}
+        if "${" in (values.get("DATABASE_URL") or ""):
+            # `postgresql://app:${POSTGRES_PASSWORD}@…` is common. Nothing else is expanded: a command's `${X}`
+            # is its shell's business.
+            values["DATABASE_URL"] = dotenv_values(path, encoding="utf-8-sig")["DATABASE_URL"]
     except UnicodeDecodeError as error:
         raise SettingsError(f"`{path}` is not UTF-8 text", why=str(error), hint="save it as UTF-8") from None
     return {key: value for key, value in values.items() if value is not None}

@@ -135,7 +135,7 @@ def _run_tool(c: Context, which: str) -> Answer:
     if c.config.run.dry:
         return preview([f"{which} {record.identity.database} by {shown}"])
     with narrator.step(f"{which} {record.identity.database} by {shown}"):
-        provision.run_tool(here, record, here.repository.here, which, narrator)
+        provision.run_tool(here, record, here.repository.here, which, narrator, hint=f"mend it, then: inv db.{which}")
     return Answer(
         {"command": shown, "ran": True, "database": record.identity.database}, f"{which}d {record.identity.database}"
     )

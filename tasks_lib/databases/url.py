@@ -49,11 +49,7 @@ class DatabaseUrl:
         from psycopg import ProgrammingError, conninfo  # noqa: PLC0415 - 150 ms, only for tasks that need a database
 
         if "${" in text:
-            raise SettingsError(
-                f"{source} holds `${{...}}`",
-                why="env file readers disagree on expanding it",
-                hint=f"write {source} out",
-            )
+            raise SettingsError(f"{source} holds a `${{...}}` that nothing fills in", hint=f"write {source} out")
         try:
             parameters = {key: str(value) for key, value in conninfo.conninfo_to_dict(_for_libpq(text)).items()}
         except ProgrammingError:

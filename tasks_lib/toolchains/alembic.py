@@ -70,8 +70,8 @@ class Alembic(Toolchain):
         return Command(("alembic", "upgrade", "heads"), self.folder, install="python3 -m pip install alembic")
 
     def generate(self, to: Path | None) -> Command | None:
-        """Run sqlacodegen if the project depends on it, by default into a file beside Alembic's own folder."""
-        return sqlacodegen.command(self.folder, to or self._scripts.parent / "models_generated.py")
+        """Run sqlacodegen where the project wants it, by default into a file beside Alembic's own folder."""
+        return sqlacodegen.command(self.folder, to, default=self._scripts.parent / "models_generated.py")
 
     @property
     def _scripts(self) -> Path:

@@ -47,7 +47,7 @@ class Drizzle(Toolchain):
             self.folder,
             install="npm install --save-dev drizzle-kit",
             env={"CI": "1"},
-            remark="drizzle-kit 0.31.10 and later hide the reason (drizzle-team/drizzle-orm#5601); the server's log has it",
+            remark="drizzle-kit 0.31.10 and later hide the reason (drizzle-orm issue 5601); the server's log has it",
         )
 
     def generate(self, to: Path | None) -> None:

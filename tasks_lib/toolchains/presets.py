@@ -56,9 +56,11 @@ def _only(root: Path, found: list[Toolchain]) -> Toolchain | None:
     if len(found) < 2:
         return found[0] if found else None
     where = [f"`{toolchain.name}` in `{toolchain.folder.relative_to(root)}/`" for toolchain in found]
-    names = " or ".join(dict.fromkeys(f"WORKTREE_MIGRATE={toolchain.name}" for toolchain in found))
+    names = list(dict.fromkeys(toolchain.name for toolchain in found))
+    by_name = " or ".join(f"WORKTREE_MIGRATE={name}" for name in names)
+    by_command = f"WORKTREE_MIGRATE='cd {found[0].folder.relative_to(root)} && ...'"
     raise ToolchainError(
         f"several migration tools: {', '.join(where)}",
         why="the wrong one would change the database in ways that nobody asked for",
-        hint=f"choose one by {names}, or by any command of your own",
+        hint=f"choose by {by_name}" if len(names) > 1 else f"choose by a command of your own: {by_command}",
     )

@@ -38,7 +38,8 @@ class SeaORM(Toolchain):
         child and prints it, password and all (sea-orm-cli/src/commands/migrate.rs).
         """
         argv = ("cargo", "run", "--manifest-path", "migration/Cargo.toml", "--", "up")
-        return Command(argv, self.folder, install="see https://rustup.rs")
+        # A backtrace would push the reason of a failure out of sight.
+        return Command(argv, self.folder, install="see https://rustup.rs", env={"RUST_BACKTRACE": "0"})
 
     def generate(self, to: Path | None) -> Command | None:
         """Write the entities to *to*, by default where the project keeps its database code."""

@@ -88,7 +88,9 @@ def _plan(project: Project, record: Record, narrator: Narrator, *, database: boo
         # one that finds the main worktree's.
         return Plan([first, checkout, point, last])
     provision.examine(project, record)
-    tools = provision.toolchain_steps(project, record, path, narrator)
+    branch = record.identity.branch
+    hint = f"mend it on the branch; to do so in its worktree: inv worktree.create {branch} --no-db,\nthen there: inv worktree.db"
+    tools = provision.toolchain_steps(project, record, path, narrator, hint=hint)
     return Plan([first, (provision.clone_step(project, record, narrator), checkout), point, *tools, last])
 
 

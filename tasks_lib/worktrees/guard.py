@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import EnvFileError, SettingsError
+from tasks_lib.settings import env_values
 from tasks_lib.worktrees import envfile
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def require_unshadowed(project: Project, environ: Mapping[str, str]) -> None:
     from tasks_lib.databases.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
 
     exported = environ.get("DATABASE_URL")
-    written = envfile.load(project.repository.main / project.env_name).get("DATABASE_URL")
+    written = env_values(project.repository.main / project.env_name).get("DATABASE_URL")
     if not exported or not written:
         return
     shell, file = DatabaseUrl.parse(exported), DatabaseUrl.parse(written, source="DATABASE_URL in .env")

@@ -147,11 +147,14 @@ def point_step(project: Project, record: Record, path: Path) -> Step:
     return Step(f"point {project.env_name} at it", do, undo, done)
 
 
-def toolchain_steps(project: Project, record: Record, path: Path, narrator: Narrator) -> list[Step]:
+def toolchain_steps(project: Project, record: Record, path: Path, narrator: Narrator, *, hint: str) -> list[Step]:
     """
     Return the steps that migrate and generate in the worktree at *path*.
 
     Which tool does so is decided by the main worktree's files, so that a branch cannot bring commands of its own.
+
+    Args:
+        hint: How to go on when one of them fails and everything is undone.
 
     Raises:
         ToolchainError: If the main worktree shows several migration tools and no setting says which.
@@ -160,7 +163,7 @@ def toolchain_steps(project: Project, record: Record, path: Path, narrator: Narr
     steps = []
     for which in ("migrate", "generate"):
         if found := command(project, main, which):
-            run_it = partial(run_tool, project, record, path, which, narrator)
+            run_it = partial(run_tool, project, record, path, which, narrator, hint=hint)
             steps.append(Step(f"{which} by {shown(found)}", run_it))
         elif which == "migrate":
             narrator.say("no migration tool is detected or configured; WORKTREE_MIGRATE names a command")
@@ -193,7 +196,7 @@ def command(project: Project, root: Path, which: str) -> Command | None:
     return generate_command(root, settings.migrate, settings.generate, settings.generate_to)
 
 
-def run_tool(project: Project, record: Record, path: Path, which: str, narrator: Narrator) -> None:
+def run_tool(project: Project, record: Record, path: Path, which: str, narrator: Narrator, *, hint: str) -> None:
     """
     Run what does *which*, `migrate` or `generate`, in the worktree at *path*, on its own database.
 
@@ -214,7 +217,7 @@ def run_tool(project: Project, record: Record, path: Path, which: str, narrator:
         worktree=path,
         main=project.repository.main,
     )
-    run(found, env=environment, on_line=narrator.relay, hint=f"mend it in {path}, then there: inv db.{which}")
+    run(found, env=environment, on_line=narrator.relay, hint=hint)
 
 
 def env_values(project: Project, record: Record) -> dict[str, str]:

@@ -48,7 +48,7 @@ def setup(project: Project, narrator: Narrator, *, clone_only: bool = False) -> 
             return
         provision.require_editable(project, record, here)
         point = provision.point_step(project, record, here)
-        tools = provision.toolchain_steps(project, record, here, narrator)
+        tools = provision.toolchain_steps(project, record, here, narrator, hint="mend it, then: inv worktree.db")
         yield Creation(record, Plan([first, adoption, clone, point, *tools, last]))
 
 

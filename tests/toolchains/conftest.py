@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 from uuid import uuid4
 
+import platformdirs
 import psycopg
 import pytest
 from psycopg import sql
@@ -18,8 +21,7 @@ pytest.register_assert_rewrite("toolchains.contract")
 from toolchains.contract import NODE  # noqa: E402 - its assertions are rewritten only from here on
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
@@ -50,3 +52,30 @@ def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=True,
     )
     return home / "node_modules"
+
+
+@pytest.fixture(scope="session")
+def cargo() -> dict[str, str]:
+    """Give the environment of cargo with its real folders: in a test's home directory it knows nothing."""
+    cache = platformdirs.user_cache_path("goldentree-tests")
+    return {
+        "CARGO_HOME": os.environ.get("CARGO_HOME", str(Path.home() / ".cargo")),
+        "RUSTUP_HOME": os.environ.get("RUSTUP_HOME", str(Path.home() / ".rustup")),
+        # Dependencies are compiled once for all projects.
+        "CARGO_TARGET_DIR": str(cache / "target"),
+        "CARGO_INSTALL_ROOT": str(cache),
+        "PATH": os.pathsep.join([os.environ["PATH"], str(cache / "bin")]),
+    }
+
+
+@pytest.fixture
+def cargo_tool(cargo: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that puts a crate's program on PATH, compiled once per machine."""
+    for name, value in cargo.items():
+        monkeypatch.setenv(name, value)
+
+    def install(program: str, crate: str, *options: str) -> None:
+        if not shutil.which(program):
+            subprocess.run(["cargo", "install", "--locked", crate, *options], stdin=subprocess.DEVNULL, check=True)
+
+    return install

@@ -124,12 +124,16 @@ class TestAlembic(AlembicProject, ToolchainContract):
 class TestSqlacodegen(AlembicProject):
     files = {**AlembicProject.files, "pyproject.toml": '[project]\ndependencies = ["psycopg[binary]", "sqlacodegen"]\n'}
 
-    def test_generates_only_for_projects_that_use_it(self, worktree: Path, toolchain: Toolchain) -> None:
+    def test_generates_for_projects_that_use_it(self, worktree: Path, toolchain: Toolchain) -> None:
         """A project that does not depend on sqlacodegen gets no models."""
-        assert toolchain.generate(None) is not None
+        assert toolchain.generate(None).output == worktree / "app/models_generated.py"
         write(worktree, {"pyproject.toml": ""})
         assert toolchain.generate(None) is None
-        assert toolchain.generate(worktree / "models.py") is None
+
+    def test_generates_where_it_is_told_to(self, worktree: Path, toolchain: Toolchain) -> None:
+        """Whoever names a file wants it, dependency or not."""
+        write(worktree, {"pyproject.toml": ""})
+        assert toolchain.generate(worktree / "models.py").output == worktree / "models.py"
 
     @pytest.mark.parametrize(
         ("requirement", "scheme"),

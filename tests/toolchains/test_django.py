@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from toolchains.contract import SQL, Project, RealToolContract, ToolchainContract, write
 
-from tasks_lib.toolchains.base import Drift
 from tasks_lib.toolchains.django import Django
 
 if TYPE_CHECKING:

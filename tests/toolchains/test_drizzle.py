@@ -13,7 +13,6 @@ from tasks_lib.toolchains.drizzle import Drizzle
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tasks_lib.toolchains.base import Toolchain
 
 CONFIG = """
 import { defineConfig } from "drizzle-kit";

@@ -10,6 +10,7 @@ from toolchains.contract import SQL, Project, RealToolContract, ToolchainContrac
 from tasks_lib.toolchains.seaorm import SeaORM
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tasks_lib.toolchains.base import Toolchain
@@ -107,7 +108,7 @@ class TestSeaORM(SeaORMProject, ToolchainContract):
 @pytest.mark.seaorm
 class TestSeaORMForReal(SeaORMProject, RealToolContract):
     @pytest.fixture(autouse=True)
-    def installed(self, cargo_tool) -> None:
+    def installed(self, cargo_tool: Callable[..., None]) -> None:
         cargo_tool("sea-orm-cli", "sea-orm-cli")
 
     def test_generates_entities(self, worktree: Path, toolchain: Toolchain, database: str) -> None:

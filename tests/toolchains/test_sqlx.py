@@ -10,6 +10,7 @@ from toolchains.contract import SQL, Project, RealToolContract, ToolchainContrac
 from tasks_lib.toolchains.sqlx import SQLx
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tasks_lib.toolchains.base import Toolchain
@@ -50,7 +51,7 @@ class TestSQLx(SQLxProject, ToolchainContract):
 @pytest.mark.seaorm
 class TestSQLxForReal(SQLxProject, RealToolContract):
     @pytest.fixture(autouse=True)
-    def installed(self, cargo_tool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def installed(self, cargo_tool: Callable[..., None]) -> None:
         cargo_tool("sqlx", "sqlx-cli", "--no-default-features", "--features", "rustls,postgres")
 
     def without_the_last(self, worktree: Path) -> None:

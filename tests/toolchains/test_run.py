@@ -1,0 +1,147 @@
+"""Running a child: its lines, its end, and nothing of it left behind."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tasks_lib.errors import ToolchainError
+from tasks_lib.toolchains.base import Command
+from tasks_lib.toolchains.run import run, without_passwords
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def sh(script: str, cwd: Path, on_line=print, **env: str) -> None:
+    command = Command(("sh", "-c", script), cwd)
+    run(command, env={"PATH": os.environ["PATH"], **env}, on_line=on_line, hint="inv db.migrate")
+
+
+def test_lines_arrive_as_they_are_printed(tmp_path: Path) -> None:
+    """A line is relayed while its process waits for what comes after it."""
+    go = tmp_path / "go"
+    lines = []
+
+    def on_line(line: str) -> None:
+        lines.append(line)
+        go.touch()
+
+    sh("echo first; while ! test -e go; do sleep 0.02; done; echo second >&2", tmp_path, on_line)
+    assert lines == ["first", "second"]
+
+
+def test_what_a_terminal_would_show(tmp_path: Path) -> None:
+    """Colours go, and of a spinner only its last picture stays."""
+    lines = []
+    sh(r"printf '\033[31mred\033[0m\r\n'; printf '10%%\r99%%\n'; printf 'a\033[2K\033[1Gb'", tmp_path, lines.append)
+    assert lines == ["red", "99%", "b"]
+
+
+def test_a_failure_tells_the_last_lines(tmp_path: Path) -> None:
+    """The error holds the command, its status, the end of its output and what to do."""
+    with pytest.raises(ToolchainError) as caught:
+        sh("seq 100; exit 3", tmp_path)
+    assert caught.value.what == "`seq 100; exit 3` exited with 3"
+    assert caught.value.why.splitlines() == [str(number) for number in range(81, 101)]
+    assert caught.value.hint == "inv db.migrate"
+
+
+def test_a_signal(tmp_path: Path) -> None:
+    """A child that was killed is told from one that failed."""
+    with pytest.raises(ToolchainError, match="was ended by SIGKILL"):
+        sh("kill -9 $$", tmp_path)
+
+
+def test_a_program_that_is_not_installed(tmp_path: Path) -> None:
+    """The error says where it was looked for and how to install it."""
+    command = Command(("no-such-tool",), tmp_path, install="cargo install no-such-tool")
+    with pytest.raises(ToolchainError, match="`no-such-tool` is not installed") as caught:
+        run(command, env={"PATH": "/usr/bin"}, on_line=print, hint="")
+    assert caught.value.hint.startswith("install it: cargo install no-such-tool\n")
+
+
+def test_stdin_is_closed(tmp_path: Path) -> None:
+    """A child that asks a question reads the end of the file, and has no terminal to ask on."""
+    lines = []
+    sh("read answer || echo nothing; (: </dev/tty) 2>/dev/null || echo no terminal", tmp_path, lines.append)
+    assert lines == ["nothing", "no terminal"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ada:s3cr%2Fet@db/app",
+        "postgresql+psycopg://ada:s3cr%2Fet@db/app",
+        "postgresql://db/app?user=ada&password=s3cr%2Fet&sslmode=disable",
+        "host=db user=ada password=s3cr%2Fet",
+    ],
+)
+def test_passwords_are_blotted_out(url: str) -> None:
+    """Neither the password as written nor the one it stands for gets out."""
+    assert without_passwords("a s3cr%2Fet b s3cr/et c", {"DATABASE_URL": url}) == "a *** b *** c"
+
+
+def test_passwords_in_narration_and_errors(tmp_path: Path) -> None:
+    """A child may print its environment; what we print of it has no password."""
+    lines = []
+    with pytest.raises(ToolchainError) as caught:
+        sh(
+            "echo $DATABASE_URL $PGPASSWORD; false",
+            tmp_path,
+            lines.append,
+            DATABASE_URL="x://a:pa%20ss@h",
+            PGPASSWORD="pa ss",
+        )
+    assert lines == ["x://a:***@h ***"]
+    assert caught.value.why == "x://a:***@h ***"
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, BrokenPipeError])
+def test_nothing_survives_an_interruption(tmp_path: Path, failure: type[BaseException]) -> None:
+    """Ctrl-C, or any failure while relaying, ends the child and what it started, even what ignores TERM."""
+    os.mkfifo(tmp_path / "alive")
+    reader = os.open(tmp_path / "alive", os.O_RDONLY | os.O_NONBLOCK)
+    script = "sh -c 'trap \"\" TERM; exec 3>alive; echo here >&3; echo ready; while :; do sleep 0.1; done' & wait"
+
+    def on_line(_: str) -> None:
+        raise failure
+
+    with pytest.raises(failure):
+        sh(script, tmp_path, on_line)
+    with os.fdopen(reader, "rb") as alive:
+        os.set_blocking(alive.fileno(), True)
+        assert alive.read() == b"here\n"  # returns once nobody is left to write
+
+
+def test_a_polite_child_may_clean_up(tmp_path: Path) -> None:
+    """TERM comes first: a child that heeds it finishes what it has begun."""
+
+    def on_line(_: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sh("trap 'echo bye > said; exit' TERM; echo ready; while :; do sleep 0.05; done", tmp_path, on_line)
+    assert (tmp_path / "said").read_text() == "bye\n"
+
+
+def test_a_daemon_does_not_hold_us(tmp_path: Path) -> None:
+    """A process that the command leaves behind may keep its pipe open; the command is over all the same."""
+    lines = []
+    sh("sleep 600 & echo $!", tmp_path, lines.append)
+    os.kill(int(lines[0]), 9)  # fails if it is gone
+
+
+def test_output_into_a_file(tmp_path: Path) -> None:
+    """A command's stdout becomes its file, below the mark; its stderr is relayed."""
+    target = tmp_path / "made" / "models.py"
+    lines = []
+    argv = (sys.executable, "-c", "import sys; print('models'); print('warning', file=sys.stderr)")
+    command = Command(argv, tmp_path, output=target, mark="# generated")
+    run(command, env={"PATH": os.environ["PATH"]}, on_line=lines.append, hint="")
+    assert target.read_text() == "# generated\nmodels\n"
+    assert lines == ["warning"]
+    assert list(target.parent.iterdir()) == [target]
