@@ -1,20 +1,23 @@
 """
 From Invoke's world to ours: the project around the current directory, with its team settings.
+
+`inv --list` and completion import every task module, so this one loads the library only when a task runs.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invoke.config import Config
 
-from tasks_lib.settings import SETTINGS, Origin, load
-from tasks_lib.worktrees.git import Repository
-from tasks_lib.worktrees.project import Project
+if TYPE_CHECKING:
+    from tasks_lib.settings import Origin
+    from tasks_lib.worktrees.project import Project
 
-SECTIONS = tuple(dict.fromkeys(setting.key.partition(".")[0] for setting in SETTINGS if setting.key))
+SECTIONS = ("db", "worktree")
+"""The sections of Invoke's configuration that are ours; whatever stands in them must be a setting."""
 
 
 def project() -> Project:
@@ -25,6 +28,10 @@ def project() -> Project:
         GitError: If there is no repository to work in.
         SettingsError: If a setting is unknown or malformed.
     """
+    from tasks_lib.settings import load  # noqa: PLC0415 - see the module
+    from tasks_lib.worktrees.git import Repository  # noqa: PLC0415 - same
+    from tasks_lib.worktrees.project import Project  # noqa: PLC0415 - same
+
     repository = Repository.find(Path.cwd())
     return Project(repository, load(repository.main, team_settings(repository.main), os.environ))
 
@@ -36,6 +43,8 @@ def team_settings(main: Path) -> dict[str, Origin]:
     The project level is the main worktree's, wherever Invoke found the task file: a branch that is
     checked out must not bring settings of its own, and a standalone `Program` reads no project level at all.
     """
+    from tasks_lib.settings import Origin  # noqa: PLC0415 - see the module
+
     config = Config(lazy=True, project_location=main)
     levels = (
         (config.load_system, "/etc/invoke.yaml"),

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from tasks_lib.collections._project import project
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.output import table
-from tasks_lib.settings import SETTINGS
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -23,6 +22,8 @@ def show(c: Context, json: bool = False) -> Answer:
     Environment wins over `.env`, that over `invoke.yaml`, that over the default. Both files are
     the main worktree's.
     """
+    from tasks_lib.settings import SETTINGS  # noqa: PLC0415 - `inv --list` stays fast
+
     settings = project().settings
     data = [
         {

@@ -89,7 +89,8 @@ def _plan(project: Project, record: Record, narrator: Narrator, *, database: boo
         return Plan([first, checkout, point, last])
     provision.examine(project, record)
     branch = record.identity.branch
-    hint = f"mend it on the branch; to do so in its worktree: inv worktree.create {branch} --no-db,\nthen there: inv worktree.db"
+    hint = f"mend it on the branch; to do so in its worktree: inv worktree.create {branch} --no-db,\n"
+    hint += "and then, in that worktree: inv worktree.db"
     tools = provision.toolchain_steps(project, record, path, narrator, hint=hint)
     return Plan([first, (provision.clone_step(project, record, narrator), checkout), point, *tools, last])
 

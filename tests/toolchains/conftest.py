@@ -16,9 +16,9 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-pytest.register_assert_rewrite("toolchains.contract")
+pytest.register_assert_rewrite("tests.toolchains.contract")
 
-from toolchains.contract import NODE  # noqa: E402 - its assertions are rewritten only from here on
+from tests.toolchains.contract import NODE  # noqa: E402 - its assertions are rewritten only from here on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from toolchains.contract import SQL, Project, RealToolContract, ToolchainContract, execute, write
 
 from tasks_lib.errors import ToolchainError
 from tasks_lib.toolchains.alembic import Alembic
 from tasks_lib.toolchains.base import Drift
 from tasks_lib.toolchains.sqlacodegen import MARK
+from tests.toolchains.contract import SQL, Project, RealToolContract, ToolchainContract, execute, write
 
 if TYPE_CHECKING:
     from pathlib import Path

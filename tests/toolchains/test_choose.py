@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from toolchains.contract import execute, write
 
 from tasks_lib.errors import ToolchainError
 from tasks_lib.toolchains.choose import generate_command, ledger_toolchain, migrate_command
+from tests.toolchains.contract import execute, write
 
 if TYPE_CHECKING:
     from pathlib import Path

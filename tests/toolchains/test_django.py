@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from toolchains.contract import SQL, Project, RealToolContract, ToolchainContract, write
-
 from tasks_lib.toolchains.django import Django
+from tests.toolchains.contract import SQL, Project, RealToolContract, ToolchainContract, write
 
 if TYPE_CHECKING:
     from pathlib import Path

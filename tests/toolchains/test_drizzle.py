@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from toolchains.contract import SQL, Project, RealToolContract, ToolchainContract, write
 
 from tasks_lib.toolchains.drizzle import Drizzle
+from tests.toolchains.contract import SQL, Project, RealToolContract, ToolchainContract, write
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from toolchains.contract import write
 
 from tasks_lib.errors import ToolchainError
 from tasks_lib.toolchains.alembic import Alembic
 from tasks_lib.toolchains.presets import detected, preset
 from tasks_lib.toolchains.sqlx import SQLx
+from tests.toolchains.contract import write
 
 if TYPE_CHECKING:
     from pathlib import Path

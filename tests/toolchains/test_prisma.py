@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import psycopg
-from toolchains.contract import SQL, ToolchainContract, recorded, write
 
 from tasks_lib.toolchains.prisma import Prisma
+from tests.toolchains.contract import SQL, ToolchainContract, recorded, write
 
 if TYPE_CHECKING:
     from pathlib import Path

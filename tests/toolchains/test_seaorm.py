@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from toolchains.contract import SQL, Project, RealToolContract, ToolchainContract, execute, write
 
 from tasks_lib.toolchains.seaorm import SeaORM
+from tests.toolchains.contract import SQL, Project, RealToolContract, ToolchainContract, execute, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable

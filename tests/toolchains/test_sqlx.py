@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from toolchains.contract import SQL, Project, RealToolContract, ToolchainContract, write
 
 from tasks_lib.toolchains.sqlx import SQLx
+from tests.toolchains.contract import SQL, Project, RealToolContract, ToolchainContract, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
