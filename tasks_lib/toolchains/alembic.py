@@ -67,7 +67,10 @@ class Alembic(Toolchain):
 
     def migrate(self) -> Command:
         """Go to all heads: a branch that awaits its merge revision has two."""
-        return Command(("alembic", "upgrade", "heads"), self.folder, install="python3 -m pip install alembic")
+        # The worktree's own modules first: the main worktree's may be installed editable where `alembic` is.
+        path = os.pathsep.join(filter(None, [str(self.folder), os.environ.get("PYTHONPATH")]))
+        install = "python3 -m pip install alembic"
+        return Command(("alembic", "upgrade", "heads"), self.folder, install=install, env={"PYTHONPATH": path})
 
     def generate(self, to: Path | None) -> Command | None:
         """Run sqlacodegen where the project wants it, by default into a file beside Alembic's own folder."""

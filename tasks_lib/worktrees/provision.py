@@ -209,8 +209,12 @@ def run_tool(project: Project, record: Record, path: Path, which: str, narrator:
     if found is None:
         return
     url = project.server.url.with_database(record.identity.database)
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
+    if project.settings.database_url is None:
+        # The embedded server speaks no TLS, and Go's drivers insist on it unless told.
+        inherited["PGSSLMODE"] = "disable"
     environment = child_environment(
-        {key: value for key, value in os.environ.items() if not key.startswith("PG")},
+        inherited,
         url=url.text,
         libpq=url.environment(),
         clients=inspect.clients(project.server),
