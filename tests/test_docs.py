@@ -1,0 +1,57 @@
+"""The documents name what the code has."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tasks_lib import ns
+from tasks_lib.settings import ENV_FIELDS, SETTINGS
+from tasks_lib.toolchains.presets import PRESETS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+EXAMPLE = (ROOT / ".env.example").read_text()
+
+
+@pytest.mark.parametrize("name", sorted(ns.task_names))
+def test_readme_lists_every_task(name):
+    """Every task stands in the README's table."""
+    assert f"`{name}" in README
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_documents_list_every_setting(setting):
+    """Every setting stands in the README by its key, and in both documents by its variable."""
+    if setting.key:
+        assert f"| `{setting.key}` |" in README
+    if setting.env:
+        assert f"`{setting.env}`" in README
+        assert re.search(rf"^#{setting.env}=", EXAMPLE, re.MULTILINE)
+
+
+def test_env_example_has_no_other_variable():
+    """Nothing in `.env.example` is a variable that nobody reads."""
+    listed = set(re.findall(r"^#(\w+)=", EXAMPLE, re.MULTILINE))
+
+    assert listed == {setting.env for setting in SETTINGS if setting.env} | {"GOLDENTREE_HOME"}
+
+
+def test_copying_the_example_changes_nothing():
+    """Every line of `.env.example` is a comment, so copying the whole file sets nothing by accident."""
+    assert all(line.startswith("#") for line in EXAMPLE.splitlines() if line)
+
+
+@pytest.mark.parametrize("name", [*PRESETS, *(f"{{{field}}}" for field in ENV_FIELDS)])
+def test_readme_lists_presets_and_template_fields(name):
+    """Every preset and every field of `worktree.env` templates stands in the README."""
+    assert f"`{name}`" in README
+
+
+def test_readme_begins_with_the_two_commands():
+    """The first two code blocks are the demo and the tests."""
+    blocks = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+
+    assert blocks[:2] == ["python3 -m pip install nox && python3 -m nox -s demo\n", "python3 -m nox\n"]
