@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks_lib.databases import facts, inspect
+from tasks_lib.databases import facts
 from tasks_lib.demo.command import exit_status
 from tasks_lib.demo.repository import BRANCH
-from tasks_lib.demo.stage import GOLDEN, stage
+from tasks_lib.demo.stage import GOLDEN, proof, stage
 from tasks_lib.errors import GoldentreeError
-from tasks_lib.output import Narrator
-from tasks_lib.toolchains.alembic import Alembic
+from tasks_lib.output import Narrator, answer
 from tasks_lib.worktrees import envfile
 
 if TYPE_CHECKING:
@@ -27,48 +27,108 @@ if TYPE_CHECKING:
     from tasks_lib.demo.stage import Stage
 
 FIRST, SECOND = "feat-y", BRANCH
-"""A new branch, whose clone must be golden's equal; and one that brings migrations."""
+"""A new branch, whose clone must equal golden; and one that brings migrations."""
 
 
 def smoke() -> None:
     """
-    Run all checks on a stage of their own.
+    Run all checks, on a stage of their own.
 
     Raises:
         GoldentreeError: At the first check that fails.
     """
     with stage(Narrator()) as here:
-        with here.sessions(3) as held:
+        with here.sessions(3) as sessions:
             first = here.ask("worktree.create", FIRST, WORKTREE_CLONE_METHOD="dump")
-            _require(first["clone"]["method"] == "dump", f"the clone was made by {first['clone']['method']}, not dump")
-            _require(
-                all(session.execute("SELECT 1").fetchone() for session in held), "a connection to golden was lost"
-            )
-        prove_clone(here, first["database"])
+            for session in sessions:  # an error here is a connection that we broke
+                session.execute("SELECT 1")
+        prove_clone(here, first)
         second = here.ask("worktree.create", SECOND)
-        _say(f"second worktree beside it: OK, cloned by {second['clone']['method']}")
-        prove_migrations(here, second)
-        prove_separation(here, first, second)
+        answer(f"\nsecond worktree beside the first: OK, cloned by {second['clone']['method']}")
+        prove_migrations(here, first, second)
+        prove_rows(here, first, second)
+        prove_ports_and_env_files(here, first, second)
         prove_removal(here, first, second)
 
 
-def prove_clone(here: Stage, clone: str) -> None:
-    """Hold every table, row count, sequence and object of *clone* against golden."""
-    source, copy = (inspect.facts_of(here.server, name) for name in (GOLDEN, clone))
-    different = "\n".join(map(str, facts.differences(source, copy)))
-    _require(not different, f"the clone is not what golden is\n{different}")
-    source_ledger, ledger = here.ledger(GOLDEN), here.ledger(clone)
-    _require(ledger == source_ledger, "the ledger of the clone is not golden's")
-    _say("clone pipeline: OK")
-    _say(f"source  {_counts(here.proof(GOLDEN))}")
-    _say(f"clone   {_counts(here.proof(clone))}")
-    _say(f"seaql_migrations carried over: {len(ledger)} applied")
+def prove_clone(here: Stage, made: Mapping[str, Any]) -> None:
+    """Hold everything in the clone against golden: tables, rows, sequences, extensions, locale, ledger."""
+    _require(made["clone"]["method"] == "dump", f"the clone was made by {made['clone']['method']}, not by dump")
+    golden, clone = here.facts(GOLDEN), here.facts(made["database"])
+    different = facts.differences(golden, clone)
+    _require(not different, "the clone is not what golden is", *different)
+    ledger = here.ledger(made["database"])
+    _require(ledger == here.ledger(GOLDEN), "the clone's seaql_migrations are not golden's")
+    answer("clone pipeline: OK")
+    answer(f"source  {_counts(proof(golden))}")
+    answer(f"clone   {_counts(proof(clone))}")
+    answer(f"seaql_migrations carried over: {len(ledger)} applied")
 
 
-def prove_migrations(here: Stage, second: Mapping[str, Any]) -> None:
-    """Check that the branch's migrations, and only they, were applied to its own clone."""
-    toolchain = Alembic(Path(second["path"]))
-    golden, clone = (
-        toolchain.drift(inspect.column(here.server, name, toolchain.ledger.table, toolchain.ledger.query))
-        for name in (GOLDEN, second["database"])
+def prove_migrations(here: Stage, first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
+    """Check that the second branch's migrations are applied in its own clone and nowhere else."""
+    branch = Path(second["path"])
+    new = here.drift(branch, GOLDEN).pending
+    _require(bool(new), f"golden has the migrations of {SECOND}")
+    _require(here.drift(branch, first["database"]).pending == new, f"{FIRST} got migrations of {SECOND}")
+    _require(not here.drift(branch, second["database"]).pending, f"{SECOND} was not migrated")
+    ours, theirs = (Path(made["path"], "app", "models_generated.py").read_text() for made in (first, second))
+    _require("class Callback(" in theirs, f"the models of {SECOND} do not show its new table")
+    _require("class Callback(" not in ours, f"the models of {FIRST} show a table of {SECOND}")
+    answer(f"migrations are separate: {', '.join(new)} in {SECOND} only, and its models follow")
+
+
+def prove_rows(here: Stage, first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
+    """Add a contact to the first clone, and look for it everywhere."""
+    databases = [first["database"], second["database"], GOLDEN]
+    before = [proof(here.facts(name))["contacts"] for name in databases]
+    with here.server.connect(first["database"]) as connection:
+        connection.execute("INSERT INTO contact (organization_id, first_name) SELECT id, 'Grace' FROM organization")
+    after = [proof(here.facts(name))["contacts"] for name in databases]
+    _require(after == [before[0] + 1, *before[1:]], f"a contact added in {FIRST} went astray", f"{before} -> {after}")
+    answer(
+        "rows are separate: a contact added in {}; it has {}, {} has {}, golden {}".format(
+            FIRST, after[0], SECOND, *after[1:]
+        )
     )
+
+
+def prove_ports_and_env_files(here: Stage, first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
+    """Check that each env file differs from the main worktree's in its own values only."""
+    main, one, two = (envfile.load(Path(path, ".env")) for path in (here.main, first["path"], second["path"]))
+    ports = {env["PORT"] for env in (main, one, two)}
+    _require(len(ports) == 3, "a port is used twice", *sorted(map(str, ports)))
+    answer(f"ports are separate: {main['PORT']} in main, {one['PORT']} in {FIRST}, {two['PORT']} in {SECOND}")
+    for made, env in ((first, one), (second, two)):
+        own = {"PORT", "DATABASE_URL", "WORKTREE_SLUG", "WORKTREE_SUBDOMAIN", "WORKTREE_BRANCH"}
+        changed = {key for key in env if env[key] != main.get(key)}
+        _require(changed == own, f"the env file of {made['branch']} differs in {', '.join(sorted(changed))}")
+        url = here.server.url.with_database(made["database"]).text
+        _require(env["DATABASE_URL"] == url, f"the env file of {made['branch']} names another database")
+    answer(f"env files are separate: each names its own database; APP_HOST is {main['APP_HOST']} in all three")
+
+
+def prove_removal(here: Stage, first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
+    """Remove the first worktree, and look for the second's."""
+    before = here.facts(second["database"])
+    removed = here.ask("worktree.remove", FIRST)
+    _require(removed["database"] == "dropped", f"the database of {FIRST} is {removed['database']}")
+    _require(not Path(first["path"]).exists(), f"{first['path']} is still there")
+    listed = [row["branch"] for row in here.ask("worktree.list")]
+    _require(listed == ["main", SECOND], f"after the removal, the worktrees are {', '.join(listed)}")
+    _require(here.facts(second["database"]) == before, f"the removal of {FIRST} changed the database of {SECOND}")
+    answer(f"removal is separate: {FIRST} is gone, {SECOND} has its worktree and its rows")
+
+
+def _counts(rows: Mapping[str, int]) -> str:
+    return "  ".join(f"{label}={count}" for label, count in rows.items())
+
+
+def _require(condition: bool, otherwise: str, *details: object) -> None:
+    if not condition:
+        raise GoldentreeError(f"smoke: {otherwise}", why="\n".join(map(str, details)))
+
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(description="Check the main job from end to end on a disposable server.").parse_args()
+    sys.exit(exit_status(smoke))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,13 +26,16 @@ from tasks_lib.databases.url import DatabaseUrl
 from tasks_lib.demo import repository
 from tasks_lib.errors import GoldentreeError
 from tasks_lib.loquent import golden
+from tasks_lib.toolchains.alembic import Alembic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from psycopg import Connection
 
+    from tasks_lib.databases.facts import Facts
     from tasks_lib.output import Narrator
+    from tasks_lib.toolchains.base import Drift
 
 GOLDEN = "loquent_latest"
 
@@ -62,39 +66,18 @@ class Stage:
         Raises:
             GoldentreeError: If it fails.
         """
-        sys.stdout.flush()
-        ran = subprocess.run(
-            [sys.executable, "-m", "invoke", *arguments],
-            cwd=self.main,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-        if ran.returncode:
-            raise GoldentreeError(f"`inv {' '.join(arguments)}` exited with {ran.returncode}")
+        self._inv(arguments, self.environment, stdout=None, stderr=subprocess.STDOUT)
 
-    def ask(self, *arguments: str, cwd: Path | None = None, **environment: str) -> Any:
+    def ask(self, *arguments: str, **environment: str) -> Any:
         """
         Run `inv` with *arguments* and return the data of its JSON document.
 
         Raises:
             GoldentreeError: If it fails; with all that it said.
         """
-        ran = subprocess.run(
-            [sys.executable, "-m", "invoke", *arguments, "--json"],
-            cwd=cwd or self.main,
-            env={**self.environment, **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if ran.returncode:
-            raise GoldentreeError(
-                f"`inv {' '.join(arguments)}` exited with {ran.returncode}", why=ran.stderr + ran.stdout
-            )
-        return json.loads(ran.stdout)["data"]
+        pipe = subprocess.PIPE
+        said = self._inv((*arguments, "--json"), {**self.environment, **environment}, stdout=pipe, stderr=pipe)
+        return json.loads(said)["data"]
 
     @contextmanager
     def sessions(self, count: int) -> Iterator[list[Connection[Any]]]:
@@ -102,15 +85,49 @@ class Stage:
         with ExitStack() as opened:
             yield [opened.enter_context(self.server.connect(GOLDEN)) for _ in range(count)]
 
-    def proof(self, database: str) -> dict[str, int]:
-        """Return what seed 000, section 07, counts in *database*."""
-        tables = inspect.facts_of(self.server, database).tables
-        return {label: tables[f"public.{table}"] for label, table in golden.PROOF_TABLES.items()}
+    def facts(self, database: str) -> Facts:
+        """Return what *database* holds."""
+        return inspect.facts_of(self.server, database)
 
     def ledger(self, database: str) -> list[str]:
         """Return the SeaORM migrations that *database* has, in order."""
         query = f"SELECT version FROM {golden.LEDGER} ORDER BY version"  # noqa: S608 - our own constant
         return inspect.column(self.server, database, golden.LEDGER, query)
+
+    def drift(self, worktree: Path, database: str) -> Drift:
+        """Compare the Alembic migrations of the branch at *worktree* with those that *database* has."""
+        alembic = Alembic(worktree)
+        return alembic.drift(inspect.column(self.server, database, alembic.ledger.table, alembic.ledger.query))
+
+    def _inv(
+        self, arguments: tuple[str, ...], environment: Mapping[str, str], *, stdout: int | None, stderr: int
+    ) -> str:
+        with subprocess.Popen(
+            [sys.executable, "-m", "invoke", *arguments],
+            cwd=self.main,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            text=True,
+        ) as child:
+            try:
+                said, narrated = child.communicate()
+            except KeyboardInterrupt:
+                # It rolls back, and needs the server for that; leaving the block alone would wait 0.25 s.
+                child.send_signal(signal.SIGINT)
+                child.communicate()
+                raise
+        if child.returncode:
+            raise GoldentreeError(
+                f"`inv {' '.join(arguments)}` exited with {child.returncode}", why=f"{narrated or ''}{said or ''}"
+            )
+        return said
+
+
+def proof(found: Facts) -> dict[str, int]:
+    """Return the rows that seed 000, section 07, counts: its label, and how many *found* has."""
+    return {label: found.tables[f"public.{table}"] for label, table in golden.PROOF_TABLES.items()}
 
 
 @contextmanager
@@ -128,7 +145,7 @@ def stage(narrator: Narrator, *, keep: bool = False) -> Iterator[Stage]:
     repository.require_tools(environment["PATH"])
     with ExitStack() as cleanup:
         root = Path(tempfile.mkdtemp(prefix="goldentree-demo-")).resolve()
-        cleanup.callback(shutil.rmtree, root, ignore_errors=True)
+        cleanup.callback(shutil.rmtree, root)
         with narrator.step("start a PostgreSQL server"):
             url = _kept_server(root, cleanup) if keep else cleanup.enter_context(disposable())
         server = Server(DatabaseUrl.parse(url))

@@ -1,0 +1,95 @@
+"""
+Everything that is checked, and how to see it work. `nox` alone runs what is marked with a star.
+
+A machine needs Python >= 3.11, git and pip; each session installs the rest into an environment of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+# Nox prefers uv where it finds one; but uv does not read pip.conf, so a machine behind a mirror would install nothing.
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_venv = "no" if os.environ.get("CI") else "yes"
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+EDITABLE = "-e.[embedded]"
+PATIENCE = 30.0
+"""Seconds after Ctrl-C for children to stop their servers and delete their directories; nox gives 0.3."""
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, format and the import contracts."""
+    session.install("-e.", *group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types with mypy."""
+    session.install(EDITABLE, *group("types"))
+    session.run("mypy", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests; extra arguments go to pytest."""
+    session.install(EDITABLE, *group("tests"))
+    session.run("pytest", "-n2", "-m", "not seaorm", *session.posargs, interrupt_timeout=PATIENCE)
+
+
+@nox.session(reuse_venv=False)
+def smoke(session: nox.Session) -> None:
+    """Run the main job from end to end on the built wheel, outside the checkout."""
+    with tempfile.TemporaryDirectory() as elsewhere:
+        session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", f"--wheel-dir={elsewhere}", ".")
+        (wheel,) = Path(elsewhere).glob("*.whl")
+        session.install(f"{wheel}[embedded]", *group("demo"))
+        with session.chdir(elsewhere):
+            session.run("python", "-m", "tasks_lib.demo.smoke", interrupt_timeout=PATIENCE)
+
+
+@nox.session(default=False)
+def demo(session: nox.Session) -> None:
+    """Show the whole story on a throwaway repository; `-- --keep` leaves it there to go on by hand."""
+    session.install(EDITABLE, *group("demo"))
+    session.run("python", "-m", "tasks_lib.demo", *session.posargs, interrupt_timeout=PATIENCE)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Measure the main job beside the shell script that it replaces."""
+    session.install(EDITABLE, *group("demo"))
+    session.run("python", "bench/run.py", *session.posargs, interrupt_timeout=PATIENCE)
+
+
+@nox.session(default=False)
+def seaorm(session: nox.Session) -> None:
+    """Run the tests that compile a migration crate: minutes, and cargo."""
+    session.install(EDITABLE, *group("tests"))
+    session.run("pytest", "-m", "seaorm", *session.posargs, interrupt_timeout=PATIENCE)
+
+
+@nox.session(default=False)
+def minimums(session: nox.Session) -> None:
+    """Run the tests with the oldest version of every dependency that pyproject.toml allows."""
+    session.install("uv")  # pip cannot resolve downwards
+    session.run("uv", "pip", "install", "--resolution=lowest-direct", EDITABLE, *group("tests"))
+    session.run("pytest", "-n2", "-m", "not seaorm", *session.posargs, interrupt_timeout=PATIENCE)
+
+
+def group(name: str) -> tuple[str, ...]:
+    """Return the requirements of the dependency group *name*."""
+    return tuple(nox.project.dependency_groups(PYPROJECT, name))
+
+
+if __name__ == "__main__":
+    nox.main()

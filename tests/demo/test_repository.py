@@ -1,0 +1,19 @@
+"""The application on the stage."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from tasks_lib.demo import repository
+from tasks_lib.errors import GitError, ToolchainError
+
+
+def test_tools_that_are_missing(tmp_path):
+    """Before anything is made, it says what is missing and how to install it."""
+    with pytest.raises(GitError, match="git is not installed"):
+        repository.require_tools(str(tmp_path))
+    (tmp_path / "git").symlink_to(shutil.which("git"))
+    with pytest.raises(ToolchainError, match="pip install alembic sqlacodegen"):
+        repository.require_tools(str(tmp_path))

@@ -1,0 +1,60 @@
+"""The smoke: it passes on what works, and fails on what does not."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tasks_lib.databases.server import Server
+from tasks_lib.databases.url import DatabaseUrl
+from tasks_lib.demo import smoke
+from tasks_lib.demo.stage import Stage
+from tasks_lib.errors import GoldentreeError
+
+SMOKE = "tasks_lib.demo.smoke"
+
+
+def test_passes(run, folder):
+    """It prints what seed 000 printed, then a line for each proof, and leaves nothing."""
+    status, proofs, errors = run(SMOKE)
+
+    assert status == 0, errors
+    assert proofs.splitlines()[:4] == [
+        "clone pipeline: OK",
+        "source  contacts=3  agents=9  phones=1",
+        "clone   contacts=3  agents=9  phones=1",
+        "seaql_migrations carried over: 297 applied",
+    ]
+    assert [line.partition(":")[0] for line in proofs.splitlines()[5:]] == [
+        "second worktree beside the first",
+        "migrations are separate",
+        "rows are separate",
+        "ports are separate",
+        "env files are separate",
+        "removal is separate",
+    ]
+    assert list(folder.iterdir()) == []
+
+
+def test_a_clone_that_is_not_golden(run, folder, home):
+    """A clone that has lost a row on its way fails it: here the user's own migrate command takes one away."""
+    delete = "import os, psycopg; psycopg.connect(autocommit=True).execute('DELETE FROM call')"
+    (home / ".invoke.yaml").write_text(f'db: {{migrate: "python -c \\"{delete}\\""}}\n')
+
+    status, proofs, errors = run(SMOKE)
+
+    assert (status, proofs) == (1, "")
+    assert errors.endswith(
+        "error: smoke: the clone is not what golden is\n  tables `public.call`: 1 in golden, 0 in the clone\n"
+    )
+    assert list(folder.iterdir()) == []
+
+
+def test_a_database_that_two_share(repository, server_url):
+    """Two worktrees on one database fail it: the row of one is seen in the other."""
+    made = repository.json("worktree.create", "feat-y")
+    stage = Stage(repository.path.parent, repository.path, Server(DatabaseUrl.parse(server_url)), os.environ)
+
+    with pytest.raises(GoldentreeError, match=r"went astray\n  \[3, 3, 3\] -> \[4, 4, 3\]"):
+        smoke.prove_rows(stage, made, made)

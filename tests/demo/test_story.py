@@ -1,0 +1,81 @@
+"""The demo, as somebody who has never seen it runs it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+
+import psycopg
+import pytest
+
+from tasks_lib.databases import service
+
+DEMO = "tasks_lib.demo"
+
+
+def test_the_whole_story(run, folder):
+    """It shows what happened, hides the password, and leaves neither server nor file."""
+    status, story, errors = run(DEMO)
+
+    assert (status, errors) == (0, "")
+    ((login, port),) = set(re.findall(r"postgresql://(\S+)@127\.0\.0\.1:(\d+)/", story))
+    assert login == "goldentree:***"
+    told = [
+        "$ inv worktree.create feat-x",
+        "✓ clone loquent_latest into loquent_feat_x_6212b5 · by dump, as 3 sessions are connected to golden",
+        "dev url   https://feat-x.loquent.localhost",
+        "contacts          3               3",
+        "agents            9               9",
+        "phones            1               1",
+        "seaql_migrations  297             297",
+        "297 of SeaORM, the last one m20260601_320000_backfill_meeting",
+        "2 of Alembic: m001_adopt_schema, m002_create_saved_view",
+        "2 of Alembic: m003_create_callback, m004_add_contact_channel",
+        "still pending  0",
+        "sms                Zoë Ångström",
+        "class Callback(Base):",
+        " APP_HOST=https://ada-loquent.ngrok-free.app",
+        "+WORKTREE_SLUG=feat_x_6212b5",
+        "All 3 connections to loquent_latest are still open",
+        "$ inv worktree.remove feat-x --keep-branch",
+        "The server is stopped",
+    ]
+    for line in told:
+        assert line in story
+        story = story[story.index(line) :]  # in this order
+    assert list(folder.iterdir()) == []
+    with pytest.raises(psycopg.OperationalError, match="refused"):
+        psycopg.connect(host="127.0.0.1", port=port, user="goldentree", password="x", dbname="postgres")
+
+
+def test_kept(run, folder):
+    """With --keep everything stays; what it says to go on by hand works, and to delete it, too."""
+    status, story, errors = run(DEMO, "--keep")
+
+    (root,) = folder.iterdir()
+    password = service.read(root / "server" / "pg_service.conf").password
+    assert status == 0
+    assert password not in story + errors
+    *by_hand, delete = [line for line in story.partition("Now you")[2].splitlines() if line.startswith("    ")]
+    shell = subprocess.run(["bash", "-e"], input="\n".join(by_hand), capture_output=True, text=True, check=True)
+    assert re.search(r"^feat-x +ready +loquent_feat_x_6212b5", shell.stdout, re.MULTILINE)
+    assert shell.stdout.endswith("loquent_feat_x_6212b5\n  Zoë Ångström\n  Ben O'Hara\n  小明\n")
+    subprocess.run(["bash", "-e"], input=delete, capture_output=True, text=True, check=True)
+    assert list(folder.iterdir()) == []
+
+
+def test_ended_half_way(start, folder):
+    """When it is told to stop, what runs rolls back while there is a server, and then all is taken away."""
+    with start(DEMO) as child:
+        story = ""
+        for line in child.stdout:
+            if line.startswith("✓ clone"):
+                child.send_signal(signal.SIGTERM)
+            story += line
+        assert child.stderr.read() == "interrupted\n"
+
+    assert child.returncode == 130
+    assert "↶ undone: clone loquent_latest into loquent_feat_x_6212b5\n" in story
+    assert "could not undo" not in story
+    assert list(folder.iterdir()) == []
