@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases import dump, ownership, template
-from tasks_lib.databases.golden import Golden, require_golden
+from tasks_lib.databases.golden import Golden, require_golden, require_space
 from tasks_lib.databases.publish import label, publish
-from tasks_lib.databases.server import scalar, translated
+from tasks_lib.databases.server import scalar
 from tasks_lib.errors import CloneError, GoldentreeError, OwnershipError
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from tasks_lib.databases.ownership import Mark
     from tasks_lib.databases.server import Server
+
+_FALLBACK = "WORKTREE_CLONE_METHOD=auto falls back to a dump, which needs no exclusive access"
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def examine(server: Server, golden: str, database: str, *, repository: str, slug
         ServerError: If the server cannot be reached, or only through a pooler.
         GoldenMissingError: If there is no golden template.
         OwnershipError: If there is a database of that name that is not this worktree's clone.
+        DatabaseError: If our role may not make it, or the disk has no space for it.
     """
     with server.connect() as connection:
         server.require_direct(connection)
@@ -62,6 +65,8 @@ def examine(server: Server, golden: str, database: str, *, repository: str, slug
             raise OwnershipError(f"the clone may not be named `{database}`", hint="set WORKTREE_DB_PREFIX")
         if ownership.exists(connection, database):
             ownership.require_ours(connection, database, repository=repository, slug=slug, role="clone")
+        else:
+            require_space(connection, described)
     return described
 
 
@@ -91,6 +96,8 @@ def build(server: Server, golden: str, database: str, mark: Mark, *, temporary: 
     Raises:
         DatabaseError: If it could not be built; nothing is left behind then.
     """
+    from psycopg import errors  # noqa: PLC0415 - only where a database is cloned
+
     started = time.monotonic()
     try:
         with server.connect() as connection:
@@ -99,9 +106,15 @@ def build(server: Server, golden: str, database: str, mark: Mark, *, temporary: 
                 # A client killed in the midst of CREATE DATABASE would else leave the server at work for seconds.
                 connection.execute("SET client_connection_check_interval = '500ms'")
             described = require_golden(connection, golden)
+            require_space(connection, described)
             temporary_mark = replace(mark, role="temporary")
             chosen, reason = _fill(server, connection, described, temporary, temporary_mark, method)
-            warnings = publish(connection, described, temporary, database, mark)
+            try:
+                warnings = publish(connection, described, temporary, database, mark)
+            except (errors.DuplicateDatabase, errors.UniqueViolation):
+                ownership.require_ours(connection, database, repository=mark.repository, slug=mark.slug, role="clone")
+                ownership.sweep_temporary(connection, temporary, repository=mark.repository)
+                chosen, reason, warnings = "kept", "another process made it meanwhile", []
             size = scalar(connection, "SELECT pg_database_size(%s)", [database])
     except BaseException:
         # On a new connection, as this one may be what failed; where that fails too, the next run sweeps.
@@ -139,15 +152,20 @@ def _fill(
         raise CloneError(
             f"`{golden.name}` cannot be copied by TEMPLATE",
             why=obstacle,
-            hint="WORKTREE_CLONE_METHOD=auto falls back to a dump, which needs no exclusive access",
+            hint=_FALLBACK,
         )
     if method != "dump" and not obstacle:
         try:
             template.copy(connection, golden, temporary)
-        except (errors.ObjectInUse, errors.QueryCanceled) as error:
+        # The last is what PostgreSQL says to a collation that changed with the operating system.
+        except (errors.ObjectInUse, errors.QueryCanceled, errors.InternalError_) as error:
+            obstacle = str(error.diag.message_primary)
+            if isinstance(error, errors.QueryCanceled):
+                obstacle = "a copy by TEMPLATE took so long that it held up logins"
             if method == "template":
-                raise translated(error, golden.name) from error
-            obstacle = "somebody connected to golden meanwhile"
+                raise CloneError(
+                    f"`{golden.name}` cannot be copied by TEMPLATE", why=obstacle, hint=_FALLBACK
+                ) from error
         else:
             label(connection, temporary, mark)
             return "template", "nobody is connected to golden"

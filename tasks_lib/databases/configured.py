@@ -27,4 +27,5 @@ def configured_server(settings: Settings, narrate: Callable[[str], None] | None 
     require_psycopg()
     if settings.database_url is not None:
         return Server(DatabaseUrl.parse(settings.database_url))
-    return Server(DatabaseUrl.parse(Cluster(default_root()).start(), source="the embedded server's URL"))
+    url = Cluster(default_root()).start(narrate or (lambda _: None))
+    return Server(DatabaseUrl.parse(url, source="the embedded server's URL"))

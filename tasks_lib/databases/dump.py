@@ -11,13 +11,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from tasks_lib.databases import binaries, facts
+from tasks_lib.databases.golden import giving
+from tasks_lib.databases.server import scalar
 from tasks_lib.errors import CloneError
 
 if TYPE_CHECKING:
@@ -38,22 +41,29 @@ def copy(server: Server, golden: Golden, create: Callable[[], None], temporary: 
 
     Raises:
         CloneError: If either end fails, or what arrived is not what was sent.
+        DatabaseError: If golden cannot be read.
     """
+    from psycopg import errors  # noqa: PLC0415 - only where a database is copied
+
     with server.connect(golden.name) as source:
-        source.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        source.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-        source.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-        row = source.execute("SELECT pg_export_snapshot()").fetchone()
-        snapshot = row[0] if row else ""
-        before = facts.read_sequences(source)
-        with _pipeline(server, golden, create, temporary, snapshot, source):
-            expected = facts.read(source)
-        after = facts.read_sequences(source)
-    with server.connect(temporary) as target:
+        source.execute(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; "
+            "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; "
+            f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"
+        )
+        snapshot = scalar(source, "SELECT pg_export_snapshot()")
+        try:
+            before = facts.read_sequences(source)
+            with _pipeline(server, golden, create, temporary, snapshot, source):
+                expected = facts.read(source)
+            after = facts.read_sequences(source)
+        except errors.LockNotAvailable as error:
+            raise _failure(golden, "a lock on it was not released in time", str(error), source) from None
+    with server.connect(temporary) as target, target.transaction():
+        target.execute("SET LOCAL statement_timeout = 0")
+        arrived = facts.read(target)
         # pg_dump carries no statistics; without them the first queries would plan blindly.
-        target.execute("ANALYZE")
-        with target.transaction():
-            arrived = facts.read(target)
+        _analyze(target)
     # A sequence moves outside every snapshot; one that moved while we looked cannot be compared.
     moving = {name for name in before if before[name] != after.get(name)}
     different = [
@@ -90,7 +100,7 @@ def empty_database_options(golden: Golden, server_version: int) -> Any:
             sql.SQL("TEMPLATE template0"),
             # Tables keep their owners only where our role may give them away; so does the database.
             *([sql.SQL("OWNER {}").format(sql.Identifier(golden.owner))] if golden.ours else []),
-            sql.SQL("TABLESPACE {}").format(sql.Identifier(golden.tablespace)),
+            *([sql.SQL("TABLESPACE {}").format(sql.Identifier(golden.tablespace))] if golden.tablespace else []),
             *(sql.SQL(f"{option} {{}}").format(sql.Literal(value)) for option, value in options),
         ]
     )
@@ -101,152 +111,145 @@ def _pipeline(
     server: Server, golden: Golden, create: Callable[[], None], temporary: str, snapshot: str, source: Connection[Any]
 ) -> Iterator[None]:
     """Run `pg_dump | psql` around the body; at its end both must have succeeded."""
-    server_version = source.info.server_version
-    client = binaries.client_for(server_version)
-    environment = {**os.environ, **server.url.environment(dbname=golden.name), "LC_ALL": "C"}
+    client = binaries.client_for(source.info.server_version)
+    # A service file would come before these variables; the URL's parameters have what it says.
+    inherited = {key: value for key, value in os.environ.items() if key != "PGSERVICE"}
+    dumping = {**inherited, **server.url.environment(dbname=golden.name), "LC_ALL": "C"}
     # Safe although not waited for: the publishing commit flushes everything before it.
-    options = " ".join(filter(None, [server.url.parameters.get("options"), "-c synchronous_commit=off"]))
+    options = f"{dumping.get('PGOPTIONS', '')} -c synchronous_commit=off"
+    restoring = {**dumping, "PGDATABASE": temporary, "PGOPTIONS": options}
     # fmt: off
-    dumping = [
-        str(client.program("pg_dump")), "--snapshot", snapshot, "--lock-wait-timeout", LOCK_TIMEOUT,
+    dump_command = [
+        client.program("pg_dump"), "--no-password", "--snapshot", snapshot, "--lock-wait-timeout", LOCK_TIMEOUT,
         "--no-subscriptions", "--no-publications",
         *([] if _owners_are_ours(source) else ["--no-owner", "--no-privileges"]),
     ]
-    restoring = [str(client.program("psql")), "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1"]
+    restore_command = [client.program("psql"), "--no-password", "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1"]
     # fmt: on
-    rewrite = _header_rewriter(source, exact=client.matches(server_version))
-    with _spool() as dump_log, _spool() as restore_log:
-        children: list[subprocess.Popen[bytes]] = []
+    pump = _header_rewriter(source, exact=client.matches(source.info.server_version))
+    children: list[subprocess.Popen[bytes]] = []
 
-        def start(arguments: list[str], stdin: Any, stdout: Any, stderr: Any, **env: str) -> subprocess.Popen[bytes]:
-            child = subprocess.Popen(
-                arguments, stdin=stdin, stdout=stdout, stderr=stderr, env={**environment, **env}, process_group=0
-            )
-            children.append(child)
-            return child
+    def start(command: list[Any], environment: dict[str, str], **pipes: Any) -> subprocess.Popen[bytes]:
+        # In a process group of its own: Ctrl-C is ours to handle.
+        children.append(subprocess.Popen(command, env=environment, process_group=0, **pipes))
+        return children[-1]
 
+    # What they say goes to files: a pipe that nobody drains would block them.
+    with tempfile.TemporaryFile() as dump_log, tempfile.TemporaryFile() as restore_log:
         try:
-            dump = start(dumping, subprocess.DEVNULL, subprocess.PIPE, dump_log)
-            assert dump.stdout is not None  # noqa: S101 - PIPE was asked for
+            dump = start(dump_command, dumping, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=dump_log)
             create()
-            into = {"PGDATABASE": temporary, "PGOPTIONS": options}
-            if rewrite is None:
-                restore = start(restoring, dump.stdout, subprocess.DEVNULL, restore_log, **into)
-                dump.stdout.close()  # so that pg_dump notices when psql is gone
-                pump = None
-            else:
-                restore = start(restoring, subprocess.PIPE, subprocess.DEVNULL, restore_log, **into)
-                pump = threading.Thread(target=rewrite, args=[dump.stdout, restore.stdin])
-                pump.start()
+            restore = start(
+                restore_command, restoring, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=restore_log
+            )
+            pumping = threading.Thread(target=pump, args=[dump.stdout, restore.stdin])
+            pumping.start()
             yield
-            statuses = (restore.wait(), dump.wait())
-            if pump is not None:
-                pump.join()
+            pumping.join()
+            dump.wait()
+            restore.wait()
         except BaseException:
             for child in children:
                 child.kill()
             for child in children:
                 child.wait()
             raise
-        if any(statuses):
-            raise _failure(golden, statuses, _last_lines(restore_log), _last_lines(dump_log), source)
+        if dump.returncode or restore.returncode:
+            # When psql leaves early, pg_dump meets a broken pipe; whatever else ends pg_dump is the cause.
+            broken = restore.returncode and dump.returncode in (0, -signal.SIGPIPE)
+            program, child, log = ("psql", restore, restore_log) if broken else ("pg_dump", dump, dump_log)
+            raise _failure(golden, f"{program} exited with {child.returncode}", _last_lines(log), source)
 
 
 def _owners_are_ours(source: Connection[Any]) -> bool:
     """Whether our role may give every object its owner back, so that owners and privileges can be kept."""
-    row = source.execute(
-        "SELECT bool_and(pg_has_role(owner, 'MEMBER')) FROM ("
-        " SELECT relowner AS owner FROM pg_class WHERE oid >= 16384"
-        " UNION SELECT proowner FROM pg_proc p WHERE oid >= 16384 AND NOT EXISTS"
-        "  (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')"
-        " UNION SELECT typowner FROM pg_type t WHERE oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend d"
-        "  WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype IN ('e', 'i'))"
-        " UNION SELECT nspowner FROM pg_namespace WHERE oid >= 16384 AND nspname !~ '^pg_'"
-        " UNION SELECT defaclrole FROM pg_default_acl) AS owners"
-    ).fetchone()
-    return bool(row and row[0] is not False)
+    query = """
+        SELECT coalesce(bool_and(pg_has_role(owner, %s)), true)
+        FROM (
+            SELECT 'pg_class'::regclass AS class, oid, relowner AS owner
+            FROM pg_class WHERE relkind NOT IN ('i', 'I', 't') AND relpersistence <> 't'
+            UNION ALL SELECT 'pg_proc'::regclass, oid, proowner FROM pg_proc
+            UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_type
+            UNION ALL SELECT 'pg_namespace'::regclass, oid, nspowner FROM pg_namespace WHERE nspname !~ '^pg_'
+            UNION ALL SELECT 'pg_default_acl'::regclass, oid, defaclrole FROM pg_default_acl
+        ) AS objects
+        -- Below are PostgreSQL's own; what belongs to an extension or to another object is not dumped by itself.
+        WHERE oid >= 16384 AND NOT EXISTS (
+            SELECT FROM pg_depend d WHERE d.classid = class AND d.objid = objects.oid AND d.deptype IN ('e', 'i')
+        )"""
+    return bool(scalar(source, query, [giving(source)]))
 
 
-def _header_rewriter(source: Connection[Any], *, exact: bool) -> Callable[[IO[bytes], IO[bytes]], None] | None:
+def _header_rewriter(source: Connection[Any], *, exact: bool) -> Callable[[IO[bytes], IO[bytes]], None]:
     """
-    Return the pump that corrects the head of a dump on its way, or None where it is right as it is.
+    Return a function that carries a dump from one end to the other and corrects its head on the way.
 
     pg_dump names no extension versions, so a restore would upgrade them; and from 17 on it sets
-    `transaction_timeout`, which older servers do not know.
+    `transaction_timeout`, which older servers do not know (*exact* is false then).
     """
     versions = {
         name.encode(): version.encode()
         for name, version in source.execute("SELECT extname, extversion FROM pg_extension WHERE extname <> 'plpgsql'")
     }
-    if exact and not versions:
-        return None
 
     def pump(dumped: IO[bytes], restoring: IO[bytes]) -> None:
+        unknown = not exact
         # psql leaving early is reported by its exit status.
-        with dumped, _ignoring_broken_pipe(), restoring:
-            for line in dumped:
+        with dumped, suppress(BrokenPipeError), restoring:
+            # Both come before every function and table (pg_dump_sort.c), whose text is nobody's to touch.
+            while (versions or unknown) and (line := dumped.readline()):
                 extension = re.match(rb'CREATE EXTENSION IF NOT EXISTS "?([^" ]+)"? WITH SCHEMA [^;]+(?=;)', line)
-                if extension and extension[1] in versions:
-                    version = versions.pop(extension[1])
-                    restoring.write(extension[0] + b" VERSION '" + version + b"';\n")
-                elif exact or not line.startswith(b"SET transaction_timeout"):
+                if unknown and line.startswith(b"SET transaction_timeout"):
+                    unknown = False
+                elif extension and extension[1] in versions:
+                    restoring.write(extension[0] + b" VERSION '" + versions.pop(extension[1]) + b"';\n")
+                else:
                     restoring.write(line)
-                # Extensions come before every table and function (pg_dump_sort.c), so nothing past them is touched.
-                if line.startswith((b"CREATE TABLE ", b"COPY ")):
-                    break
             shutil.copyfileobj(dumped, restoring, 1 << 20)
 
     return pump
 
 
-@contextmanager
-def _ignoring_broken_pipe() -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError:
-        return
+def _analyze(target: Connection[Any]) -> None:
+    """Gather the statistics that pg_dump does not carry; the catalogs' come from template0."""
+    from psycopg import sql  # noqa: PLC0415 - only where a database is copied
 
-
-@contextmanager
-def _spool() -> Iterator[IO[bytes]]:
-    """Yield a file for a child's stderr: a pipe that nobody drains would block it."""
-    with tempfile.TemporaryFile() as spool:
-        yield spool
+    tables = target.execute(
+        "SELECT oid::regclass::text FROM pg_class WHERE oid >= 16384 AND relkind IN ('r', 'm', 'p')"
+    ).fetchall()
+    if tables:
+        target.execute(sql.SQL("ANALYZE {}").format(sql.SQL(", ").join(sql.SQL(name) for (name,) in tables)))
 
 
 def _last_lines(log: IO[bytes]) -> str:
     log.seek(0)
-    return "\n".join(log.read().decode(errors="replace").strip().splitlines()[-6:])
+    return "\n".join(log.read().decode(errors="replace").strip().splitlines()[-12:])
 
 
-def _failure(
-    golden: Golden, statuses: tuple[int, int], restored: str, dumped: str, source: Connection[Any]
-) -> CloneError:
-    # When one end fails the other only notices a broken pipe: the first to have said why is the cause.
-    restore_status, dump_status = statuses
-    program, status, said = (
-        ("psql", restore_status, restored)
-        if restore_status and (restored or not dump_status)
-        else ("pg_dump", dump_status, dumped)
-    )
+def _failure(golden: Golden, what: str, said: str, source: Connection[Any]) -> CloneError:
     hint = ""
-    if "lock timeout" in said or "canceling statement due to lock" in said:
+    if "lock timeout" in said or "LOCK TABLE" in said:
         said += "".join(f"\n{line}" for line in _lock_holders(source))
         hint = "a migration may be running on golden; wait for it, then run the same command"
     elif "No space left" in said:
         hint = "free space on the server's disk, then run the same command"
     elif "row-level security" in said:
-        hint = "clone as the tables' owner or a role with BYPASSRLS: a filtered copy would be a wrong one"
-    elif "CREATE EXTENSION" in said or "extension" in said:
+        hint = "log in as a role with BYPASSRLS, or as a superuser: a filtered copy would be a wrong one"
+    elif 'extension "' in said:
         hint = "update the extension in golden (ALTER EXTENSION ... UPDATE), or use WORKTREE_CLONE_METHOD=template"
-    return CloneError(f"cloning `{golden.name}` failed: {program} exited with {status}", why=said, hint=hint)
+    return CloneError(f"cloning `{golden.name}` failed: {what}", why=said, hint=hint)
 
 
 def _lock_holders(source: Connection[Any]) -> list[str]:
+    """Return who keeps readers out of golden's tables, those included who queue for it ahead of us."""
+    source.execute("ROLLBACK")
     rows = source.execute(
-        "SELECT DISTINCT a.pid, coalesce(a.usename::text, '?'), left(a.query, 80) FROM pg_locks l "
-        "JOIN pg_stat_activity a ON a.pid = l.pid "
-        "WHERE l.granted AND l.mode = 'AccessExclusiveLock' AND l.locktype = 'relation' "
-        "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        "SELECT a.pid, coalesce(a.usename, '?'), l.relation::regclass::text, l.granted, left(a.query, 80) "
+        "FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid "
+        "WHERE l.mode = 'AccessExclusiveLock' AND l.locktype = 'relation' AND a.datname = current_database() "
+        "ORDER BY l.granted DESC LIMIT 5"
     ).fetchall()
-    return [f"process {pid} ({user}) holds it: {query}" for pid, user, query in rows]
+    return [
+        f"process {pid} ({user}) {'locks' if granted else 'waits to lock'} `{table}`: {query}"
+        for pid, user, table, granted, query in rows
+    ]

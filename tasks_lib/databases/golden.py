@@ -7,9 +7,12 @@ TEMPLATE.
 
 from __future__ import annotations
 
+import ipaddress
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 
+from tasks_lib.databases.server import scalar
 from tasks_lib.errors import DatabaseError, GoldenMissingError
 
 if TYPE_CHECKING:
@@ -27,8 +30,8 @@ class Golden:
         bytes: Its size on disk.
         sessions: How many others are connected; autovacuum is not counted, the server itself sends it away.
         prepared: How many prepared transactions hold it.
-        ours: Whether our role is a member of its owner, or a superuser.
-        superuser: Whether our role is one.
+        tablespace: None where our role may not put a database there.
+        ours: Whether our role may act as its owner and make it the owner of a copy.
     """
 
     name: str
@@ -40,18 +43,17 @@ class Golden:
     provider: str
     locale: str | None
     icu_rules: str | None
-    tablespace: str
+    tablespace: str | None
     bytes: int
     sessions: int
     prepared: int
     ours: bool
-    superuser: bool
 
-    @property
-    def idle(self) -> bool:
-        """Whether nobody is connected to it."""
-        return self.sessions == 0 and self.prepared == 0
 
+_LOG_BYTES = 1024**3
+"""What the write-ahead log grows to before it is recycled, by default (`max_wal_size`)."""
+
+_RESERVE_BYTES = 64 * 1024**2
 
 # One row per major in which pg_database's locale columns changed (its catalog page in each manual).
 _LOCALE_COLUMNS: tuple[tuple[int, LiteralString], ...] = (
@@ -76,17 +78,17 @@ def require_golden(connection: Connection[Any], name: str) -> Golden:
         "SELECT d.oid::int8, pg_get_userbyid(d.datdba), pg_encoding_to_char(d.encoding), d.datcollate, d.datctype, "
         + locale
         + """,
-            t.spcname, CASE WHEN d.datallowconn THEN pg_database_size(d.oid) ELSE 0 END,
+            CASE WHEN has_tablespace_privilege(t.oid, 'CREATE') THEN t.spcname END, pg_database_size(d.oid),
             (SELECT count(*) FROM pg_stat_activity a
              WHERE a.datid = d.oid AND a.backend_type IS DISTINCT FROM 'autovacuum worker'),
             (SELECT count(*) FROM pg_prepared_xacts x WHERE x.database = d.datname),
-            pg_has_role(d.datdba, 'MEMBER'), r.rolsuper, d.datallowconn, r.rolcreatedb
+            pg_has_role(d.datdba, 'USAGE') AND pg_has_role(d.datdba, %s), d.datallowconn, r.rolcreatedb OR r.rolsuper
         FROM pg_database d
         JOIN pg_tablespace t ON t.oid = d.dattablespace
         JOIN pg_roles r ON r.rolname = current_user
         WHERE d.datname = %s"""
     )
-    row = connection.execute(query, [name]).fetchone()
+    row = connection.execute(query, [giving(connection), name]).fetchone()
     if row is None:
         raise _missing(connection, name)
     *described, accepts_connections, may_create = row
@@ -96,7 +98,7 @@ def require_golden(connection: Connection[Any], name: str) -> Golden:
             f"the golden template `{name}` accepts no connections",
             hint=f"psql postgres -c 'ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS true'",
         )
-    if not (may_create or golden.superuser):
+    if not may_create:
         role = connection.info.user
         raise DatabaseError(
             f"role `{role}` may not create databases",
@@ -104,6 +106,37 @@ def require_golden(connection: Connection[Any], name: str) -> Golden:
             hint=f'as a superuser: ALTER ROLE "{role}" CREATEDB',
         )
     return golden
+
+
+def require_space(connection: Connection[Any], golden: Golden) -> None:
+    """
+    Refuse to fill up the disk of a server on this machine, where that can be told.
+
+    A server whose log finds no space stops, and cannot start again (measured on 15 and 18).
+
+    Raises:
+        DatabaseError: If a copy of *golden* and what it writes to the log may not fit.
+    """
+    # Ordinary roles do not see that setting; a container's directory is not there.
+    directory = scalar(connection, "SELECT setting FROM pg_settings WHERE name = 'data_directory'")
+    if directory is None or not ipaddress.ip_address(connection.info.hostaddr or "127.0.0.1").is_loopback:
+        return
+    try:
+        free = shutil.disk_usage(directory).free
+    except OSError:
+        return
+    needed = golden.bytes + min(golden.bytes, _LOG_BYTES) + _RESERVE_BYTES
+    if free < needed:
+        raise DatabaseError(
+            f"the server's disk has {free // 1024**2} MB left",
+            why=f"a clone of `{golden.name}` may need {needed // 1024**2} MB, and a full disk stops the whole server",
+            hint=f"free space where `{directory}` is, then run the same command",
+        )
+
+
+def giving(connection: Connection[Any]) -> str:
+    """Return what `pg_has_role` calls the right to give something to a role; from 16 on, not every member has it."""
+    return "SET" if connection.info.server_version >= 160_000 else "MEMBER"
 
 
 def _missing(connection: Connection[Any], name: str) -> GoldenMissingError:

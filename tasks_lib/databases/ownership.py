@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from tasks_lib.databases.server import scalar
-from tasks_lib.errors import OwnershipError
+from tasks_lib.errors import DatabaseError, OwnershipError
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -61,7 +61,7 @@ class Mark:
             if data.pop("tool") != TOOL or data.pop("version") != 1:
                 return None
             return cls(**{field.name: str(data[field.name]) for field in fields(cls)})  # type: ignore[arg-type]
-        except (ValueError, KeyError, AttributeError, TypeError):
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
             return None
 
 
@@ -72,8 +72,7 @@ def exists(connection: Connection[Any], name: str) -> bool:
 
 def mark_of(connection: Connection[Any], name: str) -> Mark | None:
     """Return the mark of the database *name*, None where it bears none of ours or is not there."""
-    query = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
-    return Mark.parse(scalar(connection, query, [name]))
+    return Mark.parse(_comment(connection, name))
 
 
 def require_ours(connection: Connection[Any], name: str, *, repository: str, slug: str, role: Role) -> Mark:
@@ -125,6 +124,12 @@ def drop(connection: Connection[Any], name: str, *, repository: str, slug: str, 
     return True
 
 
+def _comment(connection: Connection[Any], name: str) -> str | None:
+    query = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
+    comment: str | None = scalar(connection, query, [name])
+    return comment
+
+
 def new_temporary_name() -> str:
     """
     Return a name that nobody else has or will have.
@@ -140,13 +145,18 @@ def hold(connection: Connection[Any], name: str) -> None:
     Take the advisory lock of the database *name* until *connection* ends.
 
     Raises:
-        psycopg.errors.LockNotAvailable: If another process still works on it after ten seconds.
+        DatabaseError: If another process still works on it after ten seconds.
     """
+    from psycopg import errors  # noqa: PLC0415 - only where a database is made or dropped
+
     connection.execute("SET lock_timeout = '10s'")
     try:
         connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
-    finally:
-        connection.execute("RESET lock_timeout")
+    except errors.LockNotAvailable:
+        raise DatabaseError(
+            f"another process is still making `{name}`", hint="wait for it, then run the same command"
+        ) from None
+    connection.execute("RESET lock_timeout")
 
 
 def sweep_temporary(connection: Connection[Any], name: str, *, repository: str) -> bool:
@@ -166,9 +176,12 @@ def sweep_temporary(connection: Connection[Any], name: str, *, repository: str) 
     hold(connection, name)
     if not exists(connection, name):
         return False
-    mark = mark_of(connection, name)
-    if mark is not None and (mark.repository, mark.role) != (repository, "temporary"):
-        raise OwnershipError(f"database `{name}` is the {mark.role} of repository {mark.repository}")
+    comment = _comment(connection, name)
+    mark = Mark.parse(comment)
+    if comment is not None and (mark is None or (mark.repository, mark.role) != (repository, "temporary")):
+        raise OwnershipError(
+            f"database `{name}` is not a temporary one of this repository", why=f"its comment says: {comment[:200]}"
+        )
     connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
     return True
 
@@ -181,6 +194,9 @@ def await_no_sessions(connection: Connection[Any], name: str) -> None:
     has just left is gone after about one.
     """
     deadline = time.monotonic() + _SESSION_GRACE
-    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+    # An autovacuum worker is sent away by whoever needs the database.
+    query = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND backend_type IS DISTINCT FROM 'autovacuum worker'"
+    )
     while scalar(connection, query, [name]) and time.monotonic() < deadline:
         time.sleep(0.002)

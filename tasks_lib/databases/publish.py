@@ -8,15 +8,27 @@ name is complete, and a process killed anywhere leaves nothing that anyone would
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases.ownership import await_no_sessions
+from tasks_lib.databases.server import scalar
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
     from tasks_lib.databases.golden import Golden
     from tasks_lib.databases.ownership import Mark
+
+# Those whose stored text is a list of quoted identifiers (pg_dump: variable_is_guc_list_quote, dumputils.c).
+_LISTS = frozenset(
+    {
+        "local_preload_libraries",
+        "search_path",
+        "session_preload_libraries",
+        "temp_tablespaces",
+    }
+)
 
 
 def publish(connection: Connection[Any], golden: Golden, temporary: str, final: str, mark: Mark) -> list[str]:
@@ -26,7 +38,7 @@ def publish(connection: Connection[Any], golden: Golden, temporary: str, final: 
     Returns a warning for each of golden's settings that our role may not set.
 
     Raises:
-        psycopg.errors.DuplicateDatabase: If somebody else took the name.
+        psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation: If somebody else took the name.
     """
     from psycopg import sql  # noqa: PLC0415 - only where a database is published
 
@@ -63,33 +75,37 @@ def _replay_settings(connection: Connection[Any], golden: Golden, name: str) -> 
         target = sql.SQL("DATABASE {}").format(sql.Identifier(name))
         if role is not None:
             target = sql.SQL("ROLE {} IN {}").format(sql.Identifier(role), target)
+        statement = sql.SQL("ALTER {} SET {} TO {}").format(
+            target,
+            sql.SQL(".").join(map(sql.Identifier, key.split("."))),
+            sql.SQL(", ").join(map(sql.Literal, _elements(value) if key in _LISTS else [value])),
+        )
         try:
             with connection.transaction():
-                before = connection.execute("SELECT current_setting(%s, true)", [key]).fetchone()
-                # The stored text is already in list syntax (`"$user", public`): as a literal it would be one
-                # element. set_config takes it as a configuration file would, FROM CURRENT stores it back.
-                connection.execute("SELECT set_config(%s, %s, true)", [key, value])
-                parameter = sql.SQL(".").join(map(sql.Identifier, key.split(".")))
-                connection.execute(sql.SQL("ALTER {} SET {} FROM CURRENT").format(target, parameter))
-                connection.execute("SELECT set_config(%s, %s, true)", [key, before[0] if before else None])
+                connection.execute(statement)
         except Error as error:
             warnings.append(f"golden's setting `{key}` could not be repeated: {error.diag.message_primary}")
     return warnings
+
+
+def _elements(value: str) -> list[str]:
+    """Return the elements of a stored list such as `"$user", public`; as one literal it would be one element."""
+    return [quoted.replace('""', '"') or plain for quoted, plain in re.findall(r'"((?:[^"]|"")*)"|([^",\s]+)', value)]
 
 
 def _replay_privileges(connection: Connection[Any], golden: Golden, name: str) -> None:
     """Give the database *name* golden's own privileges (CONNECT, CREATE, TEMPORARY)."""
     from psycopg import sql  # noqa: PLC0415 - as in `publish`
 
+    if scalar(connection, "SELECT datacl IS NULL FROM pg_database WHERE oid = %s", [golden.oid]):
+        return  # nobody ever changed them
     grants = connection.execute(
         "SELECT pg_get_userbyid(nullif(a.grantee, 0)), a.privilege_type, a.is_grantable "
         "FROM pg_database d, aclexplode(d.datacl) a WHERE d.oid = %s",
         [golden.oid],
     ).fetchall()
-    if not grants:
-        return
-    database = sql.Identifier(name)
-    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
+    database, owner = sql.Identifier(name), sql.Identifier(golden.owner)
+    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC, {}").format(database, owner))
     for grantee, privilege, grantable in grants:
         connection.execute(
             sql.SQL("GRANT {} ON DATABASE {} TO {} {}").format(

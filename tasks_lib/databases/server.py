@@ -4,6 +4,7 @@ Connections: one server, its maintenance database, and what a refusal to connect
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
@@ -42,15 +43,20 @@ class Server:
         psycopg = require_psycopg()
         defaults = {"connect_timeout": CONNECT_TIMEOUT, "application_name": "goldentree"}
         overrides = {key: value for key, value in defaults.items() if key not in self.url.parameters}
+        # Of a database in SQL_ASCII, psycopg would else hand out bytes.
+        overrides |= {"client_encoding": "UTF8", "dbname": database}
         try:
-            connection = psycopg.connect(self.url.conninfo(**overrides, dbname=database), autocommit=True)
+            connection = psycopg.connect(self.url.conninfo(**overrides), autocommit=True)
         except psycopg.OperationalError as error:
             raise _refusal(error, self.url, database) from None
         try:
-            with connection:
-                yield connection
+            yield connection
         except psycopg.Error as error:
+            if error.sqlstate is None and not isinstance(error, psycopg.OperationalError):
+                raise  # psycopg's own: a mistake of ours
             raise translated(error, database) from error
+        finally:
+            connection.close()
 
     def require_direct(self, connection: Connection[Any]) -> None:
         """
@@ -98,6 +104,12 @@ def translated(error: Error, database: str) -> GoldentreeError:
     why = "\n".join(filter(None, [error.diag.message_primary or str(error).strip(), error.diag.message_detail]))
     if state == "53100":
         return DatabaseError("the server's disk is full", why=why, hint="free space there, then run the same command")
+    if state == "42501" and "row-level security" in why:
+        return DatabaseError(
+            f"row-level security hides rows in `{database}` from our role",
+            why=f"{why}\na filtered copy would be a wrong one",
+            hint="log in as a role with BYPASSRLS, or as a superuser",
+        )
     if state == "42501":
         return DatabaseError(f"no permission in `{database}`", why=why)
     if state == "55P03":
@@ -108,7 +120,8 @@ def translated(error: Error, database: str) -> GoldentreeError:
         )
     if not state or state.startswith(("08", "57P")):
         return ServerError("the connection to the server was lost", why=why, hint="inv server.status")
-    return DatabaseError(f"PostgreSQL refused in `{database}` ({state})", why=why)
+    hint = error.diag.message_hint or ""
+    return DatabaseError(f"PostgreSQL refused in `{database}` ({state})", why=why, hint=hint)
 
 
 def _refusal(error: Error, url: DatabaseUrl, database: str) -> GoldentreeError:
@@ -116,7 +129,7 @@ def _refusal(error: Error, url: DatabaseUrl, database: str) -> GoldentreeError:
     message = str(error).strip()
     if f'database "{database}" does not exist' in message:
         return DatabaseError(f"there is no database `{database}` on {url}")
-    if "authentication failed" in message or "no password supplied" in message:
+    if re.search(r'authentication failed|no password supplied|no pg_hba.conf entry|role ".*" does not exist', message):
         return ServerError(
             f"the server refuses the login of {url}", why=message, hint="correct the user or password in DATABASE_URL"
         )

@@ -8,8 +8,9 @@ text as it was written; libpq's own parser judges every result.
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from tasks_lib.errors import SettingsError
@@ -25,7 +26,7 @@ _URI = re.compile(
 POOLER_PORTS = {"6432": "PgBouncer", "6543": "Supabase's pooler"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DatabaseUrl:
     """
     A database URL as the user wrote it.
@@ -34,9 +35,9 @@ class DatabaseUrl:
     output. `str()` and `repr()` give the masked form.
     """
 
-    text: str = field(repr=False)
-    parameters: dict[str, str] = field(repr=False)
-    """What libpq understood, by its keywords."""
+    text: str
+    parameters: dict[str, str]
+    """What libpq understood, by its keywords; instead of a service, what its file says."""
 
     @classmethod
     def parse(cls, text: str, *, source: str = "DATABASE_URL") -> DatabaseUrl:
@@ -52,11 +53,13 @@ class DatabaseUrl:
             raise SettingsError(f"{source} holds a `${{...}}` that nothing fills in", hint=f"write {source} out")
         try:
             parameters = {key: str(value) for key, value in conninfo.conninfo_to_dict(_for_libpq(text)).items()}
-        except ProgrammingError:
+        except (ProgrammingError, UnicodeError):
             # libpq's message may quote what it took for a port or host: part of the password.
             raise _unparsable(source) from None
-        if not _is_plausible(parameters):
+        if not _is_plausible(text, parameters):
             raise _unparsable(source)
+        if "service" in parameters or "PGSERVICE" in os.environ:
+            parameters = _with_service(parameters, source)
         url = cls(text, parameters)
         url._refuse_poolers(source)
         return url
@@ -69,16 +72,23 @@ class DatabaseUrl:
     @property
     def masked(self) -> str:
         """The URL for people: no password, no parameters."""
-        host = self.parameters.get("host") or self.parameters.get("hostaddr") or ""
-        address = quote(host, safe=":[],") if host.startswith("/") else host
-        address = f"[{address}]" if ":" in address else address
-        user = self.parameters.get("user")
+        user = quote(self.parameters.get("user", ""), safe="")
         login = f"{user}{':***' if 'password' in self.parameters else ''}@" if user else ""
-        port = f":{self.parameters['port']}" if "port" in self.parameters else ""
-        return f"postgresql://{login}{address}{port}/{self.database or ''}"
+        hosts = (self.parameters.get("host") or self.parameters.get("hostaddr", "")).split(",")
+        ports = self.parameters.get("port", "").split(",")
+        if len(ports) == 1:
+            ports *= len(hosts)
+        addresses = [
+            (f"[{host}]" if ":" in host else quote(host, safe="")) + (f":{port}" if port else "")
+            for host, port in zip(hosts, ports, strict=False)
+        ]
+        return f"postgresql://{login}{','.join(addresses)}/{quote(self.database or '', safe='')}"
 
     def __str__(self) -> str:
         return self.masked
+
+    def __repr__(self) -> str:
+        return f"DatabaseUrl({self.masked!r})"
 
     def with_database(self, name: str) -> DatabaseUrl:
         """
@@ -127,8 +137,12 @@ class DatabaseUrl:
         return {variable.decode(): parameters[key] for variable, key in options if variable and key in parameters}
 
     def _refuse_poolers(self, source: str) -> None:
-        poolers = [f"`{host}`" for host in _hosts(self.parameters) if "-pooler." in host or ".pooler." in host]
-        poolers += [name for port, name in POOLER_PORTS.items() if port in self.parameters.get("port", "").split(",")]
+        hosts = _hosts(self.parameters)
+        poolers = [f"`{host}`" for host in hosts if "-pooler." in host or ".pooler." in host]
+        # On this machine it may be any container's mapped port; `Server.require_direct` finds out.
+        if any(host not in ("localhost", "127.0.0.1", "::1") and not host.startswith("/") for host in hosts):
+            ports = self.parameters.get("port", "").split(",")
+            poolers += [name for port, name in POOLER_PORTS.items() if port in ports]
         if "pgbouncer=true" in self.text:
             poolers.append("`pgbouncer=true`")
         if poolers:
@@ -147,7 +161,14 @@ def _for_libpq(text: str) -> str:
     if match is None:
         return text
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()} | {"ssl"}
-    query = [part for part in (match["query"] or "?")[1:].split("&") if part.partition("=")[0] in known]
+    query = []
+    for part in (match["query"] or "?")[1:].split("&"):
+        key, is_, value = part.partition("=")
+        # asyncpg's `ssl` takes the values of `sslmode`; libpq knows `ssl=true` alone.
+        key = "sslmode" if key == "ssl" and value != "true" else key
+        # What has no value stays, for libpq to refuse: it may be the rest of a password.
+        if key in known or (part and not is_):
+            query.append(key + is_ + value)
     return (
         f"{match['scheme']}://{match['login'] or ''}{match['hosts']}{match['database'] or ''}"
         + ("?" if query else "")
@@ -155,18 +176,44 @@ def _for_libpq(text: str) -> str:
     )
 
 
+def _with_service(parameters: dict[str, str], source: str) -> dict[str, str]:
+    """
+    Return *parameters* with what the service file adds, as libpq combines them.
+
+    Children get variables, and to libpq a service file's `dbname` comes before PGDATABASE: a restore
+    would go there. Only a started connection tells what libpq made of it; it is not waited for.
+    """
+    from psycopg import conninfo, pq  # noqa: PLC0415 - as in `parse`
+
+    started = pq.PGconn.connect_start(conninfo.make_conninfo("", **parameters).encode())
+    try:
+        known = {option.keyword.decode(): option.val.decode() for option in started.info if option.val}
+        if not known:
+            raise SettingsError(f"{source} names a service that libpq cannot find", why=started.get_error_message())
+    finally:
+        started.finish()
+    known.pop("service", None)
+    return known
+
+
 def _hosts(parameters: dict[str, str]) -> list[str]:
     return [host for host in parameters.get("host", "").split(",") if host]
 
 
-def _is_plausible(parameters: dict[str, str]) -> bool:
+def _is_plausible(text: str, parameters: dict[str, str]) -> bool:
     """Whether no part of a password that was not percent-encoded has ended up in another parameter."""
+    # libpq ends the login at the first `@`, or finds none when a `/` comes before: the true `@` is left over.
+    match = _URI.fullmatch(text)
+    if match and (" " in text or "@" in text[match.start("hosts") :]):
+        return False
     hosts = (host for host in _hosts(parameters) if not re.fullmatch(r"[/@].*|[0-9a-fA-F:.]+(%\w+)?", host))
     ports = (port for port in parameters.get("port", "").split(",") if port)
     return (
-        not any(re.search(r"[@:%\[]", host) for host in hosts)
+        text.isprintable()
+        and not any(re.search(r"[@:%\[]", host) for host in hosts)
         and all(port.isdecimal() for port in ports)
-        and not re.search(r"[@/]", parameters.get("dbname", ""))
+        and ":" not in parameters.get("user", "")
+        and "://" not in parameters.get("dbname", "")
     )
 
 

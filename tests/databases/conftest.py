@@ -1,0 +1,177 @@
+"""Small golden templates of any kind, and clones of them."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+import threading
+import time
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tasks_lib.databases import binaries, clone, template
+from tasks_lib.databases.ownership import Mark, new_temporary_name
+from tasks_lib.databases.server import Server
+from tasks_lib.databases.url import DatabaseUrl
+
+
+class Place:
+    """A server to make golden templates and clones on; all that is made goes with the test."""
+
+    repository = "repo"
+    slug = "feat_1"
+
+    def __init__(self, server: Server, admin: psycopg.Connection):
+        self.server = server
+        self.admin = admin
+        self.made = []
+        self.roles = []
+
+    def golden(self, script="", *, name=None, options="", owner=None):
+        """Make a golden template by running *script* in it, and return its name."""
+        name = name or f"gold_{secrets.token_hex(4)}"
+        self.made.append(name)
+        self.run(f"CREATE DATABASE {{}} TEMPLATE template0 {options}", name)
+        if owner:
+            self.run("ALTER DATABASE {} OWNER TO {}", name, owner)
+        self.execute(name, script)
+        return name
+
+    def role(self, options="LOGIN CREATEDB"):
+        """Make a role, and return its name; its password is the same."""
+        name = f"role_{secrets.token_hex(4)}"
+        self.roles.append(name)
+        self.run(f"CREATE ROLE {{}} {options} PASSWORD {name!r}", name)
+        return name
+
+    def as_role(self, name):
+        """Return the server as the role *name* logs in to it."""
+        return Server(DatabaseUrl.parse(self.server.url.conninfo(user=name, password=name)))
+
+    def clone(self, golden, *, method="dump", server=None, database=None):
+        """Clone *golden* and return the result."""
+        database = database or f"clone_{secrets.token_hex(4)}"
+        self.made.append(database)
+        self.temporary = new_temporary_name()
+        mark = Mark(self.repository, self.slug, "clone", golden, "2026-01-02T03:04:05+00:00")
+        return clone.build(server or self.server, golden, database, mark, temporary=self.temporary, method=method)
+
+    def connect(self, database, **options):
+        """Connect to *database* as an application does."""
+        return psycopg.connect(self.server.url.conninfo(dbname=database, **options), autocommit=True)
+
+    def execute(self, database, script):
+        if script:
+            with self.connect(database) as connection:
+                connection.execute(script)
+
+    def rows(self, database, query):
+        """Return all rows of *query* in *database*."""
+        with self.connect(database) as connection:
+            return connection.execute(query).fetchall()
+
+    def both(self, golden, cloned, query):
+        """Assert that *query* has the same rows in both, and return them."""
+        rows = self.rows(golden, query)
+        assert self.rows(cloned, query) == rows
+        return rows
+
+    def run(self, statement, *names):
+        """Run *statement* with *names* as identifiers in the maintenance database."""
+        self.admin.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+    def databases(self):
+        """Return all databases' names."""
+        return {name for (name,) in self.admin.execute("SELECT datname FROM pg_database")}
+
+    def clients(self):
+        """Return the `pg_dump` and `psql` that fit the server."""
+        return binaries.client_for(self.admin.info.server_version)
+
+    def schema(self, database):
+        """Return the schema of *database* as pg_dump writes it, without what names the database."""
+        environment = self.server.url.environment(dbname=database)
+        dumped = subprocess.run(
+            [self.clients().program("pg_dump"), "--schema-only", "--no-publications", "--no-subscriptions"],
+            env=environment,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        return [line for line in dumped.splitlines() if not line.startswith(("\\restrict", "\\unrestrict"))]
+
+    def sessions(self, application, database="%"):
+        """Return the process ids of the sessions of the program *application*."""
+        rows = self.admin.execute(
+            "SELECT pid FROM pg_stat_activity WHERE application_name = %s AND datname LIKE %s", [application, database]
+        )
+        return [pid for (pid,) in rows]
+
+    def close(self):
+        self.admin.execute("RESET ROLE")
+        for name in {*self.made, *(name for name in self.databases() if name.startswith("goldentree_tmp_"))}:
+            self.run("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+        for role in self.roles:
+            self.run("DROP OWNED BY {0}; DROP ROLE {0}", role)
+
+
+@pytest.fixture
+def server(server_url):
+    """Give the disposable server, as its superuser logs in."""
+    return Server(DatabaseUrl.parse(server_url))
+
+
+@pytest.fixture
+def place(server):
+    """Give a place on the disposable server for golden templates and their clones."""
+    with server.connect() as admin:
+        place = Place(server, admin)
+        yield place
+        place.close()
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """Let copies by TEMPLATE take their time: on a busy machine they are else given up for a dump."""
+    monkeypatch.setattr(template, "_GUARD_MILLISECONDS", 60_000)
+
+
+@pytest.fixture
+def eventually():
+    """Give a function that waits for a condition and returns its value."""
+
+    def wait(condition):
+        deadline = time.monotonic() + 60
+        while not (value := condition()):
+            assert time.monotonic() < deadline, "it never came"
+            time.sleep(0.005)
+        return value
+
+    return wait
+
+
+@pytest.fixture
+def meanwhile():
+    """Give a function that runs another in a thread; its failure fails the test."""
+    running = []
+
+    def run(function):
+        failures = []
+
+        def guarded():
+            try:
+                function()
+            except BaseException as failure:  # noqa: BLE001 - raised below
+                failures.append(failure)
+
+        thread = threading.Thread(target=guarded)
+        thread.start()
+        running.append((thread, failures))
+        return thread
+
+    yield run
+    for thread, failures in running:
+        thread.join()
+        assert not failures, failures
