@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 CLONE_METHODS = ("auto", "template", "dump")
+
+PREFIX_BYTES = 40
+"""Of the 63 that PostgreSQL gives a name; the rest is for the hash and a readable part."""
 
 OFF = "none"
 """The word that switches a command off; an empty value counts as not set."""
@@ -133,19 +136,19 @@ def load(main: Path, team: Mapping[str, Origin], environ: Mapping[str, str]) -> 
     origins = {name: origin.layer for name, origin in found.items()}
     project = project_name(main)
     template = _text(found["template"], "template") or f"{project}_latest"
-    prefix = _text(found["prefix"], "prefix") or _checked_prefix(template.removesuffix("_latest"), template)
+    prefix = _text(found["prefix"], "prefix")
     root = _text(found["root"], "root")
     return Settings(
         main=main,
         project=project,
         database_url=_text(found["database_url"], "database_url"),
         template=template,
-        prefix=_checked_prefix(prefix, prefix),
+        prefix=_checked_prefix(prefix) if prefix else _words(template.removesuffix("_latest"))[:PREFIX_BYTES],
         clone_method=_choice(_text(found["clone_method"], "clone_method") or "auto", found["clone_method"]),
         migrate=_command(found["migrate"], "migrate"),
         generate=_command(found["generate"], "generate"),
         generate_to=_text(found["generate_to"], "generate_to"),
-        root=(main / root).expanduser().resolve() if root else None,
+        root=(main / Path(root).expanduser()).resolve() if root else None,
         env=_env_templates(found["env"]),
         copy=_paths(found["copy"], "copy", default=("seed.env",)),
         link=_paths(found["link"], "link", default=()),
@@ -158,7 +161,7 @@ def env_values(path: Path) -> dict[str, str]:
     Return the values that an application reads from the env file *path*, nothing where there is none.
 
     Raises:
-        SettingsError: If the file is not UTF-8 text.
+        SettingsError: If the file cannot be read, or is not UTF-8 text.
     """
     from dotenv import dotenv_values  # noqa: PLC0415 - only where a file is read
 
@@ -170,12 +173,18 @@ def env_values(path: Path) -> dict[str, str]:
             values["DATABASE_URL"] = dotenv_values(path, encoding="utf-8-sig")["DATABASE_URL"]
     except UnicodeDecodeError as error:
         raise SettingsError(f"`{path}` is not UTF-8 text", why=str(error), hint="save it as UTF-8") from None
+    except OSError as error:
+        raise SettingsError(f"`{path}` cannot be read: {error.strerror}") from None
     return {key: value for key, value in values.items() if value is not None}
 
 
 def project_name(main: Path) -> str:
     """Return the name of *main*'s directory as lower-case letters, digits and underscores."""
-    return re.sub(r"[^a-z0-9]+", "_", main.name.lower()).strip("_") or "project"
+    return _words(main.name)
+
+
+def _words(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "project"
 
 
 def _find(
@@ -209,12 +218,11 @@ def _choice(value: str, origin: Origin) -> str:
     return value
 
 
-def _checked_prefix(prefix: str, source: str) -> str:
-    # 63 bytes is PostgreSQL's limit (NAMEDATALEN - 1); 40 leaves room for the hash and a readable part.
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", prefix):
+def _checked_prefix(prefix: str) -> str:
+    if not re.fullmatch(rf"[a-z0-9_]{{1,{PREFIX_BYTES}}}", prefix):
         raise SettingsError(
-            f"`{source}` gives the database prefix `{prefix}`",
-            why="clones' names are lower-case letters, digits and underscores, and the prefix at most 40 of them",
+            f"`{prefix}` cannot begin a database's name",
+            why=f"a prefix is at most {PREFIX_BYTES} lower-case letters, digits and underscores",
             hint="set WORKTREE_DB_PREFIX to such a name",
         )
     return prefix
@@ -243,6 +251,10 @@ def _paths(origin: Origin, name: str, *, default: tuple[str, ...]) -> tuple[str,
         return default
     if not isinstance(value, list) or not all(isinstance(path, str) and path for path in value):
         raise _malformed(name, origin, "a list of paths")
+    if name == "link" and ".env" in value:
+        raise SettingsError(
+            f"`worktree.link` in {origin.layer} names `.env`", why="every worktree writes one of its own"
+        )
     for path in value:
         if path.startswith("/") or ".." in path.split("/"):
             raise SettingsError(

@@ -92,19 +92,21 @@ class Plan:
             GoldentreeError: As a step raised it, after undoing; what could not be undone is added to it.
         """
         touched: list[Step] = []
-        try:
-            with _terminations_interrupt():
+        with _terminations_interrupt():
+            try:
                 for stage in self.stages:
                     self._run_stage(stage if isinstance(stage, tuple) else (stage,), touched, narrator)
-        except BaseException as failure:
-            left = _undo(touched, narrator)
-            if isinstance(failure, KeyboardInterrupt):
-                raise Interrupted("interrupted", why=left or "everything that this call did was undone") from None
-            if isinstance(failure, GoldentreeError) and left:
-                raise type(failure)(
-                    failure.what, why="\n".join(filter(None, [failure.why, left])), hint=failure.hint
-                ) from failure
-            raise
+            except BaseException as failure:
+                left = _undo(touched, narrator)
+                if isinstance(failure, KeyboardInterrupt):
+                    raise Interrupted("interrupted", why=left or "everything that this call did was undone") from None
+                if isinstance(failure, GoldentreeError) and left:
+                    raise type(failure)(
+                        failure.what, why="\n".join(filter(None, [failure.why, left])), hint=failure.hint
+                    ) from failure
+                if left:
+                    failure.add_note(left)
+                raise
         return self.ran
 
     def _run_stage(self, stage: tuple[Step, ...], touched: list[Step], narrator: Narrator) -> None:
@@ -125,9 +127,14 @@ class Plan:
             thread.start()
         try:
             self._run_step(pending[0], narrator)
-        finally:
             for thread in threads:
                 thread.join()
+        except BaseException:
+            # Nothing may be undone while a step is still at work on it.
+            with _uninterrupted():
+                for thread in threads:
+                    thread.join()
+            raise
         if failures:
             raise failures[0]
 

@@ -174,9 +174,41 @@ class Repository:
 
     def databases(self):
         """Return the databases that belong to this repository, by their names' prefix or the temporary one."""
-        with psycopg.connect(self.url) as connection:
-            names = connection.execute("SELECT datname FROM pg_database ORDER BY 1").fetchall()
-        return [name for (name,) in names if name.startswith((f"{self.prefix}_", "goldentree_tmp_"))]
+        rows = self.sql("SELECT datname FROM pg_database ORDER BY 1")
+        return [name for (name,) in rows if name.startswith((f"{self.prefix}_", "goldentree_tmp_"))]
+
+    def sql(self, statement, database="postgres"):
+        """Run one statement and return its rows, if it has any."""
+        with psycopg.connect(self.url, dbname=database, autocommit=True) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else None
+
+    def records(self):
+        """Return the registry's records by slug."""
+        files = (self.path / ".git" / "goldentree" / "worktrees").glob("*.json")
+        return {file.stem: json.loads(file.read_text()) for file in files}
+
+    def world(self):
+        """Return all that a refused command must leave as it was."""
+        return {
+            "worktrees": self.git("worktree", "list", "--porcelain"),
+            "refs": self.git("for-each-ref"),
+            "records": self.records(),
+            "databases": self.sql("SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database ORDER BY 1"),
+            "beside": sorted(self.path.parent.iterdir()),
+            "env": {path: path.read_bytes() for path in self.path.parent.glob("*/.env")},
+        }
+
+    def refuses(self, *arguments, **options):
+        """Run `inv`, expect an error and nothing else to have happened, and return what it said."""
+        before = self.world()
+        result = self.inv(*arguments, **options)
+        assert (result.returncode, result.stdout) == (1, ""), result.stdout + result.stderr
+        assert "error: " in result.stderr
+        assert not result.stderr.startswith("Traceback")
+        assert "\nTraceback" not in result.stderr
+        assert self.world() == before
+        return result.stderr
 
 
 @pytest.fixture

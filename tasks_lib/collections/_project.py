@@ -27,12 +27,17 @@ def project() -> Project:
     Raises:
         GitError: If there is no repository to work in.
         SettingsError: If a setting is unknown or malformed.
+        WorktreeError: If the current directory was removed.
     """
+    from tasks_lib.errors import WorktreeError  # noqa: PLC0415 - see the module
     from tasks_lib.settings import load  # noqa: PLC0415 - see the module
     from tasks_lib.worktrees.git import Repository  # noqa: PLC0415 - same
     from tasks_lib.worktrees.project import Project  # noqa: PLC0415 - same
 
-    repository = Repository.find(Path.cwd())
+    try:
+        repository = Repository.find(Path.cwd())
+    except FileNotFoundError:
+        raise WorktreeError("the current directory is gone", hint="cd elsewhere") from None
     return Project(repository, load(repository.main, team_settings(repository.main), os.environ))
 
 
@@ -42,8 +47,12 @@ def team_settings(main: Path) -> dict[str, Origin]:
 
     The project level is the main worktree's, wherever Invoke found the task file: a branch that is
     checked out must not bring settings of its own, and a standalone `Program` reads no project level at all.
+
+    Raises:
+        SettingsError: If a file cannot be parsed, or one of our sections is no mapping.
     """
-    from tasks_lib.settings import Origin  # noqa: PLC0415 - see the module
+    from tasks_lib.errors import SettingsError  # noqa: PLC0415 - see the module
+    from tasks_lib.settings import Origin  # noqa: PLC0415 - same
 
     config = Config(lazy=True, project_location=main)
     levels = (
@@ -54,18 +63,29 @@ def team_settings(main: Path) -> dict[str, Origin]:
     found: dict[str, Origin] = {}
     for load_level, layer in levels:
         before = _flat(config)
-        load_level()
-        found |= {key: Origin(value, layer) for key, value in _flat(config).items() if before.get(key) != value}
+        try:
+            load_level()
+            after = _flat(config)
+        except Exception as error:  # noqa: BLE001 - whatever the parser of that format raises
+            raise SettingsError(f"{layer} cannot be read", why=str(error)) from None
+        found |= {key: Origin(value, layer) for key, value in after.items() if before.get(key) != value}
     return found
 
 
 def _flat(config: Config) -> dict[str, Any]:
     return {
-        f"{section}.{key}": _plain(value)
+        f"{section}.{key}": value
         for section in SECTIONS
         if section in config
-        for key, value in dict(config[section] or {}).items()
+        for key, value in _section(config, section).items()
     }
+
+
+def _section(config: Config, name: str) -> dict[str, Any]:
+    value = _plain(config[name])
+    if not isinstance(value, dict | None):
+        raise TypeError(f"section `{name}` is not a mapping")
+    return value or {}
 
 
 def _plain(value: Any) -> Any:

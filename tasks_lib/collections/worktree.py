@@ -128,8 +128,8 @@ def path(c: Context, branch: str, json: bool = False) -> Answer:
     Made for `cd "$(inv worktree.path BRANCH)"`.
     """
     found, record = project().find(branch)
-    if found is None:
-        at = record.path if record else "?"
+    if found is None or not found.exists():
+        at = found or (record.path if record else "?")
         raise WorktreeError(
             f"the worktree of `{branch}` is gone from {at}", hint=f"inv worktree.remove {branch}  # cleans up after it"
         )

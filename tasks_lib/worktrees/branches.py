@@ -17,16 +17,25 @@ LONGEST_BYTES = 200
 """File systems end names at 255 bytes; git adds `.lock`, the worktree's directory the repository's name."""
 
 
-def require_usable(repository: Repository, branch: str) -> None:
+def require_plain_name(repository: Repository, branch: str) -> None:
     """
-    Refuse a branch that git, Postgres or a file system would mangle, or that cannot get a worktree now.
+    Refuse a name that git, Postgres or a file system would mangle.
 
     Raises:
-        BranchError: Saying what is wrong with the name or the branch.
+        BranchError: Saying what is wrong with it.
     """
     _require_plain(branch)
     if git.run("check-ref-format", f"refs/heads/{branch}", cwd=repository.main, check=False).returncode != 0:
         raise BranchError(f"`{branch}` is not a branch name that git accepts", hint="git help check-ref-format")
+
+
+def require_free(repository: Repository, branch: str) -> None:
+    """
+    Refuse a branch that cannot get a worktree now.
+
+    Raises:
+        BranchError: Saying what stands in its way.
+    """
     _require_no_conflict(repository, branch)
     for listed in git.worktrees(repository.main):
         if listed.branch == branch:

@@ -5,10 +5,11 @@ The git side of a new worktree: the branch, the worktree, the files it is given,
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks_lib.errors import WorktreeError
 from tasks_lib.steps import Step
 from tasks_lib.worktrees import git
 
@@ -26,6 +27,7 @@ class Checkout:
 
     Attributes:
         base: The commit at which to create the branch; None when it exists.
+        begun: Paths at which this run, and not a killed one before it, began to make the worktree.
     """
 
     project: Project
@@ -33,6 +35,7 @@ class Checkout:
     branch: str
     path: Path
     base: str | None
+    begun: list[Path] = field(default_factory=list)
 
     def step(self) -> Step:
         """Return the step that makes it."""
@@ -42,13 +45,14 @@ class Checkout:
         """Make what is missing of branch and worktree, give it its files, and mark it; return what was given."""
         main = self.project.repository.main
         listed = self._listed()
-        if listed is not None and listed.locked == UNFINISHED:
+        if listed is not None and (listed.locked == UNFINISHED or not self.path.exists()):
             self._remove()
             listed = None
         if self.base is not None and not self.project.repository.has_branch(self.branch):
             # --no-track: setting up tracking writes .git/config, whose lock parallel calls lose.
             git.run("branch", "--no-track", self.branch, self.base, cwd=main)
         if listed is None:
+            self.begun.append(self.path)
             git.run("worktree", "add", self.path, self.branch, cwd=main)
         given = self._give_files()
         # Last: the mark says that all of this is done.
@@ -57,17 +61,17 @@ class Checkout:
         return f"with {', '.join(given)}" if given else ""
 
     def undo(self) -> None:
-        """Remove what `do` made, whole or half, and only that."""
-        if self._listed() is not None:
+        """Remove what `do` made, whole or half, and only that: a killed run's worktree may hold work by now."""
+        if self.begun and self._listed() is not None:
             self._remove()
-        main = self.project.repository.main
-        if self.base is not None and self.project.repository.has_branch(self.branch):
-            # Deletes the branch only while it is where it was made: nobody has committed to it.
-            git.run("update-ref", "-d", f"refs/heads/{self.branch}", self.base, cwd=main)
+        reference, listed = f"refs/heads/{self.branch}", self._listed()
+        # A branch that is not where it was made has been committed to.
+        if self.base is not None and listed is None and self.project.repository.commit(reference) == self.base:
+            git.run("update-ref", "-d", reference, self.base, cwd=self.project.repository.main)
 
     def done(self) -> bool:
         """Whether the worktree is there, complete."""
-        return self.project.registry.path_of(self.slug) is not None
+        return self.project.registry.paths().get(self.slug) == self.path and self.path.exists()
 
     def _listed(self) -> git.Listed | None:
         rows = git.worktrees(self.project.repository.main)
@@ -82,10 +86,14 @@ class Checkout:
         main, settings = self.project.repository.main, self.project.settings
         given = []
         for name, give in [*((name, _copy) for name in settings.copy), *((name, _link) for name in settings.link)]:
-            if (main / name).exists() and not (self.path / name).exists():
+            if not (main / name).exists() or (self.path / name).exists():
+                continue
+            try:
                 (self.path / name).parent.mkdir(parents=True, exist_ok=True)
                 give(main / name, self.path / name)
-                given.append(name)
+            except OSError as error:
+                raise WorktreeError(f"`{name}` cannot be given to {self.path}", why=str(error)) from None
+            given.append(name)
         return given
 
 

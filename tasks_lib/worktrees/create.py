@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.errors import BranchError, WorktreeError
 from tasks_lib.steps import Plan
 from tasks_lib.worktrees import guard, provision
-from tasks_lib.worktrees.branches import require_usable
+from tasks_lib.worktrees.branches import require_free, require_plain_name
 from tasks_lib.worktrees.checkout import Checkout
 
 if TYPE_CHECKING:
@@ -47,26 +47,28 @@ def creation(
     Raises:
         GoldentreeError: If anything stands in the way; nothing was changed then.
     """
+    require_plain_name(project.repository, branch)
     guard.require_unshadowed(project, os.environ)
     slug = provision.new_slug(project, branch)
     with project.registry.working_on(slug):
         record = project.registry.find(slug)
-        if record is None or record.state != "creating":
-            record = _new(project, branch, record, base=base, path=path)
-        else:
+        if record is not None and _is_unfinished(record, branch):
             narrator.say(f"finishing {record.path}, which a killed run began {record.created}")
+        else:
+            record = _new(project, branch, record, base=base, path=path)
         yield Creation(record, _plan(project, record, narrator, database=database))
+
+
+def _is_unfinished(record: Record, branch: str) -> bool:
+    # One that was adopted is finished by `worktree.db`: undoing its creation would delete somebody's worktree.
+    return record.state == "creating" and record.made_worktree and record.identity.branch == branch
 
 
 def _new(project: Project, branch: str, known: Record | None, *, base: str, path: str) -> Record:
     """Return the record of a new worktree, after every refusal that git and the file system have."""
-    require_usable(project.repository, branch)
+    require_free(project.repository, branch)
     if known is not None:
-        raise WorktreeError(
-            f"the worktree of `{branch}` is known, but gone from {known.path}",
-            why=f"its record and perhaps its database `{known.identity.database}` are left",
-            hint=f"inv worktree.remove {branch}",
-        )
+        raise _name_is_taken(project, branch, known)
     target = _target(project, branch, path)
     exists = project.repository.has_branch(branch)
     if exists and base:
@@ -77,8 +79,23 @@ def _new(project: Project, branch: str, known: Record | None, *, base: str, path
     return provision.new_record(project, branch, target, base=start, made_worktree=True)
 
 
+def _name_is_taken(project: Project, branch: str, known: Record) -> WorktreeError:
+    there = project.registry.paths().get(known.slug, Path(known.path))
+    if there.exists() or known.identity.branch != branch:
+        return WorktreeError(
+            f"the names of branch `{branch}` belong to the worktree at {there}",
+            why=f"it was made for branch `{known.identity.branch}`, and a worktree keeps its names",
+            hint="choose another branch name",
+        )
+    return WorktreeError(
+        f"the worktree of `{branch}` is known, but gone from {there}",
+        why=f"its record and perhaps its database `{known.identity.database}` are left",
+        hint=f"inv worktree.remove {known.slug}",
+    )
+
+
 def _plan(project: Project, record: Record, narrator: Narrator, *, database: bool) -> Plan:
-    path = Path(record.path)
+    path = project.registry.paths().get(record.slug) or Path(record.path)
     provision.require_editable(project, record, path)
     checkout = Checkout(project, record.slug, record.identity.branch, path, record.base).step()
     point = provision.point_step(project, record, path)
@@ -98,9 +115,16 @@ def _plan(project: Project, record: Record, narrator: Narrator, *, database: boo
 def _target(project: Project, branch: str, path: str) -> Path:
     main = project.repository.main
     default = (project.settings.root or main.parent) / f"{main.name}-{branch.replace('/', '-')}"
-    # Resolved, because git lists worktrees by their real paths.
-    target = Path(os.path.realpath(Path(path).expanduser())) if path else default.resolve()
-    if target.exists() or target.is_symlink():
+    chosen = Path(path).expanduser().absolute() if path else default
+    # git lists worktrees by their real paths; what stands at the end, were it a dangling link, is in the way.
+    target = Path(os.path.realpath(chosen.parent), chosen.name)
+    try:
+        target.lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise WorktreeError(f"`{target}` cannot be made: {error.strerror}") from None
+    else:
         raise WorktreeError(
             f"`{target}` exists already",
             why="the worktree would be made there, and nothing is overwritten",

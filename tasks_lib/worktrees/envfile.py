@@ -131,13 +131,7 @@ def write(path: Path, text: str, *, like: Path | None = None) -> None:
     Raises:
         EnvFileError: *path* is a symbolic link, or the system refuses to write.
     """
-    if path.is_symlink():
-        link, origin = shlex.quote(str(path)), shlex.quote(str(path.resolve()))
-        raise EnvFileError(
-            f"`{path}` is a symbolic link",
-            why="writing it would change the file it points to, in most cases the main worktree's",
-            hint=f"rm {link} && cp {origin} {link}",
-        )
+    require_own(path)
     try:
         model = next((file for file in (like, path) if file and file.exists()), None)
         _replace(path, text.encode(), stat.S_IMODE(model.stat().st_mode) if model else 0o600)
@@ -146,6 +140,22 @@ def write(path: Path, text: str, *, like: Path | None = None) -> None:
             f"`{path}` cannot be written: {error.strerror}",
             hint=f"check the permissions and the free space of {shlex.quote(str(path.parent))}",
         ) from error
+
+
+def require_own(path: Path) -> None:
+    """
+    Refuse an env file that is another one's as well.
+
+    Raises:
+        EnvFileError: *path* is a symbolic link.
+    """
+    if path.is_symlink():
+        link, origin = shlex.quote(str(path)), shlex.quote(str(path.resolve()))
+        raise EnvFileError(
+            f"`{path}` is a symbolic link",
+            why="writing it would change the file it points to, in most cases the main worktree's",
+            hint=f"rm {link} && cp {origin} {link}",
+        )
 
 
 def point(source: Path, target: Path, values: Mapping[str, str]) -> None:

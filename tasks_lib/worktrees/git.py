@@ -15,9 +15,9 @@ from tasks_lib.errors import GitError
 
 # Inside a hook git exports GIT_DIR, GIT_INDEX_FILE, GIT_WORK_TREE and friends, which would send our
 # calls to another repository (the damage per variable: pre-commit's git.py, no_git_env). What people
-# set on purpose (transport, authorship, configuration) stays.
+# set on purpose (transport, authorship, configuration such as a container's safe.directory) stays.
 _KEPT = ("GIT_SSH", "GIT_ASKPASS", "GIT_EXEC_PATH", "GIT_SSL_", "GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_TRACE")
-_KEPT_CONFIG = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
+_KEPT_CONFIG = ("GLOBAL", "SYSTEM", "NOSYSTEM", "COUNT", "KEY_", "VALUE_")
 
 
 def environment() -> dict[str, str]:
@@ -25,9 +25,10 @@ def environment() -> dict[str, str]:
     kept = {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith("GIT_") or key.startswith(_KEPT) or key in _KEPT_CONFIG
+        if not key.startswith("GIT_") or key.startswith((*_KEPT, *(f"GIT_CONFIG_{name}" for name in _KEPT_CONFIG)))
     }
-    return {**kept, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8"}
+    # LANGUAGE outranks LC_ALL in every locale but plain C, and we read git's words.
+    return {**kept, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", "LANGUAGE": ""}
 
 
 def run(*arguments: str | Path, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -143,7 +144,7 @@ class Repository:
         Find the repository around *cwd*.
 
         Raises:
-            GitError: If there is none, it is bare, or it has no commit yet.
+            GitError: If there is none, it is bare, it has no commit yet, or its main worktree cannot be found.
         """
         probe = run("rev-parse", "--path-format=absolute", "--git-common-dir", cwd=cwd, check=False)
         if probe.returncode != 0:
@@ -157,6 +158,13 @@ class Repository:
                 f"`{main.path}` is a bare repository",
                 why="there is no main worktree to take settings and the env file from",
                 hint=f"git clone {main.path} and work there",
+            )
+        if main.path == common:
+            # git derives the main worktree from the common directory's name (worktree.c, get_main_worktree).
+            raise GitError(
+                f"the main worktree of `{common}` cannot be found",
+                why="git does not tell it for a submodule, or after `git init --separate-git-dir`",
+                hint="work in a clone whose `.git` is a directory",
             )
         if not succeeds("rev-parse", "--verify", "--quiet", "HEAD^{commit}", cwd=main.path):
             raise GitError(
@@ -189,7 +197,9 @@ class Repository:
         branch = output("rev-parse", "--abbrev-ref", "HEAD", cwd=self.main)
         if branch == "HEAD":
             raise GitError(
-                "the default branch is unknown", why="the main worktree's HEAD is detached", hint="pass --base REF"
+                "the default branch is unknown",
+                why="there is no `main` or `master`, and the main worktree's HEAD is detached",
+                hint=f"git -C {self.main} switch BRANCH",
             )
         return branch
 

@@ -68,7 +68,7 @@ def derive(branch: str, *, project: str, prefix: str, taken_subdomains: Containe
     subdomain = label[:LABEL_CHARACTERS].rstrip("-")
     if subdomain in taken_subdomains:
         subdomain = f"{label[: LABEL_CHARACTERS - len(digest) - 1].rstrip('-')}-{digest}"
-    host = f"{subdomain}.{project.replace('_', '-')}.localhost"
+    host = f"{subdomain}.{project.replace('_', '-')[:LABEL_CHARACTERS].rstrip('-')}.localhost"
     return Identity(
         branch=branch,
         slug=slug,

@@ -21,7 +21,8 @@ class Row:
     One worktree.
 
     Attributes:
-        state: `main`; a record's own state; `unmanaged`, where this tool knows nothing; `gone`, where git does not.
+        state: `main`; a record's own state; `unmanaged`, where this tool knows nothing; `gone`, where the
+            directory is not there, or git does not know the worktree any more.
     """
 
     branch: str | None
@@ -47,17 +48,20 @@ def rows(project: Project) -> list[Row]:
     for listed in linked:
         record = project.record_at(listed.path)
         if record is None:
-            result.append(Row(listed.branch, listed.path, None, None, None, None, "unmanaged"))
+            state = "unmanaged" if listed.path.exists() else "gone"
+            result.append(Row(listed.branch, listed.path, None, None, None, None, state))
         else:
             seen.add(record.slug)
-            result.append(_row(record, listed.branch, listed.path, record.state))
-    for record in project.registry.records():
-        if record.slug not in seen:
-            state = "gone" if record.state == "ready" else record.state
-            result.append(_row(record, record.identity.branch, Path(record.path), state))
+            result.append(_row(record, listed.branch, listed.path, there=listed.path.exists()))
+    result += [
+        _row(record, record.identity.branch, Path(record.path), there=False)
+        for record in project.registry.records()
+        if record.slug not in seen
+    ]
     return result
 
 
-def _row(record: Record, branch: str | None, path: Path, state: str) -> Row:
+def _row(record: Record, branch: str | None, path: Path, *, there: bool) -> Row:
     names = record.identity
+    state = "gone" if record.state == "ready" and not there else record.state
     return Row(branch, path, names.slug, names.database, record.port, names.dev_url, state)

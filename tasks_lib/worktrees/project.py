@@ -74,15 +74,11 @@ class Project:
         if record is None:
             known = ", ".join(row.branch or str(row.path) for row in listed[1:]) or "none"
             raise WorktreeError(f"there is no worktree of `{name}`", why=f"linked worktrees: {known}")
-        return self.registry.path_of(record.slug), record
+        return self.registry.paths().get(record.slug), record
 
     def record_at(self, path: Path) -> Record | None:
         """Return the record of the linked worktree at *path*, None if this tool does not know it."""
-        pointer = path / ".git"
-        if not pointer.is_file():
-            return None
-        directory = (path / pointer.read_text().removeprefix("gitdir:").strip()).resolve()
-        slug = self.registry.slug_at(directory)
+        slug = next((slug for slug, place in self.registry.paths().items() if place == path), None)
         return self.registry.find(slug) if slug else None
 
     def require_record_here(self) -> Record:

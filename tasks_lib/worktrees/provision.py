@@ -8,16 +8,18 @@ reads the record from the registry when it runs: the port is leased by the first
 from __future__ import annotations
 
 import os
+import shlex
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tasks_lib.errors import EnvFileError
 from tasks_lib.steps import Step
 from tasks_lib.toolchains.choose import generate_command, migrate_command
 from tasks_lib.toolchains.environment import child_environment
 from tasks_lib.toolchains.run import run
-from tasks_lib.worktrees import envfile, identity, ports
+from tasks_lib.worktrees import envfile, git, identity, ports
 from tasks_lib.worktrees.registry import now
 
 if TYPE_CHECKING:
@@ -88,7 +90,7 @@ def record_step(project: Project, record: Record) -> Step:
 
 def clone_step(project: Project, record: Record, narrator: Narrator) -> Step:
     """Return the step that clones the golden template."""
-    from tasks_lib.databases import clone  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases import clone, inspect  # noqa: PLC0415 - loads psycopg
     from tasks_lib.databases.ownership import Mark, new_temporary_name  # noqa: PLC0415 - as above
 
     registry, server, slug = project.registry, project.server, record.slug
@@ -99,8 +101,22 @@ def clone_step(project: Project, record: Record, narrator: Narrator) -> Step:
         if left and clone.sweep(server, left, repository=repository):
             narrator.say(f"swept {left}, which a killed run left")
 
+    def published() -> bool:
+        return clone.is_complete(server, database, repository=repository, slug=slug)
+
+    built = False
+
     def do() -> str:
+        nonlocal built
         sweep()
+        if published():
+            # By a run that was killed before it could write so down.
+            size, _ = inspect.size_and_tables(server, database)
+            registry.update(
+                slug, temporary=None, clone={"method": "kept", "seconds": 0, "bytes": size, "created": now()}
+            )
+            return "kept"
+        built = True
         temporary = registry.update(slug, temporary=new_temporary_name()).temporary or ""
         mark = Mark(repository=repository, slug=slug, role="clone", golden=golden, created=now())
         method = project.settings.clone_method
@@ -111,34 +127,47 @@ def clone_step(project: Project, record: Record, narrator: Narrator) -> Step:
             narrator.say(f"warning: {warning}")
         return f"by {made.method}, as {made.reason}"
 
+    def done() -> bool:
+        found = registry.find(slug)
+        return found is not None and found.clone is not None and published()
+
     def undo() -> None:
         sweep()
-        clone.drop(server, database, repository=repository, slug=slug, golden=golden)
+        if built:
+            clone.drop(server, database, repository=repository, slug=slug, golden=golden)
+            registry.update(slug, temporary=None, clone=None)
 
     return Step(
         f"clone {golden} into {database}",
         do,
         undo,
-        done=lambda: clone.is_complete(server, database, repository=repository, slug=slug),
+        done=done,
     )
 
 
 def point_step(project: Project, record: Record, path: Path) -> Step:
     """Return the step that rewrites the env file of the worktree at *path*."""
     target = path / project.env_name
-    before: list[tuple[bytes, int] | None] = []
+    before: list[str | None] = []
 
     def do() -> str:
-        before.append((target.read_bytes(), target.stat().st_mode) if target.is_file() else None)
+        before.append(envfile.read(target) if target.exists() else None)
         values = env_values(project, project.registry.require(record.slug))
+        if _is_tracked(project, path):
+            # The index is the worktree's own: no commit there takes its URL and port along.
+            git.run("update-index", "--skip-worktree", project.env_name, cwd=path)
         envfile.point(env_source(project, path), target, values)
         return ", ".join(values)
 
     def undo() -> None:
-        if before and before[0] is None:
+        if not before:
+            return
+        if before[0] is None:
             target.unlink(missing_ok=True)
-        elif before and before[0] is not None and path.exists():
-            envfile.write(target, before[0][0].decode())
+        else:
+            envfile.write(target, before[0])
+        if _is_tracked(project, path):
+            git.run("update-index", "--no-skip-worktree", project.env_name, cwd=path)
 
     def done() -> bool:
         found = project.registry.find(record.slug)
@@ -196,9 +225,11 @@ def command(project: Project, root: Path, which: str) -> Command | None:
     return generate_command(root, settings.migrate, settings.generate, settings.generate_to)
 
 
-def run_tool(project: Project, record: Record, path: Path, which: str, narrator: Narrator, *, hint: str) -> None:
+def run_tool(project: Project, record: Record, path: Path, which: str, narrator: Narrator, *, hint: str) -> str | None:
     """
     Run what does *which*, `migrate` or `generate`, in the worktree at *path*, on its own database.
+
+    Returns a remark where there was nothing to run.
 
     Raises:
         ToolchainError: If the command fails or cannot be found.
@@ -207,7 +238,7 @@ def run_tool(project: Project, record: Record, path: Path, which: str, narrator:
 
     found = command(project, path, which)
     if found is None:
-        return
+        return "nothing, as this branch has no such tool"
     url = project.server.url.with_database(record.identity.database)
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
     if project.settings.database_url is None:
@@ -222,6 +253,7 @@ def run_tool(project: Project, record: Record, path: Path, which: str, narrator:
         main=project.repository.main,
     )
     run(found, env=environment, on_line=narrator.relay, hint=hint)
+    return None
 
 
 def env_values(project: Project, record: Record) -> dict[str, str]:
@@ -248,13 +280,22 @@ def env_source(project: Project, path: Path) -> Path:
 
 def require_editable(project: Project, record: Record, path: Path) -> None:
     """
-    Make sure, before any change, that the env file can be rewritten.
+    Make sure, before any change, that the env file can be rewritten, and will not be committed.
 
     Raises:
-        EnvFileError: If it cannot.
+        EnvFileError: If it cannot, or might.
     """
+    envfile.require_own(path / project.env_name)
     source = env_source(project, path)
     envfile.rewritten(envfile.read(source), env_values(project, record), name=str(source))
+    checkout = path if path.exists() else project.repository.main
+    ignored = git.succeeds("check-ignore", "--quiet", project.env_name, cwd=checkout)
+    if not ignored and not _is_tracked(project, checkout):
+        raise EnvFileError(
+            f"`{project.env_name}` is not ignored by git",
+            why="the worktree's own holds a password and would count as uncommitted work",
+            hint=f"echo /{project.env_name} >> {shlex.quote(str(project.repository.common / 'info' / 'exclude'))}",
+        )
 
 
 def shown(command: Command) -> str:
@@ -272,6 +313,10 @@ def _adopted_port(record: Record) -> int | None:
     workspace, port = os.environ.get("CONDUCTOR_WORKSPACE_PATH"), os.environ.get("CONDUCTOR_PORT", "")
     here = workspace is not None and os.path.realpath(workspace) == os.path.realpath(record.path)
     return int(port) if here and port.isdecimal() else None
+
+
+def _is_tracked(project: Project, path: Path) -> bool:
+    return git.output("ls-files", project.env_name, cwd=path) != ""
 
 
 def _is_pointed(target: Path, values: dict[str, str]) -> bool:

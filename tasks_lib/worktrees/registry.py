@@ -14,7 +14,7 @@ import json
 import os
 import secrets
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -39,7 +39,7 @@ class Record:
 
     Attributes:
         identity: Its names.
-        path: Where it was made; `Registry.path_of` knows where it is now.
+        path: Where it was made; `Registry.paths` knows where it is now.
         port: Its lease.
         state: How far it is.
         golden: The golden template it is cloned from.
@@ -103,7 +103,9 @@ class Registry:
                 return str(stored["id"])
             if stored is not None:
                 original = Path(str(stored.get("common"))) / "goldentree" / path.name
-                copied = original.exists() and _load(original).get("id") == stored.get("id")
+                # The same file under another name (a bind mount, another case on macOS) is no copy.
+                other = original.exists() and not original.samefile(path)
+                copied = other and _load(original).get("id") == stored.get("id")
                 identifier = secrets.token_hex(8) if copied else str(stored["id"])
             else:
                 identifier = secrets.token_hex(8)
@@ -117,7 +119,9 @@ class Registry:
         Raises:
             RegistryError: If one cannot be read; a broken record is never taken for none.
         """
-        return [self._read(path) for path in sorted((self.directory / "worktrees").glob("*.json"))]
+        slugs = sorted(path.stem for path in (self.directory / "worktrees").glob("*.json"))
+        # One that another process has just deleted is none.
+        return [record for slug in slugs if (record := self.find(slug)) is not None]
 
     def find(self, slug: str) -> Record | None:
         """
@@ -126,8 +130,10 @@ class Registry:
         Raises:
             RegistryError: If it cannot be read.
         """
-        path = self._path(slug)
-        return self._read(path) if path.exists() else None
+        try:
+            return self._read(self._path(slug))
+        except FileNotFoundError:
+            return None
 
     def require(self, slug: str) -> Record:
         """
@@ -159,17 +165,15 @@ class Registry:
         """Delete the record of *slug*, if there is one."""
         self._path(slug).unlink(missing_ok=True)
 
-    def path_of(self, slug: str) -> Path | None:
-        """Return where the worktree of *slug* is now, None if git knows it no more."""
+    def paths(self) -> dict[str, Path]:
+        """Return where git says that the marked worktrees are now, by slug; their directories may be gone."""
+        found = {}
         for mark in self.common.glob("worktrees/*/goldentree"):
-            if mark.read_text() == slug:
-                return Path((mark.parent / "gitdir").read_text().rstrip("\n")).parent
-        return None
-
-    def slug_at(self, git_directory: Path) -> str | None:
-        """Return the slug of the worktree whose administrative directory is *git_directory*, None if unmarked."""
-        mark = git_directory / "goldentree"
-        return mark.read_text() if mark.is_file() else None
+            with suppress(FileNotFoundError):  # just being removed
+                # Relative to the administrative directory under worktree.useRelativePaths.
+                pointer = mark.parent / (mark.parent / "gitdir").read_text().rstrip("\n")
+                found[mark.read_text()] = Path(os.path.realpath(pointer.parent))
+        return found
 
     def mark(self, git_directory: Path, slug: str) -> None:
         """Write *slug* into the worktree's administrative directory."""
@@ -215,8 +219,12 @@ class Registry:
     def _lock_file(self, name: str) -> Iterator[Any]:
         # Left in place: unlinking a locked file would give the next two callers different files to lock.
         path = self.directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+") as file:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("ab+")
+        except OSError as error:
+            raise _unwritable(path, error) from None
+        with file:
             yield file
 
     def _path(self, slug: str) -> Path:
@@ -243,6 +251,8 @@ def _load(path: Path) -> dict[str, Any]:
         data = json.loads(path.read_bytes())
         if not isinstance(data, dict):
             raise TypeError(f"a {type(data).__name__} instead of an object")
+    except FileNotFoundError:
+        raise
     except (OSError, ValueError, TypeError) as error:
         raise _corrupt(path, error) from None
     return data
@@ -256,15 +266,24 @@ def _corrupt(path: Path, error: Exception) -> RegistryError:
     )
 
 
+def _unwritable(path: Path, error: OSError) -> RegistryError:
+    return RegistryError(
+        f"`{path}` cannot be written: {error.strerror}", hint="check its permissions and the free space there"
+    )
+
+
 def _write(path: Path, data: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(data, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                json.dump(data, file, indent=2)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise _unwritable(path, error) from None

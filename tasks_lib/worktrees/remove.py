@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks_lib.errors import GitError, ServerError, WorktreeError
+from tasks_lib.errors import GitError, OwnershipError, ServerError, WorktreeError
 from tasks_lib.worktrees import git
+from tasks_lib.worktrees.checkout import UNFINISHED
 
 if TYPE_CHECKING:
     from tasks_lib.output import Narrator
+    from tasks_lib.worktrees.git import Listed
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
@@ -29,6 +31,7 @@ _OPERATIONS = {
     "rebase-apply": "a rebase",
     "CHERRY_PICK_HEAD": "a cherry-pick",
     "REVERT_HEAD": "a revert",
+    "sequencer": "a series of cherry-picks or reverts",
     "BISECT_LOG": "a bisection",
 }
 
@@ -63,7 +66,7 @@ class Removed:
     What a removal took away.
 
     Attributes:
-        database: `dropped`, `absent`, or `pending` while the server cannot be reached.
+        database: `dropped`, `absent`, `not ours`, or `pending` while the server cannot be reached.
     """
 
     path: Path | None
@@ -85,14 +88,17 @@ def examine(project: Project, name: str, *, force: bool, keep_branch: bool) -> R
         WorktreeError: If it is the main worktree, the one we stand in or locked, or work would be lost.
     """
     path, record = project.find(name)
-    listed = next((row for row in git.worktrees(project.repository.main) if row.path == path), None)
+    rows = git.worktrees(project.repository.main)
+    listed = next((row for row in rows if row.path == path), None)
+    others = [row for row in rows if row.path != path]
     branch = listed.branch if listed else record.identity.branch if record else None
-    if path is not None and listed is not None:
-        _require_removable(path, listed.locked)
-        if not force and path.exists():
-            _require_nothing_lost(path)
+    if listed is not None:
+        _require_removable(listed, others)
+        if not force and listed.path.exists():
+            _require_nothing_lost(project, listed)
     tip = project.repository.commit(f"refs/heads/{branch}") if branch else None
-    if branch is None or tip is None or keep_branch or branch == project.repository.default_branch():
+    kept = keep_branch or branch in [row.branch for row in others]
+    if branch is None or tip is None or kept or branch == project.repository.default_branch():
         return Removal(path, record, None, None)
     if not force:
         _require_merged(project, branch, tip)
@@ -106,21 +112,25 @@ def carry_out(project: Project, removal: Removal, narrator: Narrator, *, force: 
     Raises:
         RegistryError: If another process works on it.
         GitError: If git refuses.
-        OwnershipError: If the database is not provably this worktree's; the worktree is gone then, the record stays.
     """
     record = removal.record
     with project.registry.working_on(record.slug) if record else nullcontext():
-        if record is not None:
-            project.registry.update(record.slug, state="removing")
         return _carry_out(project, removal, narrator, force=force)
 
 
 def _carry_out(project: Project, removal: Removal, narrator: Narrator, *, force: bool) -> Removed:
     record, main = removal.record, project.repository.main
+    if record is not None:
+        project.registry.update(record.slug, state="removing")
     if removal.path is not None:
-        with narrator.step(f"remove the worktree {removal.path}"):
-            # git checks once more that it is clean: something may have been written since we looked.
-            git.run("worktree", "remove", *(["--force"] if force else []), removal.path, cwd=main)
+        try:
+            with narrator.step(f"remove the worktree {removal.path}"):
+                # git checks once more that it is clean: something may have been written since we looked.
+                git.run("worktree", "remove", *(["--force"] if force else []), removal.path, cwd=main)
+        except GitError:
+            if record is not None:
+                project.registry.save(record)
+            raise
     database = _drop_database(project, record, narrator) if record else "absent"
     if removal.branch is not None and removal.tip is not None:
         with narrator.step(f"delete branch {removal.branch}") as remarks:
@@ -147,10 +157,21 @@ def _drop_database(project: Project, record: Record, narrator: Narrator) -> str:
     except ServerError as error:
         narrator.say(f"{error}\nits record stays; run the same command when the server is back")
         return "pending"
+    except OwnershipError as error:
+        narrator.say(f"warning: {error.what}, and stays\n  {error.why}")
+        return "not ours"
+    if record.clone and not dropped:
+        narrator.say(f"warning: there is no `{database}` on {project.server.url}; it was made on {record.server}")
     return "dropped" if dropped else "absent"
 
 
-def _require_removable(path: Path, locked: str | None) -> None:
+def _require_removable(listed: Listed, others: list[Listed]) -> None:
+    path, locked = listed.path, listed.locked
+    if locked == UNFINISHED:
+        raise WorktreeError(
+            f"the worktree {path} is being made, or git was killed while making it",
+            hint=f"inv worktree.create {listed.branch}  # finishes it",
+        )
     if locked is not None:
         raise WorktreeError(
             f"the worktree {path} is locked{f': {locked}' if locked else ''}",
@@ -164,12 +185,21 @@ def _require_removable(path: Path, locked: str | None) -> None:
             why="a removal would take it away under this shell",
             hint="cd elsewhere",
         )
+    inside = next((row.path for row in others if path in row.path.parents), None)
+    if inside is not None:
+        raise WorktreeError(
+            f"the worktree {inside} lies in {path}", why="both would be deleted", hint=f"git worktree move {inside} TO"
+        )
 
 
-def _require_nothing_lost(path: Path) -> None:
+def _require_nothing_lost(project: Project, listed: Listed) -> None:
+    path = listed.path
     try:
-        changes = git.output("status", "--porcelain", "--untracked-files=all", cwd=path).splitlines()
         directory = Path(git.output("rev-parse", "--absolute-git-dir", cwd=path))
+        if directory.parent != project.repository.common / "worktrees":
+            raise GitError(f"{path} is no worktree of this repository any more", why=f"git finds {directory} there")
+        changes = git.output("status", "--porcelain", "--untracked-files=all", cwd=path).splitlines()
+        saved = listed.branch or git.output("for-each-ref", "--count=1", "--contains", "HEAD", cwd=path)
     except GitError as error:
         raise WorktreeError(
             f"it cannot be told whether {path} holds work", why=str(error), hint="look there, then pass --force"
@@ -182,6 +212,12 @@ def _require_nothing_lost(path: Path) -> None:
             f"{path} holds {len(changes)} uncommitted change{'s' if len(changes) > 1 else ''}",
             why="\n".join([*changes[:10], *(["…"] if len(changes) > 10 else [])]),
             hint=f"git -C {path} stash --include-untracked, or commit, or pass --force",
+        )
+    if not saved:
+        raise WorktreeError(
+            f"no branch holds the commits that {path} is on",
+            why="its HEAD is detached, and git would forget them",
+            hint=f"git -C {path} switch --create BRANCH, or pass --force",
         )
 
 

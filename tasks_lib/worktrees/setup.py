@@ -68,7 +68,7 @@ def _adopted(project: Project, here: Path, slug: str) -> Record:
     record = project.registry.find(slug)
     if record is None:
         return provision.new_record(project, _branch(here), here, base=None, made_worktree=False)
-    elsewhere = project.registry.path_of(slug)
+    elsewhere = project.registry.paths().get(slug)
     if elsewhere is not None or (record.path != str(here) and Path(record.path).exists()):
         raise WorktreeError(
             f"the names of branch `{record.identity.branch}` belong to the worktree at {elsewhere or record.path}",
@@ -86,5 +86,5 @@ def _adoption(project: Project, record: Record, here: Path) -> Step:
         f"adopt {here}",
         lambda: registry.mark(git_directory, record.slug),
         undo=lambda: registry.unmark(git_directory),
-        done=lambda: registry.slug_at(git_directory) == record.slug,
+        done=lambda: registry.paths().get(record.slug) == here,
     )

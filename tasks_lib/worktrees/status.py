@@ -127,7 +127,8 @@ def verify(project: Project, environ: Mapping[str, str]) -> Verification:
             sorted(inspect.column(project.server, name, ledger.table, ledger.query))
             for name in (record.golden, record.identity.database)
         ]
-        checks.append(Check(f"ledger {ledger.table}", len(recorded[0]), len(recorded[1]), recorded[0] == recorded[1]))
+        title = "ledger " + ledger.table.replace('"', "")
+        checks.append(Check(title, len(recorded[0]), len(recorded[1]), recorded[0] == recorded[1]))
     return Verification(checks, facts.differences(golden, clone))
 
 

@@ -1,0 +1,51 @@
+"""The embedded server, through `inv`."""
+
+from __future__ import annotations
+
+import subprocess
+
+from tasks_lib.databases.binaries import server_binaries
+from tasks_lib.databases.embedded import Cluster
+from tasks_lib.loquent.golden import create
+
+
+def test_the_main_job_without_any_database_url(repository, home):
+    """Started on demand, it takes the golden template and the clones; `stop` keeps them."""
+    (repository.path / ".env").write_text("APP_HOST=x\n")
+    assert repository.json("server.status")["running"] is False
+    assert "would start the server in" in repository.inv("-R", "server.start").stdout
+    started = repository.json("server.start")
+    assert started["running"] is True
+    assert repository.json("server.start")["pid"] == started["pid"]
+    password = Cluster(home / "goldentree").start().partition("@")[0].rpartition(":")[2]
+    said = repository.inv("server.status")
+    assert f"{started['port']} (pid {started['pid']})" in said.stdout
+    assert password not in said.stdout + said.stderr
+
+    assert "there is no golden template `app_latest`" in repository.refuses("worktree.create", "a")
+    create(Cluster(home / "goldentree").start(), "app_latest")
+    created = repository.json("worktree.create", "a")
+    assert created["clone"]["method"] in ("template", "dump")
+    assert repository.env("a")["DATABASE_URL"].endswith(f"@127.0.0.1:{started['port']}/app_a_86f7e4")
+
+    stopped = repository.json("server.stop")
+    assert stopped["running"] is False
+    removed = repository.json("worktree.remove", "a")  # starts it again
+    assert removed["database"] == "dropped"
+    assert repository.json("server.status")["port"] == started["port"]
+
+
+def test_the_service_file_lets_psql_in(repository):
+    """What `status` says about logging in works as it stands."""
+    repository.json("server.start")
+    line = next(line for line in repository.inv("server.status").stdout.splitlines() if line.startswith("log in"))
+    psql = server_binaries().program("psql")
+    command = line.removeprefix("log in").strip().replace(" psql ", f" {psql} ")
+    result = subprocess.run(
+        f"{command} --no-psqlrc --tuples-only --command 'SELECT 40 + 2'",
+        shell=True,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout.strip() == "42"

@@ -1,0 +1,100 @@
+"""The surface as a whole: help for everything, one JSON document always, the standalone binary."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tasks_lib import __version__, ns
+
+# Collected once: `Task.get_arguments` takes entries out of `task.help`, so a second call finds none.
+ARGUMENTS = {name: ns[name].get_arguments() for name in ns.task_names}
+
+
+def goldentree(cwd, *arguments):
+    return subprocess.run(
+        [sys.executable, "-c", "from tasks_lib.program import main; main()", *arguments],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", sorted(ARGUMENTS))
+def test_help_for_everything(name):
+    """Every task says what it does, in a line that fits, and every argument has help and no short flag."""
+    first, *_ = ns[name].__doc__.strip().splitlines()
+    assert 0 < len(first) <= 70
+    assert not first.endswith(".")
+    for argument in ARGUMENTS[name]:
+        assert argument.help, argument.name
+        assert all(len(each) > 1 for each in argument.names)
+    assert any(argument.name == "json" for argument in ARGUMENTS[name])
+
+
+@pytest.mark.parametrize("name", sorted(name for name in ARGUMENTS if not name.startswith("server.")))
+def test_a_failure_is_one_document_too(tmp_path, name):
+    """Outside of a repository every task that needs one says so in JSON, with status 1."""
+    arguments = ["x"] if any(argument.positional for argument in ARGUMENTS[name]) else []
+    result = goldentree(tmp_path, name, *arguments, "--json")
+    assert result.returncode == 1
+    assert result.stderr == ""
+    error = json.loads(result.stdout)["error"]
+    assert error["code"] == "git"
+    assert "is not in a git repository" in error["message"]
+    assert error["hint"]
+
+
+def test_the_tasks(repository):
+    """`--list` names every task in `inv` and in the binary; `worktree` alone lists the worktrees."""
+    for listed in (repository.inv("--list"), goldentree(repository.path, "--list")):
+        assert listed.returncode == 0
+        for name in ("worktree.create", "worktree.remove", "db.clone", "server.start", "config.show"):
+            assert f"  {name} " in listed.stdout
+    assert repository.inv("worktree").stdout == repository.inv("worktree.list").stdout
+
+
+def test_help_of_a_task(repository):
+    """The whole docstring and every option."""
+    said = repository.inv("--help", "worktree.create").stdout
+    assert "undoes what this call did" in said
+    assert "--base=STRING" in said
+    assert "--no-db" in said
+
+
+def test_without_tasks_py(repository):
+    """The binary works in any repository, with the main worktree's `invoke.yaml` from a linked one, too."""
+    repository.git("rm", "--quiet", "tasks.py")
+    (repository.path / "invoke.yaml").write_text("db:\n  clone_method: dump\n")
+    repository.commit("No tasks")
+    created = json.loads(goldentree(repository.path, "worktree.create", "a", "--json").stdout)["data"]
+    assert created["clone"]["method"] == "dump"
+    (repository.worktree("a") / "invoke.yaml").write_text("db:\n  clone_method: template\n")
+    shown = json.loads(goldentree(repository.worktree("a"), "config.show", "--json").stdout)["data"]
+    values = {row["name"]: row["value"] for row in shown}
+    assert values["db.clone_method"] == "dump"
+    (repository.path / "invoke.yaml").write_text("db: [\n")
+    broken = goldentree(repository.path, "worktree.list")
+    assert "error: invoke.yaml cannot be read" in broken.stderr
+    assert "Traceback" not in broken.stderr
+
+
+def test_version(tmp_path):
+    """The binary's own, not Invoke's."""
+    assert goldentree(tmp_path, "--version").stdout == f"goldentree {__version__}\n"
+
+
+def test_a_directory_that_is_gone(tmp_path):
+    """A shell that stands in a removed worktree gets an error, not a traceback."""
+    script = "import os, sys; os.mkdir('x'); os.chdir('x'); os.rmdir('../x'); sys.argv[0] = 'goldentree'\n"
+    script += "from tasks_lib.program import main; main()"
+    result = subprocess.run(
+        [sys.executable, "-c", script, "worktree.list"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert result.stderr == "error: the current directory is gone\nhint: cd elsewhere\n"

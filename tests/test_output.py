@@ -1,0 +1,75 @@
+"""What is printed, and where."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tasks_lib import output
+from tasks_lib.errors import GitError
+
+
+def test_documents():
+    """An answer and an error are told apart by their keys."""
+    assert json.loads(output.document({"a": "ö"})) == {"schema_version": 1, "data": {"a": "ö"}}
+    error = json.loads(output.error_document(GitError("what", hint="cure")))["error"]
+    assert error == {"code": "git", "message": "what", "why": None, "hint": "cure"}
+
+
+def test_a_table():
+    """Columns are aligned, and no line ends in blanks."""
+    assert output.table(("A", "B", "C"), [("long", "x", ""), ("s", "", "y")]) == "A     B  C\nlong  x\ns        y"
+    assert output.table(("A", "B"), []) == "A  B"
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "0 B"), (8192, "8192 B"), (17 * 1024**2, "17 MB"), (10**15, "909 TB")])
+def test_sizes(count, said):
+    """As Postgres prints them."""
+    assert output.size(count) == said
+
+
+def test_the_narration_is_stderr(capsys):
+    """The answer alone goes to stdout; a step says how it ended."""
+    narrator = output.Narrator(moving=False)
+    with narrator.step("work") as remarks:
+        remarks.append("well")
+    with pytest.raises(GitError), narrator.step("fail"):
+        raise GitError("no")
+    out, err = capsys.readouterr()
+    assert out == ""
+    done, failed = err.splitlines()
+    assert done.startswith("✓ work · well (")
+    assert failed.startswith("✗ fail (")
+
+
+def test_on_a_terminal():
+    """Narration moves, and leaves the same lines behind."""
+    script = (
+        "import pty, os, sys\n"
+        "from tasks_lib.output import Narrator\n"
+        "narrator = Narrator()\n"
+        "with narrator.step('[outer]'), narrator.step('inner'):\n"
+        "    narrator.relay('a child says [b]this[/b]')\n"
+    )
+    pty = f"import pty, sys; sys.exit(pty.spawn([sys.executable, '-c', {script!r}]))"
+    result = subprocess.run(
+        [sys.executable, "-c", pty], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+    )
+    assert "│ a child says [b]this[/b]" in result.stdout
+    assert "✓ inner (" in result.stdout
+    assert "✓ [outer] (" in result.stdout
+
+
+def test_a_reader_that_went_away():
+    """`| head` is no failure, and leaves no traceback, neither now nor when Python ends."""
+    script = "from tasks_lib.output import answer\nfor _ in range(3): answer('x' * 100_000)"
+    result = subprocess.run(
+        ["bash", "-c", 'set -o pipefail; "$0" -c "$1" | head -c 1', sys.executable, script],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stderr == ""

@@ -1,0 +1,74 @@
+"""git, and the repository around a directory."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from tasks_lib.errors import GitError
+from tasks_lib.worktrees import git
+from tasks_lib.worktrees.git import Repository
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = (tmp_path / "app").resolve()
+    subprocess.run(["git", "init", "--quiet", path], check=True)
+    subprocess.run(["git", "-C", path, "commit", "--quiet", "--allow-empty", "--message", "Start"], check=True)
+    return path
+
+
+def test_what_is_inherited(monkeypatch):
+    """What points git at a repository is scrubbed, what configures it stays, and its words are English."""
+    gone = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_CONFIG_PARAMETERS", "GIT_PREFIX")
+    kept = ("GIT_SSH_COMMAND", "GIT_AUTHOR_NAME", "GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_0")
+    for name in (*gone, *kept):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("LANGUAGE", "de")
+    found = git.environment()
+    assert not found.keys() & set(gone)
+    assert found.keys() >= set(kept)
+    assert found["LANGUAGE"] == ""
+    # Whatever git itself counts as local to a repository, except configuration, is scrubbed.
+    local = subprocess.run(["git", "rev-parse", "--local-env-vars"], check=True, capture_output=True, text=True)
+    assert not found.keys() & set(local.stdout.split()) - {"GIT_CONFIG_COUNT"}
+
+
+def test_from_everywhere_in_it(path):
+    """A subfolder and a linked worktree belong to the same repository."""
+    (path / "a" / "b").mkdir(parents=True)
+    git.run("worktree", "add", "--detach", path.parent / "linked", cwd=path)
+    inside = Repository.find(path / "a" / "b")
+    linked = Repository.find(path.parent / "linked")
+    assert (inside.main, inside.here, inside.linked) == (path, path, False)
+    assert (linked.main, linked.here, linked.linked) == (path, path.parent / "linked", True)
+    assert linked.common == inside.common == path / ".git"
+
+
+def test_a_separate_git_directory(path, tmp_path):
+    """The git directory would be taken for the main worktree; that is refused."""
+    git.run("init", "--separate-git-dir", tmp_path / "elsewhere", cwd=path)
+    with pytest.raises(GitError, match="cannot be found"):
+        Repository.find(path)
+
+
+def test_the_default_branch(path):
+    """What origin's HEAD says, else a branch of a usual name, else the main worktree's own."""
+    repository = Repository.find(path)
+    assert repository.default_branch() == "main"
+    git.run("branch", "--move", "trunk", cwd=path)
+    assert repository.default_branch() == "trunk"
+    git.run("update-ref", "refs/remotes/origin/develop", "HEAD", cwd=path)
+    git.run("symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/develop", cwd=path)
+    assert repository.default_branch() == "develop"
+    git.run("symbolic-ref", "--delete", "refs/remotes/origin/HEAD", cwd=path)
+    git.run("checkout", "--detach", cwd=path)
+    with pytest.raises(GitError, match="default branch is unknown"):
+        repository.default_branch()
+
+
+def test_a_question_that_fails_is_not_a_no(path):
+    """Exit status 128 is an error, not 1."""
+    with pytest.raises(GitError, match="128"):
+        git.succeeds("merge-base", "--is-ancestor", "nowhere", "HEAD", cwd=path)

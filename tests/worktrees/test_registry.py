@@ -1,0 +1,111 @@
+"""The registry: records that survive renames, moves and copies, and are never guessed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tasks_lib.worktrees.registry import Registry
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"schema_version": 1}', '{"schema_version": 2}'])
+def test_a_corrupt_record(repository, damage):
+    """List, create, path and remove name the file, and take it neither for none nor for free."""
+    slug = repository.json("worktree.create", "a")["slug"]
+    file = repository.path / ".git" / "goldentree" / "worktrees" / f"{slug}.json"
+    file.write_text(damage)
+    for task in (["worktree.list"], ["worktree.create", "b"], ["worktree.path", "a"], ["worktree.remove", "a"]):
+        result = repository.inv(*task)
+        assert (result.returncode, result.stdout) == (1, ""), task
+        assert f"error: record `{file}` cannot be read" in result.stderr
+    assert file.read_text() == damage
+    assert repository.worktree("a").exists()
+    assert not repository.worktree("b").exists()
+    assert len(repository.databases()) == 1
+
+
+def test_a_renamed_branch_and_a_moved_worktree(repository):
+    """Neither changes a name; the worktree is found by what it is called now, and goes with its database."""
+    before = repository.json("worktree.create", "a")
+    repository.git("branch", "--move", "a", "b")
+    repository.git("worktree", "move", repository.worktree("a"), repository.path.parent / "moved")
+    _, row = repository.json("worktree.list")
+    assert (row["branch"], row["path"], row["state"]) == ("b", str(repository.path.parent / "moved"), "ready")
+    assert (row["slug"], row["database"], row["port"]) == (before["slug"], before["database"], before["port"])
+    status = repository.json("db.status", cwd=row["path"])
+    assert status["database"] == before["database"]
+    assert repository.json("worktree.db", cwd=row["path"])["clone"]["method"] == "kept"
+    # The old name's names are taken as long as it lives.
+    assert "made for branch `a`" in repository.refuses("worktree.create", "a")
+    assert repository.json("worktree.remove", "b")["database"] == "dropped"
+    assert repository.databases() == []
+    assert repository.records() == {}
+
+
+def test_relative_pointers(tmp_path):
+    """From 2.48 on, git can write where a worktree is relative to its administrative directory."""
+    administration = tmp_path / "app" / ".git" / "worktrees" / "app-a"
+    administration.mkdir(parents=True)
+    (administration / "gitdir").write_text("../../../../app-a/.git\n")
+    registry = Registry(tmp_path / "app" / ".git")
+    registry.mark(administration, "a_86f7e4")
+    assert registry.paths() == {"a_86f7e4": tmp_path.resolve() / "app-a"}
+
+
+def test_a_moved_repository_keeps_its_databases(repository):
+    """The id moves along."""
+    repository.json("worktree.create", "a")
+    repository.path = repository.path.rename(repository.path.with_name("renamed"))
+    repository.git("worktree", "repair", repository.path.with_name("app-a"))
+    assert repository.json("worktree.remove", "a")["database"] == "dropped"
+
+
+def test_a_copied_repository(repository):
+    """A copy gets an id of its own and can take neither worktree nor database from the original."""
+    created = repository.json("worktree.create", "a")
+    copy = repository.path.parent / "copy"
+    shutil.copytree(repository.path, copy, symlinks=True)
+    before = repository.world()
+    removed = repository.inv("worktree.remove", "a", "--force", cwd=copy)
+    assert removed.returncode == 1
+    shutil.rmtree(copy / ".git" / "worktrees")
+    removed = repository.inv("worktree.remove", "a", "--force", cwd=copy)
+    assert "belongs to another repository, and stays" in removed.stderr
+    assert repository.world() == before
+    assert repository.json("db.status", cwd=created["path"])["database"] == created["database"]
+    ids = {json.loads((path / ".git/goldentree/repository.json").read_text())["id"] for path in (copy, repository.path)}
+    assert len(ids) == 2
+
+
+def test_another_name_of_the_same_repository_is_no_copy(tmp_path):
+    """As with a bind mount, or another case on macOS."""
+    real = tmp_path / "real"
+    real.mkdir()
+    (tmp_path / "other").symlink_to(real)
+    assert Registry(real).repository_id == Registry(tmp_path / "other").repository_id == Registry(real).repository_id
+
+
+def test_one_id_for_all_who_ask_first(tmp_path):
+    """Processes that start together agree."""
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(lambda _: Registry(tmp_path).repository_id, range(16)))) == 1
+
+
+def test_a_port_in_use_and_a_port_leased(repository):
+    """A new worktree is given neither what somebody listens on nor what another worktree holds."""
+    port = repository.json("worktree.create", "a")["port"]
+    repository.json("worktree.remove", "a")
+    with socket.create_server(("127.0.0.1", port)):
+        assert repository.json("worktree.create", "a")["port"] == port + 1
+
+
+def test_no_password_in_it(repository):
+    """The records name the server without its password."""
+    repository.json("worktree.create", "a")
+    password = repository.url.partition("@")[0].rpartition(":")[2]
+    for file in (repository.path / ".git" / "goldentree").rglob("*.json"):
+        assert password not in file.read_text()
