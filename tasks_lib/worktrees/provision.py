@@ -8,13 +8,11 @@ reads the record from the registry when it runs: the port is leased by the first
 from __future__ import annotations
 
 import os
-import shlex
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tasks_lib.errors import EnvFileError
 from tasks_lib.steps import Step
 from tasks_lib.toolchains.choose import generate_command, migrate_command
 from tasks_lib.toolchains.environment import child_environment
@@ -153,9 +151,7 @@ def point_step(project: Project, record: Record, path: Path) -> Step:
     def do() -> str:
         before.append(envfile.read(target) if target.exists() else None)
         values = env_values(project, project.registry.require(record.slug))
-        if _is_tracked(project, path):
-            # The index is the worktree's own: no commit there takes its URL and port along.
-            git.run("update-index", "--skip-worktree", project.env_name, cwd=path)
+        _keep_out_of_commits(project, path)
         envfile.point(env_source(project, path), target, values)
         return ", ".join(values)
 
@@ -280,22 +276,14 @@ def env_source(project: Project, path: Path) -> Path:
 
 def require_editable(project: Project, record: Record, path: Path) -> None:
     """
-    Make sure, before any change, that the env file can be rewritten, and will not be committed.
+    Make sure, before any change, that the env file can be rewritten.
 
     Raises:
-        EnvFileError: If it cannot, or might.
+        EnvFileError: If it cannot.
     """
     envfile.require_own(path / project.env_name)
     source = env_source(project, path)
     envfile.rewritten(envfile.read(source), env_values(project, record), name=str(source))
-    checkout = path if path.exists() else project.repository.main
-    ignored = git.succeeds("check-ignore", "--quiet", project.env_name, cwd=checkout)
-    if not ignored and not _is_tracked(project, checkout):
-        raise EnvFileError(
-            f"`{project.env_name}` is not ignored by git",
-            why="the worktree's own holds a password and would count as uncommitted work",
-            hint=f"echo /{project.env_name} >> {shlex.quote(str(project.repository.common / 'info' / 'exclude'))}",
-        )
 
 
 def shown(command: Command) -> str:
@@ -313,6 +301,20 @@ def _adopted_port(record: Record) -> int | None:
     workspace, port = os.environ.get("CONDUCTOR_WORKSPACE_PATH"), os.environ.get("CONDUCTOR_PORT", "")
     here = workspace is not None and os.path.realpath(workspace) == os.path.realpath(record.path)
     return int(port) if here and port.isdecimal() else None
+
+
+def _keep_out_of_commits(project: Project, path: Path) -> None:
+    """Let git pass over the env file, which holds a password and is nobody's uncommitted work."""
+    name = project.env_name
+    if _is_tracked(project, path):
+        # The index is the worktree's own.
+        git.run("update-index", "--skip-worktree", name, cwd=path)
+    elif not git.succeeds("check-ignore", "--quiet", name, cwd=path):
+        exclude = project.repository.common / "info" / "exclude"
+        with project.registry.locked():
+            exclude.parent.mkdir(exist_ok=True)
+            with exclude.open("a", encoding="utf-8") as file:
+                file.write(f"\n# goldentree: it holds a password\n/{name}\n")
 
 
 def _is_tracked(project: Project, path: Path) -> bool:
