@@ -40,6 +40,10 @@ def task(*, help: Mapping[str, str] | None = None, **options: Any) -> Callable[[
         @functools.wraps(body)
         def run(*arguments: Any, **flags: Any) -> Any:
             try:
+                if not {"--help", "-h"}.isdisjoint(value for value in flags.values() if isinstance(value, str)):
+                    # Invoke gives a missing positional argument whatever comes next.
+                    noun = body.__module__.rpartition(".")[2]
+                    raise GoldentreeError("`--help` goes before the task", hint=f"inv --help {noun}.{body.__name__}")
                 found = body(*arguments, **flags)
             except GoldentreeError as error:
                 if flags.get("json"):

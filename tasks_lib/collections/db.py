@@ -130,12 +130,12 @@ def _run_tool(c: Context, which: str) -> Answer:
     command = provision.command(here, here.repository.here, which)
     if command is None:
         return Answer({"command": None, "ran": False}, f"nothing to {which}: no tool is detected or configured")
-    guard.require_own_database(here, record, here.repository.here, os.environ)
+    url = guard.require_own_database(here, record, here.repository.here, os.environ)
     shown = provision.shown(command)
     if c.config.run.dry:
         return preview([f"{which} {record.identity.database} by {shown}"])
     with narrator.step(f"{which} {record.identity.database} by {shown}"):
-        provision.run_tool(here, record, here.repository.here, which, narrator, hint=f"mend it, then: inv db.{which}")
+        provision.run_tool(here, url, here.repository.here, which, narrator, hint=f"mend it, then: inv db.{which}")
     return Answer(
         {"command": shown, "ran": True, "database": record.identity.database}, f"{which}d {record.identity.database}"
     )

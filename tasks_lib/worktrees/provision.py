@@ -23,6 +23,7 @@ from tasks_lib.worktrees.registry import now
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tasks_lib.databases.url import DatabaseUrl
     from tasks_lib.output import Narrator
     from tasks_lib.toolchains.base import Command
     from tasks_lib.worktrees.project import Project
@@ -188,7 +189,7 @@ def toolchain_steps(project: Project, record: Record, path: Path, narrator: Narr
     steps = []
     for which in ("migrate", "generate"):
         if found := command(project, main, which):
-            run_it = partial(run_tool, project, record, path, which, narrator, hint=hint)
+            run_it = partial(run_tool, project, own_url(project, record), path, which, narrator, hint=hint)
             steps.append(Step(f"{which} by {shown(found)}", run_it))
         elif which == "migrate":
             narrator.say("no migration tool is detected or configured; WORKTREE_MIGRATE names a command")
@@ -221,9 +222,11 @@ def command(project: Project, root: Path, which: str) -> Command | None:
     return generate_command(root, settings.migrate, settings.generate, settings.generate_to)
 
 
-def run_tool(project: Project, record: Record, path: Path, which: str, narrator: Narrator, *, hint: str) -> str | None:
+def run_tool(
+    project: Project, url: DatabaseUrl, path: Path, which: str, narrator: Narrator, *, hint: str
+) -> str | None:
     """
-    Run what does *which*, `migrate` or `generate`, in the worktree at *path*, on its own database.
+    Run what does *which*, `migrate` or `generate`, in the worktree at *path*, on its own database at *url*.
 
     Returns a remark where there was nothing to run.
 
@@ -231,11 +234,11 @@ def run_tool(project: Project, record: Record, path: Path, which: str, narrator:
         ToolchainError: If the command fails or cannot be found.
     """
     from tasks_lib.databases import inspect  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.server import Server  # noqa: PLC0415 - same
 
     found = command(project, path, which)
     if found is None:
         return "nothing, as this branch has no such tool"
-    url = project.server.url.with_database(record.identity.database)
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
     if project.settings.database_url is None:
         # The embedded server speaks no TLS, and Go's drivers insist on it unless told.
@@ -244,12 +247,17 @@ def run_tool(project: Project, record: Record, path: Path, which: str, narrator:
         inherited,
         url=url.text,
         libpq=url.environment(),
-        clients=inspect.clients(project.server),
+        clients=inspect.clients(Server(url)),
         worktree=path,
         main=project.repository.main,
     )
     run(found, env=environment, on_line=narrator.relay, hint=hint)
     return None
+
+
+def own_url(project: Project, record: Record) -> DatabaseUrl:
+    """Return the URL of the worktree's own database."""
+    return project.server.url.with_database(record.identity.database)
 
 
 def env_values(project: Project, record: Record) -> dict[str, str]:
@@ -258,7 +266,7 @@ def env_values(project: Project, record: Record) -> dict[str, str]:
     fields = {
         "branch": names.branch,
         "database": names.database,
-        "database_url": project.server.url.with_database(names.database).text,
+        "database_url": own_url(project, record).text,
         "dev_url": names.dev_url,
         "port": str(record.port),
         "session": names.session,

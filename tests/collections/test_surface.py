@@ -98,3 +98,9 @@ def test_a_directory_that_is_gone(tmp_path):
     )
     assert result.returncode == 1
     assert result.stderr == "error: the current directory is gone\nhint: cd elsewhere\n"
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_behind_a_task(repository, flag):
+    """Where Invoke takes `--help` for the branch, the error says how to get the help."""
+    assert "hint: inv --help worktree.create" in repository.refuses("worktree.create", flag)
