@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,8 @@ PRIVATE = ("DATABASE_URL", "LEDGER_URL", "GOLDENTREE_", "WORKTREE_", "CONDUCTOR_
 
 
 def pytest_configure(config):
+    # A shell starts background jobs with Ctrl-C ignored, and children inherit that; tests send it to them.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "every_major: also runs on the newest other PostgreSQL of this machine")
 
 

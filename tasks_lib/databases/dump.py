@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -25,6 +24,7 @@ from tasks_lib.errors import CloneError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from io import BufferedReader
 
     from psycopg import Connection
 
@@ -180,7 +180,7 @@ def _owners_are_ours(source: Connection[Any]) -> bool:
     return bool(scalar(source, query, [giving(source)]))
 
 
-def _header_rewriter(source: Connection[Any], *, exact: bool) -> Callable[[IO[bytes], IO[bytes]], None]:
+def _header_rewriter(source: Connection[Any], *, exact: bool) -> Callable[[BufferedReader, IO[bytes]], None]:
     """
     Return a function that carries a dump from one end to the other and corrects its head on the way.
 
@@ -192,7 +192,7 @@ def _header_rewriter(source: Connection[Any], *, exact: bool) -> Callable[[IO[by
         for name, version in source.execute("SELECT extname, extversion FROM pg_extension WHERE extname <> 'plpgsql'")
     }
 
-    def pump(dumped: IO[bytes], restoring: IO[bytes]) -> None:
+    def pump(dumped: BufferedReader, restoring: IO[bytes]) -> None:
         unknown = not exact
         # psql leaving early is reported by its exit status.
         with dumped, suppress(BrokenPipeError), restoring:
@@ -205,7 +205,11 @@ def _header_rewriter(source: Connection[Any], *, exact: bool) -> Callable[[IO[by
                     restoring.write(extension[0] + b" VERSION '" + versions.pop(extension[1]) + b"';\n")
                 else:
                     restoring.write(line)
-            shutil.copyfileobj(dumped, restoring, 1 << 20)
+            restoring.flush()
+            # Whatever is there at once, not a full buffer: psql works while pg_dump goes on.
+            while some := dumped.read1(1 << 16):
+                restoring.write(some)
+                restoring.flush()
 
     return pump
 

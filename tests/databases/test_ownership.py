@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import threading
-import time
 from contextlib import contextmanager
 
 import psycopg
@@ -190,35 +189,19 @@ def test_temporary_names_do_not_repeat():
 
 
 @pytest.mark.every_major
-def test_a_sweep_waits_for_a_running_create(connection, server):
+def test_a_sweep_waits_for_a_running_create(connection, server, meanwhile, eventually):
     """A CREATE DATABASE outlives its client; the sweep waits for it instead of finding nothing too early."""
     name = ownership.new_temporary_name()
-    holding, finish = threading.Event(), threading.Event()
-
-    def killed_run():
-        with server.connect() as builder:
-            ownership.hold(builder, name)
-            holding.set()
-            finish.wait()
-            create(builder, name)
-
     swept = []
-    builder = threading.Thread(target=killed_run)
-    builder.start()
-    holding.wait()
-    sweeper = threading.Thread(
-        target=lambda: swept.append(ownership.sweep_temporary(connection, name, repository="repo"))
-    )
-    sweeper.start()
-    with server.connect() as watch:
-        while not scalar(watch, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
-            time.sleep(0.01)
-        assert not swept
-        finish.set()
-        builder.join()
-        sweeper.join()
-        assert swept == [True]
-        assert not ownership.exists(watch, name)
+    with server.connect() as builder:
+        ownership.hold(builder, name)
+        sweeper = meanwhile(lambda: swept.append(ownership.sweep_temporary(connection, name, repository="repo")))
+        waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        eventually(lambda: swept or scalar(builder, waiting))
+        create(builder, name)
+    sweeper.join()
+
+    assert swept == [True]
 
 
 @contextmanager
