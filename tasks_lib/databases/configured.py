@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tasks_lib.databases.embedded import Cluster, default_root
 from tasks_lib.databases.server import Server, require_psycopg
 from tasks_lib.databases.url import DatabaseUrl
 
@@ -27,5 +26,7 @@ def configured_server(settings: Settings, narrate: Callable[[str], None] | None 
     require_psycopg()
     if settings.database_url is not None:
         return Server(DatabaseUrl.parse(settings.database_url))
+    from tasks_lib.databases.embedded import Cluster, default_root  # noqa: PLC0415 - only where it is used
+
     url = Cluster(default_root()).start(narrate or (lambda _: None))
     return Server(DatabaseUrl.parse(url, source="the embedded server's URL"))

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any
 
@@ -59,11 +60,12 @@ def copy(server: Server, golden: Golden, create: Callable[[], None], temporary: 
             after = facts.read_sequences(source)
         except errors.LockNotAvailable as error:
             raise _failure(golden, "a lock on it was not released in time", str(error), source) from None
-    with server.connect(temporary) as target, target.transaction():
-        target.execute("SET LOCAL statement_timeout = 0")
-        arrived = facts.read(target)
-        # pg_dump carries no statistics; without them the first queries would plan blindly.
-        _analyze(target)
+    with ThreadPoolExecutor(1) as beside:
+        analyzing = beside.submit(_analyze, server, temporary)
+        with server.connect(temporary) as target, target.transaction():
+            target.execute("SET LOCAL statement_timeout = 0")
+            arrived = facts.read(target)
+        analyzing.result()
     # A sequence moves outside every snapshot; one that moved while we looked cannot be compared.
     moving = {name for name in before if before[name] != after.get(name)}
     different = [
@@ -214,15 +216,21 @@ def _header_rewriter(source: Connection[Any], *, exact: bool) -> Callable[[Buffe
     return pump
 
 
-def _analyze(target: Connection[Any]) -> None:
-    """Gather the statistics that pg_dump does not carry; the catalogs' come from template0."""
+def _analyze(server: Server, temporary: str) -> None:
+    """
+    Gather the statistics that pg_dump does not carry; the catalogs' come from template0.
+
+    Without them the clone's first queries would be planned blindly.
+    """
     from psycopg import sql  # noqa: PLC0415 - only where a database is copied
 
-    tables = target.execute(
-        "SELECT oid::regclass::text FROM pg_class WHERE oid >= 16384 AND relkind IN ('r', 'm', 'p')"
-    ).fetchall()
-    if tables:
-        target.execute(sql.SQL("ANALYZE {}").format(sql.SQL(", ").join(sql.SQL(name) for (name,) in tables)))
+    with server.connect(temporary) as target:
+        target.execute("SET statement_timeout = 0")
+        tables = target.execute(
+            "SELECT oid::regclass::text FROM pg_class WHERE oid >= 16384 AND relkind IN ('r', 'm', 'p')"
+        ).fetchall()
+        if tables:
+            target.execute(sql.SQL("ANALYZE {}").format(sql.SQL(", ").join(sql.SQL(name) for (name,) in tables)))
 
 
 def _last_lines(log: IO[bytes]) -> str:

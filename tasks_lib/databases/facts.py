@@ -15,16 +15,18 @@ if TYPE_CHECKING:
 
 _USER_SCHEMAS: LiteralString = r"n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 
+# The server writes the statements that are run next, one SELECT for each relation: it quotes names best.
 _TABLES: LiteralString = (
-    "SELECT n.nspname, c.relname, format('%I.%I', n.nspname, c.relname) "
+    "SELECT format('SELECT %L, count(*) FROM ONLY %I.%I', format('%I.%I', nspname, relname), nspname, relname) "
     "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
     # Not materialized views: a dump refreshes them, so a stale one in golden has other rows.
-    "WHERE c.relkind = 'r' AND " + _USER_SCHEMAS + " ORDER BY 1, 2"
+    "WHERE c.relkind = 'r' AND " + _USER_SCHEMAS + " ORDER BY nspname, relname"
 )
 _SEQUENCES: LiteralString = (
-    "SELECT n.nspname, c.relname, format('%I.%I', n.nspname, c.relname) "
+    "SELECT format("
+    "'SELECT %L, last_value, is_called FROM %I.%I', format('%I.%I', nspname, relname), nspname, relname) "
     "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-    "WHERE c.relkind = 'S' AND " + _USER_SCHEMAS + " ORDER BY 1, 2"
+    "WHERE c.relkind = 'S' AND " + _USER_SCHEMAS + " ORDER BY nspname, relname"
 )
 _EXTENSIONS: LiteralString = (
     "SELECT e.extname, e.extversion || ' in ' || n.nspname "
@@ -99,7 +101,7 @@ def read(connection: Connection[Any]) -> Facts:
     return Facts(
         locale={key: value for key, value in connection.execute(_LOCALE) if value is not None},
         extensions=dict(connection.execute(_EXTENSIONS).fetchall()),
-        tables={name: row[0] for name, row in _each(connection, _TABLES, "count(*)", only=True)},
+        tables={name: row[0] for name, row in _each(connection, _TABLES)},
         sequences=read_sequences(connection),
         objects={kind: count for kind, count in connection.execute(_OBJECTS) if count},
     )
@@ -108,7 +110,7 @@ def read(connection: Connection[Any]) -> Facts:
 def read_sequences(connection: Connection[Any]) -> dict[str, tuple[int, bool]]:
     """Read every sequence; unlike rows they belong to no snapshot, so this is the state right now."""
     # Not pg_sequences.last_value: it is NULL until the first nextval, whatever setval said.
-    return {name: (row[0], row[1]) for name, row in _each(connection, _SEQUENCES, "last_value, is_called")}
+    return {name: (row[0], row[1]) for name, row in _each(connection, _SEQUENCES)}
 
 
 def differences(golden: Facts, clone: Facts) -> list[Difference]:
@@ -122,24 +124,12 @@ def differences(golden: Facts, clone: Facts) -> list[Difference]:
     ]
 
 
-def _each(
-    connection: Connection[Any], listing: LiteralString, columns: LiteralString, *, only: bool = False
-) -> list[tuple[str, tuple[Any, ...]]]:
-    """Select *columns* from every relation that *listing* names, with few statements."""
-    from psycopg import sql  # noqa: PLC0415 - only where a database is read
-
-    selects = [
-        sql.SQL("SELECT {label}, {columns} FROM {only} {relation}").format(
-            label=sql.Literal(label),
-            columns=sql.SQL(columns),
-            only=sql.SQL("ONLY" if only else ""),
-            relation=sql.Identifier(schema, name),
-        )
-        for schema, name, label in connection.execute(listing)
-    ]
+def _each(connection: Connection[Any], listing: LiteralString) -> list[tuple[str, tuple[Any, ...]]]:
+    """Run the SELECTs that *listing* writes, few statements at a time; return each row's label and the rest of it."""
+    selects = [row[0] for row in connection.execute(listing)]
     # Each SELECT nests in the one before it: 20 000 exceed the server's stack.
-    statements = [sql.SQL(" UNION ALL ").join(selects[start : start + 1000]) for start in range(0, len(selects), 1000)]
-    return [(row[0], row[1:]) for statement in statements for row in connection.execute(statement)]
+    batches = (" UNION ALL ".join(selects[start : start + 1000]) for start in range(0, len(selects), 1000))
+    return [(row[0], row[1:]) for batch in batches for row in connection.execute(batch.encode())]
 
 
 def _shown(value: Any) -> str:

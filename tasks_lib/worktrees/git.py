@@ -166,7 +166,7 @@ class Repository:
                 why="git does not tell it for a submodule, or after `git init --separate-git-dir`",
                 hint="work in a clone whose `.git` is a directory",
             )
-        if not succeeds("rev-parse", "--verify", "--quiet", "HEAD^{commit}", cwd=main.path):
+        if main.head is None or not main.head.strip("0"):
             raise GitError(
                 f"`{main.path}` has no commit yet",
                 why="a worktree needs one to start from",

@@ -239,7 +239,8 @@ def run_tool(
     found = command(project, path, which)
     if found is None:
         return "nothing, as this branch has no such tool"
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
+    # PG* variables fill in what the URL leaves out, for us and for the tool; a service would name its own database.
+    inherited = {key: value for key, value in os.environ.items() if key != "PGSERVICE"}
     if project.settings.database_url is None:
         # The embedded server speaks no TLS, and Go's drivers insist on it unless told.
         inherited["PGSSLMODE"] = "disable"
@@ -314,10 +315,12 @@ def _adopted_port(record: Record) -> int | None:
 def _keep_out_of_commits(project: Project, path: Path) -> None:
     """Let git pass over the env file, which holds a password and is nobody's uncommitted work."""
     name = project.env_name
+    if git.succeeds("check-ignore", "--quiet", name, cwd=path):
+        return  # ignored, and not tracked: git says no to what it tracks
     if _is_tracked(project, path):
         # The index is the worktree's own.
         git.run("update-index", "--skip-worktree", name, cwd=path)
-    elif not git.succeeds("check-ignore", "--quiet", name, cwd=path):
+    else:
         exclude = project.repository.common / "info" / "exclude"
         with project.registry.locked():
             exclude.parent.mkdir(exist_ok=True)
