@@ -123,19 +123,19 @@ def verify(c: Context, json: bool = False) -> Answer:
 
 
 def _run_tool(c: Context, which: str) -> Answer:
-    from tasks_lib.worktrees import guard, provision  # noqa: PLC0415 - as in `clone`
+    from tasks_lib.worktrees import guard, tools  # noqa: PLC0415 - as in `clone`
 
     here, narrator = project(), Narrator()
     record = here.require_record_here()
-    command = provision.command(here, here.repository.here, which)
+    command = tools.command(here, here.repository.here, which)
     if command is None:
         return Answer({"command": None, "ran": False}, f"nothing to {which}: no tool is detected or configured")
     url = guard.require_own_database(here, record, here.repository.here, os.environ)
-    shown = provision.shown(command)
+    shown = tools.shown(command)
     if c.config.run.dry:
         return preview([f"{which} {record.identity.database} by {shown}"])
     with narrator.step(f"{which} {record.identity.database} by {shown}"):
-        provision.run_tool(here, url, here.repository.here, which, narrator, hint=f"mend it, then: inv db.{which}")
+        tools.run_tool(here, url, here.repository.here, which, narrator, hint=f"mend it, then: inv db.{which}")
     return Answer(
         {"command": shown, "ran": True, "database": record.identity.database}, f"{which}d {record.identity.database}"
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError, WorktreeError
 from tasks_lib.steps import Plan
-from tasks_lib.worktrees import guard, provision
+from tasks_lib.worktrees import guard, provision, tools
 from tasks_lib.worktrees.branches import require_free, require_plain_name
 from tasks_lib.worktrees.checkout import Checkout
 
@@ -108,8 +108,8 @@ def _plan(project: Project, record: Record, narrator: Narrator, *, database: boo
     branch = record.identity.branch
     hint = f"mend it on the branch; to do so in its worktree: inv worktree.create {branch} --no-db,\n"
     hint += "and then, in that worktree: inv worktree.db"
-    tools = provision.toolchain_steps(project, record, path, narrator, hint=hint)
-    return Plan([first, (provision.clone_step(project, record, narrator), checkout), point, *tools, last])
+    toolchain = tools.steps(project, record, path, narrator, hint=hint)
+    return Plan([first, (provision.clone_step(project, record, narrator), checkout), point, *toolchain, last])
 
 
 def _target(project: Project, branch: str, path: str) -> Path:

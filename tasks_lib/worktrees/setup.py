@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError, WorktreeError
 from tasks_lib.steps import Plan, Step
-from tasks_lib.worktrees import git, guard, provision
+from tasks_lib.worktrees import git, guard, provision, tools
 from tasks_lib.worktrees.create import Creation
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def setup(project: Project, narrator: Narrator, *, clone_only: bool = False) -> 
             return
         provision.require_editable(project, record, here)
         point = provision.point_step(project, record, here)
-        tools = provision.toolchain_steps(project, record, here, narrator, hint="mend it, then: inv worktree.db")
-        yield Creation(record, Plan([first, adoption, clone, point, *tools, last]))
+        toolchain = tools.steps(project, record, here, narrator, hint="mend it, then: inv worktree.db")
+        yield Creation(record, Plan([first, adoption, clone, point, *toolchain, last]))
 
 
 def _branch(here: Path) -> str:
