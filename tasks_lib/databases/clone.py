@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from tasks_lib.databases.ownership import Mark
     from tasks_lib.databases.server import Server
 
-_FALLBACK = "WORKTREE_CLONE_METHOD=auto falls back to a dump, which needs no exclusive access"
-
 
 @dataclass(frozen=True)
 class Clone:
@@ -149,11 +147,7 @@ def _fill(
 
     obstacle = _template_obstacle(golden)
     if method == "template" and obstacle:
-        raise CloneError(
-            f"`{golden.name}` cannot be copied by TEMPLATE",
-            why=obstacle,
-            hint=_FALLBACK,
-        )
+        raise _no_template(golden, obstacle)
     if method != "dump" and not obstacle:
         try:
             template.copy(connection, golden, temporary)
@@ -163,9 +157,7 @@ def _fill(
             if isinstance(error, errors.QueryCanceled):
                 obstacle = "a copy by TEMPLATE took so long that it held up logins"
             if method == "template":
-                raise CloneError(
-                    f"`{golden.name}` cannot be copied by TEMPLATE", why=obstacle, hint=_FALLBACK
-                ) from error
+                raise _no_template(golden, obstacle) from error
         else:
             label(connection, temporary, mark)
             return "template", "nobody is connected to golden"
@@ -177,6 +169,14 @@ def _fill(
 
     dump.copy(server, golden, create, temporary)
     return "dump", obstacle or "configured"
+
+
+def _no_template(golden: Golden, obstacle: str) -> CloneError:
+    return CloneError(
+        f"`{golden.name}` cannot be copied by TEMPLATE",
+        why=obstacle,
+        hint="WORKTREE_CLONE_METHOD=auto falls back to a dump, which needs no exclusive access",
+    )
 
 
 def _template_obstacle(golden: Golden) -> str:

@@ -10,12 +10,10 @@ from tasks_lib.databases.server import Server, require_psycopg
 from tasks_lib.databases.url import DatabaseUrl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tasks_lib.settings import Settings
 
 
-def configured_server(settings: Settings, narrate: Callable[[str], None] | None = None) -> Server:
+def configured_server(settings: Settings) -> Server:
     """
     Return the server to work on; without a DATABASE_URL, start the embedded one.
 
@@ -28,5 +26,4 @@ def configured_server(settings: Settings, narrate: Callable[[str], None] | None 
         return Server(DatabaseUrl.parse(settings.database_url))
     from tasks_lib.databases.embedded import Cluster, default_root  # noqa: PLC0415 - only where it is used
 
-    url = Cluster(default_root()).start(narrate or (lambda _: None))
-    return Server(DatabaseUrl.parse(url, source="the embedded server's URL"))
+    return Server(DatabaseUrl.parse(Cluster(default_root()).start(), source="the embedded server's URL"))
