@@ -23,6 +23,7 @@ import signal
 import subprocess
 import tempfile
 import textwrap
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 _PATIENCE = 120
 """Seconds for a start or a stop: after a crash, a large log is replayed; before a stop, everything is written."""
+
+_SWEEP_SECONDS = 5.0
 
 _SETTINGS = """
 # Set by goldentree. The port is in pg_service.conf.
@@ -281,7 +284,11 @@ class Cluster:
         """Give a directory to make things in; one that a killed process left behind is removed."""
         prefix = "making-"
         for left in self.root.glob(f"{prefix}*"):
-            shutil.rmtree(left, ignore_errors=True)
+            # An initdb outlives the process that was killed over it, and writes until its directory is gone.
+            deadline = time.monotonic() + _SWEEP_SECONDS
+            while left.exists() and time.monotonic() < deadline:
+                shutil.rmtree(left, ignore_errors=True)
+                time.sleep(0.02)
         with tempfile.TemporaryDirectory(prefix=prefix, dir=self.root, ignore_cleanup_errors=True) as directory:
             yield Path(directory)
 
