@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.databases import binaries
-from tasks_lib.databases.embedded import Cluster, open_to_pass
+from tasks_lib.databases.embedded.cluster import Cluster, open_to_pass
 from tasks_lib.databases.server import Server
 from tasks_lib.databases.url import DatabaseUrl
 from tasks_lib.loquent import golden

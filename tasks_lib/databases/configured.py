@@ -24,6 +24,6 @@ def configured_server(settings: Settings) -> Server:
     require_psycopg()
     if settings.database_url is not None:
         return Server(DatabaseUrl.parse(settings.database_url))
-    from tasks_lib.databases.embedded import Cluster, default_root  # noqa: PLC0415 - only where it is used
+    from tasks_lib.databases.embedded.cluster import Cluster, default_root  # noqa: PLC0415 - only where it is used
 
     return Server(DatabaseUrl.parse(Cluster(default_root()).start(), source="the embedded server's URL"))

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases import inspect
-from tasks_lib.databases.disposable import disposable
-from tasks_lib.databases.embedded import Cluster, open_to_pass
+from tasks_lib.databases.embedded.cluster import Cluster, open_to_pass
+from tasks_lib.databases.embedded.disposable import disposable
 from tasks_lib.databases.server import Server
 from tasks_lib.databases.url import DatabaseUrl
 from tasks_lib.demo import repository

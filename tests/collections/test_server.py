@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 from tasks_lib.databases.binaries import server_binaries
-from tasks_lib.databases.embedded import Cluster
+from tasks_lib.databases.embedded.cluster import Cluster
 from tasks_lib.loquent.golden import create
 
 

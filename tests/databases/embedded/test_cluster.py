@@ -14,12 +14,16 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tasks_lib.databases import binaries, service
-from tasks_lib.databases.account import unprivileged_account
-from tasks_lib.databases.embedded import Cluster, Status, default_root
+from tasks_lib.databases import binaries
+from tasks_lib.databases.embedded import service
+from tasks_lib.databases.embedded.account import unprivileged_account
+from tasks_lib.databases.embedded.cluster import Cluster, Status, default_root
 from tasks_lib.errors import ServerError
 
-START = "from tasks_lib.databases.embedded import *; print(Cluster(default_root(), durable=False).start(), flush=True)"
+START = (
+    "from tasks_lib.databases.embedded.cluster import *; "
+    "print(Cluster(default_root(), durable=False).start(), flush=True)"
+)
 
 
 @pytest.fixture
@@ -234,7 +238,7 @@ def test_no_room(programs, cluster, monkeypatch):
     monkeypatch.setenv("PATH", str(programs.directory), prepend=":")
     limited = run_code(
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "from tasks_lib.databases import binaries; from tasks_lib.databases.embedded import *\n"
+        "from tasks_lib.databases import binaries; from tasks_lib.databases.embedded.cluster import *\n"
         f"one = binaries.at(Path({str(programs.directory)!r}))\n"
         "try: Cluster(default_root(), durable=False, binaries=one).start()\n"
         "except ServerError as error: print(error)\n"

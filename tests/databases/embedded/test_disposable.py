@@ -9,10 +9,10 @@ import sys
 import psycopg
 import pytest
 
-from tasks_lib.databases.disposable import disposable
+from tasks_lib.databases.embedded.disposable import disposable
 
 ORPHAN = """
-from tasks_lib.databases.disposable import disposable
+from tasks_lib.databases.embedded.disposable import disposable
 import signal
 with disposable() as url:
     print(url, flush=True)

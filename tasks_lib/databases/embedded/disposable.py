@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks_lib.databases.embedded import Cluster, open_to_pass
+from tasks_lib.databases.embedded.cluster import Cluster, open_to_pass
 from tasks_lib.errors import ServerError
 
 if TYPE_CHECKING:

@@ -30,15 +30,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.databases import binaries as programs
-from tasks_lib.databases import postmaster, service
-from tasks_lib.databases.account import require_reach, run_as, unprivileged_account
+from tasks_lib.databases.embedded import postmaster, service
+from tasks_lib.databases.embedded.account import require_reach, run_as, unprivileged_account
 from tasks_lib.errors import ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tasks_lib.databases.account import Account
     from tasks_lib.databases.binaries import Binaries
+    from tasks_lib.databases.embedded.account import Account
 
 _PATIENCE = 120
 """Seconds for a start or a stop: after a crash, a large log is replayed; before a stop, everything is written."""

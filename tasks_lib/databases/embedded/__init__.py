@@ -1,0 +1,1 @@
+"""The embedded server: real PostgreSQL for machines that have none, and for tests."""
