@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,8 @@ SETTINGS = (
     Setting("template", "db.template", "WORKTREE_TEMPLATE_DB", "<project>_latest", "the golden template"),
     Setting("prefix", "db.prefix", "WORKTREE_DB_PREFIX", "golden's name without _latest", "how clones' names begin"),
     Setting("clone_method", "db.clone_method", "WORKTREE_CLONE_METHOD", "auto", "auto, template or dump"),
+    Setting("golden_max_age", "db.golden_max_age", "WORKTREE_GOLDEN_MAX_AGE", "0", "how old a clone's data may be"),
+    Setting("spares", "db.spares", "WORKTREE_SPARES", "0", "clones kept ready in the background"),
     Setting("migrate", "db.migrate", "WORKTREE_MIGRATE", "detected", "migrate command, a preset's name, or none"),
     Setting("generate", "db.generate", "WORKTREE_GENERATE", "detected", "generate command, a preset's name, or none"),
     Setting("generate_to", "db.generate_to", "WORKTREE_GENERATE_TO", "the preset's", "where generated code goes"),
@@ -91,6 +94,7 @@ class Settings:
         main: The main worktree.
         project: Its directory's name as `[a-z0-9_]+`.
         root: Absolute directory for new worktrees, or None to place them beside the main worktree.
+        golden_max_age: How old a snapshot may be that is cloned without looking whether golden has changed.
         migrate, generate: As configured: None to detect, empty to do nothing.
         origins: For every setting's name, its layer.
     """
@@ -101,6 +105,8 @@ class Settings:
     template: str
     prefix: str
     clone_method: str
+    golden_max_age: timedelta
+    spares: int
     migrate: str | None
     generate: str | None
     generate_to: str | None
@@ -145,6 +151,8 @@ def load(main: Path, team: Mapping[str, Origin], environ: Mapping[str, str]) -> 
         template=template,
         prefix=_checked_prefix(prefix) if prefix else _words(template.removesuffix("_latest"))[:PREFIX_BYTES],
         clone_method=_choice(_text(found["clone_method"], "clone_method") or "auto", found["clone_method"]),
+        golden_max_age=_duration(found["golden_max_age"]),
+        spares=_count(found["spares"]),
         migrate=_command(found["migrate"], "migrate"),
         generate=_command(found["generate"], "generate"),
         generate_to=_text(found["generate_to"], "generate_to"),
@@ -216,6 +224,25 @@ def _choice(value: str, origin: Origin) -> str:
             f"unknown clone method `{value}` in {origin.layer}", hint=f"use one of: {', '.join(CLONE_METHODS)}"
         )
     return value
+
+
+def _duration(origin: Origin) -> timedelta:
+    found = re.fullmatch(r"(\d{1,6})([smhd]?)", str(origin.value or 0))
+    if not found:
+        raise SettingsError(
+            f"`{origin.value}` in {origin.layer} is no age", hint="write WORKTREE_GOLDEN_MAX_AGE as 90s, 15m, 2h or 1d"
+        )
+    return int(found[1]) * {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}.get(
+        found[2] or "s", timedelta(days=1)
+    )
+
+
+def _count(origin: Origin) -> int:
+    if not re.fullmatch(r"\d{1,2}", str(origin.value or 0)):
+        raise SettingsError(
+            f"`{origin.value}` in {origin.layer} is no number of spares", hint="set WORKTREE_SPARES to 0 to 99"
+        )
+    return int(origin.value or 0)
 
 
 def _checked_prefix(prefix: str) -> str:

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from tasks_lib.steps import Ran
     from tasks_lib.worktrees.registry import Record
 
+CLONE_HELP = {
+    "fresh": "Take a new snapshot of golden, whatever is there.",
+    "evict": "End idle sessions on golden rather than dump it; refused while one is at work.",
+}
+
 
 def preview(titles: Sequence[str]) -> Answer:
     """Return the answer to a dry run: what would be done."""

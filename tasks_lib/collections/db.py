@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._project import project
-from tasks_lib.collections._report import preview, report
+from tasks_lib.collections._report import CLONE_HELP, preview, report
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.output import Narrator, pairs, size, table
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from invoke.context import Context
 
 
-@task()
-def clone(c: Context, json: bool = False) -> Answer:
+@task(help=CLONE_HELP)
+def clone(c: Context, fresh: bool = False, evict: bool = False, json: bool = False) -> Answer:
     """
     Clone the golden template as this worktree's database
 
@@ -24,7 +24,7 @@ def clone(c: Context, json: bool = False) -> Answer:
     from tasks_lib.worktrees.setup import setup  # noqa: PLC0415 - `inv --list` stays fast
 
     here, narrator = project(), Narrator()
-    with setup(here, narrator, clone_only=True) as planned:
+    with setup(here, narrator, here.wish(fresh=fresh, evict=evict), clone_only=True) as planned:
         if c.config.run.dry:
             return preview(planned.plan.preview())
         ran = planned.plan.run(narrator)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.collections._project import project
-from tasks_lib.collections._report import preview, report
+from tasks_lib.collections._report import CLONE_HELP, preview, report
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.errors import WorktreeError
 from tasks_lib.output import Narrator, table
@@ -24,9 +24,19 @@ _BRANCH_HELP = "The branch; its slug or the worktree's path will do as well."
         "base": "What a new branch starts from; the default branch when not given.",
         "path": "Where the worktree goes; ../<repo>-<branch> when not given.",
         "no-db": "Leave the database out; `inv worktree.db` adds it later.",
+        **CLONE_HELP,
     },
 )
-def create(c: Context, branch: str, base: str = "", path: str = "", no_db: bool = False, json: bool = False) -> Answer:
+def create(
+    c: Context,
+    branch: str,
+    base: str = "",
+    path: str = "",
+    no_db: bool = False,
+    fresh: bool = False,
+    evict: bool = False,
+    json: bool = False,
+) -> Answer:
     """
     Create a worktree with a database, env file and port of its own
 
@@ -37,15 +47,16 @@ def create(c: Context, branch: str, base: str = "", path: str = "", no_db: bool 
     from tasks_lib.worktrees.create import creation  # noqa: PLC0415 - `inv --list` stays fast
 
     here, narrator = project(), Narrator()
-    with creation(here, branch, narrator, base=base, path=path, database=not no_db) as planned:
+    wish = None if no_db else here.wish(fresh=fresh, evict=evict)
+    with creation(here, branch, narrator, base=base, path=path, wish=wish) as planned:
         if c.config.run.dry:
             return preview(planned.plan.preview())
         ran = planned.plan.run(narrator)
         return report(here.registry.require(planned.record.slug), Path(planned.record.path), ran)
 
 
-@task()
-def db(c: Context, json: bool = False) -> Answer:
+@task(help=CLONE_HELP)
+def db(c: Context, fresh: bool = False, evict: bool = False, json: bool = False) -> Answer:
     """
     Give this worktree its database: clone, point, migrate, generate
 
@@ -54,7 +65,7 @@ def db(c: Context, json: bool = False) -> Answer:
     from tasks_lib.worktrees.setup import setup  # noqa: PLC0415 - as in `create`
 
     here, narrator = project(), Narrator()
-    with setup(here, narrator) as planned:
+    with setup(here, narrator, here.wish(fresh=fresh, evict=evict)) as planned:
         if c.config.run.dry:
             return preview(planned.plan.preview())
         ran = planned.plan.run(narrator)

@@ -1,28 +1,32 @@
 """
-Cloning: examine, choose a method, build under a temporary name, publish.
+Cloning: examine, make by the ladder, and what is left behind.
 
-`examine` is the pre-flight: it looks and refuses, and changes nothing. `build` does the work. A
-method is a function that fills the temporary database; `auto` is the ladder that picks one.
+`examine` is the pre-flight: it looks and refuses, and changes nothing. `build` does the work.
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases import dump, ownership, template
+from tasks_lib.databases import ladder, ownership, temporaries
 from tasks_lib.databases.golden import Golden, require_golden, require_space
-from tasks_lib.databases.publish import label, publish
+from tasks_lib.databases.ladder import AUTO, Job, Made, Wish
 from tasks_lib.databases.server import scalar
-from tasks_lib.errors import CloneError, GoldentreeError, OwnershipError
+from tasks_lib.errors import CloneError, OwnershipError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from psycopg import Connection
 
     from tasks_lib.databases.ownership import Mark
     from tasks_lib.databases.server import Server
+    from tasks_lib.databases.source import Source
+
+_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -31,10 +35,11 @@ class Clone:
     A published clone.
 
     Attributes:
-        method: `template` or `dump`, or `kept` where a complete one was there.
-        reason: Why that method, in a few words.
+        method: `spare`, `snapshot`, `template` or `dump`, or `kept` where a complete one was there.
+        reason: Why that one, in a few words.
         seconds: How long building and publishing took.
         bytes: Its size on disk.
+        fingerprint: Golden's at the moment that the clone shows, empty where it is not known.
         warnings: What of golden's settings could not be repeated.
     """
 
@@ -43,12 +48,13 @@ class Clone:
     reason: str
     seconds: float
     bytes: int
+    fingerprint: str = ""
     warnings: tuple[str, ...] = ()
 
 
-def examine(server: Server, golden: str, database: str, *, repository: str, slug: str) -> Golden:
+def examine(source: Source, database: str, *, slug: str) -> Golden:
     """
-    Return what is known of *golden* after making sure that *database* can be made from it, or is ours already.
+    Return what is known of golden after making sure that *database* can be made from it, or is ours already.
 
     Raises:
         ServerError: If the server cannot be reached, or only through a pooler.
@@ -56,13 +62,13 @@ def examine(server: Server, golden: str, database: str, *, repository: str, slug
         OwnershipError: If there is a database of that name that is not this worktree's clone.
         DatabaseError: If our role may not make it, or the disk has no space for it.
     """
-    with server.connect() as connection:
-        server.require_direct(connection)
-        described = require_golden(connection, golden)
-        if database == golden or database in ownership.MAINTENANCE_NAMES:
+    with source.server.connect() as connection:
+        source.server.require_direct(connection)
+        described = require_golden(connection, source.golden)
+        if database == source.golden or database in ownership.MAINTENANCE_NAMES:
             raise OwnershipError(f"the clone may not be named `{database}`", hint="set WORKTREE_DB_PREFIX")
         if ownership.exists(connection, database):
-            ownership.require_ours(connection, database, repository=repository, slug=slug, role="clone")
+            ownership.require_ours(connection, database, repository=source.repository, slug=slug, role="clone")
         else:
             require_space(connection, described)
     return described
@@ -82,14 +88,15 @@ def is_complete(server: Server, database: str, *, repository: str, slug: str) ->
         return True
 
 
-def build(server: Server, golden: str, database: str, mark: Mark, *, temporary: str, method: str) -> Clone:
+def build(
+    source: Source, database: str, mark: Mark, wish: Wish = AUTO, say: Callable[[str], object] = lambda _: None
+) -> Clone:
     """
-    Clone *golden* as *database*.
+    Clone golden as *database*.
 
     Args:
         mark: The clone's mark.
-        temporary: A name from `ownership.new_temporary_name`, recorded by the caller before this call.
-        method: `auto`, `template` or `dump`.
+        say: Is told what takes long.
 
     Raises:
         DatabaseError: If it could not be built; nothing is left behind then.
@@ -97,29 +104,18 @@ def build(server: Server, golden: str, database: str, mark: Mark, *, temporary: 
     from psycopg import errors  # noqa: PLC0415 - only where a database is cloned
 
     started = time.monotonic()
-    try:
-        with server.connect() as connection:
-            ownership.hold(connection, temporary)
-            if connection.info.server_version >= 140_000:
-                # A client killed in the midst of CREATE DATABASE would else leave the server at work for seconds.
-                connection.execute("SET client_connection_check_interval = '500ms'")
-            described = require_golden(connection, golden)
-            require_space(connection, described)
-            temporary_mark = replace(mark, role="temporary")
-            chosen, reason = _fill(server, connection, described, temporary, temporary_mark, method)
-            try:
-                warnings = publish(connection, described, temporary, database, mark)
-            except (errors.DuplicateDatabase, errors.UniqueViolation):
-                ownership.require_ours(connection, database, repository=mark.repository, slug=mark.slug, role="clone")
-                ownership.sweep_temporary(connection, temporary, repository=mark.repository)
-                chosen, reason, warnings = "kept", "another process made it meanwhile", []
-            size = scalar(connection, "SELECT pg_database_size(%s)", [database])
-    except BaseException:
-        # On a new connection, as this one may be what failed; where that fails too, the next run sweeps.
-        with suppress(GoldentreeError):
-            sweep(server, temporary, repository=mark.repository)
-        raise
-    return Clone(database, chosen, reason, round(time.monotonic() - started, 3), size, tuple(warnings))
+    with source.server.connect() as connection:
+        prepare(connection)
+        for left in temporaries.sweep(source, connection):
+            say(f"swept {left}, which a killed run left")
+        try:
+            made = _climb(source, connection, database, mark, wish, say)
+        except (errors.DuplicateDatabase, errors.UniqueViolation):
+            ownership.require_ours(connection, database, repository=mark.repository, slug=mark.slug, role="clone")
+            made = Made("kept", "another process made it meanwhile", "")
+        size = scalar(connection, "SELECT pg_database_size(%s)", [database])
+    seconds = round(time.monotonic() - started, 3)
+    return Clone(database, made.method, made.reason, seconds, size, made.fingerprint, tuple(made.warnings))
 
 
 def drop(server: Server, database: str, *, repository: str, slug: str, golden: str) -> bool:
@@ -133,58 +129,28 @@ def drop(server: Server, database: str, *, repository: str, slug: str, golden: s
         return ownership.drop(connection, database, repository=repository, slug=slug, role="clone", golden=golden)
 
 
-def sweep(server: Server, temporary: str, *, repository: str) -> bool:
-    """Drop what a killed `build` left under *temporary*; return whether there was anything."""
-    with server.connect() as connection:
-        return ownership.sweep_temporary(connection, temporary, repository=repository)
+def prepare(connection: Connection[Any]) -> None:
+    """Prepare a session that makes databases."""
+    # Making one takes as long as it takes, whatever limit the role has for queries.
+    connection.execute("SET statement_timeout = 0")
+    if connection.info.server_version >= 140_000:
+        # A client killed in the midst of CREATE DATABASE would else leave the server at work for seconds.
+        connection.execute("SET client_connection_check_interval = '500ms'")
 
 
-def _fill(
-    server: Server, connection: Connection[Any], golden: Golden, temporary: str, mark: Mark, method: str
-) -> tuple[str, str]:
-    """Make the database *temporary* by *method*; return the method that did it, and why that one."""
-    from psycopg import errors, sql  # noqa: PLC0415 - only where a database is cloned
+def _climb(
+    source: Source, connection: Connection[Any], database: str, mark: Mark, wish: Wish, say: Callable[[str], object]
+) -> Made:
+    from psycopg import errors  # noqa: PLC0415 - as in `build`
 
-    obstacle = _template_obstacle(golden)
-    if method == "template" and obstacle:
-        raise _no_template(golden, obstacle)
-    if method != "dump" and not obstacle:
-        try:
-            template.copy(connection, golden, temporary)
-        # The last is what PostgreSQL says to a collation that changed with the operating system.
-        except (errors.ObjectInUse, errors.QueryCanceled, errors.InternalError_) as error:
-            obstacle = str(error.diag.message_primary)
-            if isinstance(error, errors.QueryCanceled):
-                obstacle = "a copy by TEMPLATE took so long that it held up logins"
-            if method == "template":
-                raise _no_template(golden, obstacle) from error
-        else:
-            label(connection, temporary, mark)
-            return "template", "nobody is connected to golden"
-
-    def create() -> None:
-        options = dump.empty_database_options(golden, connection.info.server_version)
-        connection.execute(sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(temporary), options))
-        label(connection, temporary, mark)
-
-    dump.copy(server, golden, create, temporary)
-    return "dump", obstacle or "configured"
-
-
-def _no_template(golden: Golden, obstacle: str) -> CloneError:
-    return CloneError(
-        f"`{golden.name}` cannot be copied by TEMPLATE",
-        why=obstacle,
-        hint="WORKTREE_CLONE_METHOD=auto falls back to a dump, which needs no exclusive access",
+    for _ in range(_ATTEMPTS):
+        golden = require_golden(connection, source.golden)
+        require_space(connection, golden)
+        # Another process may replace the snapshot that we were about to copy.
+        with suppress(errors.InvalidCatalogName):
+            return ladder.climb(Job(source, connection, golden, database, mark, wish, say))
+    raise CloneError(
+        f"`{source.golden}` changes faster than it can be cloned",
+        why=f"{_ATTEMPTS} snapshots in a row were replaced by newer ones before they could be copied",
+        hint="WORKTREE_CLONE_METHOD=dump needs no snapshot",
     )
-
-
-def _template_obstacle(golden: Golden) -> str:
-    """Return what forbids a copy by TEMPLATE, empty if nothing does."""
-    if not golden.ours:
-        return f"it belongs to role `{golden.owner}`, which ours is no member of"
-    if golden.sessions:
-        return f"{golden.sessions} session{'s are' if golden.sessions > 1 else ' is'} connected to golden"
-    if golden.prepared:
-        return "a prepared transaction holds golden"
-    return ""

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import signal
 import subprocess
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any
 
-from tasks_lib.databases import binaries, facts
+from tasks_lib.databases import binaries, facts, fingerprint
 from tasks_lib.databases.golden import giving
 from tasks_lib.databases.server import scalar
 from tasks_lib.errors import CloneError
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
+    from tasks_lib.databases.fingerprint import Fingerprint
     from tasks_lib.databases.golden import Golden
     from tasks_lib.databases.server import Server
 
@@ -36,9 +39,11 @@ LOCK_TIMEOUT = "5s"
 """How long to queue behind a migration's lock on golden: whoever waits there holds up those who come after."""
 
 
-def copy(server: Server, golden: Golden, create: Callable[[], None], temporary: str) -> None:
+def copy(server: Server, golden: Golden, create: Callable[[], None], temporary: str) -> Fingerprint:
     """
     Dump *golden* into the database *temporary*, which *create* makes from template0.
+
+    Returns the fingerprint that golden had at the moment that was dumped.
 
     Raises:
         CloneError: If either end fails, or what arrived is not what was sent.
@@ -48,15 +53,13 @@ def copy(server: Server, golden: Golden, create: Callable[[], None], temporary: 
 
     with server.connect(golden.name) as source:
         source.execute(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; "
-            "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; "
-            f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"
+            f"{fingerprint.BEGIN}; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'".encode(),
         )
         snapshot = scalar(source, "SELECT pg_export_snapshot()")
         try:
             before = facts.read_sequences(source)
             with _pipeline(server, golden, create, temporary, snapshot, source):
-                expected = facts.read(source)
+                expected, found = facts.read(source), fingerprint.read(source, golden.oid)
             after = facts.read_sequences(source)
         except errors.LockNotAvailable as error:
             raise _failure(golden, "a lock on it was not released in time", str(error), source) from None
@@ -79,6 +82,8 @@ def copy(server: Server, golden: Golden, create: Callable[[], None], temporary: 
             why="\n".join(str(difference) for difference in different[:10]),
             hint="WORKTREE_CLONE_METHOD=template copies everything, while nobody is connected to golden",
         )
+    # One of chance, which golden will never have: nobody can tell at which moment the sequence was dumped.
+    return replace(found, digest=secrets.token_hex(32)) if moving and found.digest else found
 
 
 def empty_database_options(golden: Golden, server_version: int) -> Any:

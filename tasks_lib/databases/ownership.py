@@ -21,13 +21,16 @@ from tasks_lib.errors import DatabaseError, OwnershipError
 if TYPE_CHECKING:
     from psycopg import Connection
 
-Role = Literal["clone", "temporary"]
+Role = Literal["clone", "temporary", "snapshot", "spare", "parked"]
 
 TOOL = "goldentree"
 MAINTENANCE_NAMES = frozenset({"postgres", "template0", "template1"})
 
 _SESSION_GRACE = 5.0
 """Seconds that PostgreSQL itself waits for sessions to leave (CountOtherDBBackends, procarray.c)."""
+
+_READER_GRACE = 0.5
+"""Seconds to wait for those of this tool that read golden and are about to leave."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,11 @@ class Mark:
 
     Attributes:
         repository: Id of the repository whose worktree it serves.
-        slug: The worktree's slug.
+        slug: The worktree's slug, empty for what belongs to no single one.
         role: What the database is.
         golden: Name of the golden template that it was cloned from.
-        created: When, in ISO 8601 with offset.
+        created: When, in ISO 8601 with offset; of a snapshot, the moment that it shows.
+        fingerprint: Golden's at that moment, empty where it is not known.
     """
 
     repository: str
@@ -48,6 +52,7 @@ class Mark:
     role: Role
     golden: str
     created: str
+    fingerprint: str = ""
 
     def text(self) -> str:
         """Return the comment."""
@@ -60,6 +65,7 @@ class Mark:
             data = json.loads(comment or "")
             if data.pop("tool") != TOOL or data.pop("version") != 1:
                 return None
+            data.setdefault("fingerprint", "")
             return cls(**{field.name: str(data[field.name]) for field in fields(cls)})  # type: ignore[arg-type]
         except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
             return None
@@ -112,16 +118,23 @@ def drop(connection: Connection[Any], name: str, *, repository: str, slug: str, 
     Raises:
         OwnershipError: If it is not provably that.
     """
-    from psycopg import sql  # noqa: PLC0415 - only where a database is dropped
-
     if name in MAINTENANCE_NAMES or name == golden:
         raise OwnershipError(f"database `{name}` is never dropped", why="it is the golden template or PostgreSQL's own")
     if not exists(connection, name):
         return False
     require_ours(connection, name, repository=repository, slug=slug, role=role)
-    # FORCE needs PostgreSQL 13, our oldest.
-    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+    _drop(connection, name)
     return True
+
+
+def _drop(connection: Connection[Any], name: str) -> None:
+    from psycopg import sql  # noqa: PLC0415 - only where a database is dropped
+
+    database = sql.Identifier(name)
+    if scalar(connection, "SELECT datistemplate FROM pg_database WHERE datname = %s", [name]):
+        connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(database))
+    # FORCE needs PostgreSQL 13, our oldest.
+    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(database))
 
 
 def _comment(connection: Connection[Any], name: str) -> str | None:
@@ -134,46 +147,56 @@ def new_temporary_name() -> str:
     """
     Return a name that nobody else has or will have.
 
-    It is written into the registry before the database is made: where the process dies before the
-    comment is there, those 64 random bits are the proof that the database is ours.
+    It is written down before the database is made: where the process dies before the comment is
+    there, those 64 random bits are the proof that the database is ours.
     """
     return f"{TOOL}_tmp_{secrets.token_hex(8)}"
 
 
-def hold(connection: Connection[Any], name: str) -> None:
+def hold(connection: Connection[Any], name: str, *, patience: str = "10s") -> None:
     """
-    Take the advisory lock of the database *name* until *connection* ends.
+    Take the advisory lock *name* until `release`, or until *connection* ends.
+
+    Args:
+        patience: How long to wait, as PostgreSQL writes durations; `0` for as long as it takes.
 
     Raises:
-        DatabaseError: If another process still works on it after ten seconds.
+        DatabaseError: If another process still has it then.
     """
     from psycopg import errors  # noqa: PLC0415 - only where a database is made or dropped
 
-    connection.execute("SET lock_timeout = '10s'")
+    connection.execute("SELECT set_config('lock_timeout', %s, false)", [patience])
     try:
         connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
     except errors.LockNotAvailable:
         raise DatabaseError(
             f"another process is still making `{name}`", hint="wait for it, then run the same command"
         ) from None
-    connection.execute("RESET lock_timeout")
+    finally:
+        connection.execute("RESET lock_timeout")
 
 
-def sweep_temporary(connection: Connection[Any], name: str, *, repository: str) -> bool:
+def try_hold(connection: Connection[Any], name: str) -> bool:
+    """Take the advisory lock *name* if it is free; return whether it was."""
+    return bool(scalar(connection, "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]))
+
+
+def release(connection: Connection[Any], name: str) -> None:
+    """Let go of the advisory lock *name*."""
+    connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
+
+
+def drop_temporary(connection: Connection[Any], name: str, *, repository: str) -> bool:
     """
-    Drop what a killed run left under the temporary name *name*, which our registry gave out.
+    Drop what bears the temporary name *name*, which this tool gave out and whose lock we hold.
 
-    A CREATE DATABASE outlives its client by seconds; its session holds the advisory lock, so we wait for it first.
     Returns whether there was a database.
 
     Raises:
         OwnershipError: If the name is not one of ours, or the comment says that it is another's.
     """
-    from psycopg import sql  # noqa: PLC0415 - only where a database is dropped
-
     if not re.fullmatch(rf"{TOOL}_tmp_[0-9a-f]{{16}}", name):
         raise OwnershipError(f"`{name}` is not a temporary name of this tool")
-    hold(connection, name)
     if not exists(connection, name):
         return False
     comment = _comment(connection, name)
@@ -182,8 +205,29 @@ def sweep_temporary(connection: Connection[Any], name: str, *, repository: str) 
         raise OwnershipError(
             f"database `{name}` is not a temporary one of this repository", why=f"its comment says: {comment[:200]}"
         )
-    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+    _drop(connection, name)
     return True
+
+
+def marked(connection: Connection[Any], prefix: str) -> dict[str, Mark]:
+    """Return the mark of every database whose name begins with *prefix* and whose comment is ours."""
+    rows = connection.execute(
+        "SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database WHERE starts_with(datname, %s)",
+        [prefix],
+    )
+    marks = {name: Mark.parse(comment) for name, comment in rows}
+    return {name: mark for name, mark in marks.items() if mark is not None}
+
+
+def await_readers(connection: Connection[Any], name: str) -> None:
+    """Wait until this tool's own sessions, which only read golden for milliseconds, have left *name*."""
+    deadline = time.monotonic() + _READER_GRACE
+    query = (
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = %s AND application_name = current_setting('application_name')"
+    )
+    while scalar(connection, query, [name]) and time.monotonic() < deadline:
+        time.sleep(0.002)
 
 
 def await_no_sessions(connection: Connection[Any], name: str) -> None:

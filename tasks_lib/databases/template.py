@@ -1,13 +1,15 @@
 """
-Method `template`: a physical copy by `CREATE DATABASE ... TEMPLATE`, of a golden that nobody uses.
+Physical copies by `CREATE DATABASE ... TEMPLATE`.
 
-The server waits five seconds for sessions to leave and holds up every login to golden meanwhile
-(measured: 4.5 s). So sessions are looked up first, and the attempt is cut short: whoever connects
-in between keeps the database to themselves.
+The server waits five seconds for sessions to leave the original, and holds up every login to it
+meanwhile (measured: 4.5 s). A snapshot has no sessions and nobody logs in to it. Of a golden
+template that nobody uses, the attempt is cut short: whoever connects in between keeps the database
+to themselves.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,9 +17,13 @@ if TYPE_CHECKING:
 
     from tasks_lib.databases.golden import Golden
 
-SMALL_BYTES = 48 * 1024**2
-"""Up to here the copy goes through the write-ahead log; it is faster there, and safe: a full disk during a
-logged copy stops the whole server, so a large one is copied file by file (measured on 15 and 18)."""
+SMALL_BYTES = 96 * 1024**2
+"""
+Up to here the copy goes through the write-ahead log, beyond it file by file.
+
+Measured on 15 and 18 (bench/strategies.py): the log is faster up to 97 MB everywhere, files are from 203 MB on, and
+shared blocks from 132 MB on. A full disk during a logged copy stops the whole server, so a large one never takes it.
+"""
 
 _GUARD_MILLISECONDS = 700
 _MILLISECONDS_PER_MB = 4
@@ -25,31 +31,44 @@ _MILLISECONDS_PER_MB = 4
 and several times that on a busy machine."""
 
 
-def copy(connection: Connection[Any], golden: Golden, temporary: str) -> None:
+def copy(connection: Connection[Any], golden: Golden, temporary: str, *, snapshot: str | None = None) -> None:
     """
-    Create the database *temporary* as a copy of *golden*.
+    Create the database *temporary* as a copy of *golden*, or of the *snapshot* that was made from it.
 
     Raises:
         psycopg.errors.ObjectInUse: If somebody is connected to golden.
         psycopg.errors.QueryCanceled: If the attempt took so long that it may have held up a login.
+        psycopg.errors.InvalidCatalogName: If the original is gone.
     """
+    if snapshot is not None:
+        connection.execute(statement(connection, golden, temporary, snapshot))
+        return
     from psycopg import sql  # noqa: PLC0415 - only where a database is copied
 
-    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} {}").format(
-        sql.Identifier(temporary),
-        sql.Identifier(golden.name),
-        sql.Identifier(golden.owner),
-        sql.SQL(_strategy(golden.bytes, connection.info.server_version)),
-    )
     milliseconds = _GUARD_MILLISECONDS + golden.bytes * _MILLISECONDS_PER_MB // 1024**2
     connection.execute(sql.SQL("SET statement_timeout = {}").format(sql.Literal(milliseconds)))
     try:
-        connection.execute(statement)
+        connection.execute(statement(connection, golden, temporary, golden.name))
     finally:
-        connection.execute("RESET statement_timeout")
+        connection.execute("SET statement_timeout = 0")
 
 
-def _strategy(size: int, server_version: int) -> Any:
-    if server_version < 150_000:
-        return ""
-    return "STRATEGY WAL_LOG" if size <= SMALL_BYTES else "STRATEGY FILE_COPY"
+def statement(connection: Connection[Any], golden: Golden, temporary: str, original: str) -> Any:
+    """Return the CREATE DATABASE that copies *original*, as large as *golden*, and prepare the session for it."""
+    from psycopg import errors, sql  # noqa: PLC0415 - as in `copy`
+
+    version, strategy = connection.info.server_version, ""
+    if version >= 150_000:
+        strategy = "STRATEGY WAL_LOG" if golden.bytes <= SMALL_BYTES else "STRATEGY FILE_COPY"
+    if version >= 180_000:
+        # Shares the blocks on XFS, btrfs and APFS, and copies elsewhere; a build for a system that has no such call
+        # does not know the value.
+        with suppress(errors.InvalidParameterValue):
+            connection.execute("SET file_copy_method = 'clone'")
+    return sql.SQL("CREATE DATABASE {} TEMPLATE {} {} {}").format(
+        sql.Identifier(temporary),
+        sql.Identifier(original),
+        # As whose it is made decides who may open it; a role that is not golden's owner can only make its own.
+        sql.SQL("OWNER {}").format(sql.Identifier(golden.owner)) if golden.ours else sql.SQL(""),
+        sql.SQL(strategy),
+    )

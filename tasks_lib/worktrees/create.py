@@ -19,6 +19,7 @@ from tasks_lib.worktrees.checkout import Checkout
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tasks_lib.databases.ladder import Wish
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
@@ -34,7 +35,13 @@ class Creation:
 
 @contextmanager
 def creation(
-    project: Project, branch: str, narrator: Narrator, *, base: str = "", path: str = "", database: bool = True
+    project: Project,
+    branch: str,
+    narrator: Narrator,
+    *,
+    base: str = "",
+    path: str = "",
+    wish: Wish | None = None,
 ) -> Iterator[Creation]:
     """
     Plan a worktree for *branch*, or the rest of one whose making was cut short; hold its lock meanwhile.
@@ -42,7 +49,7 @@ def creation(
     Args:
         base: What a new branch starts from; by default the remote's branch of that name, else the default branch.
         path: Where the worktree goes; by default as the settings say.
-        database: Whether it gets a database now.
+        wish: How its database is cloned; None for no database now.
 
     Raises:
         GoldentreeError: If anything stands in the way; nothing was changed then.
@@ -56,7 +63,7 @@ def creation(
             narrator.say(f"finishing {record.path}, which a killed run began {record.created}")
         else:
             record = _new(project, branch, record, base=base, path=path)
-        yield Creation(record, _plan(project, record, narrator, database=database))
+        yield Creation(record, _plan(project, record, narrator, wish))
 
 
 def _is_unfinished(record: Record, branch: str) -> bool:
@@ -94,13 +101,13 @@ def _name_is_taken(project: Project, branch: str, known: Record) -> WorktreeErro
     )
 
 
-def _plan(project: Project, record: Record, narrator: Narrator, *, database: bool) -> Plan:
+def _plan(project: Project, record: Record, narrator: Narrator, wish: Wish | None) -> Plan:
     path = project.registry.paths().get(record.slug) or Path(record.path)
     provision.require_editable(project, record, path)
     checkout = Checkout(project, record.slug, record.identity.branch, path, record.base).step()
     point = provision.point_step(project, record, path)
     first, last = provision.record_step(project, record), provision.ready_step(project, record)
-    if not database:
+    if wish is None:
         # The env file names the clone all the same: an application that finds no database is better than
         # one that finds the main worktree's.
         return Plan([first, checkout, point, last])
@@ -109,7 +116,7 @@ def _plan(project: Project, record: Record, narrator: Narrator, *, database: boo
     hint = f"mend it on the branch; to do so in its worktree: inv worktree.create {branch} --no-db,\n"
     hint += "and then, in that worktree: inv worktree.db"
     toolchain = tools.steps(project, record, path, narrator, hint=hint)
-    return Plan([first, (provision.clone_step(project, record, narrator), checkout), point, *toolchain, last])
+    return Plan([first, (provision.clone_step(project, record, narrator, wish), checkout), point, *toolchain, last])
 
 
 def _target(project: Project, branch: str, path: str) -> Path:

@@ -19,6 +19,7 @@ from tasks_lib.worktrees.registry import now
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tasks_lib.databases.ladder import Wish
     from tasks_lib.databases.url import DatabaseUrl
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
@@ -55,8 +56,7 @@ def examine(project: Project, record: Record) -> None:
     """
     from tasks_lib.databases import clone  # noqa: PLC0415 - loads psycopg
 
-    repository = project.registry.repository_id
-    clone.examine(project.server, record.golden, record.identity.database, repository=repository, slug=record.slug)
+    clone.examine(project.source(record.golden), record.identity.database, slug=record.slug)
 
 
 def record_step(project: Project, record: Record) -> Step:
@@ -82,57 +82,46 @@ def record_step(project: Project, record: Record) -> Step:
     )
 
 
-def clone_step(project: Project, record: Record, narrator: Narrator) -> Step:
+def clone_step(project: Project, record: Record, narrator: Narrator, wish: Wish) -> Step:
     """Return the step that clones the golden template."""
     from tasks_lib.databases import clone, inspect  # noqa: PLC0415 - loads psycopg
-    from tasks_lib.databases.ownership import Mark, new_temporary_name  # noqa: PLC0415 - as above
 
-    registry, server, slug = project.registry, project.server, record.slug
-    database, golden, repository = record.identity.database, record.golden, project.registry.repository_id
-
-    def sweep() -> None:
-        left = registry.require(slug).temporary
-        if left and clone.sweep(server, left, repository=repository):
-            narrator.say(f"swept {left}, which a killed run left")
+    registry, slug, database = project.registry, record.slug, record.identity.database
+    source = project.source(record.golden)
 
     def published() -> bool:
-        return clone.is_complete(server, database, repository=repository, slug=slug)
+        return clone.is_complete(source.server, database, repository=source.repository, slug=slug)
 
     built = False
 
     def do() -> str:
         nonlocal built
-        sweep()
         if published():
             # By a run that was killed before it could write so down.
-            size, _ = inspect.size_and_tables(server, database)
-            registry.update(
-                slug, temporary=None, clone={"method": "kept", "seconds": 0, "bytes": size, "created": now()}
-            )
+            size, _ = inspect.size_and_tables(source.server, database)
+            registry.update(slug, clone={"method": "kept", "seconds": 0, "bytes": size, "created": now()})
             return "kept"
         built = True
-        temporary = registry.update(slug, temporary=new_temporary_name()).temporary or ""
-        mark = Mark(repository=repository, slug=slug, role="clone", golden=golden, created=now())
-        method = project.settings.clone_method
-        made = clone.build(server, golden, database, mark, temporary=temporary, method=method)
+        mark = source.mark("clone", slug=slug, created=now())
+        made = clone.build(source, database, mark, wish, say=lambda text: narrator.say(f"  … {text}"))
         summary = {"method": made.method, "seconds": made.seconds, "bytes": made.bytes, "created": mark.created}
-        registry.update(slug, temporary=None, clone=summary)
+        registry.update(slug, clone=summary)
         for warning in made.warnings:
             narrator.say(f"warning: {warning}")
-        return f"by {made.method}, as {made.reason}"
+        told = f"by {made.method}, as {made.reason}" if made.method in {"template", "dump"} else made.reason
+        return f"{told}: {1000 * made.seconds:.0f} ms"
 
     def done() -> bool:
         found = registry.find(slug)
         return found is not None and found.clone is not None and published()
 
     def undo() -> None:
-        sweep()
         if built:
-            clone.drop(server, database, repository=repository, slug=slug, golden=golden)
-            registry.update(slug, temporary=None, clone=None)
+            clone.drop(source.server, database, repository=source.repository, slug=slug, golden=source.golden)
+            registry.update(slug, clone=None)
 
     return Step(
-        f"clone {golden} into {database}",
+        f"clone {source.golden} into {database}",
         do,
         undo,
         done=done,

@@ -46,7 +46,6 @@ class Record:
         server: The server, without a password.
         base: The commit at which this tool created the branch; None when the branch was there before.
         made_worktree: Whether this tool made the worktree; an adopted one is never rolled back.
-        temporary: The database name that an unfinished clone may have left.
         clone: Method, seconds and bytes of the clone, once there is one.
         created: When, in ISO 8601 with offset.
     """
@@ -59,7 +58,6 @@ class Record:
     server: str
     base: str | None
     made_worktree: bool
-    temporary: str | None = None
     clone: dict[str, Any] | None = None
     created: str = ""
 

@@ -149,8 +149,6 @@ def _drop_database(project: Project, record: Record, narrator: Narrator) -> str:
     repository, database = project.registry.repository_id, record.identity.database
     try:
         with narrator.step(f"drop database {database}"):
-            if record.temporary:
-                clone.sweep(project.server, record.temporary, repository=repository)
             dropped = clone.drop(
                 project.server, database, repository=repository, slug=record.slug, golden=record.golden
             )

@@ -17,17 +17,19 @@ from tasks_lib.worktrees.create import Creation
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tasks_lib.databases.ladder import Wish
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
 
 @contextmanager
-def setup(project: Project, narrator: Narrator, *, clone_only: bool = False) -> Iterator[Creation]:
+def setup(project: Project, narrator: Narrator, wish: Wish, *, clone_only: bool = False) -> Iterator[Creation]:
     """
     Plan the database of the worktree that we stand in; hold the worktree's lock meanwhile.
 
     Args:
+        wish: How the database is cloned.
         clone_only: Leave out the env file, the migrations and the generated code.
 
     Raises:
@@ -41,7 +43,7 @@ def setup(project: Project, narrator: Narrator, *, clone_only: bool = False) -> 
         record = project.record_at(here) or _adopted(project, here, slug)
         guard.refuse_exported(record, os.environ)
         provision.examine(project, record)
-        adoption, clone = _adoption(project, record, here), provision.clone_step(project, record, narrator)
+        adoption, clone = _adoption(project, record, here), provision.clone_step(project, record, narrator, wish)
         first, last = provision.record_step(project, record), provision.ready_step(project, record)
         if clone_only:
             yield Creation(record, Plan([first, adoption, clone, last]))

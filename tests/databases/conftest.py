@@ -12,8 +12,9 @@ import pytest
 from psycopg import sql
 
 from tasks_lib.databases import binaries, clone, template
-from tasks_lib.databases.ownership import Mark, new_temporary_name
+from tasks_lib.databases.ladder import Wish
 from tasks_lib.databases.server import Server
+from tasks_lib.databases.source import Source
 from tasks_lib.databases.url import DatabaseUrl
 
 
@@ -23,8 +24,10 @@ class Place:
     repository = "repo"
     slug = "feat_1"
 
-    def __init__(self, server: Server, admin: psycopg.Connection):
+    def __init__(self, server: Server, admin: psycopg.Connection, folder):
         self.server = server
+        self.folder = folder
+        self.said = []
         self.admin = admin
         self.made = []
         self.roles = []
@@ -50,13 +53,17 @@ class Place:
         """Return the server as the role *name* logs in to it."""
         return Server(DatabaseUrl.parse(self.server.url.conninfo(user=name, password=name)))
 
-    def clone(self, golden, *, method="dump", server=None, database=None):
+    def clone(self, golden, *, method="dump", server=None, database=None, **wish):
         """Clone *golden* and return the result."""
         database = database or f"clone_{secrets.token_hex(4)}"
         self.made.append(database)
-        self.temporary = new_temporary_name()
-        mark = Mark(self.repository, self.slug, "clone", golden, "2026-01-02T03:04:05+00:00")
-        return clone.build(server or self.server, golden, database, mark, temporary=self.temporary, method=method)
+        source = self.source(golden, server=server)
+        mark = source.mark("clone", slug=self.slug, created="2026-01-02T03:04:05+00:00")
+        return clone.build(source, database, mark, Wish(method, **wish), say=self.said.append)
+
+    def source(self, golden, *, server=None):
+        """Return *golden* as what clones are made from."""
+        return Source(server or self.server, golden, self.repository, self.folder)
 
     def connect(self, database, **options):
         """Connect to *database* as an application does."""
@@ -111,7 +118,9 @@ class Place:
 
     def close(self):
         self.admin.execute("RESET ROLE")
-        for name in {*self.made, *(name for name in self.databases() if name.startswith("goldentree_tmp_"))}:
+        for name in {*self.made, *(name for name in self.databases() if name.startswith("goldentree_"))}:
+            if self.admin.execute("SELECT 1 FROM pg_database WHERE datname = %s AND datistemplate", [name]).fetchone():
+                self.run("ALTER DATABASE {} IS_TEMPLATE false", name)
             self.run("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
         for role in self.roles:
             self.run("DROP OWNED BY {0}; DROP ROLE {0}", role)
@@ -124,10 +133,10 @@ def server(server_url):
 
 
 @pytest.fixture
-def place(server):
+def place(server, tmp_path):
     """Give a place on the disposable server for golden templates and their clones."""
     with server.connect() as admin:
-        place = Place(server, admin)
+        place = Place(server, admin, tmp_path / "databases")
         yield place
         place.close()
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
-from tasks_lib.databases import clone, ownership
+from tasks_lib.databases import clone, ladder, temporaries
 from tasks_lib.databases import golden as golden_module
 from tasks_lib.databases.ownership import Mark, mark_of
 from tasks_lib.databases.server import Server
@@ -19,7 +20,7 @@ WHOSE = {"repository": "repo", "slug": "feat_1"}
 
 
 def examine(place, golden, database="free_name", *, server=None):
-    return clone.examine(server or place.server, golden, database, **WHOSE)
+    return clone.examine(place.source(golden, server=server), database, slug="feat_1")
 
 
 @pytest.fixture
@@ -53,8 +54,10 @@ def test_a_taken_name(place, small):
     with pytest.raises(OwnershipError, match="is not ours"):
         clone.is_complete(place.server, stranger, **WHOSE)
     place.repository = "another"
+    theirs = place.clone(small).database
+    place.repository = "repo"
     with pytest.raises(OwnershipError, match="another repository"):
-        examine(place, small, place.clone(small).database)
+        examine(place, small, theirs)
 
 
 @pytest.mark.every_major
@@ -94,8 +97,9 @@ def test_built(place, small, patient, method):
     assert made.seconds > 0
     assert made.bytes > 6_000_000
     assert clone.is_complete(place.server, made.database, **WHOSE)
-    assert place.temporary not in place.databases()
-    assert mark_of(place.admin, made.database) == Mark("repo", "feat_1", "clone", small, "2026-01-02T03:04:05+00:00")
+    assert not [name for name in place.databases() if name.startswith("goldentree_tmp_")]
+    mark = mark_of(place.admin, made.database)
+    assert mark == Mark("repo", "feat_1", "clone", small, "2026-01-02T03:04:05+00:00", made.fingerprint)
 
 
 @pytest.mark.every_major
@@ -133,13 +137,13 @@ def test_dropped(place, small):
 def test_a_name_taken_by_a_stranger_meanwhile(place, small, patient, monkeypatch, method):
     """When somebody takes the name while we build, theirs stays, ours goes, and the error says whose it is."""
     before = place.databases()
-    publish = clone.publish
+    publish = ladder.publish
 
     def late(connection, described, temporary, final, mark):
         place.golden("CREATE TABLE theirs (i int)", name=final)
         return publish(connection, described, temporary, final, mark)
 
-    monkeypatch.setattr(clone, "publish", late)
+    monkeypatch.setattr(ladder, "publish", late)
     with pytest.raises(OwnershipError, match="database `wanted` is not ours"):
         place.clone(small, method=method, database="wanted")
     assert place.databases() == before | {"wanted"}
@@ -150,15 +154,8 @@ def test_a_name_taken_by_a_stranger_meanwhile(place, small, patient, monkeypatch
 def test_two_runs_for_one_worktree(place, small, meanwhile):
     """Of two runs for the same worktree one makes the clone, the other keeps it; no temporary database is left."""
     before = place.databases()
-    mine = Mark("repo", "feat_1", "clone", small, "now")
     results = []
-
-    def run():
-        name = ownership.new_temporary_name()
-        results.append(clone.build(place.server, small, "shared", mine, temporary=name, method="dump"))
-
-    place.made.append("shared")
-    threads = [meanwhile(run) for _ in range(3)]
+    threads = [meanwhile(lambda: results.append(place.clone(small, database="shared"))) for _ in range(3)]
     for thread in threads:
         thread.join()
 
@@ -189,69 +186,72 @@ CREATE OR REPLACE FUNCTION slow(i int) RETURNS bool LANGUAGE plpgsql AS 'BEGIN P
 """
 BUILD = """
 import sys
+from pathlib import Path
 from tasks_lib.databases import clone
-from tasks_lib.databases.ownership import Mark
+from tasks_lib.databases.ladder import Wish
 from tasks_lib.databases.server import Server
+from tasks_lib.databases.source import Source
 from tasks_lib.databases.url import DatabaseUrl
-url, golden, temporary = sys.argv[1:]
-mark = Mark("repo", "feat_1", "clone", golden, "now")
-clone.build(Server(DatabaseUrl.parse(url)), golden, "never", mark, temporary=temporary, method="dump")
+url, golden, folder, method = sys.argv[1:]
+source = Source(Server(DatabaseUrl.parse(url)), golden, "repo", Path(folder))
+clone.build(source, "never", source.mark("clone", slug="feat_1", created="now"), Wish(method))
 """
 
 
-@pytest.fixture
-def builder(place, eventually):
-    """Give a process that is in the midst of restoring a clone, and the clone's temporary name."""
+@pytest.fixture(params=["dump", "auto"])
+def builder(place, eventually, request):
+    """Give a process in the midst of restoring a clone, or the snapshot for it, and the temporary name of that."""
     golden = place.golden(SLOW)
-    temporary = ownership.new_temporary_name()
-    process = subprocess.Popen(
-        [sys.executable, "-c", BUILD, place.server.url.text, golden, temporary], stderr=subprocess.PIPE, text=True
-    )
-    with process:
-        eventually(
-            lambda: place.admin.execute(
-                "SELECT 1 FROM pg_stat_activity WHERE datname = %s AND query LIKE 'COPY%%'", [temporary]
-            ).fetchone()
+    with place.connect(golden):
+        process = subprocess.Popen(
+            [sys.executable, "-c", BUILD, place.server.url.text, golden, place.folder, request.param],
+            stderr=subprocess.PIPE,
+            text=True,
         )
-        yield process, temporary
-        if process.poll() is None:
-            process.kill()
+        with process:
+            restoring = (
+                "SELECT datname FROM pg_stat_activity WHERE query LIKE 'COPY%' AND datname LIKE 'goldentree_tmp_%'"
+            )
+            (temporary,) = eventually(lambda: place.admin.execute(restoring).fetchone())
+            yield process, golden, temporary
+            if process.poll() is None:
+                process.kill()
 
 
 @pytest.mark.every_major
 def test_interrupted(place, builder, eventually):
     """Ctrl-C in the middle of a build ends its children and leaves nothing."""
-    process, temporary = builder
+    process, _, temporary = builder
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
 
     assert process.returncode == -signal.SIGINT
     assert said.endswith("KeyboardInterrupt\n")
     assert not {temporary, "never"} & place.databases()
+    assert not list((place.folder / "temporaries").iterdir())
     eventually(lambda: not place.sessions("psql") and not place.sessions("pg_dump"))
 
 
 @pytest.mark.every_major
-def test_killed(place, builder):
+def test_killed(place, builder, eventually):
     """A build that is killed outright leaves only its temporary database, which the next run sweeps."""
-    process, temporary = builder
+    process, golden, temporary = builder
     process.kill()
     process.wait()
     assert temporary in place.databases()
     assert "never" not in place.databases()
 
     with pytest.raises(OwnershipError):
-        clone.sweep(place.server, temporary, repository="another")
-    assert clone.sweep(place.server, temporary, repository="repo")
+        eventually(lambda: temporaries.sweep(replace(place.source(golden), repository="another"), place.admin))
+    assert temporaries.sweep(place.source(golden), place.admin) == [temporary]
     assert temporary not in place.databases()
-    assert not clone.sweep(place.server, temporary, repository="repo")
+    assert temporaries.sweep(place.source(golden), place.admin) == []
 
 
 def test_not_swept_while_it_is_made(place, builder):
     """What another process still builds is not swept from under it."""
-    _, temporary = builder
-    with pytest.raises(DatabaseError, match="another process is still making"):
-        clone.sweep(place.server, temporary, repository="repo")
+    _, golden, temporary = builder
+    assert temporaries.sweep(place.source(golden), place.admin) == []
     assert temporary in place.databases()
 
 
@@ -259,13 +259,13 @@ def test_not_swept_while_it_is_made(place, builder):
 def test_the_server_ends_the_session(place, small, monkeypatch):
     """A session that is lost right before publishing is an error, and the temporary database is cleaned up."""
     before = place.databases()
-    publish = clone.publish
+    publish = ladder.publish
 
     def severed(connection, *arguments):
         place.admin.execute("SELECT pg_terminate_backend(%s)", [connection.info.backend_pid])
         return publish(connection, *arguments)
 
-    monkeypatch.setattr(clone, "publish", severed)
+    monkeypatch.setattr(ladder, "publish", severed)
     with pytest.raises(ServerError, match="connection to the server was lost"):
         place.clone(small)
     assert place.databases() == before

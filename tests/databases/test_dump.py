@@ -354,8 +354,8 @@ def test_golden_in_use(place, meanwhile, eventually):
         open_transaction.execute("COMMIT")
 
     ((a, b),) = place.rows(made.database, "SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b)")
-    assert made.method == "dump"
-    assert made.reason == "3 sessions are connected to golden"
+    assert made.method == "snapshot"
+    assert place.said == [f"dumping {golden}, as 3 sessions are connected to golden"]
     assert a == b > 50
     assert place.rows(made.database, "SELECT last_value >= (SELECT max(i) FROM a) FROM a_i_seq") == [(True,)]
 

@@ -159,9 +159,9 @@ def test_temporary_databases_are_swept(connection, make, mark):
     """What a killed run left goes, though it died before the comment was there."""
     name = make(mark, name=ownership.new_temporary_name())
 
-    assert ownership.sweep_temporary(connection, name, repository="repo")
+    assert ownership.drop_temporary(connection, name, repository="repo")
     assert not ownership.exists(connection, name)
-    assert not ownership.sweep_temporary(connection, name, repository="repo")
+    assert not ownership.drop_temporary(connection, name, repository="repo")
 
 
 @pytest.mark.parametrize("comment", [temporary(repository="another"), OURS, "somebody's notes"])
@@ -169,7 +169,7 @@ def test_other_databases_are_not_swept(connection, make, comment):
     """A temporary name alone is not enough where the comment says otherwise."""
     name = make(comment, name=ownership.new_temporary_name())
     with pytest.raises(OwnershipError):
-        ownership.sweep_temporary(connection, name, repository="repo")
+        ownership.drop_temporary(connection, name, repository="repo")
     assert ownership.exists(connection, name)
 
 
@@ -177,7 +177,7 @@ def test_other_databases_are_not_swept(connection, make, comment):
 def test_only_our_temporary_names_are_swept(connection, name):
     """A name that this tool cannot have given out is refused before anything is looked up."""
     with pytest.raises(OwnershipError, match="not a temporary name"):
-        ownership.sweep_temporary(connection, name, repository="repo")
+        ownership.drop_temporary(connection, name, repository="repo")
 
 
 def test_temporary_names_do_not_repeat():
@@ -186,22 +186,6 @@ def test_temporary_names_do_not_repeat():
 
     assert len(names) == 1000
     assert max(map(len, names)) <= 63
-
-
-@pytest.mark.every_major
-def test_a_sweep_waits_for_a_running_create(connection, server, meanwhile, eventually):
-    """A CREATE DATABASE outlives its client; the sweep waits for it instead of finding nothing too early."""
-    name = ownership.new_temporary_name()
-    swept = []
-    with server.connect() as builder:
-        ownership.hold(builder, name)
-        sweeper = meanwhile(lambda: swept.append(ownership.sweep_temporary(connection, name, repository="repo")))
-        waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        eventually(lambda: swept or scalar(builder, waiting))
-        create(builder, name)
-    sweeper.join()
-
-    assert swept == [True]
 
 
 @contextmanager

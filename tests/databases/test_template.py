@@ -52,13 +52,14 @@ def test_a_large_golden_is_copied_by_files(place, patient, monkeypatch):
 
 
 def test_auto_leaves_sessions_alone(place):
-    """While somebody is connected, `auto` dumps, and the session stays."""
+    """While somebody is connected, `auto` takes a snapshot by a dump, and the session stays."""
     golden = place.golden("CREATE TABLE t AS SELECT 1 AS i")
     with place.connect(golden) as session:
         made = place.clone(golden, method="auto")
         session.execute("SELECT 1")
 
-    assert (made.method, made.reason) == ("dump", "1 session is connected to golden")
+    assert made.method == "snapshot"
+    assert place.said == [f"dumping {golden}, as 1 session is connected to golden"]
 
 
 def test_template_says_what_is_in_the_way(place):
@@ -79,7 +80,8 @@ def test_somebody_elses_golden(place):
     golden = place.golden("CREATE TABLE t AS SELECT 1 AS i; GRANT SELECT ON t TO PUBLIC")
     made = place.clone(golden, method="auto", server=server)
 
-    assert (made.method, made.reason) == ("dump", "it belongs to role `goldentree`, which ours is no member of")
+    assert made.method == "snapshot"
+    assert place.said == [f"dumping {golden}, as it belongs to role `goldentree`, which ours is no member of"]
     with pytest.raises(CloneError, match="cannot be copied by TEMPLATE"):
         place.clone(golden, method="template", server=server)
 
@@ -107,15 +109,15 @@ def test_no_login_hangs(place, meanwhile):
     assert place.admin.execute("SHOW statement_timeout").fetchone() == ("0",)
 
 
-@pytest.mark.parametrize(("method", "outcome"), [("auto", "dump"), ("template", None)])
+@pytest.mark.parametrize(("method", "outcome"), [("auto", "snapshot"), ("template", None)])
 def test_a_session_in_the_last_moment(place, monkeypatch, method, outcome):
-    """When somebody connects between the look and the copy, `auto` dumps, and `template` says so."""
+    """When somebody connects between the look and the copy, `auto` takes a snapshot, and `template` says so."""
     golden = place.golden("CREATE TABLE t AS SELECT 1 AS i")
     copy, sessions = template.copy, []
 
-    def late(*arguments):
+    def late(*arguments, **options):
         sessions.append(place.connect(golden))
-        copy(*arguments)
+        copy(*arguments, **options)
 
     monkeypatch.setattr(template, "copy", late)
     if outcome:
@@ -123,8 +125,9 @@ def test_a_session_in_the_last_moment(place, monkeypatch, method, outcome):
     else:
         with pytest.raises(CloneError, match="cannot be copied by TEMPLATE"):
             place.clone(golden, method=method)
-    sessions[0].execute("SELECT i FROM t")
-    sessions[0].close()
+    for session in sessions:
+        session.execute("SELECT i FROM t")
+        session.close()
 
 
 def test_a_collation_that_changed(place):
@@ -133,5 +136,5 @@ def test_a_collation_that_changed(place):
     place.admin.execute("UPDATE pg_database SET datcollversion = '0.1' WHERE datname = %s", [golden])
     made = place.clone(golden, method="auto")
 
-    assert made.method == "dump"
-    assert "collation version" in made.reason
+    assert made.method == "snapshot"
+    assert "collation version" in place.said[-1]

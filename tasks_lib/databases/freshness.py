@@ -1,0 +1,153 @@
+"""
+Freshness: golden's fingerprint, with less work where it can be proven to be what it was.
+
+The last fingerprint is remembered together with the state of the server just before it was read.
+Two proofs are tried against that state before everything is read again, and both are exact:
+
+- no transaction has ended on the whole server since;
+- nobody wrote to golden since: its sessions have been idle for longer, and its counters of written
+  rows stand still. A session betrays itself by one or the other: its activity is visible at once,
+  and its counters arrive before it is gone (PostgreSQL 15 on; before, they could get lost).
+
+Sequences and the shared catalogs move without either, so they are read every time.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.databases import fingerprint
+from tasks_lib.databases.fingerprint import Fingerprint
+from tasks_lib.databases.server import scalar
+from tasks_lib.databases.template import SMALL_BYTES
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+    from tasks_lib.databases.golden import Golden
+    from tasks_lib.databases.source import Source
+
+_LOCK_TIMEOUT = "200ms"
+"""A relation that is locked for longer is being changed."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """
+    The state of the server at one moment, as far as it tells whether golden changed.
+
+    Attributes:
+        epoch: Differs after a restart and after a crash, which empties unlogged tables and forgets the counters.
+        at: The server's clock, in seconds since 1970.
+        transactions: Which ones had ended.
+        writes: Rows inserted, updated and deleted in golden since its counters were *reset*; 0 where nobody counts.
+    """
+
+    epoch: str
+    at: str
+    transactions: str
+    writes: int
+    reset: str
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """
+    Golden's fingerprint now.
+
+    Attributes:
+        how: What told: `transactions`, `counters`, or `fingerprint` where everything was read.
+    """
+
+    found: Fingerprint
+    how: str
+
+
+def examine(source: Source, golden: Golden) -> Freshness:
+    """
+    Return golden's fingerprint as it is now, or why it cannot be known.
+
+    Raises:
+        DatabaseError: If golden cannot be connected to.
+    """
+    from psycopg import errors  # noqa: PLC0415 - only where a database is read
+
+    with source.server.connect(golden.name) as inside:
+        # Read before the fingerprint: what changes in between counts as changed.
+        baseline = read_baseline(inside, golden.oid)
+        remembered = _recall(source, golden)
+        how = _proof(inside, golden, remembered[1], baseline) if remembered else None
+        inside.execute(f"{fingerprint.BEGIN}; SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'".encode())
+        try:
+            if remembered and how and fingerprint.read_outside(inside, golden.oid) == remembered[0].outside:
+                return Freshness(remembered[0], how)
+            found = fingerprint.read(inside, golden.oid)
+        # The second is a relation that was dropped after it was listed.
+        except (errors.LockNotAvailable, errors.UndefinedTable) as error:
+            return Freshness(Fingerprint("", obstacle=f"it is being changed ({error.diag.message_primary})"), "")
+    remember(source, golden, found, baseline)
+    return Freshness(found, "fingerprint")
+
+
+def read_baseline(connection: Connection[Any], oid: int) -> Baseline:
+    """Read the baseline for the database *oid*."""
+    row = connection.execute(
+        "SELECT concat_ws(' ', (SELECT system_identifier FROM pg_control_system()), "
+        "extract(epoch FROM pg_postmaster_start_time()), "
+        # Everyone may read this one, and a crash resets it (pgstat_reset_after_failure, pgstat.c).
+        "(SELECT extract(epoch FROM stats_reset) FROM pg_stat_bgwriter)), "
+        "extract(epoch FROM clock_timestamp())::text, pg_current_snapshot()::text, "
+        "CASE WHEN current_setting('track_counts')::bool AND current_setting('track_activities')::bool "
+        "THEN tup_inserted + tup_updated + tup_deleted ELSE 0 END, coalesce(extract(epoch FROM stats_reset)::text, '') "
+        "FROM pg_stat_database WHERE datid = %s",
+        [oid],
+    ).fetchone()
+    assert row is not None  # noqa: S101 - the view has a row for every database
+    return Baseline(*row)
+
+
+def remember(source: Source, golden: Golden, found: Fingerprint, baseline: Baseline) -> None:
+    """Keep *found* and the *baseline* that was read before it."""
+    if not found.digest:
+        return
+    path = source.folder / "fingerprint.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    beside.write_text(json.dumps({"oid": golden.oid, **asdict(found), **asdict(baseline)}), encoding="utf-8")
+    beside.replace(path)
+
+
+def _recall(source: Source, golden: Golden) -> tuple[Fingerprint, Baseline] | None:
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        data = json.loads((source.folder / "fingerprint.json").read_text(encoding="utf-8"))
+        if data.pop("oid") == golden.oid:
+            found = Fingerprint(data.pop("digest"), data.pop("outside"), data.pop("obstacle"))
+            return found, Baseline(**data)
+    return None
+
+
+def _proof(connection: Connection[Any], golden: Golden, before: Baseline, now: Baseline) -> str | None:
+    """Return what proves that no transaction has changed golden between *before* and *now*, None if nothing does."""
+    if replace(now, at=before.at) == before:
+        return "transactions"
+    # Where everything is read in no time, the longer proof is not worth its words.
+    if connection.info.server_version < 150_000 or golden.bytes <= SMALL_BYTES:
+        return None
+    if golden.prepared or not before.writes or before.epoch != now.epoch:
+        return None
+    busy = scalar(
+        connection,
+        "SELECT count(*) FROM pg_stat_activity WHERE datid = %s AND pid <> pg_backend_pid() "
+        # Of other roles' sessions an ordinary role sees neither: unknown counts as busy.
+        "AND (backend_type = 'client backend' AND state = 'idle' AND state_change < to_timestamp(%s)) IS NOT TRUE",
+        [golden.oid, float(before.at)],
+    )
+    # The counters once more, after the sessions: whoever wrote and left in between has counted by now.
+    after = read_baseline(connection, golden.oid)
+    if busy or (after.writes, after.reset) != (before.writes, before.reset):
+        return None
+    return "counters"

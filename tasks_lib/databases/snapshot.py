@@ -1,0 +1,188 @@
+"""
+Snapshots: frozen copies of golden that nobody can connect to, so that they can be cloned at any time.
+
+A snapshot's name holds golden's fingerprint at the moment that it shows: while golden still has that
+fingerprint, a clone of the snapshot is a clone of golden. It is built once by whoever comes first;
+who comes meanwhile waits, and takes it when its moment is not before their own. The one before it
+stays until it is there.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.databases import fill, fingerprint, freshness, ownership
+from tasks_lib.databases.golden import require_golden, require_space
+from tasks_lib.databases.ownership import await_no_sessions
+from tasks_lib.databases.publish import label
+from tasks_lib.databases.server import scalar
+from tasks_lib.databases.temporaries import temporary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from psycopg import Connection
+
+    from tasks_lib.databases.golden import Golden
+    from tasks_lib.databases.ownership import Mark
+    from tasks_lib.databases.source import Source
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """
+    A frozen copy of golden.
+
+    Attributes:
+        fingerprint: Golden's when it was taken.
+        taken: The moment that it shows, by the server's clock.
+    """
+
+    name: str
+    fingerprint: str
+    taken: datetime
+
+    @property
+    def time(self) -> str:
+        """When it was taken, for people: the time of a day, and the day where it is not today."""
+        local = self.taken.astimezone()
+        return f"{local:%H:%M}" if local.date() == datetime.now().astimezone().date() else f"{local:%Y-%m-%d %H:%M}"
+
+
+def now(connection: Connection[Any]) -> datetime:
+    """Return the server's time."""
+    moment: datetime = scalar(connection, "SELECT clock_timestamp()")
+    return moment
+
+
+def snapshots(source: Source, connection: Connection[Any], golden: Golden) -> list[Snapshot]:
+    """Return this repository's snapshots of *golden*, the newest first."""
+    found = [
+        Snapshot(name, mark.fingerprint, datetime.fromisoformat(mark.created))
+        for name, mark in source.made(connection, "snapshot", golden.oid).items()
+    ]
+    return sorted(found, key=lambda one: one.taken, reverse=True)
+
+
+def refresh(
+    source: Source,
+    connection: Connection[Any],
+    golden: Golden,
+    accept: Callable[[Snapshot], bool],
+    say: Callable[[str], object],
+    *,
+    evicting: bool = False,
+) -> Snapshot:
+    """
+    Return a snapshot that *accept* accepts, built now unless another process has just done so.
+
+    Args:
+        say: Is told what takes long.
+        evicting: End idle sessions on golden rather than dump it.
+
+    Raises:
+        DatabaseError: If it cannot be built; the one before it is still there then.
+    """
+    with _alone(source, connection, golden, say):
+        newest = next(filter(accept, snapshots(source, connection, golden)), None)
+        if newest is not None:
+            return newest
+        # Who was connected when we began may have left while we waited.
+        ownership.await_readers(connection, golden.name)
+        golden = require_golden(connection, golden.name)
+        require_space(connection, golden)
+        built = _build(source, connection, golden, say, evicting=evicting)
+        sweep(source, connection, golden, but=built.name)
+    return built
+
+
+def sweep(source: Source, connection: Connection[Any], golden: Golden, *, but: str) -> list[str]:
+    """Drop this repository's snapshots of *golden* except *but*; pass over one that is just being copied."""
+    from psycopg import errors  # noqa: PLC0415 - only where a database is dropped
+
+    dropped = []
+    for old in snapshots(source, connection, golden):
+        if old.name == but:
+            continue
+        connection.execute("SET lock_timeout = '2s'")
+        with suppress(errors.LockNotAvailable, errors.ObjectInUse):
+            drop(source, connection, old)
+            dropped.append(old.name)
+        connection.execute("RESET lock_timeout")
+    return dropped
+
+
+def drop(source: Source, connection: Connection[Any], snapshot: Snapshot) -> bool:
+    """
+    Drop *snapshot*; return whether it was there.
+
+    Raises:
+        OwnershipError: If it is not provably ours.
+    """
+    return ownership.drop(
+        connection, snapshot.name, repository=source.repository, slug="", role="snapshot", golden=source.golden
+    )
+
+
+def _build(
+    source: Source, connection: Connection[Any], golden: Golden, say: Callable[[str], object], *, evicting: bool
+) -> Snapshot:
+    # Before golden is read, so that what happens meanwhile counts as later.
+    taken, baseline = now(connection), freshness.read_baseline(connection, golden.oid)
+    with temporary(source, connection) as name:
+        mark = source.mark("temporary", created=taken.isoformat())
+        filled = fill.from_golden(source.server, connection, golden, name, mark, evicting=evicting, say=say)
+        found = filled.found
+        if filled.method == "template":
+            # A physical copy has its original's fingerprint, and only the copy is certain not to have changed since.
+            with source.server.connect(name) as inside:
+                inside.execute(fingerprint.BEGIN)
+                found = fingerprint.read(inside, golden.oid)
+        built = Snapshot(
+            source.prefix("snapshot", golden.oid) + (found.digest or secrets.token_hex(8))[:16], found.digest, taken
+        )
+        if ownership.exists(connection, built.name):
+            # The same content, read anew: it is as good as the new one, from now on.
+            label(connection, built.name, _mark(source, built))
+            ownership.drop_temporary(connection, name, repository=source.repository)
+        else:
+            _freeze(connection, name, built, _mark(source, built))
+    freshness.remember(source, golden, found, baseline)
+    return built
+
+
+def _freeze(connection: Connection[Any], temporary: str, built: Snapshot, mark: Mark) -> None:
+    """Close the finished database *temporary* to everyone and publish it as *built*."""
+    from psycopg import sql  # noqa: PLC0415 - only where a database is published
+
+    before, after = sql.Identifier(temporary), sql.Identifier(built.name)
+    connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(before))
+    # Some extensions' workers (TimescaleDB's, pg_cron's) log in to every database by themselves.
+    connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [temporary])
+    await_no_sessions(connection, temporary)
+    with connection.transaction():
+        label(connection, temporary, mark)
+        connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE true").format(before))
+        connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(before, after))
+
+
+@contextmanager
+def _alone(source: Source, connection: Connection[Any], golden: Golden, say: Callable[[str], object]) -> Iterator[None]:
+    """Be the only one who refreshes; the session holds the lock, so it goes with a killed process."""
+    key = source.prefix("snapshot", golden.oid)
+    if not ownership.try_hold(connection, key):
+        say(f"waiting for another process, which takes a snapshot of {golden.name}")
+        ownership.hold(connection, key, patience="0")
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            ownership.release(connection, key)
+
+
+def _mark(source: Source, snapshot: Snapshot) -> Mark:
+    return source.mark("snapshot", created=snapshot.taken.isoformat(), fingerprint=snapshot.fingerprint)

@@ -1,0 +1,49 @@
+"""
+What clones are made from: a golden template on a server, as one repository uses it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.databases.ownership import TOOL, Mark, marked
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from psycopg import Connection
+
+    from tasks_lib.databases.ownership import Role
+    from tasks_lib.databases.server import Server
+
+
+@dataclass(frozen=True)
+class Source:
+    """
+    The golden template *golden* on *server*.
+
+    Attributes:
+        repository: Id of the repository that the databases made from it belong to.
+        folder: Where that repository keeps what must outlive a killed process; made when first needed.
+    """
+
+    server: Server
+    golden: str
+    repository: str
+    folder: Path
+
+    def prefix(self, role: Role, oid: int) -> str:
+        """Return how the names of this repository's databases of that *role* begin, made from the golden *oid*."""
+        whose = hashlib.sha256(f"{self.repository} {oid}".encode()).hexdigest()[:8]
+        return f"{TOOL}_{role}_{whose}_"
+
+    def made(self, connection: Connection[Any], role: Role, oid: int) -> dict[str, Mark]:
+        """Return this repository's databases of that *role* by name, made from the golden *oid*."""
+        marks = marked(connection, self.prefix(role, oid))
+        return {name: mark for name, mark in marks.items() if (mark.repository, mark.role) == (self.repository, role)}
+
+    def mark(self, role: Role, *, created: str, slug: str = "", fingerprint: str = "") -> Mark:
+        """Return the mark of a database made from it."""
+        return Mark(self.repository, slug, role, self.golden, created, fingerprint)

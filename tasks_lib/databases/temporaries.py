@@ -1,0 +1,104 @@
+"""
+Databases under construction: named, noted down before they are made, and swept when their maker died.
+
+A CREATE DATABASE outlives its client by seconds, and between it and the comment a database says
+nothing about whose it is. So the name, 64 random bits, is written down first, and the session that
+makes the database holds its advisory lock: whoever finds a note whose lock is free may clear up.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.databases import ownership
+from tasks_lib.databases.server import scalar
+from tasks_lib.errors import GoldentreeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from psycopg import Connection
+
+    from tasks_lib.databases.source import Source
+
+
+@contextmanager
+def temporary(source: Source, connection: Connection[Any]) -> Iterator[str]:
+    """
+    Give the name of a database that is to be made in the body, by *connection*, and renamed there.
+
+    Whatever still bears it when the body fails is dropped; where that fails too, a later `sweep` does it.
+    """
+    name = ownership.new_temporary_name()
+    note = _folder(source) / name
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(_server_id(connection), encoding="ascii")
+    ownership.hold(connection, name)
+    try:
+        yield name
+    except BaseException:
+        with suppress(GoldentreeError), _usable(source, connection) as working:
+            ownership.hold(working, name)
+            _sweep(source, working, note)
+            ownership.release(working, name)
+        raise
+    ownership.release(connection, name)
+    note.unlink(missing_ok=True)
+
+
+def sweep(source: Source, connection: Connection[Any]) -> list[str]:
+    """
+    Drop what killed processes of this repository left half-made; return the names.
+
+    What another process is still at work on is passed over, and what a note says is on another server.
+
+    Raises:
+        OwnershipError: If a database of such a name bears a comment that is not ours.
+    """
+    return [note.name for note in sorted(_notes(source)) if _sweep(source, connection, note)]
+
+
+def _sweep(source: Source, connection: Connection[Any], note: Path) -> bool:
+    with suppress(FileNotFoundError):  # another process swept it just now
+        if note.read_text(encoding="ascii") != _server_id(connection):
+            return False
+        if not ownership.try_hold(connection, note.name):
+            return False
+        try:
+            dropped = ownership.drop_temporary(connection, note.name, repository=source.repository)
+        finally:
+            ownership.release(connection, note.name)
+        note.unlink(missing_ok=True)
+        return dropped
+    return False
+
+
+@contextmanager
+def _usable(source: Source, connection: Connection[Any]) -> Iterator[Connection[Any]]:
+    """Give *connection* itself if it survived what failed, else another one."""
+    from psycopg.pq import TransactionStatus  # noqa: PLC0415 - only where something failed
+
+    if connection.info.transaction_status == TransactionStatus.IDLE:
+        yield connection
+    else:
+        # What it holds is let go when it is gone.
+        connection.close()
+        with source.server.connect() as other:
+            yield other
+
+
+def _folder(source: Source) -> Path:
+    return source.folder / "temporaries"
+
+
+def _notes(source: Source) -> list[Path]:
+    with suppress(FileNotFoundError):
+        return list(_folder(source).iterdir())
+    return []
+
+
+def _server_id(connection: Connection[Any]) -> str:
+    """Return what tells servers apart, whatever their addresses are; any role may read it."""
+    return str(scalar(connection, "SELECT system_identifier FROM pg_control_system()"))
