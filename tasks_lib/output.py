@@ -80,6 +80,15 @@ def size(count: int) -> str:
     return f"{amount:.0f} TB"
 
 
+def age(seconds: float) -> str:
+    """Return a duration in its largest fitting unit: `40 s`, `12 min`, `3 h`, `9 days`."""
+    for unit, length in (("s", 60), ("min", 60), ("h", 48)):
+        if seconds < length:
+            return f"{seconds:.0f} {unit}"
+        seconds /= 24 if unit == "h" else 60
+    return f"{seconds:.0f} days"
+
+
 class Narrator:
     """
     Tells on stderr what is being done.

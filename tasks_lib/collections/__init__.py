@@ -6,11 +6,12 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from tasks_lib.collections import config, db, server, worktree
+from tasks_lib.collections import config, db, golden, server, worktree
 
 ns = Collection(
     Collection.from_module(worktree, auto_dash_names=True),
     Collection.from_module(db),
+    Collection.from_module(golden),
     Collection.from_module(server),
     Collection.from_module(config),
 )

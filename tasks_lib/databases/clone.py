@@ -104,8 +104,7 @@ def build(
     from psycopg import errors  # noqa: PLC0415 - only where a database is cloned
 
     started = time.monotonic()
-    with source.server.connect() as connection:
-        prepare(connection)
+    with source.server.building() as connection:
         for left in temporaries.sweep(source, connection):
             say(f"swept {left}, which a killed run left")
         try:
@@ -127,15 +126,6 @@ def drop(server: Server, database: str, *, repository: str, slug: str, golden: s
     """
     with server.connect() as connection:
         return ownership.drop(connection, database, repository=repository, slug=slug, role="clone", golden=golden)
-
-
-def prepare(connection: Connection[Any]) -> None:
-    """Prepare a session that makes databases."""
-    # Making one takes as long as it takes, whatever limit the role has for queries.
-    connection.execute("SET statement_timeout = 0")
-    if connection.info.server_version >= 140_000:
-        # A client killed in the midst of CREATE DATABASE would else leave the server at work for seconds.
-        connection.execute("SET client_connection_check_interval = '500ms'")
 
 
 def _climb(

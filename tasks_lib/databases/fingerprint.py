@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, LiteralString
 if TYPE_CHECKING:
     from psycopg import Connection
 
+    from tasks_lib.databases.server import Server
+
 BEGIN: LiteralString = (
     "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL search_path = pg_catalog; SET LOCAL jit = off; "
     # An error is better than rows that a policy filtered.
@@ -87,6 +89,13 @@ class Fingerprint:
 
 
 UNKNOWN = Fingerprint("")
+
+
+def of(server: Server, database: str, oid: int) -> Fingerprint:
+    """Connect to *database* and read its fingerprint; see `read`."""
+    with server.connect(database) as connection:
+        connection.execute(BEGIN)
+        return read(connection, oid)
 
 
 def read(connection: Connection[Any], oid: int) -> Fingerprint:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases import fill, freshness, ownership, snapshot, spares, template
+from tasks_lib.databases import fill, fingerprint, freshness, ownership, snapshot, spares, template
 from tasks_lib.databases.fingerprint import UNKNOWN
 from tasks_lib.databases.golden import require_golden
 from tasks_lib.databases.publish import publish
@@ -171,7 +171,11 @@ def _directly(job: Job) -> Made | None:
         mark = job.source.mark("temporary", created=job.mark.created, slug=job.mark.slug)
         if fill.by_template(job.source.server, job.connection, job.golden, name, mark):
             return None
-        return _published(job, name, "template", "nobody is connected to golden", "")
+        found = UNKNOWN
+        if job.golden.bytes <= template.SMALL_BYTES:
+            # Only for the record: what golden was then can be told from the copy as long as nobody has used it.
+            found = fingerprint.of(job.source.server, name, job.golden.oid)
+        return _published(job, name, "template", "nobody is connected to golden", found.digest)
 
 
 def _from_golden(job: Job, method: str) -> Made:
@@ -184,9 +188,9 @@ def _from_golden(job: Job, method: str) -> Made:
         return _published(job, name, filled.method, filled.reason, filled.found.digest)
 
 
-def _published(job: Job, name: str, method: str, reason: str, fingerprint: str) -> Made:
-    mark = replace(job.mark, fingerprint=fingerprint)
-    return Made(method, reason, fingerprint, publish(job.connection, job.golden, name, job.database, mark))
+def _published(job: Job, name: str, method: str, reason: str, digest: str) -> Made:
+    mark = replace(job.mark, fingerprint=digest)
+    return Made(method, reason, digest, publish(job.connection, job.golden, name, job.database, mark))
 
 
 def _current(taken: Snapshot) -> str:

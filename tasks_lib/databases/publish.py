@@ -44,12 +44,18 @@ def publish(connection: Connection[Any], golden: Golden, temporary: str, final: 
 
     await_no_sessions(connection, temporary)
     with connection.transaction():
-        warnings = _replay_settings(connection, golden, temporary)
-        _replay_privileges(connection, golden, temporary)
+        warnings = replay(connection, golden, temporary)
         label(connection, temporary, mark)
         connection.execute(
             sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(temporary), sql.Identifier(final))
         )
+    return warnings
+
+
+def replay(connection: Connection[Any], golden: Golden, name: str) -> list[str]:
+    """Give the database *name* golden's settings and privileges; return a warning for each that was refused."""
+    warnings = _replay_settings(connection, golden, name)
+    _replay_privileges(connection, golden, name)
     return warnings
 
 

@@ -58,6 +58,22 @@ class Server:
         finally:
             connection.close()
 
+    @contextmanager
+    def building(self) -> Iterator[Connection[Any]]:
+        """
+        Connect to the maintenance database, to make databases from there.
+
+        Raises:
+            ServerError: If the server cannot be reached or refuses the login.
+        """
+        with self.connect() as connection:
+            # Making one takes as long as it takes, whatever limit the role has for queries.
+            connection.execute("SET statement_timeout = 0")
+            if connection.info.server_version >= 140_000:
+                # A client killed in the midst of CREATE DATABASE would else leave the server at work for seconds.
+                connection.execute("SET client_connection_check_interval = '500ms'")
+            yield connection
+
     def require_direct(self, connection: Connection[Any]) -> None:
         """
         Refuse a pooler that the URL did not give away.

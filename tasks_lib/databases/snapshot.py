@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases import fill, fingerprint, freshness, ownership
+from tasks_lib.databases import fill, fingerprint, freshness, ownership, temporaries
 from tasks_lib.databases.golden import require_golden, require_space
 from tasks_lib.databases.ownership import await_no_sessions
 from tasks_lib.databases.publish import label
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from tasks_lib.databases.golden import Golden
-    from tasks_lib.databases.ownership import Mark
+    from tasks_lib.databases.ownership import Mark, Role
     from tasks_lib.databases.source import Source
 
 
@@ -96,36 +96,54 @@ def refresh(
         golden = require_golden(connection, golden.name)
         require_space(connection, golden)
         built = _build(source, connection, golden, say, evicting=evicting)
-        sweep(source, connection, golden, but=built.name)
+        sweep(source, connection, built)
     return built
 
 
-def sweep(source: Source, connection: Connection[Any], golden: Golden, *, but: str) -> list[str]:
-    """Drop this repository's snapshots of *golden* except *but*; pass over one that is just being copied."""
+def ensure(source: Source, say: Callable[[str], object], *, fresh: bool, evicting: bool) -> tuple[Snapshot, bool]:
+    """
+    Return a snapshot of golden as it is now, and whether it was built for this.
+
+    Args:
+        fresh: Build one even if golden has not changed since the last.
+        evicting: End idle sessions on golden rather than dump it.
+
+    Raises:
+        DatabaseError: If it cannot be built.
+    """
+    with source.server.building() as connection:
+        temporaries.sweep(source, connection)
+        golden, requested = require_golden(connection, source.golden), now(connection)
+        digest = "" if fresh else freshness.examine(source, golden).found.digest
+
+        def accept(other: Snapshot) -> bool:
+            return other.taken >= requested or other.fingerprint == digest != ""
+
+        taken = refresh(source, connection, golden, accept, say, evicting=evicting)
+    return taken, taken.taken >= requested
+
+
+def sweep(source: Source, connection: Connection[Any], current: Snapshot | None) -> list[str]:
+    """
+    Drop this repository's other snapshots of golden, and the spares made from them; return their names.
+
+    One that is just being copied is passed over. Those of a golden that bore the name before go, too.
+    """
     from psycopg import errors  # noqa: PLC0415 - only where a database is dropped
 
     dropped = []
-    for old in snapshots(source, connection, golden):
-        if old.name == but:
-            continue
-        connection.execute("SET lock_timeout = '2s'")
-        with suppress(errors.LockNotAvailable, errors.ObjectInUse):
-            drop(source, connection, old)
-            dropped.append(old.name)
-        connection.execute("RESET lock_timeout")
+    roles: tuple[Role, ...] = ("snapshot", "spare")
+    for role in roles:
+        for name, mark in source.made(connection, role).items():
+            kept = current and (name == current.name or (role == "spare" and mark.fingerprint == current.fingerprint))
+            if kept or mark.golden != source.golden:
+                continue
+            connection.execute("SET lock_timeout = '2s'")
+            with suppress(errors.LockNotAvailable, errors.ObjectInUse):
+                source.drop(connection, name, role)
+                dropped.append(name)
+            connection.execute("RESET lock_timeout")
     return dropped
-
-
-def drop(source: Source, connection: Connection[Any], snapshot: Snapshot) -> bool:
-    """
-    Drop *snapshot*; return whether it was there.
-
-    Raises:
-        OwnershipError: If it is not provably ours.
-    """
-    return ownership.drop(
-        connection, snapshot.name, repository=source.repository, slug="", role="snapshot", golden=source.golden
-    )
 
 
 def _build(
@@ -139,9 +157,7 @@ def _build(
         found = filled.found
         if filled.method == "template":
             # A physical copy has its original's fingerprint, and only the copy is certain not to have changed since.
-            with source.server.connect(name) as inside:
-                inside.execute(fingerprint.BEGIN)
-                found = fingerprint.read(inside, golden.oid)
+            found = fingerprint.of(source.server, name, golden.oid)
         built = Snapshot(
             source.prefix("snapshot", golden.oid) + (found.digest or secrets.token_hex(8))[:16], found.digest, taken
         )

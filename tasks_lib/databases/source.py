@@ -8,7 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases.ownership import TOOL, Mark, marked
+from tasks_lib.databases.ownership import TOOL, Mark, drop, marked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,10 +39,19 @@ class Source:
         whose = hashlib.sha256(f"{self.repository} {oid}".encode()).hexdigest()[:8]
         return f"{TOOL}_{role}_{whose}_"
 
-    def made(self, connection: Connection[Any], role: Role, oid: int) -> dict[str, Mark]:
-        """Return this repository's databases of that *role* by name, made from the golden *oid*."""
-        marks = marked(connection, self.prefix(role, oid))
+    def made(self, connection: Connection[Any], role: Role, oid: int | None = None) -> dict[str, Mark]:
+        """Return this repository's databases of that *role* by name; of *oid*, those made from that golden only."""
+        marks = marked(connection, f"{TOOL}_{role}_" if oid is None else self.prefix(role, oid))
         return {name: mark for name, mark in marks.items() if (mark.repository, mark.role) == (self.repository, role)}
+
+    def drop(self, connection: Connection[Any], name: str, role: Role) -> bool:
+        """
+        Drop *name*, which belongs to no single worktree; return whether it was there.
+
+        Raises:
+            OwnershipError: If it is not provably this repository's, in that *role*.
+        """
+        return drop(connection, name, repository=self.repository, slug="", role=role, golden=self.golden)
 
     def mark(self, role: Role, *, created: str, slug: str = "", fingerprint: str = "") -> Mark:
         """Return the mark of a database made from it."""

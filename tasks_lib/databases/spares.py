@@ -7,15 +7,24 @@ while golden still has that fingerprint, by one transaction that gives it its ma
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases.publish import label
+from tasks_lib.databases import freshness, ownership, snapshot, template
+from tasks_lib.databases.golden import require_golden, require_space
+from tasks_lib.databases.publish import label, publish
+from tasks_lib.databases.temporaries import temporary
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from psycopg import Connection
 
+    from tasks_lib.databases.golden import Golden
     from tasks_lib.databases.ownership import Mark
+    from tasks_lib.databases.snapshot import Snapshot
+    from tasks_lib.databases.source import Source
 
 
 def claim(connection: Connection[Any], ready: dict[str, Mark], fingerprint: str, database: str, mark: Mark) -> bool:
@@ -40,3 +49,41 @@ def claim(connection: Connection[Any], ready: dict[str, Mark], fingerprint: str,
             continue  # another process took it just now
         return True
     return False
+
+
+def keep(source: Source, count: int, say: Callable[[str], object]) -> int:
+    """
+    Keep *count* spares of golden as it is now: make those that are missing, drop what is outdated or too many.
+
+    Returns how many there are. Where another process is at it already, that one goes on, and this one does nothing.
+
+    Raises:
+        DatabaseError: If one cannot be made.
+    """
+    with source.server.building() as connection:
+        golden = require_golden(connection, source.golden)
+        if not ownership.try_hold(connection, source.prefix("spare", golden.oid)):
+            return len(source.made(connection, "spare", golden.oid))
+        digest = freshness.examine(source, golden).found.digest if count else ""
+        ready = 0
+        for name, mark in source.made(connection, "spare").items():
+            if mark.golden == source.golden and (mark.fingerprint != digest or not digest or ready == count):
+                source.drop(connection, name, "spare")
+            elif mark.golden == source.golden:
+                ready += 1
+        if digest and ready < count:
+            taken = snapshot.refresh(source, connection, golden, lambda one: one.fingerprint == digest, say)
+            # Golden may have changed in this moment; the next call looks again.
+            for _ in range(count - ready if taken.fingerprint == digest else 0):
+                require_space(connection, golden)
+                _make(source, connection, golden, taken)
+                ready += 1
+        return ready
+
+
+def _make(source: Source, connection: Connection[Any], golden: Golden, taken: Snapshot) -> None:
+    name = source.prefix("spare", golden.oid) + secrets.token_hex(8)
+    mark = source.mark("spare", created=taken.taken.isoformat(), fingerprint=taken.fingerprint)
+    with temporary(source, connection) as under_construction:
+        template.copy(connection, golden, under_construction, snapshot=taken.name)
+        publish(connection, golden, under_construction, name, mark)

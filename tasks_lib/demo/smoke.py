@@ -40,10 +40,10 @@ def smoke() -> None:
     with stage(Narrator()) as here:
         with here.sessions(3) as sessions:
             first = here.ask("worktree.create", FIRST, WORKTREE_CLONE_METHOD="dump")
+            second = here.ask("worktree.create", SECOND)
             for session in sessions:  # an error here is a connection that we broke
                 session.execute("SELECT 1")
         prove_clone(here, first)
-        second = here.ask("worktree.create", SECOND)
         answer(f"\nsecond worktree beside the first: OK, cloned by {second['clone']['method']}")
         prove_migrations(here, first, second)
         prove_rows(here, first, second)

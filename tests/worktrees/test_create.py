@@ -533,7 +533,7 @@ def finished(repository):
     assert (main["state"], a["state"], a["branch"]) == ("main", "ready", "a")
     assert repository.databases() == [a["database"]]
     record = repository.records()[a["slug"]]
-    assert record["temporary"] is None
+    assert not list((repository.path / ".git/goldentree/databases/temporaries").iterdir())
     assert record["clone"]["bytes"] > 0
     assert repository.env("a")["DATABASE_URL"].endswith(f"/{a['database']}")
     assert (repository.worktree("a") / "migrated").exists()
@@ -575,8 +575,8 @@ class TestKilled:
         [
             ("before", 1, "tasks_lib.databases.template:copy"),
             ("after", 1, "tasks_lib.databases.template:copy"),
-            ("before", 1, "tasks_lib.databases.clone:publish"),
-            ("after", 1, "tasks_lib.databases.clone:publish"),
+            ("before", 1, "tasks_lib.databases.ladder:publish"),
+            ("after", 1, "tasks_lib.databases.ladder:publish"),
             ("before", 1, "tasks_lib.worktrees.registry:Registry.mark"),
             ("before", 1, "tasks_lib.worktrees.envfile:write"),
             ("after", 1, "tasks_lib.worktrees.envfile:write"),
@@ -630,7 +630,7 @@ class TestKilled:
 
     def test_then_failing(self, migrating):
         """A clone that the killed run published is not this run's to drop."""
-        kill(migrating, "after", 1, "tasks_lib.databases.clone:publish", "worktree.create", "a")
+        kill(migrating, "after", 1, "tasks_lib.databases.ladder:publish", "worktree.create", "a")
         migrating.sql("CREATE TABLE mine AS SELECT 1", f"{migrating.prefix}_a_86f7e4")
         assert migrating.inv("worktree.create", "a", env={"WORKTREE_MIGRATE": "exit 1"}).returncode == 1
         assert migrating.json("worktree.create", "a")["clone"]["method"] == "kept"

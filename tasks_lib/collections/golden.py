@@ -1,0 +1,165 @@
+"""The golden template: how it stands, its snapshot, and a successor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.collections._project import project
+from tasks_lib.collections._report import preview
+from tasks_lib.collections._task import Answer, task
+from tasks_lib.output import Narrator, age, pairs, size, table
+
+if TYPE_CHECKING:
+    from invoke.context import Context
+
+    from tasks_lib.databases.survey import Survey
+
+_EVICT = "End idle sessions on golden; refused while one is at work."
+
+
+@task(default=True)
+def status(c: Context, json: bool = False) -> Answer:
+    """
+    Show the golden template, its snapshot, and who is connected
+
+    Tells whether golden has changed since the snapshot was taken: then the next clone takes a new one.
+    """
+    from tasks_lib.databases.survey import survey  # noqa: PLC0415 - `inv --list` stays fast
+
+    here = project()
+    source = here.source()
+    found = survey(source)
+    seen, taken = found.freshness, found.taken
+    data: dict[str, Any] = {
+        "golden": source.golden,
+        "server": here.server.url.masked,
+        "owner": found.owner,
+        "bytes": found.bytes,
+        "fingerprint": seen.found.digest or None,
+        "obstacle": seen.found.obstacle or None,
+        "sessions": [
+            {"pid": one.pid, "user": one.user, "application": one.application, "state": one.state or None}
+            for one in found.sessions
+        ],
+        "snapshot": taken
+        and {
+            "database": taken.name,
+            "taken": taken.taken.isoformat(),
+            "age_seconds": round(found.age or 0, 1),
+            "bytes": found.taken_bytes,
+            "fingerprint": taken.fingerprint or None,
+        },
+        "changed": found.changed,
+        "spares": {"ready": found.spares, "wanted": here.settings.spares},
+    }
+    return Answer(data, _told(source.golden, here.server.url.masked, found, here.settings.spares))
+
+
+@task(
+    help={
+        "fresh": "Take a new one even if golden has not changed since the last.",
+        "evict": _EVICT,
+    }
+)
+def refresh(c: Context, fresh: bool = False, evict: bool = False, json: bool = False) -> Answer:
+    """
+    Take a snapshot of the golden template now
+
+    Clones do so by themselves when they need one. Nothing is done when the last one is current.
+    """
+    from tasks_lib.databases import snapshot  # noqa: PLC0415 - as in `status`
+
+    here, narrator = project(), Narrator()
+    source, title = here.source(), f"take a snapshot of {here.settings.template}"
+    if c.config.run.dry:
+        return preview([title])
+    with narrator.step(title) as remarks:
+        taken, built = snapshot.ensure(source, lambda text: narrator.say(f"  … {text}"), fresh=fresh, evicting=evict)
+        remarks.append("taken" if built else f"that of {taken.time} is current")
+    data = {
+        "database": taken.name,
+        "taken": taken.taken.isoformat(),
+        "fingerprint": taken.fingerprint or None,
+        "built": built,
+    }
+    return Answer(data, f"{taken.name}  ({'taken' if built else 'current since'} {taken.time})")
+
+
+@task(
+    help={
+        "force": "Go on although golden has changed since this worktree's database was cloned.",
+        "evict": _EVICT,
+    }
+)
+def promote(c: Context, force: bool = False, evict: bool = False, json: bool = False) -> Answer:
+    """
+    Make a copy of this worktree's database the golden template
+
+    The worktree keeps its own. The golden template that was is parked: renamed, closed, and kept.
+    """
+    from tasks_lib.databases import promote as promotion  # noqa: PLC0415 - as in `status`
+    from tasks_lib.worktrees.registry import now  # noqa: PLC0415 - same
+
+    here, narrator = project(), Narrator()
+    record = here.require_record_here()
+    source, database = here.source(record.golden), record.identity.database
+    promotion.examine(source, database, slug=record.slug, force=force, evicting=evict)
+    title = f"make a copy of {database} the golden template {source.golden}"
+    if c.config.run.dry:
+        return preview([title, f"park the {source.golden} that was"])
+    with narrator.step(title) as remarks:
+        made = promotion.promote(
+            source,
+            database,
+            slug=record.slug,
+            now=now(),
+            evicting=evict,
+            say=lambda text: narrator.say(f"  … {text}"),
+        )
+        remarks.append(f"by {made.method}")
+    for warning in made.warnings:
+        narrator.say(f"warning: {warning}")
+    text = pairs([("golden", f"{source.golden}  (a copy of {database})"), ("parked", made.parked)])
+    return Answer({"golden": source.golden, "from": database, "parked": made.parked, "method": made.method}, text)
+
+
+@task()
+def spares(c: Context, json: bool = False) -> Answer:
+    """
+    Make the spare clones that WORKTREE_SPARES asks for
+
+    `worktree.create` starts this in the background. With WORKTREE_SPARES=0 it drops them.
+    """
+    from tasks_lib.databases.spares import keep  # noqa: PLC0415 - as in `status`
+
+    here, narrator = project(), Narrator()
+    wanted, title = here.settings.spares, f"keep {here.settings.spares} spare clones of {here.settings.template}"
+    if c.config.run.dry:
+        return preview([title])
+    with narrator.step(title):
+        ready = keep(here.source(), wanted, lambda text: narrator.say(f"  … {text}"))
+    return Answer({"ready": ready, "wanted": wanted}, f"{ready} ready, {wanted} wanted")
+
+
+def _told(golden: str, server: str, found: Survey, wanted: int) -> str:
+    rows = [
+        ("golden", f"{golden}  ({size(found.bytes)}, owned by {found.owner})"),
+        ("server", server),
+        ("fingerprint", found.freshness.found.digest[:16] or f"unknown: {found.freshness.found.obstacle}"),
+    ]
+    if found.taken is None:
+        rows.append(("snapshot", "none; the first clone of a golden template in use takes one"))
+    else:
+        state = {None: "cannot be compared with golden", False: "current", True: "golden has changed since"}
+        rows += [
+            ("snapshot", f"{found.taken.name}  ({size(found.taken_bytes or 0)})"),
+            ("", f"taken {found.taken.time}, {age(found.age or 0)} ago; {state[found.changed]}"),
+        ]
+    if wanted or found.spares:
+        rows.append(("spares", f"{found.spares} ready, {wanted} wanted"))
+    rows.append(("sessions", str(len(found.sessions)) if found.sessions else "nobody is connected"))
+    text = pairs(rows)
+    if found.sessions:
+        cells = [(str(one.pid), one.user, one.application or "-", one.state or "?") for one in found.sessions]
+        text += "\n\n" + table(("PID", "USER", "APPLICATION", "STATE"), cells)
+    return text

@@ -1,0 +1,140 @@
+"""
+Promotion: a worktree's database becomes the golden template, and the one before it is parked.
+
+The database is copied, so the worktree keeps its own. Both renames, golden's settings, privileges
+and comment happen in one transaction: there is a golden template at every moment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.databases import evict, fill, freshness, ownership, snapshot
+from tasks_lib.databases.golden import require_golden, require_space
+from tasks_lib.databases.publish import label, replay
+from tasks_lib.databases.server import scalar
+from tasks_lib.databases.temporaries import temporary
+from tasks_lib.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from psycopg import Connection
+
+    from tasks_lib.databases.golden import Golden
+    from tasks_lib.databases.ownership import Mark
+    from tasks_lib.databases.source import Source
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What became of a promotion: the name that the old golden has now, how the copy was made, and warnings."""
+
+    parked: str
+    method: str
+    warnings: tuple[str, ...]
+
+
+def examine(source: Source, database: str, *, slug: str, force: bool, evicting: bool) -> None:
+    """
+    Make sure, before any change, that the clone *database* can become the golden template.
+
+    Raises:
+        OwnershipError: If it is not this worktree's clone.
+        DatabaseError: If golden is not ours to rename, is in use, or has changed since it was cloned.
+    """
+    with source.server.connect() as connection:
+        mark = ownership.require_ours(connection, database, repository=source.repository, slug=slug, role="clone")
+        golden = require_golden(connection, source.golden)
+        require_space(connection, golden)
+        _require_renamable(connection, golden, evicting=evicting)
+        if not force:
+            _require_unchanged(source, golden, mark)
+
+
+def promote(
+    source: Source, database: str, *, slug: str, now: str, evicting: bool, say: Callable[[str], object]
+) -> Promotion:
+    """
+    Make a copy of the clone *database* the golden template; `examine` has passed.
+
+    Args:
+        now: The time, in ISO 8601 with offset; the old golden's new name has it.
+        evicting: End idle sessions on golden.
+        say: Is told what takes long.
+
+    Raises:
+        DatabaseError: If the copy cannot be made, or somebody uses golden; golden is what it was then.
+    """
+    with source.server.building() as connection:
+        ownership.require_ours(connection, database, repository=source.repository, slug=slug, role="clone")
+        golden = require_golden(connection, source.golden)
+        parked = _parked_name(golden.name, now)
+        with temporary(source, connection) as name:
+            original = require_golden(connection, database)
+            mark = source.mark("temporary", created=now, slug=slug)
+            filled = fill.from_golden(source.server, connection, original, name, mark, say=say)
+            ownership.await_no_sessions(connection, name)
+            ownership.await_readers(connection, golden.name)
+            golden = require_golden(connection, golden.name)
+            _require_renamable(connection, golden, evicting=evicting)
+            warnings = _swap(source, connection, golden, name, parked, now, evicting=evicting)
+        # They show the golden template that was.
+        snapshot.sweep(source, connection, None)
+    return Promotion(parked, filled.method, tuple(warnings))
+
+
+def _swap(
+    source: Source, connection: Connection[Any], golden: Golden, name: str, parked: str, now: str, *, evicting: bool
+) -> list[str]:
+    from psycopg import sql  # noqa: PLC0415 - only where a database is renamed
+
+    new, old, aside = sql.Identifier(name), sql.Identifier(golden.name), sql.Identifier(parked)
+    comment = scalar(connection, "SELECT shobj_description(%s, 'pg_database')", [golden.oid])
+    away = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(old, aside)
+    with connection.transaction():
+        warnings = replay(connection, golden, name)
+        connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(new, sql.Literal(comment)))
+        if evicting:
+            evict.run(source.server, connection, golden.name, away)
+        else:
+            connection.execute(away)
+        label(connection, parked, source.mark("parked", created=now))
+        connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(aside))
+        connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(new, old))
+    return warnings
+
+
+def _require_renamable(connection: Connection[Any], golden: Golden, *, evicting: bool) -> None:
+    if not golden.ours:
+        raise DatabaseError(
+            f"`{golden.name}` belongs to role `{golden.owner}`",
+            why="only its owner may rename it",
+            hint=f"log in as `{golden.owner}`, or as a superuser",
+        )
+    if golden.prepared:
+        raise DatabaseError(f"a prepared transaction holds `{golden.name}`", hint="COMMIT PREPARED it, or roll it back")
+    if evicting:
+        evict.require_idle(connection, golden.name)
+    elif golden.sessions:
+        raise DatabaseError(
+            f"{golden.sessions} session{'s are' if golden.sessions > 1 else ' is'} connected to `{golden.name}`",
+            why="a database cannot be renamed while somebody is connected to it",
+            hint="inv golden.status  # who it is\n--evict ends them, if they are idle",
+        )
+
+
+def _require_unchanged(source: Source, golden: Golden, mark: Mark) -> None:
+    found = freshness.examine(source, golden).found
+    if not mark.fingerprint or found.digest != mark.fingerprint:
+        raise DatabaseError(
+            f"`{golden.name}` may have changed since this worktree's database was cloned on {mark.created[:16]}",
+            why=found.obstacle or "what was added to it since would be missing from the new one",
+            hint="--force promotes all the same; the old golden template is kept, parked",
+        )
+
+
+def _parked_name(golden: str, now: str) -> str:
+    suffix = "_parked_" + "".join(character for character in now[:19] if character.isdigit())
+    return golden.encode()[: 63 - len(suffix)].decode(errors="ignore") + suffix
