@@ -105,8 +105,7 @@ def build(
 
     started = time.monotonic()
     with source.server.building() as connection:
-        for left in temporaries.sweep(source, connection):
-            say(f"swept {left}, which a killed run left")
+        _sweep(source, connection, say)
         try:
             made = _climb(source, connection, database, mark, wish, say)
         except (errors.DuplicateDatabase, errors.UniqueViolation):
@@ -115,6 +114,17 @@ def build(
         size = scalar(connection, "SELECT pg_database_size(%s)", [database])
     seconds = round(time.monotonic() - started, 3)
     return Clone(database, made.method, made.reason, seconds, size, made.fingerprint, tuple(made.warnings))
+
+
+def sweep(source: Source, say: Callable[[str], object]) -> None:
+    """Drop what killed runs left half-made; *say* is told the names."""
+    with source.server.connect() as connection:
+        _sweep(source, connection, say)
+
+
+def _sweep(source: Source, connection: Connection[Any], say: Callable[[str], object]) -> None:
+    for left in temporaries.sweep(source, connection):
+        say(f"swept {left}, which a killed run left")
 
 
 def drop(server: Server, database: str, *, repository: str, slug: str, golden: str) -> bool:

@@ -32,10 +32,7 @@ BEGIN: LiteralString = (
 # The server writes the statements that are run next, one SELECT for each relation: it quotes names best.
 _LISTING: LiteralString = """
     SELECT c.relkind = 'S', format({}, c.oid::int8, n.nspname, c.relname),
-        CASE WHEN NOT has_table_privilege(c.oid, 'SELECT')
-                -- Closed to ordinary roles, who can tell from outside that nothing is in them.
-                AND NOT (c.oid = 'pg_user_mapping'::regclass AND NOT EXISTS (SELECT FROM pg_user_mappings))
-                AND NOT (c.oid = 'pg_largeobject'::regclass AND NOT EXISTS (SELECT FROM pg_largeobject_metadata))
+        CASE WHEN NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))
             THEN format('role %I may not read `%s.%s`', current_user, n.nspname, c.relname)
             WHEN c.relrowsecurity AND row_security_active(c.oid)
             THEN format('row-level security hides rows of `%s.%s`', n.nspname, c.relname) END
@@ -45,6 +42,9 @@ _LISTING: LiteralString = """
         -- ANALYZE rewrites the first two; the third never changes. Ordinary roles may not read any.
         AND c.oid NOT IN ('pg_statistic'::regclass, 'pg_statistic_ext_data'::regclass,
             'information_schema.sql_parts'::regclass)
+        -- Closed to ordinary roles, who can tell from outside that nothing is in them.
+        AND NOT (c.oid = 'pg_user_mapping'::regclass AND NOT EXISTS (SELECT FROM pg_user_mappings))
+        AND NOT (c.oid = 'pg_largeobject'::regclass AND NOT EXISTS (SELECT FROM pg_largeobject_metadata))
         -- Opening an empty relation would cost more than reading a small one.
         AND (pg_relation_size(c.oid) > 0 OR c.relrowsecurity)
     ORDER BY c.oid"""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases import fingerprint
 from tasks_lib.databases.fingerprint import Fingerprint
+from tasks_lib.databases.ownership import READER
 from tasks_lib.databases.server import scalar
 from tasks_lib.databases.template import SMALL_BYTES
 
@@ -81,7 +82,9 @@ def examine(source: Source, golden: Golden) -> Freshness:
         baseline = read_baseline(inside, golden.oid)
         remembered = _recall(source, golden)
         how = _proof(inside, golden, remembered[1], baseline) if remembered else None
-        inside.execute(f"{fingerprint.BEGIN}; SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'".encode())
+        inside.execute(
+            f"SET application_name = '{READER}'; {fingerprint.BEGIN}; SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'".encode()
+        )
         try:
             if remembered and how and fingerprint.read_outside(inside, golden.oid) == remembered[0].outside:
                 return Freshness(remembered[0], how)

@@ -29,8 +29,11 @@ MAINTENANCE_NAMES = frozenset({"postgres", "template0", "template1"})
 _SESSION_GRACE = 5.0
 """Seconds that PostgreSQL itself waits for sessions to leave (CountOtherDBBackends, procarray.c)."""
 
+READER = f"{TOOL} reader"
+"""What sessions of this tool are called that read golden and are about to leave."""
+
 _READER_GRACE = 0.5
-"""Seconds to wait for those of this tool that read golden and are about to leave."""
+"""Seconds to wait for them."""
 
 
 @dataclass(frozen=True)
@@ -222,11 +225,8 @@ def marked(connection: Connection[Any], prefix: str) -> dict[str, Mark]:
 def await_readers(connection: Connection[Any], name: str) -> None:
     """Wait until this tool's own sessions, which only read golden for milliseconds, have left *name*."""
     deadline = time.monotonic() + _READER_GRACE
-    query = (
-        "SELECT count(*) FROM pg_stat_activity "
-        "WHERE datname = %s AND application_name = current_setting('application_name')"
-    )
-    while scalar(connection, query, [name]) and time.monotonic() < deadline:
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND application_name = %s"
+    while scalar(connection, query, [name, READER]) and time.monotonic() < deadline:
         time.sleep(0.002)
 
 

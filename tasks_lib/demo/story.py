@@ -66,6 +66,8 @@ def _play(here: Stage) -> None:
         _command(here, "worktree.create", BRANCH)
         made = next(row for row in here.ask("worktree.list") if row["branch"] == BRANCH)
         _explain(here, made, sessions)
+        _heading("A second worktree: golden has not changed, so its snapshot is cloned")
+        _command(here, "worktree.create", "feat-y")
 
 
 def _introduce(here: Stage) -> None:

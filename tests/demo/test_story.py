@@ -23,7 +23,9 @@ def test_the_whole_story(run, folder):
     assert login == "goldentree:***"
     told = [
         "$ inv worktree.create feat-x",
-        "✓ clone loquent_latest into loquent_feat_x_6212b5 · by dump, as 3 sessions are connected to golden",
+        "dumping loquent_latest, as 3 sessions are connected to golden",
+        "✓ clone loquent_latest into loquent_feat_x_6212b5 · snapshot of ",
+        " was taken just now: ",
         "dev url   https://feat-x.loquent.localhost",
         "contacts          3               3",
         "agents            9               9",
@@ -38,6 +40,8 @@ def test_the_whole_story(run, folder):
         " APP_HOST=https://ada-loquent.ngrok-free.app",
         "+WORKTREE_SLUG=feat_x_6212b5",
         "All 3 connections to loquent_latest are still open",
+        "$ inv worktree.create feat-y",
+        " is current: ",
         "$ inv worktree.remove feat-x --keep-branch",
         "The server is stopped",
     ]
