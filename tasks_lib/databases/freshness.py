@@ -82,9 +82,8 @@ def examine(source: Source, golden: Golden) -> Freshness:
         baseline = read_baseline(inside, golden.oid)
         remembered = _recall(source, golden)
         how = _proof(inside, golden, remembered[1], baseline) if remembered else None
-        inside.execute(
-            f"SET application_name = '{READER}'; {fingerprint.BEGIN}; SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'".encode()
-        )
+        begin = f"{fingerprint.BEGIN}; SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"
+        inside.execute(f"SET application_name = '{READER}'; {begin}".encode())
         try:
             if remembered and how and fingerprint.read_outside(inside, golden.oid) == remembered[0].outside:
                 return Freshness(remembered[0], how)
@@ -125,7 +124,7 @@ def remember(source: Source, golden: Golden, found: Fingerprint, baseline: Basel
 
 
 def _recall(source: Source, golden: Golden) -> tuple[Fingerprint, Baseline] | None:
-    with suppress(OSError, ValueError, TypeError, KeyError):
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         data = json.loads((source.folder / "fingerprint.json").read_text(encoding="utf-8"))
         if data.pop("oid") == golden.oid:
             found = Fingerprint(data.pop("digest"), data.pop("outside"), data.pop("obstacle"))
