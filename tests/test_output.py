@@ -25,6 +25,15 @@ def test_a_table():
     assert output.table(("A", "B"), []) == "A  B"
 
 
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.4, "0 s"), (59, "59 s"), (60, "1 min"), (7300, "2 h"), (47 * 3600, "47 h"), (10**6, "12 days")],
+)
+def test_ages(seconds, said):
+    """In the largest unit that fits."""
+    assert output.age(seconds) == said
+
+
 @pytest.mark.parametrize(("count", "said"), [(0, "0 B"), (8192, "8192 B"), (17 * 1024**2, "17 MB"), (10**15, "909 TB")])
 def test_sizes(count, said):
     """As Postgres prints them."""

@@ -105,3 +105,19 @@ def test_more_keys_for_the_env_file(main):
 def test_no_password_in_its_text(main):
     """Settings can be printed."""
     assert "s3cret" not in repr(load(main, {}, {"DATABASE_URL": "postgresql://u:s3cret@h/d"}))
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"), [("0", 0), ("90", 90), ("90s", 90), ("15m", 900), ("2h", 7200), ("1d", 86400)]
+)
+def test_ages(main, written, seconds):
+    """An age is written in seconds, or with a unit."""
+    assert load(main, {}, {"WORKTREE_GOLDEN_MAX_AGE": written}).golden_max_age.total_seconds() == seconds
+
+
+@pytest.mark.parametrize("written", ["soon", "-1", "1.5h", "5 m", "9999999s"])
+def test_no_ages(main, written):
+    """Anything else is refused, and the error shows how to write one."""
+    with pytest.raises(SettingsError, match="is no age") as caught:
+        load(main, {}, {"WORKTREE_GOLDEN_MAX_AGE": written})
+    assert "15m" in caught.value.hint

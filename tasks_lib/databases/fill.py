@@ -4,22 +4,29 @@ Filling a database under construction from golden itself: by TEMPLATE while nobo
 
 from __future__ import annotations
 
+import threading
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases import dump, evict, template
 from tasks_lib.databases.fingerprint import UNKNOWN, Fingerprint
 from tasks_lib.databases.publish import label
-from tasks_lib.errors import CloneError
+from tasks_lib.databases.server import scalar
+from tasks_lib.errors import CloneError, GoldentreeError
+from tasks_lib.output import size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from psycopg import Connection
 
     from tasks_lib.databases.golden import Golden
     from tasks_lib.databases.ownership import Mark
     from tasks_lib.databases.server import Server
+
+
+_PROGRESS_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,32 @@ def from_golden(
         label(connection, temporary, mark)
 
     say(f"dumping {golden.name}, as {obstacle}")
-    return Filled("dump", obstacle, dump.copy(server, golden, create, temporary))
+    with _telling_progress(server, golden, temporary, say):
+        return Filled("dump", obstacle, dump.copy(server, golden, create, temporary))
+
+
+@contextmanager
+def _telling_progress(server: Server, golden: Golden, temporary: str, say: Callable[[str], object]) -> Iterator[None]:
+    """Tell every few seconds how much has arrived in *temporary*."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_PROGRESS_SECONDS):
+            # Nothing depends on it.
+            with suppress(GoldentreeError), server.connect() as connection:
+                arrived = scalar(
+                    connection, "SELECT pg_database_size(oid) FROM pg_database WHERE datname = %s", [temporary]
+                )
+                if arrived:
+                    say(f"{size(arrived)} of about {size(golden.bytes)}")
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
 
 
 def by_template(
