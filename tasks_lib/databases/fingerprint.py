@@ -141,7 +141,8 @@ def _listed(connection: Connection[Any]) -> list[tuple[bool, str, str | None]]:
 
 def _run(connection: Connection[Any], selects: list[str]) -> list[tuple[Any, ...]]:
     batches = (" UNION ALL ".join(selects[start : start + _AT_ONCE]) for start in range(0, len(selects), _AT_ONCE))
-    return [row for batch in batches for row in connection.execute(batch.encode())]
+    # Parallel workers bring the large tables' rows in the order in which they finish.
+    return sorted(row for batch in batches for row in connection.execute(batch.encode()))
 
 
 def _digest(value: Any) -> str:
