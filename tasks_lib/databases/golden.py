@@ -108,14 +108,14 @@ def require_golden(connection: Connection[Any], name: str) -> Golden:
     return golden
 
 
-def require_space(connection: Connection[Any], golden: Golden) -> None:
+def require_space(connection: Connection[Any], golden: Golden, *, copies: int = 1) -> None:
     """
     Refuse to fill up the disk of a server on this machine, where that can be told.
 
     A server whose log finds no space stops, and cannot start again (measured on 15 and 18).
 
     Raises:
-        DatabaseError: If a copy of *golden* and what it writes to the log may not fit.
+        DatabaseError: If so many copies of *golden* and what they write to the log may not fit.
     """
     # Ordinary roles do not see that setting; a container's directory is not there.
     directory = scalar(connection, "SELECT setting FROM pg_settings WHERE name = 'data_directory'")
@@ -125,7 +125,7 @@ def require_space(connection: Connection[Any], golden: Golden) -> None:
         free = shutil.disk_usage(directory).free
     except OSError:
         return
-    needed = golden.bytes + min(golden.bytes, _LOG_BYTES) + _RESERVE_BYTES
+    needed = copies * golden.bytes + min(golden.bytes, _LOG_BYTES) + _RESERVE_BYTES
     if free < needed:
         raise DatabaseError(
             f"the server's disk has {free // 1024**2} MB left",

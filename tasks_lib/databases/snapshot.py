@@ -61,10 +61,10 @@ def now(connection: Connection[Any]) -> datetime:
 
 def snapshots(source: Source, connection: Connection[Any], golden: Golden) -> list[Snapshot]:
     """Return this repository's snapshots of *golden*, the newest first."""
-    found = [
-        Snapshot(name, mark.fingerprint, datetime.fromisoformat(mark.created))
-        for name, mark in source.made(connection, "snapshot", golden.oid).items()
-    ]
+    found = []
+    for name, mark in source.made(connection, "snapshot", golden.oid).items():
+        with suppress(ValueError):  # somebody edited the comment
+            found.append(Snapshot(name, mark.fingerprint, datetime.fromisoformat(mark.created).astimezone()))
     return sorted(found, key=lambda one: one.taken, reverse=True)
 
 
@@ -94,7 +94,7 @@ def refresh(
         # Who was connected when we began may have left while we waited.
         ownership.await_readers(connection, golden.name)
         golden = require_golden(connection, golden.name)
-        require_space(connection, golden)
+        require_space(connection, golden, copies=2)  # the snapshot, and what it was taken for
         built = _build(source, connection, golden, say, evicting=evicting)
         sweep(source, connection, built)
     return built
