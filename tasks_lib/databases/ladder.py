@@ -118,6 +118,8 @@ def climb(job: Job) -> Made:
         return other.taken >= requested or (not wish.fresh and other.fingerprint == found.digest != "")
 
     taken = snapshot.refresh(job.source, job.connection, job.golden, accept, job.say, evicting=wish.evict)
+    if taken.taken < requested:
+        return _of_snapshot(job, taken, _current(taken))
     return _of_snapshot(job, taken, f"snapshot of {taken.time} was taken just now")
 
 
@@ -143,13 +145,14 @@ def _of_what_is_there(job: Job, requested: datetime) -> tuple[Made | None, Finge
 def _of_current(job: Job, known: list[Snapshot]) -> tuple[Made | None, Fingerprint]:
     """Clone the snapshot that golden has not changed since, if one of *known* is; return golden's fingerprint too."""
     ready = job.source.made(job.connection, "spare", job.golden.oid)
-    if ready or job.golden.bytes > template.SMALL_BYTES:
+    small = job.golden.bytes <= template.SMALL_BYTES
+    if ready or not small or not freshness.looks_unchanged(job.source, job.connection, job.golden):
         seen = freshness.examine(job.source, job.golden)
         if spares.claim(job.connection, ready, seen.found.digest, job.database, job.mark):
             return Made("spare", "a spare is current", seen.found.digest), seen.found
         current = next((one for one in known if one.fingerprint == seen.found.digest != ""), None)
         return _of_snapshot(job, current, _current(current)) if current else None, seen.found
-    # A small one is copied while golden is being read, in the hope that it is still good.
+    # A small one is copied while golden is being read, in the hope that it is current.
     with ThreadPoolExecutor(1) as beside, temporary(job.source, job.connection) as name:
         examining = beside.submit(freshness.examine, job.source, job.golden)
         template.copy(job.connection, job.golden, name, snapshot=known[0].name)

@@ -34,8 +34,10 @@ def temporary(source: Source, connection: Connection[Any]) -> Iterator[str]:
     name = ownership.new_temporary_name()
     note = _folder(source) / name
     note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(_server_id(connection), encoding="ascii")
+    server_id = _server_id(connection)
+    # First the lock, then the note: another process clears away a note whose lock is free.
     ownership.hold(connection, name)
+    note.write_text(server_id, encoding="ascii")
     try:
         yield name
     except BaseException:
