@@ -66,9 +66,9 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Measure the main job beside the shell script that it replaces."""
-    session.install(EDITABLE, *group("demo"))
-    session.run("python", "bench/run.py", *session.posargs, interrupt_timeout=PATIENCE)
+    """Measure clones beside the seed's pipeline and its rivals, into docs/bench; `-- --quick` writes nothing."""
+    session.install(EDITABLE, *group("bench"))
+    session.run("python", "-m", "bench.run", *session.posargs, interrupt_timeout=PATIENCE)
 
 
 @nox.session(default=False)

@@ -22,14 +22,12 @@ def clone(c: Context, fresh: bool = False, evict: bool = False, json: bool = Fal
     A complete clone is kept. Neither the env file nor the branch's code is touched.
     """
     from tasks_lib.worktrees.setup import setup  # noqa: PLC0415 - `inv --list` stays fast
-    from tasks_lib.worktrees.spares import refill  # noqa: PLC0415 - same
 
     here, narrator = project(), Narrator()
     with setup(here, narrator, here.wish(fresh=fresh, evict=evict), clone_only=True) as planned:
         if c.config.run.dry:
             return preview(planned.plan.preview())
         ran = planned.plan.run(narrator)
-        refill(here)
         return report(here.registry.require(planned.record.slug), here.repository.here, ran)
 
 

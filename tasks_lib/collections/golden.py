@@ -124,21 +124,23 @@ def promote(c: Context, force: bool = False, evict: bool = False, json: bool = F
 
 
 @task()
-def spares(c: Context, json: bool = False) -> Answer:
+def tidy(c: Context, json: bool = False) -> Answer:
     """
-    Make the spare clones that WORKTREE_SPARES asks for
+    Drop outdated snapshots, make the spares that WORKTREE_SPARES asks for
 
-    `worktree.create` starts this in the background. With WORKTREE_SPARES=0 it drops them.
+    `worktree.create` starts this in the background when there is something to do.
     """
-    from tasks_lib.databases.spares import keep  # noqa: PLC0415 - as in `status`
+    from tasks_lib.databases.tidy import tidy as run  # noqa: PLC0415 - as in `status`
 
     here, narrator = project(), Narrator()
-    wanted, title = here.settings.spares, f"keep {here.settings.spares} spare clones of {here.settings.template}"
+    source, wanted = here.source(), here.settings.spares
+    titles = [f"drop the outdated snapshots of {source.golden}", f"keep {wanted} spare clones of it"]
     if c.config.run.dry:
-        return preview([title])
-    with narrator.step(title):
-        ready = keep(here.source(), wanted, lambda text: narrator.say(f"  … {text}"))
-    return Answer({"ready": ready, "wanted": wanted}, f"{ready} ready, {wanted} wanted")
+        return preview(titles)
+    with narrator.step(" and ".join(titles)):
+        done = run(source, wanted, lambda text: narrator.say(f"  … {text}"))
+    lines = [*(f"dropped {name}" for name in done.dropped), f"spares: {done.spares} ready, {wanted} wanted"]
+    return Answer({"dropped": done.dropped, "spares": {"ready": done.spares, "wanted": wanted}}, "\n".join(lines))
 
 
 def _told(golden: str, server: str, found: Survey, wanted: int) -> str:

@@ -45,7 +45,6 @@ def create(
     or Ctrl-C undoes what this call did; a call that was killed is finished by the next one.
     """
     from tasks_lib.worktrees.create import creation  # noqa: PLC0415 - `inv --list` stays fast
-    from tasks_lib.worktrees.spares import refill  # noqa: PLC0415 - same
 
     here, narrator = project(), Narrator()
     wish = None if no_db else here.wish(fresh=fresh, evict=evict)
@@ -53,7 +52,6 @@ def create(
         if c.config.run.dry:
             return preview(planned.plan.preview())
         ran = planned.plan.run(narrator)
-        refill(here)
         return report(here.registry.require(planned.record.slug), Path(planned.record.path), ran)
 
 
@@ -65,14 +63,12 @@ def db(c: Context, fresh: bool = False, evict: bool = False, json: bool = False)
     Runs inside a linked worktree, whoever made it. A complete clone is kept.
     """
     from tasks_lib.worktrees.setup import setup  # noqa: PLC0415 - as in `create`
-    from tasks_lib.worktrees.spares import refill  # noqa: PLC0415 - same
 
     here, narrator = project(), Narrator()
     with setup(here, narrator, here.wish(fresh=fresh, evict=evict)) as planned:
         if c.config.run.dry:
             return preview(planned.plan.preview())
         ran = planned.plan.run(narrator)
-        refill(here)
         return report(here.registry.require(planned.record.slug), here.repository.here, ran)
 
 

@@ -41,6 +41,7 @@ class Clone:
         bytes: Its size on disk.
         fingerprint: Golden's at the moment that the clone shows, empty where it is not known.
         warnings: What of golden's settings could not be repeated.
+        outdated: Whether a snapshot was taken for it, which leaves the one before to be swept.
     """
 
     database: str
@@ -50,6 +51,7 @@ class Clone:
     bytes: int
     fingerprint: str = ""
     warnings: tuple[str, ...] = ()
+    outdated: bool = False
 
 
 def examine(source: Source, database: str, *, slug: str) -> Golden:
@@ -113,7 +115,9 @@ def build(
             made = Made("kept", "another process made it meanwhile", "")
         size = scalar(connection, "SELECT pg_database_size(%s)", [database])
     seconds = round(time.monotonic() - started, 3)
-    return Clone(database, made.method, made.reason, seconds, size, made.fingerprint, tuple(made.warnings))
+    return Clone(
+        database, made.method, made.reason, seconds, size, made.fingerprint, tuple(made.warnings), made.outdated
+    )
 
 
 def sweep(source: Source, say: Callable[[str], object]) -> None:

@@ -63,12 +63,14 @@ class Made:
     Attributes:
         method: `spare`, `snapshot`, `template` or `dump`.
         warnings: What of golden's settings could not be repeated.
+        outdated: Whether a snapshot was taken for it, which leaves the one before to be swept.
     """
 
     method: str
     reason: str
     fingerprint: str
     warnings: list[str] = field(default_factory=list)
+    outdated: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,8 @@ def climb(job: Job) -> Made:
     taken = snapshot.refresh(job.source, job.connection, job.golden, accept, job.say, evicting=wish.evict)
     if taken.taken < requested:
         return _of_snapshot(job, taken, _current(taken))
-    return _of_snapshot(job, taken, f"snapshot of {taken.time} was taken just now")
+    made = _of_snapshot(job, taken, f"snapshot of {taken.time} was taken just now")
+    return replace(made, outdated=True)
 
 
 def _of_what_is_there(job: Job, requested: datetime) -> tuple[Made | None, Fingerprint]:

@@ -4,7 +4,7 @@ Snapshots: frozen copies of golden that nobody can connect to, so that they can 
 A snapshot's name holds golden's fingerprint at the moment that it shows: while golden still has that
 fingerprint, a clone of the snapshot is a clone of golden. It is built once by whoever comes first;
 who comes meanwhile waits, and takes it when its moment is not before their own. The one before it
-stays until it is there.
+stays until it is there, and is dropped when nobody waits for that.
 """
 
 from __future__ import annotations
@@ -80,6 +80,8 @@ def refresh(
     """
     Return a snapshot that *accept* accepts, built now unless another process has just done so.
 
+    The ones before it are left to `sweep`: a DROP DATABASE makes the server write out everything first.
+
     Args:
         say: Is told what takes long.
         evicting: End idle sessions on golden rather than dump it.
@@ -95,9 +97,7 @@ def refresh(
         ownership.await_readers(connection, golden.name)
         golden = require_golden(connection, golden.name)
         require_space(connection, golden, copies=2)  # the snapshot, and what it was taken for
-        built = _build(source, connection, golden, say, evicting=evicting)
-        sweep(source, connection, built)
-    return built
+        return _build(source, connection, golden, say, evicting=evicting)
 
 
 def ensure(source: Source, say: Callable[[str], object], *, fresh: bool, evicting: bool) -> tuple[Snapshot, bool]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tasks_lib.steps import Step
-from tasks_lib.worktrees import envfile, git, identity, ports
+from tasks_lib.worktrees import envfile, git, identity, ports, tidy
 from tasks_lib.worktrees.registry import now
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ def clone_step(project: Project, record: Record, narrator: Narrator, wish: Wish)
         registry.update(slug, clone=summary)
         for warning in made.warnings:
             narrator.say(f"warning: {warning}")
+        if made.outdated or project.settings.spares:
+            tidy.start(project)
         told = f"by {made.method}, as {made.reason}" if made.method in {"template", "dump"} else made.reason
         return f"{told}: {1000 * made.seconds:.0f} ms"
 

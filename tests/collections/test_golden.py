@@ -95,13 +95,30 @@ def test_spares(repository, own):
     repository.json("worktree.create", "a", env=wanted)
     deadline = time.monotonic() + 60
     while repository.json("golden.status")["spares"]["ready"] < 1:
-        assert time.monotonic() < deadline, (repository.path / ".git/goldentree/spares.log").read_text()
+        assert time.monotonic() < deadline, (repository.path / ".git/goldentree/tidy.log").read_text()
     made = repository.json("worktree.create", "b")
 
     assert made["clone"]["method"] == "spare"
-    assert repository.json("golden.spares", env=wanted) == {"ready": 1, "wanted": 1}
-    assert repository.json("golden.spares") == {"ready": 0, "wanted": 0}
-    assert "no number of spares" in repository.refuses("golden.spares", env={"WORKTREE_SPARES": "-1"})
+    assert repository.json("golden.tidy", env=wanted)["spares"] == {"ready": 1, "wanted": 1}
+    assert repository.json("golden.tidy")["spares"] == {"ready": 0, "wanted": 0}
+    assert "no number of spares" in repository.refuses("golden.tidy", env={"WORKTREE_SPARES": "-1"})
+
+
+def test_outdated_snapshots(repository, own):
+    """The snapshot before is dropped in the background; `golden.tidy` says what it drops."""
+    first = repository.json("golden.refresh")["database"]
+    own.execute("COMMENT ON TABLE contact IS 'new'")
+    repository.json("worktree.create", "a")
+    exists = f"SELECT 1 FROM pg_database WHERE datname = '{first}'"
+    deadline = time.monotonic() + 60
+    while repository.sql(exists):
+        assert time.monotonic() < deadline, (repository.path / ".git/goldentree/tidy.log").read_text()
+    own.execute("COMMENT ON TABLE contact IS 'newer'")
+    second = repository.json("golden.status")["snapshot"]["database"]
+    repository.json("golden.refresh")
+    assert "would drop the outdated snapshots" in repository.inv("-R", "golden.tidy").stdout
+    assert repository.json("golden.tidy")["dropped"] == [second]
+    assert repository.json("golden.tidy")["dropped"] == []
 
 
 def test_promote(repository, own):

@@ -1,5 +1,5 @@
 """
-Spares are made when the user has what they came for, by a process of its own.
+Tidying is done when the user has what they came for, by a process of its own.
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.project import Project
 
 
-def refill(project: Project) -> None:
-    """Start making the spares that WORKTREE_SPARES asks for, and do not wait; its log lies beside the registry."""
-    if not project.settings.spares:
-        return
-    with (project.registry.directory / "spares.log").open("wb") as log:
+def start(project: Project) -> None:
+    """Start `golden.tidy` and do not wait for it; its log lies beside the registry."""
+    with (project.registry.directory / "tidy.log").open("wb") as log:
         subprocess.Popen(
-            [sys.executable, "-m", "tasks_lib", "golden.spares"],
+            [sys.executable, "-m", "tasks_lib", "golden.tidy"],
             cwd=project.repository.main,
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -1,0 +1,136 @@
+"""
+What goldentree does to copy a database, called from a process that is already running.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from bench.timing import Way
+from tasks_lib.databases import clone, fingerprint, snapshot, spares, template
+from tasks_lib.databases.golden import require_golden
+from tasks_lib.databases.ladder import AUTO, Wish
+from tasks_lib.databases.server import require_psycopg
+from tasks_lib.databases.source import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from bench.servers import Target
+
+CURRENT = "goldentree: snapshot current"
+STALE = "goldentree: snapshot stale, refreshed"
+AT_ONCE = 8
+"""Clones that are made in parallel, each by a process of its own."""
+
+_IS_CURRENT = ("snapshot", "is current")
+
+_numbers = itertools.count(1)
+
+
+class Ours:
+    """goldentree at work on *golden* of *target*, with its notes below *scratch*."""
+
+    def __init__(self, target: Target, golden: str, scratch: Path) -> None:
+        self._source = Source(target.server, golden, "bench", scratch / f"notes{next(_numbers)}")
+
+    def ways(self, sessions: int) -> dict[str, Way]:
+        """Return the ways to clone golden while that many *sessions* are connected to it."""
+        found = {
+            CURRENT: Way(lambda: make(self._source, *_IS_CURRENT), prepare=self._take_snapshot),
+            f"{CURRENT}, all of golden read": Way(lambda: make(self._source, *_IS_CURRENT), prepare=self._forget),
+            "goldentree: spare": Way(lambda: make(self._source, "spare"), prepare=self._keep_spare),
+        }
+        if sessions:
+            found[STALE] = Way(lambda: make(self._source, "snapshot", "just now"), prepare=self._change_golden)
+            found["goldentree: method dump"] = Way(lambda: make(self._source, "dump", wish=Wish("dump")))
+        else:
+            found["goldentree: no snapshot, golden idle"] = Way(
+                lambda: make(self._source, "template"), prepare=self._drop_snapshots
+            )
+        return found
+
+    def parts(self) -> dict[str, Way]:
+        """Return the two halves of a clone of a current snapshot, each with a connection of its own."""
+        server = self._source.server
+        with server.connect() as connection:
+            golden = require_golden(connection, self._source.golden)
+
+        def copy() -> None:
+            with server.connect() as connection:
+                newest = snapshot.snapshots(self._source, connection, golden)[0]
+                template.copy(connection, golden, f"part{next(_numbers)}", snapshot=newest.name)
+
+        return {
+            "fingerprint, all of golden read": Way(lambda: fingerprint.of(server, golden.name, golden.oid)),
+            "copy of the snapshot": Way(copy, prepare=self._take_snapshot),
+        }
+
+    @contextmanager
+    def parallel(self) -> Iterator[dict[str, Way]]:
+        """Give one clone, and many at once in processes that are already running."""
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(AT_ONCE, mp_context=spawn, initializer=require_psycopg) as pool:
+            list(pool.map(time.sleep, [1.0] * AT_ONCE))  # none is idle before all have started
+
+            def clones(count: int) -> None:
+                list(pool.map(make, *zip(*[(self._source, *_IS_CURRENT)] * count, strict=True)))
+
+            yield {
+                "1 clone": Way(lambda: clones(1), prepare=self._take_snapshot),
+                f"{AT_ONCE} clones at once": Way(lambda: clones(AT_ONCE), prepare=self._take_snapshot),
+            }
+
+    def _take_snapshot(self) -> None:
+        """Make the snapshot current; then let somebody write elsewhere on the server, as is the rule."""
+        snapshot.ensure(self._source, _say_nothing, fresh=False, evicting=False)
+        self._write_elsewhere()
+
+    def _keep_spare(self) -> None:
+        """Have one spare ready; then let somebody write elsewhere."""
+        spares.keep(self._source, 1, _say_nothing)
+        self._write_elsewhere()
+
+    def _write_elsewhere(self) -> None:
+        with self._source.server.connect() as connection:
+            connection.execute("SELECT pg_current_xact_id()")
+
+    def _forget(self) -> None:
+        """Make the snapshot current, and lose the notes that would spare us reading golden."""
+        self._take_snapshot()
+        for note in self._source.folder.glob("*.json"):
+            note.unlink()
+
+    def _change_golden(self) -> None:
+        """Make the snapshot current, then change golden."""
+        self._take_snapshot()
+        with self._source.server.connect(self._source.golden) as connection:
+            connection.execute("UPDATE contact SET last_name = last_name || 'x' WHERE email = 'zoe@example.com'")
+
+    def _drop_snapshots(self) -> None:
+        with self._source.server.connect() as connection:
+            snapshot.sweep(self._source, connection, None)
+
+
+def make(source: Source, method: str, reason: str = "", wish: Wish = AUTO) -> None:
+    """
+    Clone golden, all included: connect, check, copy, publish.
+
+    Raises:
+        RuntimeError: If it was not made by that *method*, or for another *reason*: then something else was measured.
+    """
+    name = f"clone_{multiprocessing.current_process().pid}_{next(_numbers)}"
+    mark = source.mark("clone", slug=name, created="2026-01-01T00:00:00+00:00")
+    made = clone.build(source, name, mark, wish)
+    if made.method != method or reason not in made.reason:
+        raise RuntimeError(f"was made by {made.method}: {made.reason}")
+
+
+def _say_nothing(text: str) -> None:
+    """Keep quiet about what takes long."""

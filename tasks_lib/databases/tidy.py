@@ -1,0 +1,39 @@
+"""
+Tidying: what takes long and nobody should wait for, done after a clone is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tasks_lib.databases import snapshot, spares, temporaries
+from tasks_lib.databases.golden import require_golden
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tasks_lib.databases.source import Source
+
+
+@dataclass(frozen=True)
+class Tidied:
+    """What was dropped, by name, and how many spares are ready."""
+
+    dropped: list[str]
+    spares: int
+
+
+def tidy(source: Source, wanted: int, say: Callable[[str], object]) -> Tidied:
+    """
+    Drop what killed processes left and what a newer snapshot has outdated; keep *wanted* spares.
+
+    Raises:
+        DatabaseError: If something cannot be made or dropped.
+    """
+    with source.server.building() as connection:
+        golden = require_golden(connection, source.golden)
+        dropped = temporaries.sweep(source, connection)
+        newest = next(iter(snapshot.snapshots(source, connection, golden)), None)
+        dropped += snapshot.sweep(source, connection, newest)
+    return Tidied(dropped, spares.keep(source, wanted, say))
