@@ -7,7 +7,9 @@ Argument lists only, machine-readable output only, no inherited `GIT_DIR`. Error
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +33,17 @@ def environment() -> dict[str, str]:
     return {**kept, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", "LANGUAGE": ""}
 
 
+_HALF_WRITTEN = re.compile(r"failed to read .*worktrees/[^/]+/commondir")
+"""
+What git dies of when it looks through the worktrees while another process makes one.
+
+The file is there before its content is (setup.c, get_common_dir_noenv); seen with eight at once.
+"""
+
+_ATTEMPTS = 20
+_PAUSE = 0.025
+
+
 def run(*arguments: str | Path, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
     """
     Run git with *arguments* in *cwd*.
@@ -38,20 +51,24 @@ def run(*arguments: str | Path, cwd: Path, check: bool = True) -> subprocess.Com
     Raises:
         GitError: If git is not installed, or exits with another status than 0 while *check* is on.
     """
-    try:
-        result = subprocess.run(
-            ["git", *map(str, arguments)],
-            cwd=cwd,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="surrogateescape",
-            check=False,
-        )
-    except FileNotFoundError as error:
-        what = "git is not installed" if error.filename == "git" else f"there is no directory `{cwd}`"
-        raise GitError(what) from None
+    for _ in range(_ATTEMPTS):
+        try:
+            result = subprocess.run(
+                ["git", *map(str, arguments)],
+                cwd=cwd,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="surrogateescape",
+                check=False,
+            )
+        except FileNotFoundError as error:
+            what = "git is not installed" if error.filename == "git" else f"there is no directory `{cwd}`"
+            raise GitError(what) from None
+        if result.returncode == 0 or not _HALF_WRITTEN.search(result.stderr):
+            break
+        time.sleep(_PAUSE)
     if check and result.returncode != 0:
         raise GitError(
             f"git {arguments[0]} failed with status {result.returncode}", why=(result.stderr or result.stdout).strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 
 import pytest
 
@@ -72,3 +73,19 @@ def test_a_question_that_fails_is_not_a_no(path):
     """Exit status 128 is an error, not 1."""
     with pytest.raises(GitError, match="128"):
         git.succeeds("merge-base", "--is-ancestor", "nowhere", "HEAD", cwd=path)
+
+
+def test_a_worktree_that_is_just_being_made(path, tmp_path):
+    """What git dies of while another process writes a worktree's files is waited for; what stays so is an error."""
+    subprocess.run(["git", "-C", path, "worktree", "add", "--quiet", tmp_path / "a", "-b", "a"], check=True)
+    common = path / ".git/worktrees/a/commondir"
+    content = common.read_text()
+    common.write_text("")
+    timer = threading.Timer(0.15, lambda: common.write_text(content))
+    timer.start()
+
+    assert [row.branch for row in git.worktrees(path)] == ["main", "a"]
+    timer.join()
+    common.write_text("")
+    with pytest.raises(GitError, match="git worktree failed"):
+        git.worktrees(path)
