@@ -8,8 +8,10 @@ TEMPLATE.
 from __future__ import annotations
 
 import ipaddress
+import os
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from tasks_lib.databases.server import scalar
@@ -117,14 +119,10 @@ def require_space(connection: Connection[Any], golden: Golden, *, copies: int = 
     Raises:
         DatabaseError: If so many copies of *golden* and what they write to the log may not fit.
     """
-    # Ordinary roles do not see that setting; a container's directory is not there.
-    directory = scalar(connection, "SELECT setting FROM pg_settings WHERE name = 'data_directory'")
-    if directory is None or not ipaddress.ip_address(connection.info.hostaddr or "127.0.0.1").is_loopback:
+    directory = server_directory(connection)
+    if directory is None:
         return
-    try:
-        free = shutil.disk_usage(directory).free
-    except OSError:
-        return
+    free = shutil.disk_usage(directory).free
     needed = copies * golden.bytes + min(golden.bytes, _LOG_BYTES) + _RESERVE_BYTES
     if free < needed:
         raise DatabaseError(
@@ -132,6 +130,15 @@ def require_space(connection: Connection[Any], golden: Golden, *, copies: int = 
             why=f"a clone of `{golden.name}` may need {needed // 1024**2} MB, and a full disk stops the whole server",
             hint=f"free space where `{directory}` is, then run the same command",
         )
+
+
+def server_directory(connection: Connection[Any]) -> Path | None:
+    """Return where the server keeps its data, if that is on this machine and our role may know it."""
+    if not ipaddress.ip_address(connection.info.hostaddr or "127.0.0.1").is_loopback:
+        return None
+    # Ordinary roles do not see that setting; a container's directory is not there.
+    found = scalar(connection, "SELECT setting FROM pg_settings WHERE name = 'data_directory'")
+    return Path(found) if found and os.access(found, os.F_OK) else None
 
 
 def giving(connection: Connection[Any]) -> str:
