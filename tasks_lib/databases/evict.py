@@ -69,7 +69,8 @@ def run(server: Server, connection: Connection[Any], database: str, statement: A
         except BaseException:
             connection.cancel_safe()
             raise
-        running.result()
+    # Only here, where *other* does not take what it raises for its own.
+    running.result()
 
 
 def _clear(other: Connection[Any], database: str, pid: int, running: Future[Any]) -> None:

@@ -2,12 +2,13 @@
 Freshness: golden's fingerprint, with less work where it can be proven to be what it was.
 
 The last fingerprint is remembered together with the state of the server just before it was read.
-Two proofs are tried against that state before everything is read again, and both are exact:
+Two proofs are tried against that state before everything is read again:
 
 - no transaction has ended on the whole server since;
 - nobody wrote to golden since: its sessions have been idle for longer, and its counters of written
   rows stand still. A session betrays itself by one or the other: its activity is visible at once,
-  and its counters arrive before it is gone (PostgreSQL 15 on; before, they could get lost).
+  and its counters arrive before it is gone (PostgreSQL 15 on; before, they could get lost). Only a
+  superuser who switches `track_counts` off for one session, writes and leaves is not seen.
 
 Sequences and the shared catalogs move without either, so they are read every time.
 """
@@ -113,6 +114,7 @@ def read_baseline(connection: Connection[Any], oid: int) -> Baseline:
         "(SELECT extract(epoch FROM stats_reset) FROM pg_stat_bgwriter)), "
         "extract(epoch FROM clock_timestamp())::text, pg_current_snapshot()::text, "
         "CASE WHEN current_setting('track_counts')::bool AND current_setting('track_activities')::bool "
+        "AND NOT EXISTS (SELECT FROM pg_db_role_setting WHERE setconfig::text ~ 'track_(counts|activities)=') "
         "THEN tup_inserted + tup_updated + tup_deleted ELSE 0 END, coalesce(extract(epoch FROM stats_reset)::text, '') "
         "FROM pg_stat_database WHERE datid = %s",
         [oid],

@@ -6,12 +6,16 @@ import secrets
 import subprocess
 import threading
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql
 
-from tasks_lib.databases import binaries, clone, template
+from tasks_lib.databases import binaries, clone, fingerprint, template
+from tasks_lib.databases.embedded.cluster import Cluster
+from tasks_lib.databases.embedded.disposable import disposable
 from tasks_lib.databases.ladder import Wish
 from tasks_lib.databases.server import Server
 from tasks_lib.databases.source import Source
@@ -65,8 +69,20 @@ class Place:
         """Return *golden* as what clones are made from."""
         return Source(server or self.server, golden, self.repository, self.folder)
 
+    def oid(self, database):
+        """Return the object id of *database*."""
+        return self.admin.execute("SELECT oid FROM pg_database WHERE datname = %s", [database]).fetchone()[0]
+
+    def fingerprint(self, database, *, of=None, server=None, lock_timeout="1min"):
+        """Read the fingerprint of *database*, or of *of* where it is a copy of that one."""
+        with (server or self.server).connect(database) as connection:
+            connection.execute(f"{fingerprint.BEGIN}; SET LOCAL lock_timeout = '{lock_timeout}'")
+            return fingerprint.read(connection, self.oid(of or database))
+
     def connect(self, database, **options):
         """Connect to *database* as an application does."""
+        # Of a database in SQL_ASCII, psycopg would else hand out bytes.
+        options = {"client_encoding": "UTF8", **options}
         return psycopg.connect(self.server.url.conninfo(dbname=database, **options), autocommit=True)
 
     def execute(self, database, script):
@@ -135,8 +151,41 @@ def server(server_url):
 @pytest.fixture
 def place(server, tmp_path):
     """Give a place on the disposable server for golden templates and their clones."""
+    with place_on(server, tmp_path) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def lasting(server_url, tmp_path_factory):
+    """Give a place like `place` that stays for all tests of a module."""
+    with place_on(Server(DatabaseUrl.parse(server_url)), tmp_path_factory.mktemp("lasting")) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def own_server(programs):
+    """Give a server of the module's own, which may be crashed, and which knows prepared transactions."""
+    with disposable(programs) as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET max_prepared_transactions = 2")
+            (data,) = connection.execute("SHOW data_directory").fetchone()
+        cluster = Cluster(Path(data).parent, durable=False, binaries=programs)
+        cluster.stop()
+        cluster.start()
+        yield Server(DatabaseUrl.parse(url))
+
+
+@pytest.fixture
+def own(own_server, tmp_path):
+    """Give a place on that server; all that is made goes with the server."""
+    with own_server.connect() as admin:
+        yield Place(own_server, admin, tmp_path / "databases")
+
+
+@contextmanager
+def place_on(server, folder):
     with server.connect() as admin:
-        place = Place(server, admin, tmp_path / "databases")
+        place = Place(server, admin, folder / "databases")
         yield place
         place.close()
 
