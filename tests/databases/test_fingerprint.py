@@ -187,6 +187,15 @@ HIDDEN = {
 }
 
 
+def test_read_in_parallel(place):
+    """Large tables are read by several workers, who finish in any order; the fingerprint does not depend on that."""
+    golden = place.golden("".join(f"CREATE TABLE t{n} AS SELECT generate_series(1, {n * 2000});" for n in range(1, 9)))
+    for setting in ("parallel_setup_cost = 0", "parallel_tuple_cost = 0", "min_parallel_table_scan_size = 0"):
+        place.execute(golden, f'ALTER DATABASE "{golden}" SET {setting}')
+
+    assert len({place.fingerprint(golden) for _ in range(30)}) == 1
+
+
 @pytest.mark.parametrize(("script", "obstacle"), HIDDEN.values(), ids=HIDDEN)
 def test_hidden_from_us(place, script, obstacle):
     """What our role may not read could have changed: there is no fingerprint, and the reason says what it is."""
