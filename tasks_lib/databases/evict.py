@@ -32,7 +32,8 @@ _IN_USE: LiteralString = (
     "coalesce(state, backend_type, '?')) "
     "FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid() "
     "AND backend_type IS DISTINCT FROM 'autovacuum worker' "
-    "AND (backend_type = 'client backend' AND state = 'idle') IS NOT TRUE"
+    # Who is just logging in has none yet.
+    "AND (backend_type = 'client backend' AND coalesce(state, 'starting') IN ('idle', 'starting')) IS NOT TRUE"
 )
 
 
