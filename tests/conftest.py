@@ -25,6 +25,10 @@ from tasks_lib.loquent.golden import create
 PRIVATE = ("DATABASE_URL", "LEDGER_URL", "GOLDENTREE_", "WORKTREE_", "CONDUCTOR_", "GIT_", "PG", "XDG_", "INVOKE_")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--every-point", action="store_true", help="kill clones at every message, which takes minutes")
+
+
 def pytest_configure(config):
     # A shell starts background jobs with Ctrl-C ignored, and children inherit that; tests send it to them.
     signal.signal(signal.SIGINT, signal.default_int_handler)

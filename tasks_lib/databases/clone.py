@@ -87,7 +87,7 @@ def is_complete(server: Server, database: str, *, repository: str, slug: str) ->
         if not ownership.exists(connection, database):
             return False
         ownership.require_ours(connection, database, repository=repository, slug=slug, role="clone")
-        return True
+        return not ownership.is_invalid(connection, database)
 
 
 def build(
@@ -108,6 +108,15 @@ def build(
     started = time.monotonic()
     with source.server.building() as connection:
         _sweep(source, connection, say)
+        if ownership.is_invalid(connection, database):
+            ownership.drop(
+                connection,
+                database,
+                repository=mark.repository,
+                slug=mark.slug,
+                role="clone",
+                golden=source.golden,
+            )
         try:
             made = _climb(source, connection, database, mark, wish, say)
         except (errors.DuplicateDatabase, errors.UniqueViolation):

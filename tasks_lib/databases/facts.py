@@ -18,8 +18,9 @@ _USER_SCHEMAS: LiteralString = r"n.nspname !~ '^pg_' AND n.nspname <> 'informati
 # The server writes the statements that are run next, one SELECT for each relation: it quotes names best.
 _TABLES: LiteralString = (
     # Opening an empty table would cost more than counting a small one.
-    "SELECT format(CASE WHEN pg_relation_size(c.oid) > 0 OR c.relrowsecurity THEN 'SELECT %L, count(*) FROM ONLY %I.%I' "
-    "ELSE 'SELECT %L, 0::int8' END, format('%I.%I', nspname, relname), nspname, relname) "
+    "SELECT format(CASE WHEN pg_relation_size(c.oid) > 0 OR c.relrowsecurity "
+    "THEN 'SELECT %L, count(*) FROM ONLY %I.%I' ELSE 'SELECT %L, 0::int8' END, "
+    "format('%I.%I', nspname, relname), nspname, relname) "
     "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
     # Not materialized views: a dump refreshes them, so a stale one in golden has other rows.
     "WHERE c.relkind = 'r' AND " + _USER_SCHEMAS + " ORDER BY nspname, relname"

@@ -11,14 +11,20 @@ Two proofs are tried against that state before everything is read again:
   superuser who switches `track_counts` off for one session, writes and leaves is not seen.
 
 Sequences and the shared catalogs move without either, so they are read every time.
+
+Of processes that ask at the same time one reads; what was read after the others had asked is as good
+for them.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import secrets
-from contextlib import suppress
+import time
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases import fingerprint
@@ -28,10 +34,14 @@ from tasks_lib.databases.server import scalar
 from tasks_lib.databases.template import SMALL_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from psycopg import Connection
 
     from tasks_lib.databases.golden import Golden
     from tasks_lib.databases.source import Source
+
+_TURN_SECONDS = 10.0
 
 _LOCK_TIMEOUT = "200ms"
 """A relation that is locked for longer is being changed."""
@@ -44,7 +54,7 @@ class Baseline:
 
     Attributes:
         epoch: Differs after a restart and after a crash, which empties unlogged tables and forgets the counters.
-        at: The server's clock, in seconds since 1970.
+        at: The server's clock, in seconds since 1970; as text, which keeps every digit.
         transactions: Which ones had ended.
         writes: Rows inserted, updated and deleted in golden since its counters were *reset*; 0 where nobody counts.
     """
@@ -55,6 +65,11 @@ class Baseline:
     writes: int
     reset: str
 
+    @property
+    def moment(self) -> datetime:
+        """When it was read, by the server's clock."""
+        return datetime.fromtimestamp(float(self.at), UTC)
+
 
 @dataclass(frozen=True)
 class Freshness:
@@ -62,47 +77,70 @@ class Freshness:
     Golden's fingerprint now.
 
     Attributes:
-        how: What told: `transactions`, `counters`, or `fingerprint` where everything was read.
+        how: What told: `transactions`, `counters`, `fingerprint` where everything was read, or `shared` where another
+            process has just found it.
     """
 
     found: Fingerprint
     how: str
 
 
-def examine(source: Source, golden: Golden) -> Freshness:
+def examine(source: Source, golden: Golden, asked: Baseline) -> Freshness:
     """
     Return golden's fingerprint as it is now, or why it cannot be known.
+
+    Args:
+        asked: The state of the server when it was asked for.
 
     Raises:
         DatabaseError: If golden cannot be connected to.
     """
+    with _in_turn(source):
+        remembered = _recall(source, golden)
+        if remembered and remembered[1].epoch == asked.epoch and float(remembered[1].at) >= float(asked.at):
+            return Freshness(remembered[0], "shared")
+        return _examine(source, golden, remembered)
+
+
+def _examine(source: Source, golden: Golden, remembered: tuple[Fingerprint, Baseline] | None) -> Freshness:
     from psycopg import errors  # noqa: PLC0415 - only where a database is read
 
     with source.server.connect(golden.name) as inside:
         # Read before the fingerprint: what changes in between counts as changed.
         baseline = read_baseline(inside, golden.oid)
-        remembered = _recall(source, golden)
         how = _proof(inside, golden, remembered[1], baseline) if remembered else None
         begin = f"{fingerprint.BEGIN}; SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"
         inside.execute(f"SET application_name = '{READER}'; {begin}".encode())
         try:
             if remembered and how and fingerprint.read_outside(inside, golden.oid) == remembered[0].outside:
-                return Freshness(remembered[0], how)
-            found = fingerprint.read(inside, golden.oid)
+                found = remembered[0]
+            else:
+                found, how = fingerprint.read(inside, golden.oid), "fingerprint"
         # The second is a relation that was dropped after it was listed.
         except (errors.LockNotAvailable, errors.UndefinedTable) as error:
             return Freshness(Fingerprint("", obstacle=f"it is being changed ({error.diag.message_primary})"), "")
     remember(source, golden, found, baseline)
-    return Freshness(found, "fingerprint")
+    return Freshness(found, how)
 
 
-def looks_unchanged(source: Source, connection: Connection[Any], golden: Golden) -> bool:
-    """Whether nobody seems to have written to golden: no proof, but a guess that costs a millisecond."""
+@contextmanager
+def _in_turn(source: Source) -> Iterator[None]:
+    """Be the only process of this repository that reads golden, unless another takes unusually long."""
+    source.folder.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + _TURN_SECONDS
+    with (source.folder / "fingerprint.lock").open("wb") as lock:
+        while time.monotonic() < deadline:
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(0.002)
+        yield
+
+
+def looks_unchanged(source: Source, golden: Golden, now: Baseline) -> bool:
+    """Whether nobody seems to have written to golden: no proof, but a guess that costs nothing."""
     remembered = _recall(source, golden)
-    if remembered is None:
-        return False
-    now = read_baseline(connection, golden.oid)
-    return (now.epoch, now.writes) == (remembered[1].epoch, remembered[1].writes)
+    return remembered is not None and (now.epoch, now.writes) == (remembered[1].epoch, remembered[1].writes)
 
 
 def read_baseline(connection: Connection[Any], oid: int) -> Baseline:

@@ -23,11 +23,11 @@ from tasks_lib.databases.temporaries import temporary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from psycopg import Connection
 
     from tasks_lib.databases.fingerprint import Fingerprint
+    from tasks_lib.databases.freshness import Baseline
     from tasks_lib.databases.golden import Golden
     from tasks_lib.databases.ownership import Mark
     from tasks_lib.databases.snapshot import Snapshot
@@ -103,38 +103,38 @@ def climb(job: Job) -> Made:
     wish = job.wish
     if wish.method != "auto":
         return _from_golden(job, wish.method)
-    requested = snapshot.now(job.connection)
+    asked = freshness.read_baseline(job.connection, job.golden.oid)
     found = UNKNOWN
     if not wish.fresh:
-        made, found = _of_what_is_there(job, requested)
+        made, found = _of_what_is_there(job, asked)
         if made is not None:
             return made
     if not found.digest:
-        found = freshness.examine(job.source, job.golden).found
+        found = freshness.examine(job.source, job.golden, asked).found
     if not found.digest and not wish.max_age:
         made = _from_golden(job, "dump")
         return replace(made, reason=f"no snapshot could be proven current: {found.obstacle}")
 
     def accept(other: Snapshot) -> bool:
         # What is newer than the request is exact, whatever has happened since.
-        return other.taken >= requested or (not wish.fresh and other.fingerprint == found.digest != "")
+        return other.taken >= asked.moment or (not wish.fresh and other.fingerprint == found.digest != "")
 
     taken = snapshot.refresh(job.source, job.connection, job.golden, accept, job.say, evicting=wish.evict)
-    if taken.taken < requested:
+    if taken.taken < asked.moment:
         return _of_snapshot(job, taken, _current(taken))
     made = _of_snapshot(job, taken, f"snapshot of {taken.time} was taken just now")
     return replace(made, outdated=True)
 
 
-def _of_what_is_there(job: Job, requested: datetime) -> tuple[Made | None, Fingerprint]:
+def _of_what_is_there(job: Job, asked: Baseline) -> tuple[Made | None, Fingerprint]:
     """Make the clone without a new snapshot, if that can be; return golden's fingerprint too, where it was read."""
     found = UNKNOWN
     known = snapshot.snapshots(job.source, job.connection, job.golden)
-    if known and requested - known[0].taken <= job.wish.max_age:
+    if known and asked.moment - known[0].taken <= job.wish.max_age:
         reason = f"snapshot of {known[0].time} is younger than WORKTREE_GOLDEN_MAX_AGE"
         return _of_snapshot(job, known[0], reason), found
     if known:
-        made, found = _of_current(job, known)
+        made, found = _of_current(job, known, asked)
         if made is not None:
             return made, found
     # Sessions come and go, our own that has just read golden among them.
@@ -145,19 +145,19 @@ def _of_what_is_there(job: Job, requested: datetime) -> tuple[Made | None, Finge
     return _directly(replace(job, golden=golden)), found
 
 
-def _of_current(job: Job, known: list[Snapshot]) -> tuple[Made | None, Fingerprint]:
+def _of_current(job: Job, known: list[Snapshot], asked: Baseline) -> tuple[Made | None, Fingerprint]:
     """Clone the snapshot that golden has not changed since, if one of *known* is; return golden's fingerprint too."""
-    ready = job.source.made(job.connection, "spare", job.golden.oid)
+    ready = job.source.made(job.connection, "spare", job.golden.oid, usable=True)
     small = job.golden.bytes <= template.SMALL_BYTES
-    if ready or not small or not freshness.looks_unchanged(job.source, job.connection, job.golden):
-        seen = freshness.examine(job.source, job.golden)
+    if ready or not small or not freshness.looks_unchanged(job.source, job.golden, asked):
+        seen = freshness.examine(job.source, job.golden, asked)
         if spares.claim(job.connection, ready, seen.found.digest, job.database, job.mark):
             return Made("spare", "a spare is current", seen.found.digest), seen.found
         current = next((one for one in known if one.fingerprint == seen.found.digest != ""), None)
         return _of_snapshot(job, current, _current(current)) if current else None, seen.found
     # A small one is copied while golden is being read, in the hope that it is current.
     with ThreadPoolExecutor(1) as beside, temporary(job.source, job.connection) as name:
-        examining = beside.submit(freshness.examine, job.source, job.golden)
+        examining = beside.submit(freshness.examine, job.source, job.golden, asked)
         template.copy(job.connection, job.golden, name, snapshot=known[0].name)
         found = examining.result().found
         if found.digest and found.digest == known[0].fingerprint:

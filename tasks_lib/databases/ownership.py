@@ -29,6 +29,9 @@ MAINTENANCE_NAMES = frozenset({"postgres", "template0", "template1"})
 _SESSION_GRACE = 5.0
 """Seconds that PostgreSQL itself waits for sessions to leave (CountOtherDBBackends, procarray.c)."""
 
+_INVALID = -2
+"""What `datconnlimit` is then (DATCONNLIMIT_INVALID_DB, pg_database.h)."""
+
 READER = f"{TOOL} reader"
 """What sessions of this tool are called that read golden and are about to leave."""
 
@@ -212,14 +215,25 @@ def drop_temporary(connection: Connection[Any], name: str, *, repository: str) -
     return True
 
 
-def marked(connection: Connection[Any], prefix: str) -> dict[str, Mark]:
-    """Return the mark of every database whose name begins with *prefix* and whose comment is ours."""
+def marked(connection: Connection[Any], prefix: str, *, usable: bool) -> dict[str, Mark]:
+    """
+    Return the mark of every database whose name begins with *prefix* and whose comment is ours.
+
+    Args:
+        usable: Leave out what an interrupted DROP DATABASE has left.
+    """
     rows = connection.execute(
-        "SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database WHERE starts_with(datname, %s)",
-        [prefix],
+        "SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database "
+        "WHERE starts_with(datname, %s) AND (datconnlimit <> %s OR NOT %s)",
+        [prefix, _INVALID, usable],
     )
     marks = {name: Mark.parse(comment) for name, comment in rows}
     return {name: mark for name, mark in marks.items() if mark is not None}
+
+
+def is_invalid(connection: Connection[Any], name: str) -> bool:
+    """Whether an interrupted DROP DATABASE has left *name*: listed, but nothing can be done but drop it."""
+    return bool(scalar(connection, "SELECT datconnlimit = %s FROM pg_database WHERE datname = %s", [_INVALID, name]))
 
 
 def await_readers(connection: Connection[Any], name: str) -> None:

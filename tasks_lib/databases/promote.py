@@ -50,7 +50,7 @@ def examine(source: Source, database: str, *, slug: str, force: bool, evicting: 
         require_space(connection, golden)
         _require_renamable(connection, golden, evicting=evicting)
         if not force:
-            _require_unchanged(source, golden, mark)
+            _require_unchanged(source, connection, golden, mark)
 
 
 def promote(
@@ -125,8 +125,8 @@ def _require_renamable(connection: Connection[Any], golden: Golden, *, evicting:
         )
 
 
-def _require_unchanged(source: Source, golden: Golden, mark: Mark) -> None:
-    found = freshness.examine(source, golden).found
+def _require_unchanged(source: Source, connection: Connection[Any], golden: Golden, mark: Mark) -> None:
+    found = freshness.examine(source, golden, freshness.read_baseline(connection, golden.oid)).found
     if not mark.fingerprint or found.digest != mark.fingerprint:
         raise DatabaseError(
             f"`{golden.name}` may have changed since this worktree's database was cloned on {mark.created[:16]}",

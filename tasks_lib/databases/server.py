@@ -67,8 +67,9 @@ class Server:
             ServerError: If the server cannot be reached or refuses the login.
         """
         with self.connect() as connection:
-            # Making one takes as long as it takes, whatever limit the role has for queries.
-            connection.execute("SET statement_timeout = 0")
+            # Making one takes as long as it takes, whatever limit the role has for queries; and what was renamed must
+            # stay so, as its note is deleted then.
+            connection.execute("SET statement_timeout = 0; SET synchronous_commit = on")
             if connection.info.server_version >= 140_000:
                 # A client killed in the midst of CREATE DATABASE would else leave the server at work for seconds.
                 connection.execute("SET client_connection_check_interval = '500ms'")
@@ -149,7 +150,7 @@ def _refusal(error: Error, url: DatabaseUrl, database: str) -> GoldentreeError:
         return ServerError(
             f"the server refuses the login of {url}", why=message, hint="correct the user or password in DATABASE_URL"
         )
-    if "too many clients" in message or "remaining connection slots" in message:
+    if "too many clients" in message or "too many connections" in message or "remaining connection slots" in message:
         return ServerError(
             f"the server at {url} has no connection left",
             why=message,

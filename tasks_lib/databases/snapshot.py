@@ -19,7 +19,6 @@ from tasks_lib.databases import fill, fingerprint, freshness, ownership, tempora
 from tasks_lib.databases.golden import require_golden, require_space
 from tasks_lib.databases.ownership import await_no_sessions
 from tasks_lib.databases.publish import label
-from tasks_lib.databases.server import scalar
 from tasks_lib.databases.temporaries import temporary
 
 if TYPE_CHECKING:
@@ -53,16 +52,10 @@ class Snapshot:
         return f"{local:%H:%M}" if local.date() == datetime.now().astimezone().date() else f"{local:%Y-%m-%d %H:%M}"
 
 
-def now(connection: Connection[Any]) -> datetime:
-    """Return the server's time."""
-    moment: datetime = scalar(connection, "SELECT clock_timestamp()")
-    return moment
-
-
 def snapshots(source: Source, connection: Connection[Any], golden: Golden) -> list[Snapshot]:
     """Return this repository's snapshots of *golden*, the newest first."""
     found = []
-    for name, mark in source.made(connection, "snapshot", golden.oid).items():
+    for name, mark in source.made(connection, "snapshot", golden.oid, usable=True).items():
         with suppress(ValueError):  # somebody edited the comment
             found.append(Snapshot(name, mark.fingerprint, datetime.fromisoformat(mark.created).astimezone()))
     return sorted(found, key=lambda one: one.taken, reverse=True)
@@ -113,14 +106,15 @@ def ensure(source: Source, say: Callable[[str], object], *, fresh: bool, evictin
     """
     with source.server.building() as connection:
         temporaries.sweep(source, connection)
-        golden, requested = require_golden(connection, source.golden), now(connection)
-        digest = "" if fresh else freshness.examine(source, golden).found.digest
+        golden = require_golden(connection, source.golden)
+        asked = freshness.read_baseline(connection, golden.oid)
+        digest = "" if fresh else freshness.examine(source, golden, asked).found.digest
 
         def accept(other: Snapshot) -> bool:
-            return other.taken >= requested or other.fingerprint == digest != ""
+            return other.taken >= asked.moment or other.fingerprint == digest != ""
 
         taken = refresh(source, connection, golden, accept, say, evicting=evicting)
-    return taken, taken.taken >= requested
+    return taken, taken.taken >= asked.moment
 
 
 def sweep(source: Source, connection: Connection[Any], current: Snapshot | None) -> list[str]:
@@ -135,8 +129,7 @@ def sweep(source: Source, connection: Connection[Any], current: Snapshot | None)
     roles: tuple[Role, ...] = ("snapshot", "spare")
     for role in roles:
         for name, mark in source.made(connection, role).items():
-            kept = current and (name == current.name or (role == "spare" and mark.fingerprint == current.fingerprint))
-            if kept or mark.golden != source.golden:
+            if mark.golden != source.golden or (current and _is_good_beside(name, mark, current)):
                 continue
             connection.execute("SET lock_timeout = '2s'")
             with suppress(errors.LockNotAvailable, errors.ObjectInUse):
@@ -146,11 +139,21 @@ def sweep(source: Source, connection: Connection[Any], current: Snapshot | None)
     return dropped
 
 
+def _is_good_beside(name: str, mark: Mark, current: Snapshot) -> bool:
+    """Whether *name* is as good as the snapshot *current*: that itself, a newer one, or a spare of it."""
+    if mark.role == "spare":
+        return mark.fingerprint == current.fingerprint
+    with suppress(ValueError):
+        return name == current.name or datetime.fromisoformat(mark.created).astimezone() > current.taken
+    return False
+
+
 def _build(
     source: Source, connection: Connection[Any], golden: Golden, say: Callable[[str], object], *, evicting: bool
 ) -> Snapshot:
     # Before golden is read, so that what happens meanwhile counts as later.
-    taken, baseline = now(connection), freshness.read_baseline(connection, golden.oid)
+    baseline = freshness.read_baseline(connection, golden.oid)
+    taken = baseline.moment
     with temporary(source, connection) as name:
         mark = source.mark("temporary", created=taken.isoformat())
         filled = fill.from_golden(source.server, connection, golden, name, mark, evicting=evicting, say=say)
@@ -158,15 +161,10 @@ def _build(
         if filled.method == "template":
             # A physical copy has its original's fingerprint, and only the copy is certain not to have changed since.
             found = fingerprint.of(source.server, name, golden.oid)
-        built = Snapshot(
-            source.prefix("snapshot", golden.oid) + (found.digest or secrets.token_hex(8))[:16], found.digest, taken
-        )
-        if ownership.exists(connection, built.name):
-            # The same content, read anew: it is as good as the new one, from now on.
-            label(connection, built.name, _mark(source, built))
-            ownership.drop_temporary(connection, name, repository=source.repository)
-        else:
-            _freeze(connection, name, built, _mark(source, built))
+        # The end is of chance: whoever else has a database of that name keeps it.
+        final = f"{source.prefix('snapshot', golden.oid)}{found.digest[:16]}_{secrets.token_hex(4)}"
+        built = Snapshot(final, found.digest, taken)
+        _freeze(connection, name, built, source.mark("snapshot", created=taken.isoformat(), fingerprint=found.digest))
     freshness.remember(source, golden, found, baseline)
     return built
 
@@ -198,7 +196,3 @@ def _alone(source: Source, connection: Connection[Any], golden: Golden, say: Cal
     finally:
         if not connection.closed:
             ownership.release(connection, key)
-
-
-def _mark(source: Source, snapshot: Snapshot) -> Mark:
-    return source.mark("snapshot", created=snapshot.taken.isoformat(), fingerprint=snapshot.fingerprint)

@@ -39,9 +39,18 @@ class Source:
         whose = hashlib.sha256(f"{self.repository} {oid}".encode()).hexdigest()[:8]
         return f"{TOOL}_{role}_{whose}_"
 
-    def made(self, connection: Connection[Any], role: Role, oid: int | None = None) -> dict[str, Mark]:
-        """Return this repository's databases of that *role* by name; of *oid*, those made from that golden only."""
-        marks = marked(connection, f"{TOOL}_{role}_" if oid is None else self.prefix(role, oid))
+    def made(
+        self, connection: Connection[Any], role: Role, oid: int | None = None, *, usable: bool = False
+    ) -> dict[str, Mark]:
+        """
+        Return this repository's databases of that *role* by name.
+
+        Args:
+            oid: Only those made from that golden.
+            usable: Leave out what an interrupted DROP DATABASE has left.
+        """
+        prefix = f"{TOOL}_{role}_" if oid is None else self.prefix(role, oid)
+        marks = marked(connection, prefix, usable=usable)
         return {name: mark for name, mark in marks.items() if (mark.repository, mark.role) == (self.repository, role)}
 
     def drop(self, connection: Connection[Any], name: str, role: Role) -> bool:

@@ -64,7 +64,8 @@ def keep(source: Source, count: int, say: Callable[[str], object]) -> int:
         golden = require_golden(connection, source.golden)
         if not ownership.try_hold(connection, source.prefix("spare", golden.oid)):
             return len(source.made(connection, "spare", golden.oid))
-        digest = freshness.examine(source, golden).found.digest if count else ""
+        asked = freshness.read_baseline(connection, golden.oid)
+        digest = freshness.examine(source, golden, asked).found.digest if count else ""
         ready = 0
         for name, mark in source.made(connection, "spare").items():
             if mark.golden == source.golden and (mark.fingerprint != digest or not digest or ready == count):

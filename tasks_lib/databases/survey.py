@@ -68,7 +68,8 @@ def survey(source: Source) -> Survey:
         golden = require_golden(connection, source.golden)
         sessions = _sessions(connection, golden.name)
         known = snapshot.snapshots(source, connection, golden)
-        seen = freshness.examine(source, golden)
+        asked = freshness.read_baseline(connection, golden.oid)
+        seen = freshness.examine(source, golden, asked)
         digest = seen.found.digest
         current = next((one for one in known if one.fingerprint == digest != ""), None)
         taken = current or next(iter(known), None)
@@ -77,7 +78,7 @@ def survey(source: Source) -> Survey:
             golden.bytes,
             sessions,
             taken,
-            (snapshot.now(connection) - taken.taken).total_seconds() if taken else None,
+            (asked.moment - taken.taken).total_seconds() if taken else None,
             scalar(connection, "SELECT pg_database_size(%s)", [taken.name]) if taken else None,
             seen,
             current is None if taken and digest else None,

@@ -37,7 +37,10 @@ def temporary(source: Source, connection: Connection[Any]) -> Iterator[str]:
     server_id = _server_id(connection)
     # First the lock, then the note: another process clears away a note whose lock is free.
     ownership.hold(connection, name)
-    note.write_text(server_id, encoding="ascii")
+    # At once: half a note would never be swept.
+    half = note.with_name(f".{name}")
+    half.write_text(server_id, encoding="ascii")
+    half.replace(note)
     try:
         yield name
     except BaseException:
@@ -97,7 +100,7 @@ def _folder(source: Source) -> Path:
 
 def _notes(source: Source) -> list[Path]:
     with suppress(FileNotFoundError):
-        return list(_folder(source).iterdir())
+        return list(_folder(source).glob(f"{ownership.TOOL}_*"))
     return []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -35,7 +36,8 @@ def examine(place, golden, *, server=None):
     server = server or place.server
     with server.connect() as connection:
         described = require_golden(connection, golden)
-    return freshness.examine(place.source(golden, server=server), described)
+    asked = freshness.read_baseline(place.admin, described.oid)
+    return freshness.examine(place.source(golden, server=server), described, asked)
 
 
 def how(place, golden, *, server=None):
@@ -309,3 +311,22 @@ def test_a_lock_in_the_way(place, golden):
     assert found.digest == ""
     assert found.obstacle == "it is being changed (canceling statement due to lock timeout)"
     assert examine(place, golden).found == first.found
+
+
+def test_shared(place):
+    """What another process found after we had asked is ours too; what it found before is not."""
+    golden = place.golden("CREATE TABLE t (i int)")
+    described = require_golden(place.admin, golden)
+    early = freshness.read_baseline(place.admin, described.oid)
+    place.execute(golden, "INSERT INTO t VALUES (1)")
+    other = examine(place, golden)
+    place.execute(golden, "INSERT INTO t VALUES (2)")
+    late = freshness.read_baseline(place.admin, described.oid)
+    source = place.source(golden)
+
+    assert freshness.examine(source, described, early) == freshness.Freshness(other.found, "shared")
+    own = freshness.examine(source, described, late)
+    assert own.how == "fingerprint"
+    assert own.found.digest != other.found.digest
+    elsewhere = replace(early, epoch="another server's")
+    assert freshness.examine(source, described, elsewhere).how != "shared"

@@ -9,7 +9,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from tasks_lib.databases import snapshot, template
+from tasks_lib.databases import snapshot, template, tidy
 from tasks_lib.databases.golden import require_golden
 from tasks_lib.databases.ownership import Mark, mark_of
 from tasks_lib.errors import CloneError, DatabaseError, GoldentreeError
@@ -38,6 +38,11 @@ def auto(place, golden, **wish):
     made = place.clone(golden, method="auto", **wish)
     rows = [i for (i,) in place.rows(made.database, "SELECT i FROM t ORDER BY i")]
     return made, rows, any(said.startswith("dumping") for said in place.said)
+
+
+def tidied(place, golden):
+    """Tidy up as a process in the background does after a clone was made, and return the names of what was dropped."""
+    return tidy.tidy(place.source(golden), 0, place.said.append).dropped
 
 
 def drop(place, name):
@@ -88,7 +93,7 @@ def test_the_second_clone_takes_it(place, busy):
 
 @pytest.mark.every_major
 def test_a_change_needs_a_new_one(place, busy):
-    """What an open session has just committed is in the next clone; the old snapshot makes way for a new one."""
+    """What an open session has just committed is in the next clone; the old snapshot goes when the new one is there."""
     golden, session = busy
     auto(place, golden)
     (old,) = kept(place, golden)
@@ -97,9 +102,13 @@ def test_a_change_needs_a_new_one(place, busy):
 
     assert (rows, dumped) == ([1, 2], True)
     assert re.fullmatch(TAKEN, made.reason)
+    assert [one.name for one in kept(place, golden)[1:]] == [old.name]
+    assert tidied(place, golden) == [old.name]
     (new,) = kept(place, golden)
     assert new.taken > old.taken
     assert old.name not in place.databases()
+    _, rows, dumped = auto(place, golden)
+    assert (rows, dumped) == ([1, 2], False)
 
 
 def test_the_old_one_stays_until_the_new_one_is_there(place, busy):
@@ -122,12 +131,12 @@ def test_the_old_one_stays_until_the_new_one_is_there(place, busy):
     session.execute("ALTER TABLE t DROP CONSTRAINT t_i_check")
     _, rows, dumped = auto(place, golden)
     assert (rows, dumped) == ([1], True)
-    assert old not in kept(place, golden)
+    assert kept(place, golden)[0] != old
 
 
 @pytest.mark.every_major
 def test_one_that_is_being_copied_is_passed_over(place, busy, meanwhile, eventually):
-    """An old snapshot that another process is just copying stays, and the next refresh drops it."""
+    """An old snapshot that another process is just copying stays, and goes the next time."""
     golden, session = busy
     auto(place, golden)
     (old,) = kept(place, golden)
@@ -141,16 +150,13 @@ def test_one_that_is_being_copied_is_passed_over(place, busy, meanwhile, eventua
         eventually(lambda: place.admin.execute(waiting, [f"CREATE DATABASE {copy} %"]).fetchone())
         _, rows, _ = auto(place, golden)
         assert rows == [1, 2]
+        assert tidied(place, golden) == []
         assert old in kept(place, golden)
         raise psycopg.Rollback
     copying.join()
     assert place.rows(copy, "SELECT i FROM t") == [(1,)]
-    session.execute("INSERT INTO t VALUES (3)")
-    _, rows, _ = auto(place, golden)
-
-    assert rows == [1, 2, 3]
+    assert tidied(place, golden) == [old.name]
     assert len(kept(place, golden)) == 1
-    assert old.name not in place.databases()
 
 
 @pytest.mark.every_major
@@ -163,8 +169,7 @@ def test_fresh(place, busy):
 
     assert (rows, dumped) == ([1], True)
     assert re.fullmatch(TAKEN, made.reason)
-    (new,) = kept(place, golden)
-    assert new.taken > old.taken
+    assert kept(place, golden)[0].taken > old.taken
     made, _, dumped = auto(place, golden)
     assert not dumped
     assert re.fullmatch(CURRENT, made.reason)
@@ -207,6 +212,7 @@ def test_another_repositorys_snapshot(place, busy):
         _, _, dumped = auto(place, golden)
         assert dumped
         session.execute(f"INSERT INTO t VALUES ({i})")
+    tidied(place, golden)
     (theirs,) = kept(place, golden)
 
     assert {ours.name, theirs.name} <= place.databases()
@@ -226,6 +232,7 @@ def test_a_snapshot_whose_comment_was_edited(place, busy, fresh):
         assert rows == rows_then
         session.execute("INSERT INTO t VALUES (2)")
     auto(place, golden, fresh=fresh)
+    tidied(place, golden)
 
     comment = place.admin.execute(
         "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", [taken.name]
@@ -245,6 +252,7 @@ def test_a_strangers_database_of_that_name(place, busy):
     for _ in range(2):
         _, rows, _ = auto(place, golden)
         assert rows == [1]
+        tidied(place, golden)
 
     assert mark_of(place.admin, stranger) is None
     assert place.rows(stranger, "SELECT i FROM t") == [(99,)]
@@ -255,6 +263,7 @@ def test_golden_made_anew(place, busy):
     """A golden that was dropped and made again under its name has nothing to do with the snapshots of the first."""
     golden, session = busy
     auto(place, golden)
+    (old,) = kept(place, golden)
     session.close()
     place.run("DROP DATABASE {}", golden)
     place.golden("CREATE TABLE t AS SELECT 7 AS i", name=golden)
@@ -262,6 +271,8 @@ def test_golden_made_anew(place, busy):
     for wish in ({"max_age": HOUR}, {}, {"fresh": True}):
         _, rows, _ = auto(place, golden, **wish)
         assert rows == [7]
+    tidied(place, golden)
+    assert old.name not in place.databases()
 
 
 # --- what golden does meanwhile ----------------------------------------------------------------------
@@ -358,8 +369,10 @@ def test_a_snapshot_whose_drop_was_interrupted(place, busy, wish):
         "UPDATE pg_database SET datistemplate = false, datconnlimit = -2 WHERE datname = %s", [taken.name]
     )
     _, rows, _ = auto(place, golden, **wish)
+    tidied(place, golden)
 
     assert rows == [1]
+    assert len(kept(place, golden)) == 1
 
 
 # --- what our role may not ---------------------------------------------------------------------------
