@@ -61,15 +61,9 @@ class Ours:
         server = self._source.server
         with server.connect() as connection:
             golden = require_golden(connection, self._source.golden)
-
-        def copy() -> None:
-            with server.connect() as connection:
-                newest = snapshot.snapshots(self._source, connection, golden)[0]
-                template.copy(connection, golden, f"part{next(_numbers)}", snapshot=newest.name)
-
         return {
             "fingerprint, all of golden read": Way(lambda: fingerprint.of(server, golden.name, golden.oid)),
-            "copy of the snapshot": Way(copy, prepare=self._take_snapshot),
+            "copy of the snapshot": Way(lambda: copy(self._source), prepare=self._take_snapshot),
         }
 
     @contextmanager
@@ -82,9 +76,14 @@ class Ours:
             def clones(count: int) -> None:
                 list(pool.map(make, *zip(*[(self._source, *_IS_CURRENT)] * count, strict=True)))
 
+            def copies(count: int) -> None:
+                list(pool.map(copy, [self._source] * count))
+
             yield {
                 "1 clone": Way(lambda: clones(1), prepare=self._take_snapshot),
                 f"{AT_ONCE} clones at once": Way(lambda: clones(AT_ONCE), prepare=self._take_snapshot),
+                # What the server itself needs for that: nothing but CREATE DATABASE.
+                f"{AT_ONCE} copies of the snapshot at once": Way(lambda: copies(AT_ONCE), prepare=self._take_snapshot),
             }
 
     def _take_snapshot(self) -> None:
@@ -116,6 +115,15 @@ class Ours:
     def _drop_snapshots(self) -> None:
         with self._source.server.connect() as connection:
             snapshot.sweep(self._source, connection, None)
+
+
+def copy(source: Source) -> None:
+    """Copy the newest snapshot, and do nothing else."""
+    with source.server.connect() as connection:
+        golden = require_golden(connection, source.golden)
+        newest = snapshot.snapshots(source, connection, golden)[0]
+        name = f"part_{multiprocessing.current_process().pid}_{next(_numbers)}"
+        template.copy(connection, golden, name, snapshot=newest.name)
 
 
 def make(source: Source, method: str, reason: str = "", wish: Wish = AUTO) -> None:
