@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
 
+from tasks_lib.databases.ownership import TOOL
 from tasks_lib.databases.server import scalar
 from tasks_lib.errors import DatabaseError, GoldenMissingError
 
@@ -149,7 +150,11 @@ def giving(connection: Connection[Any]) -> str:
 def _missing(connection: Connection[Any], name: str) -> GoldenMissingError:
     others = [
         row[0]
-        for row in connection.execute("SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY 1 LIMIT 12")
+        for row in connection.execute(
+            "SELECT datname FROM pg_database "
+            "WHERE NOT datistemplate AND NOT starts_with(datname, %s) ORDER BY 1 LIMIT 12",
+            [f"{TOOL}_"],
+        )
     ]
     return GoldenMissingError(
         f"there is no golden template `{name}` on the server",

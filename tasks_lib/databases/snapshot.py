@@ -95,7 +95,7 @@ def refresh(
 
 def ensure(source: Source, say: Callable[[str], object], *, fresh: bool, evicting: bool) -> tuple[Snapshot, bool]:
     """
-    Return a snapshot of golden as it is now, and whether it was built for this.
+    Return a snapshot of golden as it is now, and whether it was built for this; drop the ones before it.
 
     Args:
         fresh: Build one even if golden has not changed since the last.
@@ -114,6 +114,7 @@ def ensure(source: Source, say: Callable[[str], object], *, fresh: bool, evictin
             return other.taken >= asked.moment or other.fingerprint == digest != ""
 
         taken = refresh(source, connection, golden, accept, say, evicting=evicting)
+        sweep(source, connection, taken)
     return taken, taken.taken >= asked.moment
 
 

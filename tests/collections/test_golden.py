@@ -117,8 +117,8 @@ def test_outdated_snapshots(repository, own):
     own.execute("COMMENT ON TABLE contact IS 'newer'")
     second = repository.json("golden.status")["snapshot"]["database"]
     repository.json("golden.refresh")
+    assert second not in {name for (name,) in repository.sql("SELECT datname FROM pg_database")}
     assert "would drop the outdated snapshots" in repository.inv("-R", "golden.tidy").stdout
-    assert repository.json("golden.tidy")["dropped"] == [second]
     assert repository.json("golden.tidy")["dropped"] == []
 
 
