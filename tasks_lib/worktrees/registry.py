@@ -231,6 +231,8 @@ class Registry:
     def _read(self, path: Path) -> Record:
         data = _load(path)
         version = data.pop("schema_version", None)
+        # Databases under construction were written down here before they had notes of their own.
+        data.pop("temporary", None)
         try:
             if version != SCHEMA_VERSION:
                 raise ValueError(f"schema version {version}, expected {SCHEMA_VERSION}")
