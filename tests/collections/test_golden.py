@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -120,6 +121,22 @@ def test_outdated_snapshots(repository, own):
     assert second not in {name for (name,) in repository.sql("SELECT datname FROM pg_database")}
     assert "would drop the outdated snapshots" in repository.inv("-R", "golden.tidy").stdout
     assert repository.json("golden.tidy")["dropped"] == []
+
+
+def test_eight_at_once(repository, own):
+    """Eight `worktree.create` on an outdated snapshot all succeed; one of them takes the new one, once for all."""
+    repository.json("golden.refresh")
+    own.execute("COMMENT ON TABLE contact IS 'new'")
+    branches = [f"b{number}" for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda branch: repository.inv("worktree.create", branch), branches))
+
+    assert [result.returncode for result in results] == [0] * 8, [result.stderr for result in results]
+    said = "".join(result.stderr for result in results)
+    assert said.count("dumping ") == 1
+    for branch in branches:
+        database = repository.env(branch)["DATABASE_URL"].rpartition("/")[2]
+        assert repository.sql("SELECT obj_description('contact'::regclass)", database) == [("new",)]
 
 
 def test_promote(repository, own):
