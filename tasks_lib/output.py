@@ -115,6 +115,10 @@ class Narrator:
         """Print one line that a child process printed."""
         self.say(f"  │ {line}")
 
+    def detail(self, text: str) -> None:
+        """Print what a running step is at."""
+        self.say(f"  … {text}")
+
     @contextmanager
     def step(self, title: str) -> Iterator[list[str]]:
         """

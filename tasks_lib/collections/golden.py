@@ -74,7 +74,7 @@ def refresh(c: Context, fresh: bool = False, evict: bool = False, json: bool = F
     if c.config.run.dry:
         return preview([title])
     with narrator.step(title) as remarks:
-        taken, built = snapshot.ensure(source, lambda text: narrator.say(f"  … {text}"), fresh=fresh, evicting=evict)
+        taken, built = snapshot.ensure(source, narrator.detail, fresh=fresh, evicting=evict)
         remarks.append("taken" if built else f"that of {taken.time} is current")
     data = {
         "database": taken.name,
@@ -114,7 +114,7 @@ def promote(c: Context, force: bool = False, evict: bool = False, json: bool = F
             slug=record.slug,
             now=now(),
             evicting=evict,
-            say=lambda text: narrator.say(f"  … {text}"),
+            say=narrator.detail,
         )
         remarks.append(f"by {made.method}")
     for warning in made.warnings:
@@ -138,7 +138,7 @@ def tidy(c: Context, json: bool = False) -> Answer:
     if c.config.run.dry:
         return preview(titles)
     with narrator.step(" and ".join(titles)):
-        done = run(source, wanted, lambda text: narrator.say(f"  … {text}"))
+        done = run(source, wanted, narrator.detail)
     lines = [*(f"dropped {name}" for name in done.dropped), f"spares: {done.spares} ready, {wanted} wanted"]
     return Answer({"dropped": done.dropped, "spares": {"ready": done.spares, "wanted": wanted}}, "\n".join(lines))
 

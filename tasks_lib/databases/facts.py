@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 
+from tasks_lib.databases.server import union
+
 if TYPE_CHECKING:
     from psycopg import Connection
 
@@ -128,11 +130,9 @@ def differences(golden: Facts, clone: Facts) -> list[Difference]:
 
 
 def _each(connection: Connection[Any], listing: LiteralString) -> list[tuple[str, tuple[Any, ...]]]:
-    """Run the SELECTs that *listing* writes, few statements at a time; return each row's label and the rest of it."""
+    """Run the SELECTs that *listing* writes; return each row's label and the rest of it."""
     selects = [row[0] for row in connection.execute(listing)]
-    # Each SELECT nests in the one before it: 20 000 exceed the server's stack.
-    batches = (" UNION ALL ".join(selects[start : start + 1000]) for start in range(0, len(selects), 1000))
-    return [(row[0], row[1:]) for batch in batches for row in connection.execute(batch.encode())]
+    return [(row[0], row[1:]) for row in union(connection, selects)]
 
 
 def _shown(value: Any) -> str:

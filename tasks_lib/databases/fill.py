@@ -144,7 +144,7 @@ def template_obstacle(golden: Golden, *, evicting: bool = False) -> str:
     if not golden.ours:
         return f"it belongs to role `{golden.owner}`, which ours is no member of"
     if golden.sessions and not evicting:
-        return f"{golden.sessions} session{'s are' if golden.sessions > 1 else ' is'} connected to golden"
+        return f"{golden.connected} to golden"
     if golden.prepared:
         return "a prepared transaction holds golden"
     return ""

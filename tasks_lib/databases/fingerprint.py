@@ -17,6 +17,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 
+from tasks_lib.databases.server import union
+
 if TYPE_CHECKING:
     from psycopg import Connection
 
@@ -67,9 +69,6 @@ _SHARED: LiteralString = (
     "UNION ALL SELECT 4, to_jsonb(l)::text FROM pg_shseclabel l "
     "WHERE l.classoid = 'pg_database'::regclass AND l.objoid = %(oid)s ORDER BY 1, 2"
 )
-
-_AT_ONCE = 1000
-"""SELECTs in one statement: each nests in the one before it, and 20 000 exceed the server's stack."""
 
 
 @dataclass(frozen=True)
@@ -140,9 +139,8 @@ def _listed(connection: Connection[Any]) -> list[tuple[bool, str, str | None]]:
 
 
 def _run(connection: Connection[Any], selects: list[str]) -> list[tuple[Any, ...]]:
-    batches = (" UNION ALL ".join(selects[start : start + _AT_ONCE]) for start in range(0, len(selects), _AT_ONCE))
     # Parallel workers bring the large tables' rows in the order in which they finish.
-    return sorted(row for batch in batches for row in connection.execute(batch.encode()))
+    return sorted(union(connection, selects))
 
 
 def _digest(value: Any) -> str:

@@ -52,6 +52,11 @@ class Golden:
     prepared: int
     ours: bool
 
+    @property
+    def connected(self) -> str:
+        """How many are connected, as a sentence begins."""
+        return f"{self.sessions} session{'s are' if self.sessions > 1 else ' is'} connected"
+
 
 _LOG_BYTES = 1024**3
 """What the write-ahead log grows to before it is recycled, by default (`max_wal_size`)."""

@@ -174,7 +174,7 @@ def _of_snapshot(job: Job, taken: Snapshot, reason: str) -> Made:
 
 def _directly(job: Job) -> Made | None:
     with temporary(job.source, job.connection) as name:
-        mark = job.source.mark("temporary", created=job.mark.created, slug=job.mark.slug)
+        mark = replace(job.mark, role="temporary")
         if fill.by_template(job.source.server, job.connection, job.golden, name, mark):
             return None
         found = UNKNOWN
@@ -186,7 +186,7 @@ def _directly(job: Job) -> Made | None:
 
 def _from_golden(job: Job, method: str) -> Made:
     with temporary(job.source, job.connection) as name:
-        mark = job.source.mark("temporary", created=job.mark.created, slug=job.mark.slug)
+        mark = replace(job.mark, role="temporary")
         filled = fill.from_golden(
             job.source.server, job.connection, job.golden, name, mark,
             method=method, evicting=job.wish.evict, say=job.say,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases import evict, fill, freshness, ownership, snapshot
 from tasks_lib.databases.golden import require_golden, require_space
-from tasks_lib.databases.publish import label, replay
+from tasks_lib.databases.publish import label, rename, replay
 from tasks_lib.databases.server import scalar
 from tasks_lib.databases.temporaries import temporary
 from tasks_lib.errors import DatabaseError
@@ -69,15 +69,14 @@ def promote(
     """
     with source.server.building() as connection:
         ownership.require_ours(connection, database, repository=source.repository, slug=slug, role="clone")
-        golden = require_golden(connection, source.golden)
-        parked = _parked_name(golden.name, now)
+        parked = _parked_name(source.golden, now)
         with temporary(source, connection) as name:
             original = require_golden(connection, database)
             mark = source.mark("temporary", created=now, slug=slug)
             filled = fill.from_golden(source.server, connection, original, name, mark, say=say)
             ownership.await_no_sessions(connection, name)
-            ownership.await_readers(connection, golden.name)
-            golden = require_golden(connection, golden.name)
+            ownership.await_readers(connection, source.golden)
+            golden = require_golden(connection, source.golden)
             _require_renamable(connection, golden, evicting=evicting)
             warnings = _swap(source, connection, golden, name, parked, now, evicting=evicting)
         # They show the golden template that was.
@@ -102,7 +101,7 @@ def _swap(
             connection.execute(away)
         label(connection, parked, source.mark("parked", created=now))
         connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(aside))
-        connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(new, old))
+        rename(connection, name, golden.name)
     return warnings
 
 
@@ -119,7 +118,7 @@ def _require_renamable(connection: Connection[Any], golden: Golden, *, evicting:
         evict.require_idle(connection, golden.name)
     elif golden.sessions:
         raise DatabaseError(
-            f"{golden.sessions} session{'s are' if golden.sessions > 1 else ' is'} connected to `{golden.name}`",
+            f"{golden.connected} to `{golden.name}`",
             why="a database cannot be renamed while somebody is connected to it",
             hint="inv golden.status  # who it is\n--evict ends them, if they are idle",
         )

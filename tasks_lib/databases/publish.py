@@ -40,15 +40,11 @@ def publish(connection: Connection[Any], golden: Golden, temporary: str, final: 
     Raises:
         psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation: If somebody else took the name.
     """
-    from psycopg import sql  # noqa: PLC0415 - only where a database is published
-
     await_no_sessions(connection, temporary)
     with connection.transaction():
         warnings = replay(connection, golden, temporary)
         label(connection, temporary, mark)
-        connection.execute(
-            sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(temporary), sql.Identifier(final))
-        )
+        rename(connection, temporary, final)
     return warnings
 
 
@@ -59,16 +55,23 @@ def replay(connection: Connection[Any], golden: Golden, name: str) -> list[str]:
     return warnings
 
 
+def rename(connection: Connection[Any], name: str, to: str) -> None:
+    """Rename the database *name*."""
+    from psycopg import sql  # noqa: PLC0415 - only where a database is published
+
+    connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(to)))
+
+
 def label(connection: Connection[Any], name: str, mark: Mark) -> None:
     """Write *mark* as the comment of the database *name*."""
-    from psycopg import sql  # noqa: PLC0415 - as in `publish`
+    from psycopg import sql  # noqa: PLC0415 - as in `rename`
 
     connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(mark.text())))
 
 
 def _replay_settings(connection: Connection[Any], golden: Golden, name: str) -> list[str]:
     """Repeat `ALTER DATABASE ... SET` and `ALTER ROLE ... IN DATABASE ... SET`; return what was refused."""
-    from psycopg import Error, sql  # noqa: PLC0415 - as in `publish`
+    from psycopg import Error, sql  # noqa: PLC0415 - as in `rename`
 
     settings = connection.execute(
         "SELECT r.rolname, split_part(s.item, '=', 1), substr(s.item, strpos(s.item, '=') + 1) "
@@ -101,7 +104,7 @@ def _elements(value: str) -> list[str]:
 
 def _replay_privileges(connection: Connection[Any], golden: Golden, name: str) -> None:
     """Give the database *name* golden's own privileges (CONNECT, CREATE, TEMPORARY)."""
-    from psycopg import sql  # noqa: PLC0415 - as in `publish`
+    from psycopg import sql  # noqa: PLC0415 - as in `rename`
 
     if scalar(connection, "SELECT datacl IS NULL FROM pg_database WHERE oid = %s", [golden.oid]):
         return  # nobody ever changed them

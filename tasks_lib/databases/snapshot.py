@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tasks_lib.databases import fill, fingerprint, freshness, ownership, temporaries
 from tasks_lib.databases.golden import require_golden, require_space
 from tasks_lib.databases.ownership import await_no_sessions
-from tasks_lib.databases.publish import label
+from tasks_lib.databases.publish import label, rename
 from tasks_lib.databases.temporaries import temporary
 
 if TYPE_CHECKING:
@@ -174,15 +174,15 @@ def _freeze(connection: Connection[Any], temporary: str, built: Snapshot, mark: 
     """Close the finished database *temporary* to everyone and publish it as *built*."""
     from psycopg import sql  # noqa: PLC0415 - only where a database is published
 
-    before, after = sql.Identifier(temporary), sql.Identifier(built.name)
-    connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(before))
+    database = sql.Identifier(temporary)
+    connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(database))
     # Some extensions' workers (TimescaleDB's, pg_cron's) log in to every database by themselves.
     connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [temporary])
     await_no_sessions(connection, temporary)
     with connection.transaction():
         label(connection, temporary, mark)
-        connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE true").format(before))
-        connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(before, after))
+        connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE true").format(database))
+        rename(connection, temporary, built.name)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases import freshness, ownership, snapshot, template
 from tasks_lib.databases.golden import require_golden, require_space
-from tasks_lib.databases.publish import label, publish
+from tasks_lib.databases.publish import label, publish, rename
 from tasks_lib.databases.temporaries import temporary
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def claim(connection: Connection[Any], ready: dict[str, Mark], fingerprint: str,
     Raises:
         psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation: If somebody else took the name *database*.
     """
-    from psycopg import errors, sql  # noqa: PLC0415 - only where a database is claimed
+    from psycopg import errors  # noqa: PLC0415 - only where a database is claimed
 
     for name, spare in ready.items():
         if not fingerprint or spare.fingerprint != fingerprint:
@@ -42,9 +42,7 @@ def claim(connection: Connection[Any], ready: dict[str, Mark], fingerprint: str,
         try:
             with connection.transaction():
                 label(connection, name, replace(mark, fingerprint=fingerprint))
-                connection.execute(
-                    sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(database))
-                )
+                rename(connection, name, database)
         except (errors.InvalidCatalogName, errors.ObjectInUse, errors.InternalError_):
             continue  # another process took it just now
         return True
@@ -68,10 +66,12 @@ def keep(source: Source, count: int, say: Callable[[str], object]) -> int:
         digest = freshness.examine(source, golden, asked).found.digest if count else ""
         ready = 0
         for name, mark in source.made(connection, "spare").items():
-            if mark.golden == source.golden and (mark.fingerprint != digest or not digest or ready == count):
-                source.drop(connection, name, "spare")
-            elif mark.golden == source.golden:
+            if mark.golden != source.golden:
+                continue
+            if mark.fingerprint == digest != "" and ready < count:
                 ready += 1
+            else:
+                source.drop(connection, name, "spare")
         if digest and ready < count:
             taken = snapshot.refresh(source, connection, golden, lambda one: one.fingerprint == digest, say)
             # Golden may have changed in this moment; the next call looks again.

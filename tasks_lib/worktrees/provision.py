@@ -89,9 +89,6 @@ def clone_step(project: Project, record: Record, narrator: Narrator, wish: Wish)
     registry, slug, database = project.registry, record.slug, record.identity.database
     source = project.source(record.golden)
 
-    def say(text: str) -> None:
-        narrator.say(f"  … {text}")
-
     def published() -> bool:
         return clone.is_complete(source.server, database, repository=source.repository, slug=slug)
 
@@ -101,13 +98,13 @@ def clone_step(project: Project, record: Record, narrator: Narrator, wish: Wish)
         nonlocal built
         if published():
             # By a run that was killed before it could write so down.
-            clone.sweep(source, say)
+            clone.sweep(source, narrator.detail)
             size, _ = inspect.size_and_tables(source.server, database)
             registry.update(slug, clone={"method": "kept", "seconds": 0, "bytes": size, "created": now()})
             return "kept"
         built = True
         mark = source.mark("clone", slug=slug, created=now())
-        made = clone.build(source, database, mark, wish, say)
+        made = clone.build(source, database, mark, wish, narrator.detail)
         summary = {"method": made.method, "seconds": made.seconds, "bytes": made.bytes, "created": mark.created}
         registry.update(slug, clone=summary)
         for warning in made.warnings:
