@@ -19,8 +19,8 @@ def show(c: Context, json: bool = False) -> Answer:
     """
     Show every setting with its value and origin
 
-    Environment wins over `.env`, that over `invoke.yaml`, that over the default. Both files are
-    the main worktree's.
+    Environment wins over the env file, that over `invoke.yaml`, that over the default. Both files
+    are the main worktree's.
     """
     from tasks_lib.settings import SETTINGS  # noqa: PLC0415 - `inv --list` stays fast
 
@@ -40,12 +40,14 @@ def show(c: Context, json: bool = False) -> Answer:
 
 def _value(settings: Settings, name: str) -> Any:
     value = getattr(settings, name)
-    if name == "database_url" and value:
+    if name in ("database_url", "pull_url") and value:
         from tasks_lib.databases.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
 
         return DatabaseUrl.parse(value).masked
     if name in ("migrate", "generate"):
         return {None: "(detected)", "": "none"}.get(value, value)
+    if name == "companions":
+        return {one.name: f"{one.env} from {one.template or 'nothing'}" for one in value}
     return value
 
 

@@ -64,8 +64,8 @@ class Project:
 
     @cached_property
     def env_name(self) -> str:
-        """Name of the env file that is rewritten, in the main worktree as in every linked one."""
-        return ".env"
+        """Name of the env file that is rewritten in every linked worktree."""
+        return self.settings.env_files[0]
 
     def find(self, name: str) -> tuple[Path | None, Record | None]:
         """
