@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases import ladder, ownership, temporaries
+from tasks_lib.databases import ladder, ownership, park, temporaries
 from tasks_lib.databases.golden import Golden, require_golden, require_space
 from tasks_lib.databases.ladder import AUTO, Job, Made, Wish
 from tasks_lib.databases.server import scalar
@@ -35,13 +35,14 @@ class Clone:
     A published clone.
 
     Attributes:
-        method: `spare`, `snapshot`, `template` or `dump`, or `kept` where a complete one was there.
+        method: `spare`, `snapshot`, `template`, `dump` or `empty`, or `kept` where a complete one was there.
         reason: Why that one, in a few words.
         seconds: How long building and publishing took.
         bytes: Its size on disk.
         fingerprint: Golden's at the moment that the clone shows, empty where it is not known.
         warnings: What of golden's settings could not be repeated.
         outdated: Whether a snapshot was taken for it, which leaves the one before to be swept.
+        parked: What the database is called now whose place it took, empty where it took none.
     """
 
     database: str
@@ -52,6 +53,7 @@ class Clone:
     fingerprint: str = ""
     warnings: tuple[str, ...] = ()
     outdated: bool = False
+    parked: str = ""
 
 
 def examine(source: Source, database: str, *, slug: str) -> Golden:
@@ -67,13 +69,24 @@ def examine(source: Source, database: str, *, slug: str) -> Golden:
     with source.server.connect() as connection:
         source.server.require_direct(connection)
         described = require_golden(connection, source.golden)
-        if database == source.golden or database in ownership.MAINTENANCE_NAMES:
-            raise OwnershipError(f"the clone may not be named `{database}`", hint="set WORKTREE_DB_PREFIX")
-        if ownership.exists(connection, database):
-            ownership.require_ours(connection, database, repository=source.repository, slug=slug, role="clone")
-        else:
+        if not require_name(source, connection, database, slug=slug):
             require_space(connection, described)
     return described
+
+
+def require_name(source: Source, connection: Connection[Any], database: str, *, slug: str) -> bool:
+    """
+    Make sure that the worktree may have a database named *database*; return whether it has it already.
+
+    Raises:
+        OwnershipError: If that is golden's name or PostgreSQL's own, or anybody else's database bears it.
+    """
+    if database == source.golden or database in ownership.MAINTENANCE_NAMES:
+        raise OwnershipError(f"the clone may not be named `{database}`", hint="set WORKTREE_DB_PREFIX")
+    there = ownership.exists(connection, database)
+    if there:
+        ownership.require_ours(connection, database, repository=source.repository, slug=slug, role="clone")
+    return there
 
 
 def is_complete(server: Server, database: str, *, repository: str, slug: str) -> bool:
@@ -103,30 +116,77 @@ def build(
     Raises:
         DatabaseError: If it could not be built; nothing is left behind then.
     """
-    from psycopg import errors  # noqa: PLC0415 - only where a database is cloned
+    return publishing(
+        source, database, mark, lambda connection: _climb(source, connection, database, mark, wish, say), say
+    )
+
+
+def rebuild(
+    source: Source, database: str, mark: Mark, wish: Wish = AUTO, say: Callable[[str], object] = lambda _: None
+) -> Clone:
+    """
+    Clone golden as *database*, and park the clone that bears the name; they change places in one transaction.
+
+    Args:
+        mark: The new clone's mark; the old one is parked at the moment that it was created.
+        say: Is told what takes long.
+
+    Raises:
+        OwnershipError: If *database* is not this worktree's clone.
+        DatabaseError: If it could not be built; the old one bears the name then.
+    """
+    started = time.monotonic()
+    with source.server.building() as connection:
+        _sweep(source, connection, say)
+        require_name(source, connection, database, slug=mark.slug)
+        _drop_invalid(source, connection, database, mark)
+        with temporaries.temporary(source, connection) as interim:
+            made = _climb(source, connection, interim, replace(mark, role="temporary"), wish, say)
+            mark = replace(mark, fingerprint=made.fingerprint)
+            # Golden's settings were repeated for it by the ladder.
+            replaced = park.replace(source.server, connection, None, interim, database, mark, now=mark.created, say=say)
+        return _described(connection, database, made, started, parked=replaced.parked)
+
+
+def publishing(
+    source: Source,
+    database: str,
+    mark: Mark,
+    make: Callable[[Connection[Any]], Made],
+    say: Callable[[str], object],
+) -> Clone:
+    """
+    Have *make* make and publish *database*, unless another process does so first.
+
+    Raises:
+        OwnershipError: If somebody else takes the name meanwhile.
+    """
+    from psycopg import errors  # noqa: PLC0415 - only where a database is made
 
     started = time.monotonic()
     with source.server.building() as connection:
         _sweep(source, connection, say)
-        if ownership.is_invalid(connection, database):
-            ownership.drop(
-                connection,
-                database,
-                repository=mark.repository,
-                slug=mark.slug,
-                role="clone",
-                golden=source.golden,
-            )
+        _drop_invalid(source, connection, database, mark)
         try:
-            made = _climb(source, connection, database, mark, wish, say)
+            made = make(connection)
         except (errors.DuplicateDatabase, errors.UniqueViolation):
             ownership.require_ours(connection, database, repository=mark.repository, slug=mark.slug, role="clone")
             made = Made("kept", "another process made it meanwhile", "")
-        size = scalar(connection, "SELECT pg_database_size(%s)", [database])
+        return _described(connection, database, made, started)
+
+
+def _described(connection: Connection[Any], database: str, made: Made, started: float, *, parked: str = "") -> Clone:
+    size = scalar(connection, "SELECT pg_database_size(%s)", [database])
     seconds = round(time.monotonic() - started, 3)
-    return Clone(
-        database, made.method, made.reason, seconds, size, made.fingerprint, tuple(made.warnings), made.outdated
-    )
+    warnings = tuple(made.warnings)
+    return Clone(database, made.method, made.reason, seconds, size, made.fingerprint, warnings, made.outdated, parked)
+
+
+def _drop_invalid(source: Source, connection: Connection[Any], database: str, mark: Mark) -> None:
+    if ownership.is_invalid(connection, database):
+        ownership.drop(
+            connection, database, repository=mark.repository, slug=mark.slug, role="clone", golden=source.golden
+        )
 
 
 def sweep(source: Source, say: Callable[[str], object]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.databases.server import Server, require_psycopg
 from tasks_lib.databases.url import DatabaseUrl
+from tasks_lib.errors import ServerError
 
 if TYPE_CHECKING:
     from tasks_lib.settings import Settings
@@ -27,3 +28,19 @@ def configured_server(settings: Settings) -> Server:
     from tasks_lib.databases.embedded.cluster import Cluster, default_root  # noqa: PLC0415 - only where it is used
 
     return Server(DatabaseUrl.parse(Cluster(default_root()).start(), source="the embedded server's URL"))
+
+
+def running_server(settings: Settings) -> Server:
+    """
+    Return the server to work on, for those who only look: the embedded one is not started.
+
+    Raises:
+        SettingsError: If DATABASE_URL cannot be used.
+        ServerError: If the embedded server does not run.
+    """
+    if settings.database_url is None:
+        from tasks_lib.databases.embedded.cluster import Cluster, default_root  # noqa: PLC0415 - as above
+
+        if not Cluster(default_root()).status().running:
+            raise ServerError("the embedded server is not running", hint="inv server.start")
+    return configured_server(settings)

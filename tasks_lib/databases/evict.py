@@ -53,20 +53,24 @@ def require_idle(connection: Connection[Any], database: str) -> None:
         )
 
 
-def run(server: Server, connection: Connection[Any], database: str, statement: Any) -> None:
+def run(server: Server, connection: Connection[Any], database: str, statement: Any, *, busy: bool = False) -> None:
     """
     Run *statement*, which needs *database* to itself, and end the idle sessions that are in its way.
+
+    Args:
+        busy: End those at work, too.
 
     Raises:
         DatabaseError: If a session is active or in a transaction, or may not be ended by our role.
         psycopg.Error: As the statement fails.
     """
-    require_idle(connection, database)
+    if not busy:
+        require_idle(connection, database)
     pid = connection.info.backend_pid
     with server.connect() as other, ThreadPoolExecutor(1) as beside:
         running = beside.submit(connection.execute, statement)
         try:
-            _clear(other, database, pid, running)
+            _clear(other, database, pid, running, busy)
         except BaseException:
             connection.cancel_safe()
             raise
@@ -74,7 +78,7 @@ def run(server: Server, connection: Connection[Any], database: str, statement: A
     running.result()
 
 
-def _clear(other: Connection[Any], database: str, pid: int, running: Future[Any]) -> None:
+def _clear(other: Connection[Any], database: str, pid: int, running: Future[Any], busy: bool) -> None:
     deadline = time.monotonic() + _PATIENCE
     holding: LiteralString = (
         "SELECT 1 FROM pg_locks WHERE pid = %s AND granted AND locktype = 'object' "
@@ -83,8 +87,11 @@ def _clear(other: Connection[Any], database: str, pid: int, running: Future[Any]
     while not running.done() and time.monotonic() < deadline and not scalar(other, holding, [pid, database]):
         time.sleep(0.002)
     while not running.done() and time.monotonic() < deadline:
-        require_idle(other, database)
+        if not busy:
+            require_idle(other, database)
         other.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND state = 'idle'", [database]
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s "
+            "AND (state = 'idle' OR %s AND backend_type IS DISTINCT FROM 'autovacuum worker')",
+            [database, busy],
         )
         time.sleep(0.01)

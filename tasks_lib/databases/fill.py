@@ -87,24 +87,26 @@ def from_golden(
         label(connection, temporary, mark)
 
     say(f"dumping {golden.name}, as {obstacle}")
-    with _telling_progress(server, golden, temporary, say):
+
+    def tell(arrived: int) -> None:
+        say(f"{size(arrived)} of about {size(golden.bytes)}")
+
+    with watching(server, temporary, tell, seconds=_PROGRESS_SECONDS):
         return Filled("dump", obstacle, dump.copy(server, golden, create, temporary))
 
 
 @contextmanager
-def _telling_progress(server: Server, golden: Golden, temporary: str, say: Callable[[str], object]) -> Iterator[None]:
-    """Tell every few seconds how much has arrived in *temporary*."""
+def watching(server: Server, name: str, tell: Callable[[int], object], *, seconds: float) -> Iterator[None]:
+    """Tell *tell* again and again, every so many *seconds*, how many bytes have arrived in the database *name*."""
     over = threading.Event()
 
     def watch() -> None:
-        while not over.wait(_PROGRESS_SECONDS):
+        while not over.wait(seconds):
             # Nothing depends on it.
             with suppress(GoldentreeError), server.connect() as connection:
-                arrived = scalar(
-                    connection, "SELECT pg_database_size(oid) FROM pg_database WHERE datname = %s", [temporary]
-                )
+                arrived = scalar(connection, "SELECT pg_database_size(oid) FROM pg_database WHERE datname = %s", [name])
                 if arrived:
-                    say(f"{size(arrived)} of about {size(golden.bytes)}")
+                    tell(arrived)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

@@ -80,6 +80,33 @@ def require_golden(connection: Connection[Any], name: str) -> Golden:
         GoldenMissingError: If there is none.
         DatabaseError: If it does not accept connections, or our role may not create databases.
     """
+    found = _look_up(connection, name)
+    if found is None:
+        raise _missing(connection, name)
+    golden, accepts_connections, may_create = found
+    if not accepts_connections:
+        raise DatabaseError(
+            f"the golden template `{name}` accepts no connections",
+            hint=f"psql postgres -c 'ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS true'",
+        )
+    if not may_create:
+        role = connection.info.user
+        raise DatabaseError(
+            f"role `{role}` may not create databases",
+            why="every worktree gets one of its own",
+            hint=f'as a superuser: ALTER ROLE "{role}" CREATEDB',
+        )
+    return golden
+
+
+def describe(connection: Connection[Any], name: str) -> Golden | None:
+    """Describe the database *name* as if it were a golden template, whatever our role may do; None if there is none."""
+    found = _look_up(connection, name)
+    return found[0] if found else None
+
+
+def _look_up(connection: Connection[Any], name: str) -> tuple[Golden, bool, bool] | None:
+    """Return what is known of the database *name*, whether it accepts connections, and whether we may create others."""
     major = connection.info.server_version // 10_000
     locale = next(columns for since, columns in _LOCALE_COLUMNS if major >= since)
     query: LiteralString = (
@@ -98,22 +125,9 @@ def require_golden(connection: Connection[Any], name: str) -> Golden:
     )
     row = connection.execute(query, [giving(connection), name]).fetchone()
     if row is None:
-        raise _missing(connection, name)
+        return None
     *described, accepts_connections, may_create = row
-    golden = Golden(name, *described)
-    if not accepts_connections:
-        raise DatabaseError(
-            f"the golden template `{name}` accepts no connections",
-            hint=f"psql postgres -c 'ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS true'",
-        )
-    if not may_create:
-        role = connection.info.user
-        raise DatabaseError(
-            f"role `{role}` may not create databases",
-            why="every worktree gets one of its own",
-            hint=f'as a superuser: ALTER ROLE "{role}" CREATEDB',
-        )
-    return golden
+    return Golden(name, *described), accepts_connections, may_create
 
 
 def require_space(connection: Connection[Any], golden: Golden, *, copies: int = 1) -> None:

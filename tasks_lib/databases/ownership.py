@@ -29,7 +29,7 @@ MAINTENANCE_NAMES = frozenset({"postgres", "template0", "template1"})
 _SESSION_GRACE = 5.0
 """Seconds that PostgreSQL itself waits for sessions to leave (CountOtherDBBackends, procarray.c)."""
 
-_INVALID = -2
+INVALID = -2
 """What `datconnlimit` is then (DATCONNLIMIT_INVALID_DB, pg_database.h)."""
 
 READER = f"{TOOL} reader"
@@ -51,6 +51,8 @@ class Mark:
         golden: Name of the golden template that it was cloned from.
         created: When, in ISO 8601 with offset; of a snapshot, the moment that it shows.
         fingerprint: Golden's at that moment, empty where it is not known.
+        database: Of a parked one: the name that it had.
+        parked: Of a parked one: when that was, in ISO 8601; what was parked together has the same.
     """
 
     repository: str
@@ -59,6 +61,8 @@ class Mark:
     golden: str
     created: str
     fingerprint: str = ""
+    database: str = ""
+    parked: str = ""
 
     def text(self) -> str:
         """Return the comment."""
@@ -71,7 +75,7 @@ class Mark:
             data = json.loads(comment or "")
             if data.pop("tool") != TOOL or data.pop("version") != 1:
                 return None
-            data.setdefault("fingerprint", "")
+            data = {"fingerprint": "", "database": "", "parked": "", **data}  # earlier versions did not write them
             return cls(**{field.name: str(data[field.name]) for field in fields(cls)})  # type: ignore[arg-type]
         except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
             return None
@@ -115,32 +119,44 @@ def require_ours(connection: Connection[Any], name: str, *, repository: str, slu
     return mark
 
 
-def drop(connection: Connection[Any], name: str, *, repository: str, slug: str, role: Role, golden: str) -> bool:
+def drop(
+    connection: Connection[Any],
+    name: str,
+    *,
+    repository: str,
+    slug: str,
+    role: Role,
+    golden: str,
+    force: bool = True,
+) -> bool:
     """
-    Drop the database *name* if it is this worktree's in the role *role*; end the sessions in it.
+    Drop the database *name* if it is this worktree's in the role *role*; return whether there was one.
 
-    Returns whether there was one.
+    Args:
+        force: End the sessions in it.
 
     Raises:
         OwnershipError: If it is not provably that.
+        psycopg.errors.ObjectInUse: If somebody is connected to it who is not to be ended.
     """
     if name in MAINTENANCE_NAMES or name == golden:
         raise OwnershipError(f"database `{name}` is never dropped", why="it is the golden template or PostgreSQL's own")
     if not exists(connection, name):
         return False
     require_ours(connection, name, repository=repository, slug=slug, role=role)
-    _drop(connection, name)
+    _drop(connection, name, force=force)
     return True
 
 
-def _drop(connection: Connection[Any], name: str) -> None:
+def _drop(connection: Connection[Any], name: str, *, force: bool = True) -> None:
     from psycopg import sql  # noqa: PLC0415 - only where a database is dropped
 
     database = sql.Identifier(name)
     if scalar(connection, "SELECT datistemplate FROM pg_database WHERE datname = %s", [name]):
         connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(database))
     # FORCE needs PostgreSQL 13, our oldest.
-    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(database))
+    statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)" if force else "DROP DATABASE IF EXISTS {}")
+    connection.execute(statement.format(database))
 
 
 def _comment(connection: Connection[Any], name: str) -> str | None:
@@ -192,14 +208,18 @@ def release(connection: Connection[Any], name: str) -> None:
     connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
 
 
-def drop_temporary(connection: Connection[Any], name: str, *, repository: str) -> bool:
+def drop_temporary(connection: Connection[Any], name: str, *, repository: str, force: bool = True) -> bool:
     """
     Drop what bears the temporary name *name*, which this tool gave out and whose lock we hold.
 
     Returns whether there was a database.
 
+    Args:
+        force: End the sessions in it.
+
     Raises:
         OwnershipError: If the name is not one of ours, or the comment says that it is another's.
+        psycopg.errors.ObjectInUse: As `drop`.
     """
     if not re.fullmatch(rf"{TOOL}_tmp_[0-9a-f]{{16}}", name):
         raise OwnershipError(f"`{name}` is not a temporary name of this tool")
@@ -211,7 +231,7 @@ def drop_temporary(connection: Connection[Any], name: str, *, repository: str) -
         raise OwnershipError(
             f"database `{name}` is not a temporary one of this repository", why=f"its comment says: {comment[:200]}"
         )
-    _drop(connection, name)
+    _drop(connection, name, force=force)
     return True
 
 
@@ -225,7 +245,7 @@ def marked(connection: Connection[Any], prefix: str, *, usable: bool) -> dict[st
     rows = connection.execute(
         "SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database "
         "WHERE starts_with(datname, %s) AND (datconnlimit <> %s OR NOT %s)",
-        [prefix, _INVALID, usable],
+        [prefix, INVALID, usable],
     )
     marks = {name: Mark.parse(comment) for name, comment in rows}
     return {name: mark for name, mark in marks.items() if mark is not None}
@@ -233,7 +253,7 @@ def marked(connection: Connection[Any], prefix: str, *, usable: bool) -> dict[st
 
 def is_invalid(connection: Connection[Any], name: str) -> bool:
     """Whether an interrupted DROP DATABASE has left *name*: listed, but nothing can be done but drop it."""
-    return bool(scalar(connection, "SELECT datconnlimit = %s FROM pg_database WHERE datname = %s", [_INVALID, name]))
+    return bool(scalar(connection, "SELECT datconnlimit = %s FROM pg_database WHERE datname = %s", [INVALID, name]))
 
 
 def await_readers(connection: Connection[Any], name: str) -> None:

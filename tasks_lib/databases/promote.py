@@ -7,15 +7,18 @@ and comment happen in one transaction: there is a golden template at every momen
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases import evict, fill, freshness, ownership, snapshot
 from tasks_lib.databases.golden import require_golden, require_space
-from tasks_lib.databases.publish import label, rename, replay
+from tasks_lib.databases.owned import owned
+from tasks_lib.databases.park import parked_name, require_no_prepared
+from tasks_lib.databases.publish import allow_connections, label, rename, replay
 from tasks_lib.databases.server import scalar
 from tasks_lib.databases.temporaries import temporary
-from tasks_lib.errors import DatabaseError
+from tasks_lib.errors import DatabaseError, OwnershipError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +51,7 @@ def examine(source: Source, database: str, *, slug: str, force: bool, evicting: 
         mark = ownership.require_ours(connection, database, repository=source.repository, slug=slug, role="clone")
         golden = require_golden(connection, source.golden)
         require_space(connection, golden)
-        _require_renamable(connection, golden, evicting=evicting)
+        require_renamable(connection, golden, evicting=evicting)
         if not force:
             _require_unchanged(source, connection, golden, mark)
 
@@ -69,7 +72,6 @@ def promote(
     """
     with source.server.building() as connection:
         ownership.require_ours(connection, database, repository=source.repository, slug=slug, role="clone")
-        parked = _parked_name(source.golden, now)
         with temporary(source, connection) as name:
             original = require_golden(connection, database)
             mark = source.mark("temporary", created=now, slug=slug)
@@ -77,43 +79,89 @@ def promote(
             ownership.await_no_sessions(connection, name)
             ownership.await_readers(connection, source.golden)
             golden = require_golden(connection, source.golden)
-            _require_renamable(connection, golden, evicting=evicting)
-            warnings = _swap(source, connection, golden, name, parked, now, evicting=evicting)
+            require_renamable(connection, golden, evicting=evicting)
+            with connection.transaction():
+                warnings = replay(connection, golden, name)
+                parked = swap(source, connection, golden, name, now, evicting=evicting)
         # They show the golden template that was.
         snapshot.sweep(source, connection, None)
     return Promotion(parked, filled.method, tuple(warnings))
 
 
-def _swap(
-    source: Source, connection: Connection[Any], golden: Golden, name: str, parked: str, now: str, *, evicting: bool
-) -> list[str]:
+def restore(source: Source, name: str, *, now: str, evicting: bool) -> str:
+    """
+    Make *name*, a parked golden template, the golden template again; return what the one that was is called now.
+
+    Args:
+        now: The time, in ISO 8601 with offset; that new name has it.
+        evicting: End idle sessions on golden.
+
+    Raises:
+        OwnershipError: If *name* is not provably a parked golden template of this repository.
+        DatabaseError: If somebody uses golden; it is what it was then.
+    """
+    with source.server.building() as connection:
+        mark = ownership.require_ours(connection, name, repository=source.repository, slug="", role="parked")
+        if mark.golden != source.golden:
+            raise OwnershipError(f"`{name}` was the golden template `{mark.golden}`, not `{source.golden}`")
+        ownership.await_readers(connection, source.golden)
+        golden = require_golden(connection, source.golden)
+        require_renamable(connection, golden, evicting=evicting)
+        with connection.transaction():
+            allow_connections(connection, name, True)
+            aside = swap(source, connection, golden, name, now, evicting=evicting)
+        snapshot.sweep(source, connection, None)
+    return aside
+
+
+def parked(source: Source) -> list[str]:
+    """Return the names of the golden templates that were parked, the last one first."""
+    with source.server.connect() as connection:
+        found = [one for one in owned(connection, source.repository) if not one.invalid]
+    golden = [one for one in found if (one.mark.role, one.mark.slug, one.mark.golden) == ("parked", "", source.golden)]
+    # Earlier versions wrote the moment only there.
+    return [one.name for one in sorted(golden, key=lambda one: one.mark.parked or one.mark.created, reverse=True)]
+
+
+def swap(source: Source, connection: Connection[Any], golden: Golden, name: str, now: str, *, evicting: bool) -> str:
+    """
+    Let *name* take golden's place, and its comment, in the caller's transaction; return what *golden* is called now.
+
+    Raises:
+        DatabaseError, psycopg.errors.ObjectInUse: If somebody is connected to golden who is not to be ended.
+    """
     from psycopg import sql  # noqa: PLC0415 - only where a database is renamed
 
-    new, old, aside = sql.Identifier(name), sql.Identifier(golden.name), sql.Identifier(parked)
+    new, old = sql.Identifier(name), sql.Identifier(golden.name)
+    aside = parked_name(connection, golden.name, now)
     comment = scalar(connection, "SELECT shobj_description(%s, 'pg_database')", [golden.oid])
-    away = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(old, aside)
-    with connection.transaction():
-        warnings = replay(connection, golden, name)
-        connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(new, sql.Literal(comment)))
-        if evicting:
-            evict.run(source.server, connection, golden.name, away)
-        else:
-            connection.execute(away)
-        label(connection, parked, source.mark("parked", created=now))
-        connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(aside))
-        rename(connection, name, golden.name)
-    return warnings
+    away = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(old, sql.Identifier(aside))
+    connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(new, sql.Literal(comment)))
+    if evicting:
+        evict.run(source.server, connection, golden.name, away)
+    else:
+        connection.execute(away)
+    mark = source.mark("parked", created=now)
+    label(connection, aside, dataclasses.replace(mark, database=golden.name, parked=now))
+    allow_connections(connection, aside, False)
+    rename(connection, name, golden.name)
+    return aside
 
 
-def _require_renamable(connection: Connection[Any], golden: Golden, *, evicting: bool) -> None:
+def require_renamable(connection: Connection[Any], golden: Golden, *, evicting: bool) -> None:
+    """
+    Make sure that *golden* can be renamed.
+
+    Raises:
+        DatabaseError: If it belongs to somebody else, or is in use by sessions that are not to be ended.
+    """
     if not golden.ours:
         raise DatabaseError(
             f"`{golden.name}` belongs to role `{golden.owner}`",
             why="only its owner may rename it",
             hint=f"log in as `{golden.owner}`, or as a superuser",
         )
-    if golden.prepared:
-        raise DatabaseError(f"a prepared transaction holds `{golden.name}`", hint="COMMIT PREPARED it, or roll it back")
+    require_no_prepared(connection, golden.name)
     if evicting:
         evict.require_idle(connection, golden.name)
     elif golden.sessions:
@@ -132,8 +180,3 @@ def _require_unchanged(source: Source, connection: Connection[Any], golden: Gold
             why=found.obstacle or "what was added to it since would be missing from the new one",
             hint="--force promotes all the same; the old golden template is kept, parked",
         )
-
-
-def _parked_name(golden: str, now: str) -> str:
-    suffix = "_parked_" + "".join(character for character in now[:19] if character.isdigit())
-    return golden.encode()[: 63 - len(suffix)].decode(errors="ignore") + suffix

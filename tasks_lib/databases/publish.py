@@ -31,9 +31,12 @@ _LISTS = frozenset(
 )
 
 
-def publish(connection: Connection[Any], golden: Golden, temporary: str, final: str, mark: Mark) -> list[str]:
+def publish(connection: Connection[Any], golden: Golden | None, temporary: str, final: str, mark: Mark) -> list[str]:
     """
     Give the finished database *temporary* its settings, privileges and mark, and the name *final*.
+
+    Args:
+        golden: Whose settings and privileges; None where it has its own already, or none at all.
 
     Returns a warning for each of golden's settings that our role may not set.
 
@@ -42,7 +45,7 @@ def publish(connection: Connection[Any], golden: Golden, temporary: str, final: 
     """
     await_no_sessions(connection, temporary)
     with connection.transaction():
-        warnings = replay(connection, golden, temporary)
+        warnings = replay(connection, golden, temporary) if golden else []
         label(connection, temporary, mark)
         rename(connection, temporary, final)
     return warnings
@@ -60,6 +63,14 @@ def rename(connection: Connection[Any], name: str, to: str) -> None:
     from psycopg import sql  # noqa: PLC0415 - only where a database is published
 
     connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(to)))
+
+
+def allow_connections(connection: Connection[Any], name: str, allowed: bool) -> None:
+    """Open the database *name* to connections, or close it, to superusers too."""
+    from psycopg import sql  # noqa: PLC0415 - as in `rename`
+
+    statement = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+    connection.execute(statement.format(sql.Identifier(name), sql.Literal(allowed)))
 
 
 def label(connection: Connection[Any], name: str, mark: Mark) -> None:

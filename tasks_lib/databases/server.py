@@ -89,7 +89,7 @@ class Server:
             raise ServerError(
                 f"{self.url} goes through a connection pooler",
                 why="databases cannot be created, nor locks held, through one",
-                hint="set DATABASE_URL to the direct URL of the server",
+                hint=f"set {self.url.source} to the direct URL of the server",
             )
 
 
@@ -155,7 +155,7 @@ def _refusal(error: Error, url: DatabaseUrl, database: str) -> GoldentreeError:
         return DatabaseError(f"there is no database `{database}` on {url}")
     if re.search(r'authentication failed|no password supplied|no pg_hba.conf entry|role ".*" does not exist', message):
         return ServerError(
-            f"the server refuses the login of {url}", why=message, hint="correct the user or password in DATABASE_URL"
+            f"the server refuses the login of {url}", why=message, hint=f"correct the user or password in {url.source}"
         )
     if "too many clients" in message or "too many connections" in message or "remaining connection slots" in message:
         return ServerError(
@@ -166,5 +166,6 @@ def _refusal(error: Error, url: DatabaseUrl, database: str) -> GoldentreeError:
     return ServerError(
         f"no PostgreSQL server answers at {url}",
         why=message,
-        hint="start it, or correct DATABASE_URL; without DATABASE_URL the embedded server is used",
+        hint=f"start it, or correct {url.source}"
+        + ("; without DATABASE_URL the embedded server is used" if url.source == "DATABASE_URL" else ""),
     )

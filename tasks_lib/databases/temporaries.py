@@ -65,19 +65,26 @@ def sweep(source: Source, connection: Connection[Any]) -> list[str]:
     return [note.name for note in sorted(_notes(source)) if _sweep(source, connection, note)]
 
 
-def _sweep(source: Source, connection: Connection[Any], note: Path) -> bool:
+def noted(source: Source, connection: Connection[Any]) -> list[str]:
+    """Return the temporary names that are written down for the server of *connection*."""
+    return [note.name for note in sorted(_notes(source)) if _is_of(note, connection)]
+
+
+def _is_of(note: Path, connection: Connection[Any]) -> bool:
     with suppress(FileNotFoundError):  # another process swept it just now
-        if note.read_text(encoding="ascii") != _server_id(connection):
-            return False
-        if not ownership.try_hold(connection, note.name):
-            return False
-        try:
-            dropped = ownership.drop_temporary(connection, note.name, repository=source.repository)
-        finally:
-            ownership.release(connection, note.name)
-        note.unlink(missing_ok=True)
-        return dropped
+        return note.read_text(encoding="ascii") == _server_id(connection)
     return False
+
+
+def _sweep(source: Source, connection: Connection[Any], note: Path) -> bool:
+    if not _is_of(note, connection) or not ownership.try_hold(connection, note.name):
+        return False
+    try:
+        dropped = ownership.drop_temporary(connection, note.name, repository=source.repository)
+    finally:
+        ownership.release(connection, note.name)
+    note.unlink(missing_ok=True)
+    return dropped
 
 
 @contextmanager

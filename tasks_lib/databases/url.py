@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from tasks_lib.errors import SettingsError
@@ -38,6 +38,8 @@ class DatabaseUrl:
     text: str
     parameters: dict[str, str]
     """What libpq understood, by its keywords; instead of a service, what its file says."""
+    source: str = field(default="DATABASE_URL", compare=False)
+    """Where it is written, for errors."""
 
     @classmethod
     def parse(cls, text: str, *, source: str = "DATABASE_URL") -> DatabaseUrl:
@@ -60,8 +62,8 @@ class DatabaseUrl:
             raise _unparsable(source)
         if "service" in parameters or "PGSERVICE" in os.environ:
             parameters = _with_service(parameters, source)
-        url = cls(text, parameters)
-        url._refuse_poolers(source)
+        url = cls(text, parameters, source)
+        url._refuse_poolers()
         return url
 
     @property
@@ -107,11 +109,11 @@ class DatabaseUrl:
             driver = match["driver"] or ""
             login = match["login"] or ""
             text = f"{match['scheme']}{driver}://{login}{match['hosts']}/{quote(name, safe='')}{query}"
-        changed = DatabaseUrl.parse(text)
+        changed = DatabaseUrl.parse(text, source=self.source)
         if changed.parameters != {**self.parameters, "dbname": name}:
             raise SettingsError(
                 f"the database name in {self.masked} cannot be replaced without changing more",
-                hint="write DATABASE_URL as postgresql://user:password@host:port/database",
+                hint=f"write {self.source} as postgresql://user:password@host:port/database",
             )
         return changed
 
@@ -131,12 +133,12 @@ class DatabaseUrl:
         from psycopg import pq  # noqa: PLC0415 - as in `parse`
 
         if "sslpassword" in self.parameters:
-            raise SettingsError("DATABASE_URL has an `sslpassword`", why="libpq has no environment variable for it")
+            raise SettingsError(f"{self.source} has an `sslpassword`", why="libpq has no environment variable for it")
         parameters = {**self.parameters, **overrides}
         options = ((option.envvar, option.keyword.decode()) for option in pq.Conninfo.get_defaults())
         return {variable.decode(): parameters[key] for variable, key in options if variable and key in parameters}
 
-    def _refuse_poolers(self, source: str) -> None:
+    def _refuse_poolers(self) -> None:
         hosts = _hosts(self.parameters)
         poolers = [f"`{host}`" for host in hosts if "-pooler." in host or ".pooler." in host]
         # On this machine it may be any container's mapped port; `Server.require_direct` finds out.
@@ -147,9 +149,9 @@ class DatabaseUrl:
             poolers.append("`pgbouncer=true`")
         if poolers:
             raise SettingsError(
-                f"{source} goes through a connection pooler: {', '.join(poolers)}",
+                f"{self.source} goes through a connection pooler: {', '.join(poolers)}",
                 why="databases cannot be created, nor locks held, through one",
-                hint=f"set {source} to the direct URL of the server",
+                hint=f"set {self.source} to the direct URL of the server",
             )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import tomllib
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.errors import ToolchainError
@@ -46,9 +47,15 @@ def read_json(path: Path) -> Any:
 def read_python(path: Path) -> ast.Module:
     """Return the syntax tree of the Python file *path*, an empty one where there is no such file."""
     try:
-        return ast.parse(read_text(path))
+        return _parsed(read_text(path))
     except (SyntaxError, ValueError) as error:
         raise _unreadable(path, error) from None
+
+
+@cache
+def _parsed(text: str) -> ast.Module:
+    """Parse once what fifty worktrees have in common; nobody changes the tree."""
+    return ast.parse(text)
 
 
 def literals(body: Iterable[ast.stmt]) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def test_eight_at_once(repository, own):
 
 
 def test_promote(repository, own):
-    """In a worktree: its database becomes golden, the worktree keeps its own, and the old one's name is told."""
+    """In a worktree: its database becomes golden, the worktree keeps its own, and the old one can be had back."""
     golden = f"{repository.prefix}_latest"
     database = repository.json("worktree.create", "a")["database"]
     here = repository.worktree("a")
@@ -154,3 +154,10 @@ def test_promote(repository, own):
     assert repository.sql("SELECT count(*) FROM promoted", golden) == [(0,)]
     assert made["parked"] in {name for (name,) in repository.sql("SELECT datname FROM pg_database")}
     assert repository.sql("SELECT count(*) FROM promoted", database) == [(0,)]
+
+    assert f"would make {made['parked']} the golden template" in repository.inv("-R", "golden.undo").stdout
+    undone = repository.json("golden.undo", "--evict")
+    assert (undone["golden"], undone["from"]) == (golden, made["parked"])
+    assert repository.sql("SELECT to_regclass('promoted')", golden) == [(None,)]
+    assert repository.json("golden.undo")["from"] == undone["parked"], "which takes back the undo"
+    assert repository.sql("SELECT count(*) FROM promoted", golden) == [(0,)]

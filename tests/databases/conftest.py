@@ -155,6 +155,13 @@ def place(server, tmp_path):
         yield place
 
 
+@pytest.fixture
+def production(other_url, tmp_path):
+    """Give a place on a server that is not the one of `place`."""
+    with place_on(Server(DatabaseUrl.parse(other_url)), tmp_path / "other") as place:
+        yield place
+
+
 @pytest.fixture(scope="module")
 def lasting(server_url, tmp_path_factory):
     """Give a place like `place` that stays for all tests of a module."""

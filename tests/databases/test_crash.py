@@ -80,7 +80,7 @@ for line in sys.stdin:
     if not (pid := os.fork()):
         try:
             mark = source.mark("clone", slug="feat_1", created="2026-01-02T03:04:05+00:00")
-            clone.build(source, "final", mark, Wish(**job["wish"]))
+            getattr(clone, job["how"])(source, "final", mark, Wish(**job["wish"]))
             tidy.tidy(source, 0, lambda _: None)
             os._exit(struck)
         except GoldentreeError:
@@ -101,7 +101,7 @@ def striking(place, golden):
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
 
         def strike(at, blow, **job):
-            process.stdin.write(json.dumps({"at": at, "blow": blow, "wish": {}, **job}) + "\n")
+            process.stdin.write(json.dumps({"at": at, "blow": blow, "how": "build", "wish": {}, **job}) + "\n")
             process.stdin.flush()
             return int(process.stdout.readline())
 
@@ -196,6 +196,32 @@ def test_struck(place, golden, eventually, request, scenario, blow):
             golden.check(eventually)
     assert set(ends[:-1]) <= ({KILLED} if blow == "kill" else {FAILED, DONE})
     assert len(ends) > 10 // step
+
+
+@pytest.mark.every_major
+@pytest.mark.parametrize("blow", ["kill", "terminate"])
+def test_a_reset_is_struck(place, golden, eventually, request, blow):
+    """Whichever message a reset dies at, the old clone or the new one bears the name, whole; it is never neither."""
+    golden.add()
+    golden.connect()
+    place.clone(golden.name, method="auto", database="final")
+    step = 1 if request.config.getoption("--every-point") else 4 if place.admin.info.server_version >= 180_000 else 12
+    at, ends, olds = 0, [], 0
+    with striking(place, golden.name) as strike:
+        while not ends or ends[-1] != MISSED:
+            at += step
+            place.execute("final", "DELETE FROM t WHERE i < 0; INSERT INTO t VALUES (-1)")
+            ends.append(strike(at, blow, how="rebuild"))
+            rows = golden.rows_of("final")
+            parked = [name for name in place.databases() if name.startswith("final_parked_")]
+            assert rows == ([*golden.rows] if parked else [-1, *golden.rows])
+            assert parked or ends[-1] not in {DONE, MISSED}
+            olds += not parked
+            for name in parked:
+                place.run("DROP DATABASE {}", name)
+            eventually(golden.is_swept)
+    assert set(ends[:-1]) <= ({KILLED} if blow == "kill" else {FAILED, DONE})
+    assert 0 < olds < len(ends)
 
 
 # --- the server itself -------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import threading
 import psycopg
 import pytest
 
-from tasks_lib.databases import binaries, dump
+from tasks_lib.databases import binaries, transfer
 from tasks_lib.databases.server import Server
 from tasks_lib.databases.url import DatabaseUrl
 from tasks_lib.errors import CloneError, DatabaseError
@@ -312,7 +312,7 @@ def test_a_lost_backend(place, meanwhile, eventually):
 @pytest.mark.parametrize("queued", [False, True], ids=["holds", "waits"])
 def test_a_migration_holds_a_lock(place, meanwhile, eventually, monkeypatch, queued):
     """Behind a migration's lock, held or waited for, cloning gives up and says who has it, doing what."""
-    monkeypatch.setattr(dump, "LOCK_TIMEOUT", "500ms")
+    monkeypatch.setattr(transfer, "LOCK_TIMEOUT", "500ms")
     golden = place.golden("CREATE TABLE t (i int)")
     before = place.databases()
     with place.connect(golden) as reader, place.connect(golden) as migration:

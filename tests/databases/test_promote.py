@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 
 from tasks_lib.databases import promote
+from tasks_lib.databases.ownership import Mark, mark_of
+from tasks_lib.databases.publish import label
 from tasks_lib.errors import DatabaseError, OwnershipError
 
 NOW = "2026-02-03T04:05:06+00:00"
@@ -83,6 +85,42 @@ def test_clones_of_the_new_one(place, golden):
         second = place.clone(golden, method="auto")
 
     assert place.rows(second.database, "SELECT count(*) FROM t") == [(2,)]
+
+
+@pytest.mark.every_major
+def test_restored(place, golden):
+    """A parked golden is golden again, with its comment and rows; the one that was is parked, and can be had back."""
+    before = facts(place, golden)
+    cloned = place.clone(golden).database
+    place.execute(cloned, "INSERT INTO t VALUES (2)")
+    made = promoted(place, golden, cloned)
+    source = place.source(golden)
+    assert mark_of(place.admin, made.parked) == Mark("repo", "", "parked", golden, NOW, "", golden, NOW)
+
+    later = "2026-02-03T04:05:07+00:00"
+    with place.connect(golden), pytest.raises(DatabaseError, match="1 session is connected"):
+        promote.restore(source, made.parked, now=later, evicting=False)
+    assert promote.parked(source) == [made.parked]
+    with closing(place.connect(golden)):
+        aside = promote.restore(source, made.parked, now=later, evicting=True)
+    place.made.append(aside)
+
+    assert facts(place, golden) == before
+    assert place.rows(golden, "SELECT i FROM t") == [(1,)]
+    assert promote.parked(source) == [aside]
+    place.made.append(promote.restore(source, aside, now=later, evicting=False))
+    assert place.rows(golden, "SELECT count(*) FROM t") == [(2,)]
+
+
+def test_only_a_parked_golden_is_restored(place, golden):
+    """A worktree's parked clone, a stranger's database and what was another golden template stay what they are."""
+    stranger, clone, other = (place.golden() for _ in range(3))
+    label(place.admin, clone, Mark("repo", "feat_1", "parked", golden, NOW, "", clone, NOW))
+    label(place.admin, other, Mark("repo", "", "parked", "another_latest", NOW, "", "another_latest", NOW))
+    assert promote.parked(place.source(golden)) == []
+    for name in (stranger, clone, other):
+        with pytest.raises(OwnershipError):
+            promote.restore(place.source(golden), name, now=NOW, evicting=False)
 
 
 def test_golden_changed_meanwhile(place, golden):
