@@ -21,6 +21,9 @@ from tasks_lib.errors import GitError
 _KEPT = ("GIT_SSH", "GIT_ASKPASS", "GIT_EXEC_PATH", "GIT_SSL_", "GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_TRACE")
 _KEPT_CONFIG = ("GLOBAL", "SYSTEM", "NOSYSTEM", "COUNT", "KEY_", "VALUE_")
 
+CALLER = {"GOLDENTREE": "1"}
+"""Tells a hook of git's that calls us that we are at work already."""
+
 
 def environment() -> dict[str, str]:
     """Return the process environment without what points git at some repository, and without prompts."""
@@ -30,7 +33,7 @@ def environment() -> dict[str, str]:
         if not key.startswith("GIT_") or key.startswith((*_KEPT, *(f"GIT_CONFIG_{name}" for name in _KEPT_CONFIG)))
     }
     # LANGUAGE outranks LC_ALL in every locale but plain C, and we read git's words.
-    return {**kept, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", "LANGUAGE": ""}
+    return {**kept, **CALLER, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", "LANGUAGE": ""}
 
 
 _HALF_WRITTEN = re.compile(r"failed to read .*worktrees/[^/]+/commondir")
@@ -44,9 +47,11 @@ _ATTEMPTS = 20
 _PAUSE = 0.025
 
 
-def run(*arguments: str | Path, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str | Path, cwd: Path, check: bool = True, stdin: str = "", index: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """
-    Run git with *arguments* in *cwd*.
+    Run git with *arguments* in *cwd*, on the worktree's own index or on the file *index*.
 
     Raises:
         GitError: If git is not installed, or exits with another status than 0 while *check* is on.
@@ -56,8 +61,8 @@ def run(*arguments: str | Path, cwd: Path, check: bool = True) -> subprocess.Com
             result = subprocess.run(
                 ["git", *map(str, arguments)],
                 cwd=cwd,
-                env=environment(),
-                stdin=subprocess.DEVNULL,
+                env=environment() | ({"GIT_INDEX_FILE": str(index)} if index else {}),
+                input=stdin,
                 capture_output=True,
                 text=True,
                 errors="surrogateescape",

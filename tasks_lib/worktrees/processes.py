@@ -1,0 +1,136 @@
+"""
+Processes that live in a worktree: dev servers, watchers, shells.
+
+A worktree that is deleted under them leaves half a directory and servers that keep their ports.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks_lib.errors import WorktreeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import psutil
+
+GRACE_SECONDS = 2.0
+"""How long processes may take to end by themselves."""
+
+_PAUSE_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Running:
+    """
+    A process.
+
+    Attributes:
+        name: The program's name; never its arguments, which may hold passwords.
+        cwd: Its working directory, which may be deleted.
+        terminal: Whether somebody's terminal is attached to it.
+    """
+
+    pid: int
+    name: str
+    cwd: Path
+    terminal: bool
+    handle: psutil.Process = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process that was ended, and by which signal: `TERM` or `KILL`."""
+
+    pid: int
+    name: str
+    cwd: Path
+    signal: str
+
+
+def rooted(path: Path) -> list[Running]:
+    """
+    Return the processes whose working directory is *path* or lies in it, by pid.
+
+    Without ourselves and our ancestors, such as the shell that runs us, and without those whose working
+    directory we may not see: other users' ones.
+    """
+    import psutil  # noqa: PLC0415 - `inv --list` stays fast
+
+    top = os.path.realpath(path)
+    me = psutil.Process()
+    spared = {1, me.pid, *(ancestor.pid for ancestor in me.parents())}
+    found = []
+    for handle in psutil.process_iter(["name", "cwd", "terminal"]):
+        # psutil takes off the ` (deleted)` that Linux adds; None where we may not look.
+        name, cwd, terminal = (handle.info[key] for key in ("name", "cwd", "terminal"))
+        if handle.pid not in spared and cwd and Path(cwd).is_relative_to(top):
+            found.append(Running(handle.pid, name or "?", Path(cwd), terminal is not None, handle))
+    return sorted(found, key=lambda one: one.pid)
+
+
+def end(running: Sequence[Running], grace: float = GRACE_SECONDS) -> list[Ended]:
+    """
+    End processes: TERM to all, KILL to those that are still there *grace* seconds later.
+
+    Returns:
+        What was ended; a process that had gone by itself is left out. A pid that another process has
+        by now is not touched: psutil compares the time of its start.
+
+    Raises:
+        WorktreeError: If one of them is not ours to end, and none was ended then; or if one cannot be killed.
+    """
+    for one in running:
+        _send(one, 0)
+    asked = [one for one in running if _send(one, signal.SIGTERM)]
+    stubborn = _wait(asked, grace)
+    killed = [one for one in stubborn if _send(one, signal.SIGKILL)]
+    left = _wait(killed, GRACE_SECONDS)
+    if left:
+        raise WorktreeError(
+            f"{_named(left[0])} cannot be killed", why="the kernel keeps it, as a rule while it waits for a disk"
+        )
+    return [Ended(one.pid, one.name, one.cwd, "KILL" if one in killed else "TERM") for one in asked]
+
+
+def _send(one: Running, number: int) -> bool:
+    """Send a signal (0 only asks whether we may); return whether the process was there to get it."""
+    import psutil  # noqa: PLC0415 - as in `rooted`
+
+    try:
+        one.handle.send_signal(number)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        raise WorktreeError(
+            f"{_named(one)} is not ours to end", why="it belongs to another user", hint=f"sudo kill {one.pid}"
+        ) from None
+    return True
+
+
+def _wait(running: Sequence[Running], seconds: float) -> list[Running]:
+    """Wait until all have ended, *seconds* at most, and return those that have not."""
+    deadline = time.monotonic() + seconds
+    while (left := [one for one in running if _is_alive(one)]) and time.monotonic() < deadline:
+        time.sleep(_PAUSE_SECONDS)
+    return left
+
+
+def _is_alive(one: Running) -> bool:
+    import psutil  # noqa: PLC0415 - as in `rooted`
+
+    try:
+        # One that its parent has not collected yet is dead.
+        return one.handle.is_running() and one.handle.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _named(one: Running) -> str:
+    return f"process {one.pid} (`{one.name}` in {one.cwd})"

@@ -1,0 +1,129 @@
+"""
+Uncommitted work, kept as a commit behind a reference when its worktree is removed all the same.
+
+The commit's tree is the worktree as it was: tracked, changed and untracked files, not the ignored
+ones. Its parents are HEAD and, except in a conflict, a commit of what was staged; `git stash` keeps
+things in much the same way. What lies in a repository within the worktree is not kept, only its HEAD.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks_lib.errors import GitError
+from tasks_lib.worktrees import git
+
+if TYPE_CHECKING:
+    from tasks_lib.worktrees.git import Repository
+
+_SETTINGS = {
+    "user.name": "goldentree",
+    "user.email": "goldentree@localhost",
+    "core.hooksPath": "/dev/null",
+    "core.fsmonitor": "false",
+    "core.safecrlf": "false",
+    "submodule.recurse": "false",
+    # In a sparse checkout git takes `skip-worktree`, which keeps the env file's password out of commits,
+    # from every file that is there.
+    "core.sparseCheckout": "false",
+}
+
+
+def save(path: Path, reference: str, *, message: str) -> str:
+    """
+    Write what the worktree at *path* holds as a commit, and let the new *reference* point to it.
+
+    Returns:
+        The commit; HEAD itself when there is nothing beside it.
+
+    The worktree and its index stay as they are; no hook is run, nothing is signed.
+
+    Raises:
+        GitError: If it has no commit yet, git cannot read something, or *reference* exists.
+    """
+    head = git.output("rev-parse", "--verify", "HEAD", cwd=path)
+    committed = git.output("rev-parse", "HEAD^{tree}", cwd=path)
+    staged, tree = _trees(path)
+    commit = head
+    if {staged, tree} != {committed}:
+        parents = ["-p", head]
+        if staged is not None:
+            parents += ["-p", _git(path, "commit-tree", "-p", head, "-m", f"{message} (staged)", staged)]
+        commit = _git(path, "commit-tree", *parents, "-m", message, tree)
+    # The empty old value: only if there is none.
+    _git(path, "update-ref", reference, commit, "")
+    return commit
+
+
+def restore(path: Path, commit: str) -> None:
+    """
+    Bring back into *path*, a fresh checkout of the same HEAD, what `save` wrote as *commit*.
+
+    Untracked files come back untracked, staged changes staged, deletions are deleted again. A
+    conflict comes back as its files, no longer marked as one.
+
+    Raises:
+        GitError: If HEAD is another one, or something in *path* is in the way; nothing is overwritten.
+    """
+    head = git.output("rev-parse", "--verify", "HEAD", cwd=path)
+    if commit == head:
+        return
+    above, *_ = parents = _parents(path, commit)
+    if above != head:
+        raise GitError(f"`{path}` is not at the commit that the work was saved on", hint=f"git switch --detach {above}")
+    _git(path, "read-tree", "-m", "-u", "HEAD", commit)
+    _git(path, "read-tree", "--reset", parents[-1])
+    # Without `-q` it would fail for what is changed; left out, git would read every file at the next status.
+    _git(path, "update-index", "-q", "--refresh")
+
+
+def holds(path: Path, commit: str) -> bool:
+    """
+    Whether what `save` wrote as *commit* is back in the worktree at *path*; other files do not matter.
+
+    Raises:
+        GitError: If git cannot read something.
+    """
+    head = git.output("rev-parse", "--verify", "HEAD", cwd=path)
+    index = head if commit == head else _parents(path, commit)[-1]
+    staged, tree = _trees(path)
+    if staged != git.output("rev-parse", f"{index}^{{tree}}", cwd=path):
+        return False
+    return _changed(path, head, commit).isdisjoint(_changed(path, commit, tree))
+
+
+def forget(repository: Repository, reference: str) -> None:
+    """Delete *reference*; git then drops in its own time what it alone held."""
+    _git(repository.main, "update-ref", "-d", reference)
+
+
+def _trees(path: Path) -> tuple[str | None, str]:
+    """Write what is staged, None in a conflict, and all that the worktree holds as trees; the index stays as it is."""
+    with tempfile.TemporaryDirectory(prefix="goldentree-") as folder:
+        index = Path(folder) / "index"
+        own = path / git.output("rev-parse", "--git-path", "index", cwd=path)
+        if own.exists():
+            # With its time, by which git knows the entries that are younger than it and to be compared.
+            shutil.copy2(own, index)
+        conflict = _git(path, "ls-files", "--unmerged", index=index) != ""
+        staged = None if conflict else _git(path, "write-tree", index=index)
+        _git(path, "add", "--all", index=index)
+        return staged, _git(path, "write-tree", index=index)
+
+
+def _changed(path: Path, old: str, new: str) -> set[str]:
+    options = ("-r", "-z", "--name-only", "--no-renames", "--ignore-submodules=none")
+    return set(git.output("diff-tree", *options, old, new, cwd=path).split("\0")[:-1])
+
+
+def _parents(path: Path, commit: str) -> list[str]:
+    """Return the HEAD that *commit* was saved on and, if there is one, the commit of what was staged."""
+    return git.output("rev-parse", f"{commit}^@", cwd=path).splitlines()
+
+
+def _git(path: Path, *arguments: str, index: Path | None = None) -> str:
+    options = [word for key, value in _SETTINGS.items() for word in ("-c", f"{key}={value}")]
+    return git.run(*options, *arguments, cwd=path, index=index).stdout.removesuffix("\n")

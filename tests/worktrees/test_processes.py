@@ -1,0 +1,131 @@
+"""Processes in a worktree: found by where they are, ended gently, and nobody else's are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tasks_lib.errors import WorktreeError
+from tasks_lib.worktrees.processes import Running, end, rooted
+
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(99)"
+
+CARELESS = """
+import subprocess, sys, time
+child = subprocess.Popen(["sleep", "99"], cwd=sys.argv[1])
+print(1, flush=True)
+time.sleep(99)
+"""
+
+ASK = """
+from pathlib import Path
+from tasks_lib.worktrees.processes import rooted
+print(*[one.pid for one in rooted(Path())])
+"""
+
+
+@pytest.fixture
+def start():
+    """Give a function that starts a process in a directory; all of them end with the test."""
+    children = []
+
+    def start(cwd, *command, **options):
+        cwd.mkdir(parents=True, exist_ok=True)
+        children.append(subprocess.Popen(command or ("sleep", "99"), cwd=cwd, stdout=subprocess.PIPE, **options))
+        return children[-1]
+
+    yield start
+    for child in children:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+
+
+def test_what_is_found(start, tmp_path):
+    """Processes in the directory or below it, also when it is deleted; not those of a sibling that is named alike."""
+    tree = tmp_path / "app-a"
+    top, below, deleted = start(tree), start(tree / "deep"), start(tree / "deleted")
+    start(tmp_path / "app-a-b")
+    (tree / "deleted").rmdir()
+    expected = [(top.pid, tree), (below.pid, tree / "deep"), (deleted.pid, tree / "deleted")]
+    found = rooted(tree)
+    assert [(one.pid, one.cwd) for one in found] == sorted(expected)
+    assert {(one.name, one.terminal) for one in found} == {("sleep", False)}
+    shutil.rmtree(tree)
+    (tmp_path / "link").symlink_to(tree)
+    assert [one.pid for one in rooted(tmp_path / "link")] == [one.pid for one in found]
+
+
+def test_never_ourselves(start, tmp_path):
+    """Whoever asks from inside, and what runs it, is spared; the server beside it is not."""
+    server = start(tmp_path)
+    shell = start(tmp_path, "sh", "-c", f'"{sys.executable}" -c "{ASK}"; true')
+    assert shell.communicate()[0].decode().split() == [str(server.pid)]
+
+
+def test_how_they_end(start, tmp_path):
+    """TERM first; KILL for those that ignore it or are stopped; what ended by itself is not counted."""
+    gentle, stubborn, stopped = start(tmp_path), start(tmp_path, sys.executable, "-c", STUBBORN), start(tmp_path)
+    gone = start(tmp_path)
+    stubborn.stdout.readline()
+    stopped.send_signal(signal.SIGSTOP)
+    running = rooted(tmp_path)
+    gone.kill()
+    gone.wait()
+    ended = {one.pid: one.signal for one in end(running, grace=0.3)}
+    assert ended == {gentle.pid: "TERM", stubborn.pid: "KILL", stopped.pid: "KILL"}
+    statuses = [child.wait() for child in (gentle, stubborn, stopped)]
+    assert statuses == [-signal.SIGTERM, -signal.SIGKILL, -signal.SIGKILL]
+    assert rooted(tmp_path) == []
+    assert end([]) == []
+
+
+def test_dead_but_not_collected(start, tmp_path):
+    """A process whose parent never collects it is dead all the same; nobody waits for it."""
+    parent = start(tmp_path.parent, sys.executable, "-c", CARELESS, str(tmp_path))
+    parent.stdout.readline()
+    running = rooted(tmp_path)
+    assert [one.signal for one in end(running, grace=20)] == ["TERM"]
+    assert running[0].handle.status() == psutil.STATUS_ZOMBIE
+    assert rooted(tmp_path) == []
+
+
+def test_not_ours_to_end(start, tmp_path):
+    """A process of another user is named, and none of the others is ended."""
+    root, nobody = os.geteuid() == 0, 65534
+    mine = start(Path("/"), user=nobody if root else None)
+    other = start(tmp_path).pid if root else 1
+    running = [Running(pid, "sleep", tmp_path, False, psutil.Process(pid)) for pid in (mine.pid, other)]
+    if root:
+        os.setresuid(nobody, nobody, 0)
+    try:
+        with pytest.raises(WorktreeError, match=r"process \d+ \(`sleep` in .*\) is not ours to end"):
+            end(running)
+    finally:
+        if root:
+            os.setresuid(0, 0, 0)
+    assert mine.poll() is None
+
+
+def test_the_task(start, repository):
+    """`worktree.stop` needs no record; it says what it ends, and before that what it would end."""
+    there = repository.worktree("a")
+    repository.git("worktree", "add", "--quiet", "-b", "a", there)
+    server = start(there / "deep")
+    row = f"sleep ({server.pid}) in {there / 'deep'}"
+    assert repository.inv("-R", "worktree.stop", "a").stdout == f"would end {row}\n"
+    assert server.poll() is None
+    assert repository.inv("worktree.stop", there, cwd=there).stdout == f"ended {row} by TERM\n"
+    assert server.wait() == -signal.SIGTERM
+    second = start(there)
+    ended = {"pid": second.pid, "name": "sleep", "cwd": str(there), "signal": "TERM"}
+    assert repository.json("worktree.stop", "a") == [ended]
+    assert repository.inv("worktree.stop", "a").stdout == f"nothing runs in {there}\n"
+    assert "checked out in the main worktree" in repository.refuses("worktree.stop", "main")
