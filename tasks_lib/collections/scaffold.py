@@ -1,0 +1,82 @@
+"""Files that make a repository ready for these tasks, and for the tools that call them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks_lib.collections._project import project
+from tasks_lib.collections._report import preview
+from tasks_lib.collections._task import Answer, task
+from tasks_lib.errors import WorktreeError
+from tasks_lib.output import Narrator, pairs
+
+if TYPE_CHECKING:
+    from invoke.context import Context
+
+
+@task(
+    help={
+        "run": "What starts the application, for Conductor; by default as justfile, package.json or Procfile.dev say.",
+        "git": "Add a post-checkout hook, for worktrees made by plain `git worktree add`.",
+        "claude": "Add the hooks by which Claude Code makes and removes worktrees.",
+        "cursor": "Add .cursor/worktrees.json.",
+        "worktrunk": "Add .config/wt.toml.",
+        "compose": "Add a compose file with PostgreSQL 17.",
+        "mise": "Add a .mise.toml that exports the env files.",
+        "env-templates": "Add examples of the env files of the `layered` style.",
+    }
+)
+def init(
+    c: Context,
+    run: str = "",
+    git: bool = False,
+    claude: bool = False,
+    cursor: bool = False,
+    worktrunk: bool = False,
+    compose: bool = False,
+    mise: bool = False,
+    env_templates: bool = False,
+    json: bool = False,
+) -> Answer:
+    """
+    Write tasks.py, invoke.yaml, .env.example and conductor.json
+
+    Flags add files for other tools. What exists is never changed: the answer shows what has to
+    be put into it by hand.
+    """
+    from tasks_lib.scaffold.write import examine, write  # noqa: PLC0415 - `inv --list` stays fast
+
+    here = project()
+    if here.repository.linked:
+        raise WorktreeError(
+            "`init` is for the main worktree",
+            why="settings and tasks are taken from there",
+            hint=f"cd {here.repository.main}",
+        )
+    asked = {
+        "git": git,
+        "claude": claude,
+        "cursor": cursor,
+        "worktrunk": worktrunk,
+        "compose": compose,
+        "mise": mise,
+        "env-templates": env_templates,
+    }
+    flags = [flag for flag, wanted in asked.items() if wanted]
+    # Where only the standalone binary is installed there is no `inv` for a hook to call.
+    command = "goldentree" if Path(sys.argv[0]).name == "goldentree" else "inv"
+    found = examine(here.settings, flags=flags, run=run, command=command)
+    new = [file for file in found if file.outcome == "created"]
+    if c.config.run.dry:
+        return preview([f"create {file.name}" for file in new])
+    for file in new:
+        write(file)
+    for file in found:
+        if file.remark:
+            Narrator().say(f"{file.name}: {file.remark}")
+    lines = [pairs((file.outcome, file.name) for file in found)]
+    lines += [f"\n{file.name} is kept as it is; this is not in it:\n\n{file.snippet}" for file in found if file.snippet]
+    data = [{"path": file.name, "outcome": file.outcome, "snippet": file.snippet} for file in found]
+    return Answer(data, "\n".join(lines))

@@ -1,0 +1,28 @@
+#!/bin/sh
+# Claude Code makes and removes its worktrees by this, instead of by `git worktree`. Its request is JSON on stdin;
+# the last line on stdout is where the new worktree is, so everything else goes to stderr.
+set -eu
+
+asked() {
+  python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"
+}
+
+case $1 in
+create)
+  branch=$(asked name)
+  # `.git` is a file in a linked worktree: the main worktree is never handed out.
+  if path=$(@inv@ worktree.path "$branch" 2>/dev/null) && [ -f "$path/.git" ]; then
+    echo "$path"
+  else
+    @inv@ worktree.create "$branch" >&2
+    @inv@ worktree.path "$branch"
+  fi
+  ;;
+remove)
+  path=$(asked worktree_path)
+  main=$(git -C "$path" worktree list --porcelain | sed -n '1s/^worktree //p')
+  cd "$main"
+  # Without --force: what is not committed and merged stays, worktree and database with it.
+  @inv@ worktree.remove "$path" >&2
+  ;;
+esac

@@ -1,0 +1,136 @@
+"""
+Fill the templates in, and write what is not there. Nothing that exists is changed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks_lib.errors import GitError, WorktreeError
+from tasks_lib.scaffold.detect import run_command
+from tasks_lib.scaffold.table import HOOKS, TEMPLATES
+from tasks_lib.settings.table import DEFAULT_ENV, SETTINGS
+from tasks_lib.worktrees import git
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from tasks_lib.scaffold.table import Template
+    from tasks_lib.settings import Settings
+
+NO_RUN_COMMAND = "echo 'name the command that starts your application here' >&2; exit 1"
+
+
+@dataclass(frozen=True)
+class File:
+    """
+    A file as it will be, or is already.
+
+    Attributes:
+        name: Its path relative to the main worktree, absolute for one outside.
+        outcome: `created`, or `kept` for one that is there, or `identical` for one that has it all already.
+        text: What it is created with.
+        snippet: What has to be put into it by hand, where it is kept.
+        remark: What has to be known of it.
+    """
+
+    name: str
+    path: Path
+    outcome: str
+    text: str
+    snippet: str | None = None
+    remark: str | None = None
+
+
+def examine(settings: Settings, *, flags: Collection[str], run: str, command: str) -> list[File]:
+    """
+    Return the files that *flags* ask for, with those that are always written, as they stand.
+
+    Args:
+        settings: The project's; its main worktree is where the files go.
+        run: The command that starts the application; empty to look for it.
+        command: How the tasks are called, `inv` or `goldentree`.
+
+    Raises:
+        GitError: If git's hooks are asked for, and lie where other repositories may have theirs.
+    """
+    main = settings.main
+    values = {
+        "@inv@": command,
+        # `goldentree` brings its tasks along.
+        "@inv-of-main@": 'inv --search-root "$main"' if command == "inv" else command,
+        # The escapes of a JSON string are those of a TOML one as well.
+        "@run@": json.dumps(run or run_command(main) or NO_RUN_COMMAND, ensure_ascii=False)[1:-1],
+        "@golden@": settings.template,
+        "@prefix@": settings.prefix,
+        "@project@": settings.project,
+        "@variables@": "\n".join(f"\n# {one.why}; default: {one.default}\n#{one.env}=" for one in SETTINGS if one.env),
+        "@keys@": "\n".join(f"{key}={template}" for key, template in DEFAULT_ENV.items()),
+    }
+    return [_file(main, one, values) for one in TEMPLATES if one.flag is None or one.flag in flags]
+
+
+def write(file: File) -> None:
+    """
+    Create *file*, executable if it is a script.
+
+    Raises:
+        WorktreeError: If it cannot be created, for one because it has come into being meanwhile.
+    """
+    try:
+        file.path.parent.mkdir(parents=True, exist_ok=True)
+        with file.path.open("x", encoding="utf-8") as opened:
+            opened.write(file.text)
+        if file.text.startswith("#!"):
+            file.path.chmod(0o755)
+    except OSError as error:
+        raise WorktreeError(f"`{file.path}` cannot be created: {error.strerror}") from None
+
+
+def _file(main: Path, template: Template, values: Mapping[str, str]) -> File:
+    path, source, remark = main / template.path, template.source, None
+    if template.path.startswith(HOOKS):
+        hooks, remark = _hooks(main)
+        path = hooks / template.path.removeprefix(f"{HOOKS}/")
+    for other, other_source in template.instead.items():
+        if (main / other).exists():
+            path, source = main / other, other_source
+    text = _filled(source, values)
+    snippet = text.removeprefix("#!/bin/sh\n")
+    name = str(path.relative_to(main)) if path.is_relative_to(main) else str(path)
+    if not path.is_symlink() and not path.exists():
+        return File(name, path, "created", text, remark=remark)
+    if path.is_file() and snippet.strip() in path.read_text(encoding="utf-8", errors="replace"):
+        return File(name, path, "identical", text, remark=remark)
+    return File(name, path, "kept", text, snippet, remark)
+
+
+def _hooks(main: Path) -> tuple[Path, str | None]:
+    """
+    Return where git looks for the hooks of the repository at *main*, and what follows from that.
+
+    Raises:
+        GitError: If other repositories may have theirs there.
+    """
+    hooks = Path(git.output("rev-parse", "--path-format=absolute", "--git-path", "hooks", cwd=main))
+    common = Path(git.output("rev-parse", "--path-format=absolute", "--git-common-dir", cwd=main))
+    if hooks.is_relative_to(common):
+        return hooks, None
+    if hooks.is_relative_to(main):
+        return hooks, f"core.hooksPath is {hooks.relative_to(main)}: commit it, worktrees that lack it do not run it"
+    raise GitError(
+        f"git looks for hooks in `{hooks}`",
+        why="that is outside of this repository, so the hook would run in others as well",
+        hint="git config core.hooksPath .githooks  # hooks of this repository's own, instead of those",
+    )
+
+
+def _filled(source: str, values: Mapping[str, str]) -> str:
+    text = files(__package__).joinpath("templates", source).read_text(encoding="utf-8")
+    for mark, value in values.items():
+        text = text.replace(mark, value)
+    return text
