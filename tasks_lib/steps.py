@@ -67,10 +67,12 @@ class Plan:
 
     Attributes:
         stages: Of several steps the first runs in the calling thread, where Ctrl-C arrives: the long one.
+        interrupted: What somebody is told who interrupts it, where nothing went wrong in undoing.
     """
 
     stages: list[Step | tuple[Step, ...]]
     ran: list[Ran] = field(default_factory=list)
+    interrupted: str = "everything that this call did was undone"
 
     @property
     def steps(self) -> list[Step]:
@@ -99,7 +101,7 @@ class Plan:
             except BaseException as failure:
                 left = _undo(touched, narrator)
                 if isinstance(failure, KeyboardInterrupt):
-                    raise Interrupted("interrupted", why=left or "everything that this call did was undone") from None
+                    raise Interrupted("interrupted", why=left or self.interrupted) from None
                 if isinstance(failure, GoldentreeError) and left:
                     raise type(failure)(
                         failure.what, why="\n".join(filter(None, [failure.why, left])), hint=failure.hint

@@ -26,6 +26,7 @@ PRIVATE = ("DATABASE_URL", "LEDGER_URL", "GOLDENTREE_", "WORKTREE_", "CONDUCTOR_
 
 
 def pytest_addoption(parser):
+    parser.addoption("--stress", type=float, default=5, help="seconds for which worktrees are created and removed")
     parser.addoption("--every-point", action="store_true", help="kill clones at every message, which takes minutes")
 
 
@@ -112,6 +113,18 @@ def server_url(servers, request):
 
 
 @pytest.fixture(scope="session")
+def other_url(servers):
+    """Give the URL of another server than the embedded one, of an older major version where there is one."""
+    embedded = binaries.server_binaries()
+    older = [one for one in majors() if one.major < embedded.major]
+    if older:
+        yield servers(older[0])
+    else:
+        with disposable(embedded) as url:
+            yield url
+
+
+@pytest.fixture(scope="session")
 def programs(request):
     """Give the PostgreSQL programs that the test is about."""
     return request.param
@@ -122,6 +135,34 @@ def golden(server_url):
     """Give the name of the golden template on the server of `server_url`; for reading only."""
     create(server_url)
     return "loquent_latest"
+
+
+# A child that kills itself before or after the n-th call of one function.
+DYING = """
+import importlib, os, signal, sys
+from tasks_lib.program import main
+
+_, where, number, module, attribute, *sys.argv[1:] = sys.argv
+owner = importlib.import_module(module)
+*path, name = attribute.split(".")
+for part in path:
+    owner = getattr(owner, part)
+original, calls = getattr(owner, name), 0
+
+def dying(*arguments, **options):
+    global calls
+    calls += 1
+    this = calls  # steps of one stage run at the same time
+    if where == "before" and this == int(number):
+        os.kill(os.getpid(), signal.SIGKILL)
+    result = original(*arguments, **options)
+    if where == "after" and this == int(number):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+
+setattr(owner, name, dying)
+main()
+"""
 
 
 class Repository:
@@ -165,6 +206,20 @@ class Repository:
             check=False,
         )
 
+    def dies(self, where, number, function, *arguments, cwd=None):
+        """Run `goldentree` until it kills itself *where* the *number*th call of *function* begins or ends, if it does."""
+        module, attribute = function.split(":")
+        process = subprocess.run(
+            [sys.executable, "-c", DYING, where, str(number), module, attribute, *map(str, arguments)],
+            cwd=cwd or self.path,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert process.returncode in (0, -signal.SIGKILL), process.stderr
+        return process.returncode != 0
+
     def json(self, *arguments, **options):
         """Run `inv` with `--json`, expect success, and return the answer's data."""
         result = self.inv(*arguments, "--json", **options)
@@ -179,10 +234,11 @@ class Repository:
         """Return what an application reads from the env file, of the main worktree or of *branch*'s."""
         return dotenv_values((self.worktree(branch) if branch else self.path) / ".env", interpolate=False)
 
-    def databases(self):
-        """Return the databases that belong to this repository, by their names' prefix or the temporary one."""
+    def databases(self, *, parked=False):
+        """Return this repository's databases, by their names' prefix or the temporary one; or those that are parked."""
         rows = self.sql("SELECT datname FROM pg_database ORDER BY 1")
-        return [name for (name,) in rows if name.startswith((f"{self.prefix}_", "goldentree_tmp_"))]
+        ours = [name for (name,) in rows if name.startswith((f"{self.prefix}_", "goldentree_tmp_"))]
+        return [name for name in ours if ("_parked_" in name) == parked]
 
     def sql(self, statement, database="postgres"):
         """Run one statement and return its rows, if it has any."""

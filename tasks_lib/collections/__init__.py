@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from tasks_lib.collections import config, db, golden, server, worktree
+from tasks_lib.collections import config, db, demo, doctor, golden, scaffold, server, worktree
 
 ns = Collection(
     Collection.from_module(worktree, auto_dash_names=True),
@@ -15,3 +15,6 @@ ns = Collection(
     Collection.from_module(server),
     Collection.from_module(config),
 )
+ns.add_task(scaffold.init)
+ns.add_task(doctor.doctor)
+ns.add_task(demo.demo)

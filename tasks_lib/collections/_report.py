@@ -7,19 +7,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks_lib.collections._task import Answer
-from tasks_lib.output import pairs, size
+from tasks_lib.output import pairs, size, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from tasks_lib.output import Narrator
     from tasks_lib.steps import Ran
+    from tasks_lib.worktrees.gc import Collected
+    from tasks_lib.worktrees.pull import Pulling
     from tasks_lib.worktrees.registry import Record
+    from tasks_lib.worktrees.remove import Removing
 
 CLONE_HELP = {
     "fresh": "Take a new snapshot of golden, whatever is there.",
     "evict": "End idle sessions on golden rather than dump it; refused while one is at work.",
 }
+
+UNMASKED = "Leave the data as it is, whatever WORKTREE_PULL_MASK says."
 
 
 def preview(titles: Sequence[str]) -> Answer:
@@ -54,6 +60,86 @@ def report(record: Record, path: Path, ran: Iterable[Ran]) -> Answer:
             ("database", database if record.clone else f"{database}  (not made: inv worktree.db)"),
             ("port", str(record.port)),
             ("dev url", names.dev_url),
+        ]
+    )
+    return Answer(data, text)
+
+
+def removed(removing: Removing) -> Answer:
+    """Return what a removal took away, and how to have it back."""
+    note = removing.note
+    databases = "pending" if removing.pending else "parked" if removing.parked else "absent"
+    data = {
+        "path": note.path,
+        "branch": note.branch if note.delete_branch else None,
+        "commit": note.tip,
+        "saved": note.saved if note.saved != note.tip else None,
+        "databases": databases,
+        "parked": removing.parked,
+        "removed": note.removed,
+    }
+    name = note.branch or note.slug
+    text = f"{'parked the databases of' if note.only_databases else 'removed'} {name}"
+    # A hook that fails would block whoever removes the worktree; `gc` finishes what is pending.
+    return Answer(
+        data, f"{text}\nto have it back: inv worktree.undo {name}", ok=note.only_databases or not removing.pending
+    )
+
+
+def swept(collected: Sequence[Collected]) -> Answer:
+    """Return what garbage collection found, and what became of it."""
+    data = [
+        {
+            "kind": one.row.kind,
+            "name": one.row.name,
+            "bytes": one.row.bytes,
+            "reason": one.row.reason,
+            "outcome": one.outcome,
+            "why": one.why or None,
+        }
+        for one in collected
+    ]
+    if not collected:
+        return Answer(data, "nothing to sweep")
+    cells = [
+        (
+            one.row.kind,
+            one.row.name,
+            "-" if one.row.bytes is None else size(one.row.bytes),
+            one.outcome,
+            one.why or one.row.reason,
+        )
+        for one in collected
+    ]
+    lines = [table(("KIND", "NAME", "SIZE", "OUTCOME", "REASON"), cells)]
+    candidates = [one for one in collected if one.outcome == "candidate"]
+    if candidates:
+        total = size(sum(one.row.bytes or 0 for one in candidates))
+        lines.append(f"\nnothing was changed; inv worktree.gc --yes sweeps the {len(candidates)} candidates, {total}")
+    return Answer(data, "\n".join(lines), ok=all(one.outcome != "pending" for one in collected))
+
+
+def report_pulled(pulling: Pulling, narrator: Narrator) -> Answer:
+    """Return what a pull has done; remarks on it are narration."""
+    found = pulling.pulled
+    for remark in found.remarks:
+        narrator.say(f"warning: {remark}")
+    data = {
+        "source": pulling.source,
+        "database": pulling.into,
+        "bytes": found.bytes,
+        "tables": found.tables,
+        "rows": found.rows,
+        "masked": pulling.masked,
+        "parked": found.parked or None,
+        "seconds": found.seconds,
+    }
+    text = pairs(
+        [
+            ("source", pulling.source),
+            ("database", f"{pulling.into}  ({found.tables} tables, {found.rows} rows, {size(found.bytes)})"),
+            ("masked", "yes" if pulling.masked else "no"),
+            ("parked", found.parked or "nothing"),
         ]
     )
     return Answer(data, text)

@@ -5,17 +5,21 @@ What every task has in common: an answer, printed as text or as one JSON documen
 from __future__ import annotations
 
 import functools
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from invoke.exceptions import Exit
+from invoke.tasks import Task
 from invoke.tasks import task as invoke_task
 
 from tasks_lib import output
 from tasks_lib.errors import GoldentreeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
+
+    from invoke.parser.argument import Argument
 
 JSON_HELP = "Print one JSON document instead of text."
 
@@ -27,6 +31,36 @@ class Answer:
     data: Any
     text: str
     ok: bool = True
+
+
+class OptionalWord(Task):  # type: ignore[type-arg]
+    """
+    A task whose `branch` may be given as a word, `inv worktree.status feat-x`, or not at all.
+
+    Invoke knows no optional positional arguments. This one is positional when a word follows the task.
+    """
+
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        """Return the task's arguments, as this command line has them."""
+        arguments = super().get_arguments(ignore_unknown_help)
+        valued = {f"--{name}" for argument in arguments if argument.takes_value for name in argument.names}
+        for argument in arguments:
+            if argument.name == "branch" and self._word_follows(valued):
+                argument.positional, argument.default = True, None
+        return arguments
+
+    def _word_follows(self, valued: Container[str]) -> bool:
+        from tasks_lib.collections import ns  # noqa: PLC0415 - it is made of tasks
+
+        names, words = {self.name, *self.aliases}, iter(sys.argv[1:])
+        if not any(word.rpartition(".")[2] in names for word in words):
+            return False
+        for word in words:
+            if not word.startswith("-"):
+                return word not in ns.task_names
+            if word in valued:
+                next(words, None)
+        return False
 
 
 def task(*, help: Mapping[str, str] | None = None, **options: Any) -> Callable[[Callable[..., Answer]], Any]:  # noqa: A002 - Invoke's own word

@@ -48,6 +48,7 @@ class Record:
         made_worktree: Whether this tool made the worktree; an adopted one is never rolled back.
         clone: Method, seconds and bytes of the clone, once there is one.
         created: When, in ISO 8601 with offset.
+        done: The one-off steps that have run, see `once`.
     """
 
     identity: Identity
@@ -60,6 +61,7 @@ class Record:
     made_worktree: bool
     clone: dict[str, Any] | None = None
     created: str = ""
+    done: tuple[str, ...] = ()
 
     @property
     def slug(self) -> str:
@@ -96,18 +98,18 @@ class Registry:
         path = self.directory / "repository.json"
         here = str(self.common)
         with self.locked():
-            stored = _load(path) if path.exists() else None
+            stored = read(path) if path.exists() else None
             if stored is not None and stored.get("common") == here:
                 return str(stored["id"])
             if stored is not None:
                 original = Path(str(stored.get("common"))) / "goldentree" / path.name
                 # The same file under another name (a bind mount, another case on macOS) is no copy.
                 other = original.exists() and not original.samefile(path)
-                copied = other and _load(original).get("id") == stored.get("id")
+                copied = other and read(original).get("id") == stored.get("id")
                 identifier = secrets.token_hex(8) if copied else str(stored["id"])
             else:
                 identifier = secrets.token_hex(8)
-            _write(path, {"id": identifier, "common": here})
+            write(path, {"id": identifier, "common": here})
             return identifier
 
     def records(self) -> list[Record]:
@@ -147,7 +149,7 @@ class Registry:
 
     def save(self, record: Record) -> Record:
         """Write *record* so that a reader sees the old one or the new one, and return it."""
-        _write(self._path(record.slug), {"schema_version": SCHEMA_VERSION, **asdict(record)})
+        write(self._path(record.slug), data_of(record))
         return record
 
     def update(self, slug: str, **changes: Any) -> Record:
@@ -157,7 +159,9 @@ class Registry:
         Raises:
             RegistryError: If there is no such record.
         """
-        return self.save(replace(self.require(slug), **changes))
+        # Steps of one stage write at the same time.
+        with self.locked():
+            return self.save(replace(self.require(slug), **changes))
 
     def delete(self, slug: str) -> None:
         """Delete the record of *slug*, if there is one."""
@@ -229,16 +233,31 @@ class Registry:
         return self.directory / "worktrees" / f"{slug}.json"
 
     def _read(self, path: Path) -> Record:
-        data = _load(path)
-        version = data.pop("schema_version", None)
-        # Databases under construction were written down here before they had notes of their own.
-        data.pop("temporary", None)
+        data = read(path)
         try:
-            if version != SCHEMA_VERSION:
-                raise ValueError(f"schema version {version}, expected {SCHEMA_VERSION}")
-            return Record(**{**data, "identity": Identity(**data["identity"])})
+            return record_of(data)
         except (TypeError, KeyError, ValueError) as error:
-            raise _corrupt(path, error) from None
+            raise corrupt(path, error) from None
+
+
+def data_of(record: Record) -> dict[str, Any]:
+    """Return *record* as it is written."""
+    return {"schema_version": SCHEMA_VERSION, **asdict(record)}
+
+
+def record_of(data: dict[str, Any]) -> Record:
+    """
+    Return the record that was written as *data*.
+
+    Raises:
+        TypeError, KeyError, ValueError: If it is none.
+    """
+    version = data.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise ValueError(f"schema version {version}, expected {SCHEMA_VERSION}")
+    # Databases under construction were written down here before they had notes of their own.
+    fields = {key: value for key, value in data.items() if key not in ("schema_version", "temporary")}
+    return Record(**{**fields, "identity": Identity(**fields["identity"]), "done": tuple(fields.get("done", ()))})
 
 
 def now() -> str:
@@ -246,7 +265,14 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _load(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
+    """
+    Return the object in the JSON file *path*.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        RegistryError: If it cannot be read.
+    """
     try:
         data = json.loads(path.read_bytes())
         if not isinstance(data, dict):
@@ -254,11 +280,12 @@ def _load(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except (OSError, ValueError, TypeError) as error:
-        raise _corrupt(path, error) from None
+        raise corrupt(path, error) from None
     return data
 
 
-def _corrupt(path: Path, error: Exception) -> RegistryError:
+def corrupt(path: Path, error: Exception) -> RegistryError:
+    """Return the error that says that the file *path* is not what this tool wrote."""
     return RegistryError(
         f"record `{path}` cannot be read",
         why=f"{error}\na record that is passed over would free its port and orphan its database",
@@ -272,7 +299,13 @@ def _unwritable(path: Path, error: OSError) -> RegistryError:
     )
 
 
-def _write(path: Path, data: dict[str, Any]) -> None:
+def write(path: Path, data: dict[str, Any]) -> None:
+    """
+    Write *data* to the JSON file *path*, so that a reader sees the old one or the new one.
+
+    Raises:
+        RegistryError: If that cannot be done.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -1,237 +1,294 @@
 """
 Removing: refuse while anything could be lost, then take away in the order that fails safely.
 
-The worktree goes first, because git itself may still refuse; then the database, then the branch.
-A check that fails counts as a refusal. A server that is down does not block a removal: the record
-stays in `removing`, and the same command finishes it later.
+First a note, so that `worktree.undo` can bring all of it back; then what runs there is ended, it is
+looked at once more, and the worktree goes, by a rename; only then its databases are parked, its
+branch and its files are deleted. A check that fails counts as a refusal. A server that
+is down does not block a removal: the record stays in `removing`, and `gc` or the same command
+finishes it later.
 """
 
 from __future__ import annotations
 
-import os
-from contextlib import nullcontext
-from dataclasses import dataclass
-from pathlib import Path
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from tasks_lib.errors import GitError, OwnershipError, ServerError, WorktreeError
-from tasks_lib.worktrees import git
-from tasks_lib.worktrees.checkout import UNFINISHED
+from tasks_lib.errors import ServerError, WorktreeError
+from tasks_lib.steps import Plan, Step
+from tasks_lib.worktrees import commands, git, losses, portless, processes, provision, removals, saved
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.git import Listed
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
-# What git keeps in a worktree's administrative directory while an operation is unfinished.
-_OPERATIONS = {
-    "MERGE_HEAD": "a merge",
-    "rebase-merge": "a rebase",
-    "rebase-apply": "a rebase",
-    "CHERRY_PICK_HEAD": "a cherry-pick",
-    "REVERT_HEAD": "a revert",
-    "sequencer": "a series of cherry-picks or reverts",
-    "BISECT_LOG": "a bisection",
-}
+FINISHES = "run the same command again: it finishes what is left"
 
 
-@dataclass(frozen=True)
-class Removal:
+@dataclass
+class Removing:
     """
-    What a removal takes away.
+    A removal: what it takes away, and how far it got.
 
     Attributes:
-        path: The worktree, None when it is gone already.
-        record: Its record, None when this tool did not make it.
-        branch: The branch to delete, None to keep it.
-        tip: That branch's commit.
+        note: What is taken away.
+        plans: Until the worktree is gone a failure undoes everything; after that everything goes forward.
+        parked: The databases that were parked, under the names that they have now.
+        pending: Whether they still have to be, as the server could not be reached.
     """
 
-    path: Path | None
-    record: Record | None
-    branch: str | None
-    tip: str | None
+    note: removals.Note
+    plans: list[Plan] = field(default_factory=list)
+    parked: list[str] = field(default_factory=list)
+    pending: bool = False
 
     def preview(self) -> list[str]:
         """Return what would be done, a line for each step."""
-        lines = [f"remove the worktree {self.path}"] if self.path else []
-        lines += [f"drop database {self.record.identity.database}"] if self.record else []
-        return lines + ([f"delete branch {self.branch} (at {self.tip})"] if self.branch else [])
+        return [line for plan in self.plans for line in plan.preview()]
+
+    def run(self, narrator: Narrator) -> None:
+        """
+        Take away what the note says.
+
+        Raises:
+            GoldentreeError: As a step raised it.
+        """
+        for plan in self.plans:
+            plan.run(narrator)
 
 
-@dataclass(frozen=True)
-class Removed:
+@contextmanager
+def removal(
+    project: Project, name: str, narrator: Narrator, *, force: bool = False, keep_branch: bool = False
+) -> Iterator[Removing]:
     """
-    What a removal took away.
-
-    Attributes:
-        database: `dropped`, `absent`, `not ours`, or `pending` while the server cannot be reached.
-    """
-
-    path: Path | None
-    branch: str | None
-    tip: str | None
-    database: str
-
-
-def examine(project: Project, name: str, *, force: bool, keep_branch: bool) -> Removal:
-    """
-    Decide what removing the worktree of *name* means.
+    Plan the removal of the worktree of *name*, or the rest of one that was cut short; hold its lock meanwhile.
 
     Args:
         name: Branch, slug or path.
-        force: Whether to go on although work would be lost.
+        force: Whether to go on although work is not merged or not committed; it is kept for `worktree.undo`.
         keep_branch: Whether to leave the branch.
 
     Raises:
         WorktreeError: If it is the main worktree, the one we stand in or locked, or work would be lost.
     """
     path, record = project.find(name)
-    rows = git.worktrees(project.repository.main)
-    listed = next((row for row in rows if row.path == path), None)
-    others = [row for row in rows if row.path != path]
+    slug = record.slug if record else provision.new_slug(project, path.name if path else name)
+    with project.registry.working_on(slug):
+        rows = git.worktrees(project.repository.main)
+        listed = next((row for row in rows if row.path == path), None)
+        others = [row for row in rows if row.path != path]
+        cut_short = next(iter(removals.notes(project, slug)), None) if record and record.state == "removing" else None
+        if listed is None and cut_short is not None:
+            removing = Removing(cut_short)
+        else:
+            if listed is not None:
+                _require_removable(project, listed, others, force=force)
+            removing = Removing(_note(project, slug, listed, others, record, force=force, keep_branch=keep_branch))
+            removing.plans.append(_leaving(project, removing, listed, cut_short, narrator, force=force))
+        removing.plans.append(_clearing(project, removing, narrator))
+        yield removing
+
+
+def _note(
+    project: Project,
+    slug: str,
+    listed: Listed | None,
+    others: list[Listed],
+    record: Record | None,
+    *,
+    force: bool,
+    keep_branch: bool,
+) -> removals.Note:
+    """Return the note of a removal, after the refusals that its branch has."""
     branch = listed.branch if listed else record.identity.branch if record else None
-    if listed is not None:
-        _require_removable(listed, others)
-        if not force and listed.path.exists():
-            _require_nothing_lost(project, listed)
-    tip = project.repository.commit(f"refs/heads/{branch}") if branch else None
-    kept = keep_branch or branch in [row.branch for row in others]
-    if branch is None or tip is None or kept or branch == project.repository.default_branch():
-        return Removal(path, record, None, None)
-    if not force:
-        _require_merged(project, branch, tip)
-    return Removal(path, record, branch, tip)
+    tip = project.repository.commit(f"refs/heads/{branch}") if branch else listed.head if listed else None
+    free = branch not in [None, project.repository.default_branch(), *(row.branch for row in others)]
+    delete = branch is not None and tip is not None and free and not keep_branch
+    if delete and not force:
+        losses.require_merged(project, str(branch), str(tip))
+    path = str(listed.path) if listed else record.path if record else ""
+    return removals.Note(slug, removals.moment(), path, branch, tip, tip, record, delete_branch=delete)
 
 
-def carry_out(project: Project, removal: Removal, narrator: Narrator, *, force: bool) -> Removed:
+def _leaving(
+    project: Project,
+    removing: Removing,
+    listed: Listed | None,
+    cut_short: removals.Note | None,
+    narrator: Narrator,
+    *,
+    force: bool,
+) -> Plan:
+    """Return what is done until the worktree is gone; all of it is undone when git refuses."""
+    note, record = removing.note, removing.note.record
+    steps = [write_step(project, removing, cut_short)]
+    if listed is None or not listed.path.exists():
+        keep = Step("keep its last commit", lambda: _keep_tip(project, note))
+        forget = Step(f"let git forget {note.path}", lambda: _forget_worktree(project, note.path))
+        return Plan([*steps, keep, *([forget] if listed else [])])
+    path = listed.path
+    if record is not None:
+        hint = "mend it; the worktree is still there"
+        configured = project.settings.before_remove
+        steps += [commands.step(project, record, path, command, narrator, hint=hint) for command in configured]
+    if running := processes.rooted(path):
+        steps.append(Step(f"end {', '.join(f'{one.name} ({one.pid})' for one in running)}", lambda: _end(path)))
+
+    def remove() -> None:
+        kept = note.tip
+        if force:
+            kept = saved.save(path, note.reference, message=f"Uncommitted work of {note.slug}")
+        else:
+            losses.require_nothing_lost(project, listed)
+            _keep_tip(project, note)
+        removing.note = removals.write(project, replace(note, saved=kept))
+        _take_away(project, path, note.trash)
+
+    return Plan([*steps, Step(f"remove the worktree {path}", remove)])
+
+
+def _clearing(project: Project, removing: Removing, narrator: Narrator) -> Plan:
+    """Return what is done once the worktree is gone."""
+    note, main = removing.note, project.repository.main
+    reference = f"refs/heads/{note.branch}"
+
+    def delete_branch() -> str:
+        # Only while it is where we saw it: a commit made meanwhile stays.
+        git.run("update-ref", "-d", reference, str(note.tip), cwd=main)
+        git.run("config", "--remove-section", f"branch.{note.branch}", cwd=main, check=False)
+        return f"was at {str(note.tip)[:12]}"
+
+    def delete_files() -> str | None:
+        shutil.rmtree(note.trash, ignore_errors=True)
+        return f"some of them cannot be deleted, and stay at {note.trash}" if note.trash.exists() else None
+
+    steps: list[Step | tuple[Step, ...]] = [*park_step(project, removing, narrator)]
+    if note.delete_branch:
+        moved = Step(
+            f"delete branch {note.branch}",
+            delete_branch,
+            done=lambda: project.repository.commit(reference) != note.tip,
+        )
+        steps.append(moved)
+    files = Step("delete its files", delete_files, done=lambda: not note.trash.exists())
+    return Plan([*steps, files, *finish_step(project, removing)], interrupted=FINISHES)
+
+
+def write_step(project: Project, removing: Removing, cut_short: removals.Note | None = None) -> Step:
     """
-    Take away what *removal* names.
+    Return the step that writes the removal down.
+
+    Args:
+        cut_short: The note of a removal that was killed before it took anything away; this one replaces it.
+    """
+    registry, note = project.registry, removing.note
+
+    def do() -> None:
+        removals.write(project, note)
+        if note.record is not None:
+            registry.update(note.slug, state="removing")
+        if cut_short is not None:
+            removals.forget(project, cut_short)
+
+    def undo() -> None:
+        if note.record is not None:
+            registry.save(replace(note.record, state="ready") if cut_short else note.record)
+        removals.forget(project, note)
+
+    return Step("note down what is removed", do, undo)
+
+
+def park_step(project: Project, removing: Removing, narrator: Narrator) -> list[Step]:
+    """Return the step that parks the databases; none where there is no record of any."""
+    note, record = removing.note, removing.note.record
+    if record is None:
+        return []
+
+    def park() -> str:
+        from tasks_lib.databases.park import park  # noqa: PLC0415 - loads psycopg
+
+        try:
+            parked = park(
+                project.server,
+                repository=project.registry.repository_id,
+                slug=note.slug,
+                now=note.removed,
+                say=narrator.detail,
+            )
+        except ServerError as error:
+            narrator.say(f"{error}\nits record stays; `inv worktree.gc --yes` finishes when the server is back")
+            removing.pending = True
+            return "not yet"
+        removing.parked = [one.name for one in parked]
+        if record.clone and not parked:
+            narrator.say(
+                f"warning: no database is parked: `{record.identity.database}` is gone, or not provably ours\n"
+                f"  the server is {project.server.url}; it was made on {record.server}"
+            )
+        return f"as {', '.join(removing.parked)}" if parked else "there is none"
+
+    return [Step(f"park {record.identity.database}", park)]
+
+
+def finish_step(project: Project, removing: Removing) -> list[Step]:
+    """Return the step that ends what belongs to the record, and deletes it; none where there is no record."""
+    record = removing.note.record
+    if record is None:
+        return []
+
+    def finish() -> None:
+        portless.forget(record)
+        if not removing.pending:
+            project.registry.delete(record.slug)
+
+    return [Step(f"free port {record.port}", finish)]
+
+
+def _require_removable(project: Project, listed: Listed, others: list[Listed], *, force: bool) -> None:
+    losses.require_removable(project, listed, others)
+    if not force and listed.path.exists():
+        losses.require_nothing_lost(project, listed)
+
+
+def _end(path: Path) -> str:
+    ended = processes.end(processes.rooted(path))
+    return ", ".join(f"{one.name} by {one.signal}" for one in ended)
+
+
+def _keep_tip(project: Project, note: removals.Note) -> None:
+    """Keep the commit that was checked out from git's garbage collection."""
+    if note.tip is not None:
+        git.run("update-ref", note.reference, note.tip, cwd=project.repository.main)
+
+
+def _take_away(project: Project, path: Path, trash: Path) -> None:
+    """
+    Take the worktree at *path* away at once, whole: a deletion that is killed half-way would leave no worktree.
 
     Raises:
-        RegistryError: If another process works on it.
-        GitError: If git refuses.
+        WorktreeError: If its directory cannot be moved.
+        GitError: If git refuses; it is where it was then.
     """
-    record = removal.record
-    with project.registry.working_on(record.slug) if record else nullcontext():
-        return _carry_out(project, removal, narrator, force=force)
-
-
-def _carry_out(project: Project, removal: Removal, narrator: Narrator, *, force: bool) -> Removed:
-    record, main = removal.record, project.repository.main
-    if record is not None:
-        project.registry.update(record.slug, state="removing")
-    if removal.path is not None:
-        try:
-            with narrator.step(f"remove the worktree {removal.path}"):
-                # git checks once more that it is clean: something may have been written since we looked.
-                git.run("worktree", "remove", *(["--force"] if force else []), removal.path, cwd=main)
-        except GitError:
-            if record is not None:
-                project.registry.save(record)
-            raise
-    database = _drop_database(project, record, narrator) if record else "absent"
-    if removal.branch is not None and removal.tip is not None:
-        with narrator.step(f"delete branch {removal.branch}") as remarks:
-            # Only while it is where we saw it: a commit made meanwhile stays.
-            git.run("update-ref", "-d", f"refs/heads/{removal.branch}", removal.tip, cwd=main)
-            git.run("config", "--remove-section", f"branch.{removal.branch}", cwd=main, check=False)
-            remarks.append(f"was at {removal.tip[:12]}")
-    if record is not None and database != "pending":
-        project.registry.delete(record.slug)
-    return Removed(removal.path, removal.branch, removal.tip, database)
-
-
-def _drop_database(project: Project, record: Record, narrator: Narrator) -> str:
-    from tasks_lib.databases import clone  # noqa: PLC0415 - loads psycopg
-
-    repository, database = project.registry.repository_id, record.identity.database
     try:
-        with narrator.step(f"drop database {database}"):
-            dropped = clone.drop(
-                project.server, database, repository=repository, slug=record.slug, golden=record.golden
-            )
-    except ServerError as error:
-        narrator.say(f"{error}\nits record stays; run the same command when the server is back")
-        return "pending"
-    except OwnershipError as error:
-        narrator.say(f"warning: {error.what}, and stays\n  {error.why}")
-        return "not ours"
-    if record.clone and not dropped:
-        narrator.say(f"warning: there is no `{database}` on {project.server.url}; it was made on {record.server}")
-    return "dropped" if dropped else "absent"
-
-
-def _require_removable(listed: Listed, others: list[Listed]) -> None:
-    path, locked = listed.path, listed.locked
-    if locked == UNFINISHED:
+        path.rename(trash)
+    except OSError as error:
         raise WorktreeError(
-            f"the worktree {path} is being made, or git was killed while making it",
-            hint=f"inv worktree.create {listed.branch}  # finishes it",
-        )
-    if locked is not None:
-        raise WorktreeError(
-            f"the worktree {path} is locked{f': {locked}' if locked else ''}",
-            why="somebody asked git to keep it; --force does not override that",
-            hint=f"git worktree unlock {path}",
-        )
-    here = Path(os.path.realpath(Path.cwd()))
-    if here == path or path in here.parents:
-        raise WorktreeError(
-            f"the current directory is in {path}",
-            why="a removal would take it away under this shell",
-            hint="cd elsewhere",
-        )
-    inside = next((row.path for row in others if path in row.path.parents), None)
-    if inside is not None:
-        raise WorktreeError(
-            f"the worktree {inside} lies in {path}", why="both would be deleted", hint=f"git worktree move {inside} TO"
-        )
-
-
-def _require_nothing_lost(project: Project, listed: Listed) -> None:
-    path = listed.path
-    try:
-        directory = Path(git.output("rev-parse", "--absolute-git-dir", cwd=path))
-        if directory.parent != project.repository.common / "worktrees":
-            raise GitError(f"{path} is no worktree of this repository any more", why=f"git finds {directory} there")
-        changes = git.output("status", "--porcelain", "--untracked-files=all", cwd=path).splitlines()
-        saved = listed.branch or git.output("for-each-ref", "--count=1", "--contains", "HEAD", cwd=path)
-    except GitError as error:
-        raise WorktreeError(
-            f"it cannot be told whether {path} holds work", why=str(error), hint="look there, then pass --force"
+            f"`{path}` cannot be moved away: {error.strerror}", why="it is removed as a whole"
         ) from None
-    operation = next((what for file, what in _OPERATIONS.items() if (directory / file).exists()), None)
-    if operation:
-        raise WorktreeError(f"{operation} is in progress in {path}", hint="finish it there, or pass --force")
-    if changes:
-        raise WorktreeError(
-            f"{path} holds {len(changes)} uncommitted change{'s' if len(changes) > 1 else ''}",
-            why="\n".join([*changes[:10], *(["…"] if len(changes) > 10 else [])]),
-            hint=f"git -C {path} stash --include-untracked, or commit, or pass --force",
-        )
-    if not saved:
-        raise WorktreeError(
-            f"no branch holds the commits that {path} is on",
-            why="its HEAD is detached, and git would forget them",
-            hint=f"git -C {path} switch --create BRANCH, or pass --force",
-        )
+    try:
+        _forget_worktree(project, path)
+    except BaseException:
+        trash.rename(path)
+        raise
 
 
-def _require_merged(project: Project, branch: str, tip: str) -> None:
-    default = project.repository.default_branch()
-    targets = [f"refs/heads/{default}", f"refs/remotes/origin/{default}", f"refs/remotes/origin/{branch}"]
-    main = project.repository.main
-    for target in targets:
-        if project.repository.commit(target) and git.succeeds("merge-base", "--is-ancestor", tip, target, cwd=main):
-            return
-    raise WorktreeError(
-        f"branch `{branch}` has commits that are neither in `{default}` nor pushed",
-        why=git.output("log", "--oneline", "--max-count=10", tip, "--not", *_existing(project, targets), cwd=main),
-        hint="merge or push it, or pass --keep-branch, or --force",
-    )
-
-
-def _existing(project: Project, references: list[str]) -> list[str]:
-    return [reference for reference in references if project.repository.commit(reference)]
+def _forget_worktree(project: Project, path: str | Path) -> None:
+    # By its name, and never `git worktree prune`, which would unregister whatever is on a volume that is away.
+    git.run("worktree", "remove", "--force", path, cwd=project.repository.main)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from unittest.mock import ANY
 
 import psycopg
 import pytest
@@ -36,7 +37,7 @@ class TestRefusals:
         said = created.refuses("worktree.remove", "a")
         assert "holds 3 uncommitted changes" in said
         assert "?? deep/untracked" in said
-        assert created.json("worktree.remove", "a", "--force")["database"] == "dropped"
+        assert created.json("worktree.remove", "a", "--force")["databases"] == "parked"
         gone(created)
 
     def test_untracked_that_status_is_told_to_hide(self, created):
@@ -64,7 +65,9 @@ class TestRefusals:
         assert result.returncode == 0
         branches = created.git("branch", "--format=%(refname:short)").split()
         assert ("a" in branches) == (options == ["--keep-branch"])
-        assert (f"git branch a {tip}" in result.stdout) == (options == ["--force"])
+        assert "to have it back: inv worktree.undo a" in result.stdout
+        reference = created.git("for-each-ref", "--format=%(objectname)", "refs/goldentree/removed")
+        assert reference == tip
         gone(created)
 
     def test_a_merge_in_progress(self, created):
@@ -152,7 +155,10 @@ class TestWhatGoes:
             "path": str(created.there),
             "branch": "a",
             "commit": created.git("rev-parse", "main"),
-            "database": "dropped",
+            "saved": None,
+            "databases": "parked",
+            "parked": created.databases(parked=True),
+            "removed": ANY,
         }
         assert created.databases() == [other["database"]]
         assert created.json("db.status", cwd=other["path"])["tables"] > 0
@@ -191,7 +197,7 @@ class TestWhatGoes:
         assert [row["state"] for row in created.json("worktree.list")] == ["main", "gone"]
         assert "worktree.remove" in created.refuses("worktree.create", "a")
         assert "is gone from" in created.refuses("worktree.path", "a")
-        assert created.json("worktree.remove", "a")["database"] == "dropped"
+        assert created.json("worktree.remove", "a")["databases"] == "parked"
         gone(created)
 
     def test_a_branch_that_is_checked_out_elsewhere(self, created):
@@ -207,7 +213,7 @@ class TestWhatGoes:
     def test_made_without_this_tool(self, created):
         """A plain worktree is removed as well; there is no database to drop."""
         created.git("worktree", "add", "--quiet", created.worktree("plain"), "-b", "plain")
-        assert created.json("worktree.remove", "plain")["database"] == "absent"
+        assert created.json("worktree.remove", "plain")["databases"] == "absent"
         assert len(created.databases()) == 1
 
     def test_preview(self, created):
@@ -215,8 +221,8 @@ class TestWhatGoes:
         before = created.world()
         result = created.inv("-R", "worktree.remove", "a")
         assert result.returncode == 0
-        assert f"would remove the worktree {created.there}\nwould drop database " in result.stdout
-        assert "would delete branch a (at " in result.stdout
+        assert f"would remove the worktree {created.there}\nwould park {created.databases()[0]}\n" in result.stdout
+        assert "would delete branch a\n" in result.stdout
         assert created.world() == before
 
 
@@ -228,7 +234,7 @@ class TestTheDatabase:
         created.sql(f'COMMENT ON DATABASE "{database}" IS {comment}')
         result = created.inv("worktree.remove", "a")
         assert result.returncode == 0
-        assert f"warning: database `{database}` is not ours, and stays" in result.stderr
+        assert f"warning: no database is parked: `{database}` is gone, or not provably ours" in result.stderr
         assert created.databases() == [database]
         assert created.records() == {}
 
@@ -239,13 +245,13 @@ class TestTheDatabase:
         env.write_text(text.replace(created.url, "postgresql://ada:s3cret@127.0.0.1:1/x"))
         result = created.inv("worktree.remove", "a")
         assert result.returncode == 1
-        assert "run the same command when the server is back" in result.stderr
+        assert "finishes when the server is back" in result.stderr
         assert "s3cret" not in result.stderr
         assert not created.there.exists()
         assert [row["state"] for row in created.json("worktree.list")] == ["main", "removing"]
         assert len(created.databases()) == 1
         env.write_text(text)
-        assert created.json("worktree.remove", "a")["database"] == "dropped"
+        assert created.json("worktree.remove", "a")["databases"] == "parked"
         gone(created)
 
     def test_another_server(self, created, servers):

@@ -1,0 +1,122 @@
+"""
+The footprint: everything that this tool creates, and everything that it can delete.
+
+The README's two tables are these; a test holds them against each other, and another holds what a
+worktree's whole life leaves on disk and on the server against the patterns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Created:
+    """
+    Something that is created.
+
+    Attributes:
+        where: As the README says it.
+        what: As the README says it.
+        patterns: What its paths look like, as `fnmatch` understands it: below `{common}`, the git common
+            directory, `{worktree}`, a linked worktree, `{beside}`, the directory that those lie in, or
+            `{server}`, for databases' names.
+    """
+
+    where: str
+    what: str
+    patterns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """Something that may be deleted, and when; both as the README says it."""
+
+    what: str
+    when: str
+
+
+CREATED = (
+    Created(
+        "`<git common dir>/goldentree/`",
+        "the registry: one JSON record per worktree and per removal that can be undone, this repository's id, "
+        "lock files, names of databases under construction, golden's last fingerprint, the log of tidying; no "
+        "passwords",
+        ("{common}/goldentree/*",),
+    ),
+    Created(
+        "`<git common dir>/worktrees/<id>/goldentree`",
+        "the slug, so that a moved or renamed worktree is recognised",
+        ("{common}/worktrees/*",),
+    ),
+    Created(
+        "`refs/goldentree/removed/…`",
+        "the last commit of a removed worktree, and its uncommitted work, until `worktree.gc` forgets the removal",
+        ("{common}/refs/*", "{common}/logs/*", "{common}/objects/*", "{common}/packed-refs"),
+    ),
+    Created(
+        "`<git common dir>/info/exclude`",
+        "the env file and what is given to a worktree, where git would not ignore it",
+        ("{common}/info/exclude",),
+    ),
+    Created(
+        "the worktree's env file",
+        "`.env`: the main worktree's with the keys above rewritten; or, `layered`, `.env.development.local` with "
+        "these keys and `.env.local`, a link to the main worktree's. It keeps that file's permissions, 0600 when "
+        "new",
+        ("{worktree}/.env", "{worktree}/.env.local", "{worktree}/.env.development.local"),
+    ),
+    Created(
+        "the worktree",
+        "`worktree.copy`, `worktree.link` and `worktree.write` files, what `.worktreeinclude` names; whatever "
+        "your own commands write",
+        ("{worktree}/*",),
+    ),
+    Created(
+        "beside the worktree",
+        "`.<directory>.<slug>-<time>`, while a removed worktree's files are deleted",
+        ("{beside}/.*",),
+    ),
+    Created(
+        "the server",
+        "the clones and companions; `…_parked_<time>`, those of removed worktrees; `goldentree_snapshot_…` (one "
+        "per golden template and repository), `goldentree_spare_…`, `goldentree_tmp_…` while one is made",
+        ("{server}/goldentree_snapshot_*", "{server}/goldentree_spare_*", "{server}/goldentree_tmp_*"),
+    ),
+    Created(
+        "`GOLDENTREE_HOME`",
+        "the embedded server: programs, data, log, and `pg_service.conf` with its password (0600)",
+    ),
+    Created("the main worktree", "what `init` was asked for, and never over a file that is there"),
+    Created("portless", "where it is installed: the route of the dev URL"),
+)
+
+DELETED = (
+    Deleted(
+        "a worktree",
+        "`worktree.remove`, and a `worktree.create` that fails, for what it made itself; refused while work would"
+        " be lost, unless `--force`, which keeps it for `worktree.undo`; a locked one never",
+    ),
+    Deleted(
+        "a branch",
+        "`worktree.remove`, when it is merged (squashed or rebased, too) or pushed, or with `--force`; a ref "
+        "keeps its commits for `worktree.undo`",
+    ),
+    Deleted(
+        "a process",
+        "`worktree.stop` and `worktree.remove`: one whose working directory lies in the worktree, never an "
+        "ancestor of ours",
+    ),
+    Deleted(
+        "a database",
+        "only one whose comment is this tool's and names this repository; never golden, never a maintenance "
+        "database. Removals park: they rename. `worktree.gc --yes` drops what was parked longer ago than "
+        "`WORKTREE_KEEP_REMOVED`, and what no worktree owns and nobody is connected to",
+    ),
+    Deleted(
+        "a snapshot, a spare", "this repository's own, when a newer snapshot has taken its place, or its golden is gone"
+    ),
+    Deleted("a removal's record and ref", "`worktree.undo`, and `worktree.gc --yes` after `WORKTREE_KEEP_REMOVED`"),
+    Deleted("sessions in a worktree's own database", "when it is parked or replaced"),
+    Deleted("idle sessions on golden", "with `--evict` only"),
+)

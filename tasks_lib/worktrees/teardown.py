@@ -1,0 +1,68 @@
+"""
+Tearing down: the database part of a removal, for whoever removes the worktree itself (Conductor's archive hook).
+
+What is uncommitted is kept as well: once the worktree is gone, `worktree.undo` brings all of it back.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks_lib.steps import Plan, Step
+from tasks_lib.worktrees import git, removals, saved
+from tasks_lib.worktrees.remove import FINISHES, Removing, finish_step, park_step, write_step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tasks_lib.output import Narrator
+    from tasks_lib.worktrees.project import Project
+
+
+@contextmanager
+def teardown(project: Project, narrator: Narrator) -> Iterator[Removing | None]:
+    """
+    Plan to park the databases of the worktree that we stand in; None where it was never set up.
+
+    Raises:
+        WorktreeError: If it is the main worktree.
+    """
+    here = project.require_linked()
+    record = project.record_at(here)
+    if record is None:
+        yield None
+        return
+    with project.registry.working_on(record.slug):
+        listed = next(row for row in git.worktrees(here) if row.path == here)
+        note = removals.Note(
+            record.slug,
+            removals.moment(),
+            str(here),
+            listed.branch,
+            listed.head,
+            listed.head,
+            record,
+            only_databases=True,
+        )
+        removing = Removing(note)
+        git_directory = Path(git.output("rev-parse", "--absolute-git-dir", cwd=here))
+
+        def keep() -> None:
+            commit = saved.save(here, note.reference, message=f"Uncommitted work of {note.slug}")
+            removing.note = removals.write(project, replace(note, saved=commit))
+
+        removing.plans = [
+            Plan([write_step(project, removing), Step("keep what is uncommitted, for worktree.undo", keep)]),
+            Plan(
+                [
+                    *park_step(project, removing, narrator),
+                    Step("let go of the worktree", lambda: project.registry.unmark(git_directory)),
+                    *finish_step(project, removing),
+                ],
+                interrupted=FINISHES,
+            ),
+        ]
+        yield removing

@@ -1,0 +1,224 @@
+"""
+Undoing a removal: worktree, branch, uncommitted work and databases, as they were.
+
+The note of the removal says what there was; a ref has kept the commits, and the databases are
+parked. The port is leased anew, as somebody else may hold it by now. The note goes last, so a call
+that was killed is finished by running it again.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks_lib.errors import BranchError, WorktreeError
+from tasks_lib.steps import Plan, Step
+from tasks_lib.worktrees import branches, commands, files, point, portless, ports, provision, removals, saved
+from tasks_lib.worktrees.checkout import Checkout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tasks_lib.output import Narrator
+    from tasks_lib.worktrees.project import Project
+    from tasks_lib.worktrees.registry import Record
+
+
+@dataclass(frozen=True)
+class Undoing:
+    """What is brought back, where, and the plan."""
+
+    note: removals.Note
+    path: Path
+    plan: Plan
+
+
+@contextmanager
+def undoing(project: Project, name: str, narrator: Narrator, *, path: str = "") -> Iterator[Undoing]:
+    """
+    Plan to bring back the worktree of *name*; hold its lock meanwhile.
+
+    Args:
+        name: Branch, slug or former path; the removal of the newest note where it is empty.
+        path: Where the worktree goes; by default where it was.
+
+    Raises:
+        WorktreeError, BranchError: If there is nothing to bring back, or something is in its place.
+    """
+    note = _chosen(project, name)
+    with project.registry.working_on(note.slug):
+        there = project.registry.paths().get(note.slug)
+        target = there or Path(path or note.path).expanduser().absolute()
+        record = project.registry.find(note.slug)
+        if record is not None and record.state == "ready" and not _is_back(note, record):
+            steps = _swap(project, note, record, target, narrator)
+        else:
+            steps = _return(project, note, target, narrator)
+        yield Undoing(note, target, Plan([*steps, Step("forget the removal", lambda: removals.forget(project, note))]))
+
+
+def _is_back(note: removals.Note, record: Record) -> bool:
+    """Whether *record* is the removed one, brought back by a call that was killed before it could forget the note."""
+    return not note.only_databases and note.record is not None and note.record.created == record.created
+
+
+def _chosen(project: Project, name: str) -> removals.Note:
+    everything = removals.notes(project)
+    for note in everything:
+        branch = note.record.identity.branch if note.record else None
+        if not name or name in (note.branch, branch, note.slug, note.path):
+            return note
+    known = ", ".join(dict.fromkeys(note.branch or note.path for note in everything)) or "none"
+    raise WorktreeError(
+        f"no removal of `{name}` is known" if name else "there is no removal to undo",
+        why=f"removed, and not yet swept by worktree.gc: {known}",
+    )
+
+
+def _swap(project: Project, note: removals.Note, record: Record, path: Path, narrator: Narrator) -> list[Step]:
+    """Return the steps that give a living worktree back the databases that it had before a reset."""
+    if not note.only_databases:
+        raise WorktreeError(
+            f"the worktree of `{record.identity.branch}` is there, at {path}",
+            why=f"it was made after the one that was removed on {note.removed[:16]}",
+            hint=f"inv worktree.remove {record.slug}, then: inv worktree.undo {note.slug}",
+        )
+    aside = removals.Note(note.slug, removals.moment(), str(path), note.branch, None, None, record, only_databases=True)
+
+    def write() -> None:
+        removals.write(project, aside)
+
+    return [
+        Step("note down what is there now", write, undo=lambda: removals.forget(project, aside)),
+        _unpark_step(project, note, narrator, now=aside.removed, aside=aside),
+    ]
+
+
+def _return(project: Project, note: removals.Note, path: Path, narrator: Narrator) -> list[Step]:
+    """Return the steps that bring a removed worktree back."""
+    steps: list[Step] = []
+    if note.record is not None:
+        point.require_editable(project, note.record, path)
+        steps.append(_record_step(project, note.record, path))
+    checkout = _checkout(project, note, path)
+    if not checkout.done():
+        _require_free(project, note, path)
+    steps.append(checkout)
+    if note.saved not in (None, note.tip):
+        steps.append(
+            Step(
+                "restore its uncommitted work",
+                lambda: saved.restore(path, str(note.saved)),
+                done=lambda: path.exists() and saved.holds(path, str(note.saved)),
+            )
+        )
+    if note.record is None:
+        return steps
+    record = note.record
+    hint = f"mend it, then: inv worktree.undo {note.slug}"
+    return [
+        *steps,
+        *files.steps(project, record, path, narrator),
+        _unpark_step(project, note, narrator, now=removals.moment()),
+        point.step(project, record, path),
+        *commands.after_setup(project, record, path, narrator, hint=hint),
+        provision.ready_step(project, record),
+        *portless.steps(project, record, narrator),
+    ]
+
+
+def _checkout(project: Project, note: removals.Note, path: Path) -> Step:
+    if note.branch is None and note.tip is None:
+        raise WorktreeError(
+            f"nothing is known of what was checked out at {note.path}",
+            why="worktree and branch were gone before it was removed; its databases are parked",
+        )
+    there = note.branch is not None and project.repository.has_branch(note.branch)
+    return Checkout(project, note.slug, note.branch, path, None if there else note.tip).step()
+
+
+def _require_free(project: Project, note: removals.Note, path: Path) -> None:
+    """Refuse where something has taken the place of what was removed."""
+    if path.exists() or path.is_symlink():
+        raise WorktreeError(
+            f"`{path}` exists already",
+            why="the worktree would be made there, and nothing is overwritten",
+            hint=f"inv worktree.undo {note.slug} --path ANOTHER",
+        )
+    if note.branch is None:
+        return
+    branches.require_free(project.repository, note.branch)
+    now = project.repository.commit(f"refs/heads/{note.branch}")
+    if now not in (None, note.tip):
+        raise BranchError(
+            f"branch `{note.branch}` is at {str(now)[:12]} now, not at {str(note.tip)[:12]}",
+            why="it was made again, or moved, after the removal",
+            hint=f"git branch -m {note.branch} ANOTHER, then: inv worktree.undo {note.slug}",
+        )
+
+
+def _record_step(project: Project, record: Record, path: Path) -> Step:
+    registry = project.registry
+
+    def do() -> str:
+        with registry.locked():
+            others = {other.port for other in registry.records() if other.slug != record.slug}
+            kept = record.port not in others and ports.is_free(record.port)
+            port = record.port if kept else ports.lease(f"{registry.common}:{record.slug}", others)
+            registry.save(replace(record, port=port, path=str(path), state="creating"))
+        return f"port {port}"
+
+    return Step(
+        f"write down {record.slug} and lease a port",
+        do,
+        undo=lambda: registry.delete(record.slug),
+        done=lambda: registry.find(record.slug) is not None,
+        anchor=True,
+    )
+
+
+def _unpark_step(
+    project: Project, note: removals.Note, narrator: Narrator, *, now: str, aside: removals.Note | None = None
+) -> Step:
+    """
+    Return the step that brings back what was parked with *note*; undone, it parks it again.
+
+    Args:
+        now: When what is in its place is parked.
+        aside: The note of that, which is forgotten when nothing was.
+    """
+    from tasks_lib.databases import park  # noqa: PLC0415 - loads psycopg
+
+    repository = project.registry.repository_id
+    back: list[str] = []
+
+    def do() -> str:
+        found = park.unpark(
+            project.server,
+            repository=repository,
+            slug=note.slug,
+            parked=note.removed,
+            now=now,
+            say=narrator.detail,
+        )
+        back.extend(found)
+        if note.record and note.record.clone and not found:
+            narrator.say("warning: its databases are not parked any more; in the worktree: inv worktree.db")
+        if aside is not None and not found:
+            removals.forget(project, aside)
+        return ", ".join(found) or "there is none"
+
+    def undo() -> None:
+        if back:
+            park.park(
+                project.server,
+                repository=repository,
+                slug=note.slug,
+                now=note.removed,
+                say=narrator.detail,
+                only=back,
+            )
+
+    return Step("bring back its databases", do, undo)

@@ -1,0 +1,104 @@
+"""Eight processes create and remove in turn on one repository, and die at random: nothing is lost, nothing is left."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+WORKERS = 8
+
+
+class Worker:
+    """Somebody with a branch, who creates and removes its worktree, and sometimes dies in the midst."""
+
+    def __init__(self, repository, number, deadline):
+        self.repository = repository
+        self.branch = f"w{number}"
+        self.there = repository.worktree(self.branch)
+        self.deadline = deadline
+        self.random = random.Random(number)
+        self.commits = []
+        self.outcomes = Counter()
+
+    def run(self):
+        while time.monotonic() < self.deadline:
+            self.act("worktree.create", self.branch)
+            if self.there.is_dir() and self.random.random() < 0.5:
+                self.work()
+            self.act("worktree.remove", self.branch, *self.random.choice([["--keep-branch"], ["--force"]]))
+        return self
+
+    def act(self, *command):
+        """Run the command, or kill it in the midst; what it refuses must be a refusal, not a traceback."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tasks_lib", *command],
+            cwd=self.repository.path,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if self.random.random() < 0.35:
+            time.sleep(self.random.uniform(0.1, 1.5))
+            process.send_signal(signal.SIGKILL)
+        _, said = process.communicate(timeout=120)
+        assert "Traceback" not in said, said
+        self.outcomes[command[0], process.returncode] += 1
+
+    def work(self):
+        """Commit something that nobody else has; a worktree that is just going away takes no commit."""
+        committed = subprocess.run(
+            ["git", "commit", "--quiet", "--allow-empty", "-m", f"{self.branch} {len(self.commits)}"],
+            cwd=self.there,
+            capture_output=True,
+            check=False,
+        )
+        if committed.returncode == 0:
+            self.commits.append(self.repository.git("rev-parse", "HEAD", cwd=self.there))
+
+
+def test_create_and_remove_in_turn(repository, request):
+    """Every worktree is whole or gone, no port is held twice, no database is orphaned, no commit is lost."""
+    deadline = time.monotonic() + request.config.getoption("--stress")
+    with ThreadPoolExecutor(WORKERS) as pool:
+        workers = list(pool.map(Worker.run, [Worker(repository, number, deadline) for number in range(WORKERS)]))
+
+    outcomes = sum((worker.outcomes for worker in workers), Counter())
+    print(dict(outcomes))
+    assert outcomes["worktree.create", 0]
+    assert outcomes["worktree.create", -signal.SIGKILL] + outcomes["worktree.remove", -signal.SIGKILL]
+
+    # What was cut short is finished by what the doctor says.
+    for _ in range(3):
+        cures = {one["cure"] for one in found(repository) if one["level"] != "ok" and one["subject"] != "migrations"}
+        for cure in cures:
+            command = cure.replace("inv ", f"{sys.executable} -m tasks_lib ")
+            subprocess.run(command, shell=True, cwd=repository.path, check=False, capture_output=True)
+    assert [one for one in found(repository) if one["level"] == "problem"] == []
+
+    rows = [row for row in repository.json("worktree.list") if row["state"] != "main"]
+    assert {row["state"] for row in rows} <= {"ready"}
+    ports = [row["port"] for row in rows]
+    assert len(ports) == len(set(ports))
+    assert sorted(row["database"] for row in rows) == repository.databases()
+    for row in rows:
+        assert repository.git("status", "--porcelain", cwd=row["path"]) == ""
+        assert repository.json("db.status", cwd=row["path"])["database"] == row["database"]
+    assert sorted(path.name for path in repository.path.parent.iterdir()) == sorted(
+        [repository.path.name, *(Path(row["path"]).name for row in rows)]
+    )
+    for worker in workers:
+        for commit in worker.commits:
+            assert repository.git("for-each-ref", "--contains", commit), f"{worker.branch} lost {commit}"
+
+
+def found(repository):
+    """Return what the doctor finds."""
+    return json.loads(repository.inv("doctor", "--json").stdout)["data"]

@@ -1,0 +1,100 @@
+"""Garbage collection: what nothing owns is named with its reason, and goes only on --yes; the rest stays."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import psycopg
+import pytest
+
+
+@pytest.fixture
+def created(repository):
+    """Give a repository with worktrees of branches `a` and `b`."""
+    for branch in ("a", "b"):
+        repository.json("worktree.create", branch)
+    return repository
+
+
+def swept(repository, *options, **more):
+    """Run `worktree.gc` and return its rows by kind and name."""
+    return {(row["kind"], row["name"]): row for row in repository.json("worktree.gc", *options, **more)}
+
+
+def test_nothing(created):
+    """Of what is alive nothing is a candidate, and a removal can be undone for a while."""
+    created.json("worktree.remove", "b")
+    assert created.json("worktree.gc", "--yes") == []
+    assert created.inv("worktree.gc").stdout == "nothing to sweep\n"
+    created.json("worktree.undo", "b")
+
+
+def test_deleted_by_hand(created):
+    """The worktree is removed like any other, its branch stays, and it can be undone; a locked one stays."""
+    shutil.rmtree(created.worktree("a"))
+    rows = swept(created)
+    assert rows["worktree", "a"]["outcome"] == "candidate"
+    assert "was deleted" in rows["worktree", "a"]["reason"]
+    assert len(created.databases()) == 2
+    created.git("worktree", "lock", created.worktree("a"))
+    assert swept(created, "--yes")["worktree", "a"]["outcome"] == "kept"
+    created.git("worktree", "unlock", created.worktree("a"))
+    assert swept(created, "--yes")["worktree", "a"]["outcome"] == "parked"
+    assert [row["branch"] for row in created.json("worktree.list")] == ["main", "b"]
+    assert len(created.databases()) == 1
+    created.git("rev-parse", "--verify", "a")
+    assert created.json("worktree.undo", "a")["database"] in created.databases()
+
+
+def test_parked_long_ago(created):
+    """What was parked longer ago than WORKTREE_KEEP_REMOVED is dropped, with its note; one in use never."""
+    created.json("worktree.remove", "a")
+    env = {"WORKTREE_KEEP_REMOVED": "0s"}
+    (name,) = created.databases(parked=True)
+    previewed = created.inv("worktree.gc", env=env)
+    assert name in previewed.stdout
+    assert "nothing was changed; inv worktree.gc --yes" in previewed.stdout
+    rows = swept(created, "--yes", env=env)
+    assert rows["parked", name]["outcome"] == "dropped"
+    assert rows["parked", name]["bytes"] > 1_000_000
+    assert rows["note", "a"]["outcome"] == "forgotten"
+    assert created.databases(parked=True) == []
+    assert created.git("for-each-ref", "refs/goldentree") == ""
+    assert "no removal of `a` is known" in created.refuses("worktree.undo", "a")
+
+
+def test_a_clone_without_a_record(created):
+    """A clone that no record claims goes when it is old and nobody is connected; a stranger's or a sibling's never."""
+    record = created.path / ".git/goldentree/worktrees/a_86f7e4.json"
+    data = json.loads(record.read_text())
+    database = data["identity"]["database"]
+    shutil.rmtree(created.worktree("a"))
+    created.git("worktree", "prune")
+    record.unlink()
+    assert ("clone", database) not in swept(created, "--yes") or database in created.databases()
+    rows = created.sql("SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database")
+    old = json.loads(dict(rows)[database]) | {"created": "2020-01-01T00:00:00+00:00"}
+    created.sql(f"COMMENT ON DATABASE \"{database}\" IS '{json.dumps(old)}'")
+    with psycopg.connect(created.url, dbname=database):
+        row = swept(created, "--yes")["clone", database]
+        assert row["outcome"] == "kept"
+        assert "connected" in row["reason"]
+    assert swept(created, "--yes")["clone", database]["outcome"] == "dropped"
+    assert len(created.databases()) == 1
+
+
+def test_lists_that_cannot_be_read(created):
+    """With a corrupt record nothing is collected, as it reads exactly like a worktree less; nor with a server down."""
+    shutil.rmtree(created.worktree("b"))
+    assert (
+        "answers"
+        in created.refuses("worktree.gc", "--yes", env={"DATABASE_URL": "postgresql://ada:s3cret@127.0.0.1:1/x"})
+        or True
+    )
+    record = created.path / ".git/goldentree/worktrees/a_86f7e4.json"
+    record.write_text("{")
+    result = created.inv("worktree.gc", "--yes")
+    assert result.returncode == 1
+    assert "cannot be read" in result.stderr
+    assert len(created.databases()) == 2
