@@ -72,6 +72,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def stress(session: nox.Session) -> None:
+    """Create and remove worktrees for a minute, by eight processes that are killed at random."""
+    session.install(EDITABLE, *group("tests"))
+    session.run("pytest", "tests/test_stress.py", "--stress=60", "-s", *session.posargs, interrupt_timeout=PATIENCE)
+
+
+@nox.session(default=False)
 def seaorm(session: nox.Session) -> None:
     """Run the tests that compile a migration crate: minutes, and cargo."""
     session.install(EDITABLE, *group("tests"))

@@ -14,10 +14,11 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rich.progress import Progress
 
@@ -28,6 +29,12 @@ SCHEMA_VERSION = 1
 
 QUIET_SECONDS = 1.0
 """How long a step may run in a pipe before it says that it is running."""
+
+PROGRESS_SECONDS = 5.0
+"""How often a step in a pipe says how far it is."""
+
+_BAR = 24
+"""How many characters a full bar has."""
 
 
 def answer(text: str) -> None:
@@ -54,13 +61,52 @@ def _json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return left-aligned columns, two spaces apart, without trailing blanks."""
+def in_terminal() -> bool:
+    """Whether the answer is read by people, as it is printed."""
+    return sys.stdout.isatty()
+
+
+def table(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], *, spare: Sequence[str] = (), styles: Sequence[str] = ()
+) -> str:
+    """
+    Return left-aligned columns, two spaces apart, without trailing blanks.
+
+    Args:
+        headings: A name for each column.
+        rows: A cell for each column.
+        spare: The columns that a narrow terminal goes without, the first of them first.
+        styles: Of each row in a terminal, as Rich names them.
+    """
     lines = [tuple(headings), *(tuple(row) for row in rows)]
+    if in_terminal():
+        return _drawn(lines, list(spare), styles)
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+def _drawn(lines: list[tuple[str, ...]], spare: list[str], styles: Sequence[str]) -> str:
+    """Return the table as Rich draws it, as wide as the terminal at most: without columns, or with some cut short."""
+    from rich.cells import cell_len  # noqa: PLC0415 - 46 ms that only a terminal pays
+    from rich.console import Console  # noqa: PLC0415 - same
+    from rich.table import Table  # noqa: PLC0415 - same
+    from rich.text import Text  # noqa: PLC0415 - same
+
+    console = Console()
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    kept = list(range(len(widths)))
+    while spare and sum(widths[column] for column in kept) + 2 * (len(kept) - 1) > console.width:
+        kept.remove(lines[0].index(spare.pop(0)))
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for _ in kept:
+        grid.add_column(no_wrap=True, overflow="ellipsis")
+    for line, style in zip_longest(lines, ["dim", *styles]):
+        grid.add_row(*(Text(line[column]) for column in kept), style=style)
+    with console.capture() as drawn:
+        console.print(grid)
+    return "\n".join(line.rstrip() for line in drawn.get().splitlines())
 
 
 def pairs(rows: Iterable[tuple[str, str]]) -> str:
@@ -101,6 +147,7 @@ class Narrator:
         self._moving = sys.stderr.isatty() if moving is None else moving
         self._progress: Progress | None = None
         self._running = 0
+        self._measure: Callable[[str], None] | None = None
         self._lock = threading.Lock()
 
     def say(self, text: str) -> None:
@@ -119,6 +166,21 @@ class Narrator:
         """Print what a running step is at."""
         self.say(f"  … {text}")
 
+    def at(self, done: int, total: int) -> None:
+        """Show how far the running step is, of about *total* bytes: a bar on a terminal, in a pipe a line at times."""
+        if self._measure is not None:
+            filled = min(_BAR, _BAR * done // max(total, 1))
+            self._measure(f"{'━' * filled}{'─' * (_BAR - filled)} {size(done)} of about {size(total)}")
+
+    @contextmanager
+    def looking(self, title: str) -> Iterator[None]:
+        """Say that *title* is being done where it takes longer than a second, and nothing else."""
+        hide = self._announce(title)
+        try:
+            yield
+        finally:
+            hide()
+
     @contextmanager
     def step(self, title: str) -> Iterator[list[str]]:
         """
@@ -134,6 +196,7 @@ class Narrator:
             yield notes
             mark = "✓"
         finally:
+            self._measure = None
             hide()
             remarks = "".join(f" · {note}" for note in notes)
             self.say(f"{mark} {title}{remarks} ({time.monotonic() - started:.2f} s)")
@@ -141,10 +204,8 @@ class Narrator:
     def _show(self, title: str) -> Any:
         """Show *title* as running and return the function that takes it away again."""
         if not self._moving:
-            timer = threading.Timer(QUIET_SECONDS, self.say, [f"… {title}"])
-            timer.daemon = True
-            timer.start()
-            return timer.cancel
+            self._measure = self._rarely(time.monotonic())
+            return self._announce(title)
         # 46 ms that only a terminal pays.
         from rich.console import Console  # noqa: PLC0415
         from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
@@ -163,6 +224,9 @@ class Narrator:
             row = progress.add_task(title, total=None)
             self._running += 1
 
+        def measure(text: str) -> None:
+            progress.update(row, description=f"{title}  {text}")
+
         def hide() -> None:
             with self._lock:
                 progress.remove_task(row)
@@ -171,4 +235,23 @@ class Narrator:
                     progress.stop()
                     self._progress = None
 
+        self._measure = measure
         return hide
+
+    def _rarely(self, last: float) -> Callable[[str], None]:
+        """Return a function that prints what it is given, unless it did so lately or at the time *last*."""
+
+        def measure(text: str) -> None:
+            nonlocal last
+            if time.monotonic() - last > PROGRESS_SECONDS:
+                last = time.monotonic()
+                self.detail(text)
+
+        return measure
+
+    def _announce(self, title: str) -> Callable[[], None]:
+        """Print *title* in a second, unless the function that is returned was called by then."""
+        timer = threading.Timer(QUIET_SECONDS, self.say, [f"… {title}"])
+        timer.daemon = True
+        timer.start()
+        return timer.cancel

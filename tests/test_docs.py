@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks_lib import ns
+from tasks_lib.footprint import CREATED, DELETED
 from tasks_lib.settings import ENV_FIELDS, SETTINGS
 from tasks_lib.toolchains.presets import PRESETS
 
@@ -55,3 +56,16 @@ def test_readme_begins_with_the_two_commands():
     blocks = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
 
     assert blocks[:2] == ["python3 -m pip install nox && python3 -m nox -s demo\n", "python3 -m nox\n"]
+
+
+@pytest.mark.parametrize(
+    ("heading", "rows"),
+    [
+        ("What files does it create?", [(one.where, one.what) for one in CREATED]),
+        ("What can it delete?", [(one.what, one.when) for one in DELETED]),
+    ],
+)
+def test_readme_has_the_footprint(heading, rows):
+    """The two tables are the code's own lists."""
+    section = README.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| (.+?) \| (.+) \|$", section, re.MULTILINE)[2:] == rows

@@ -54,6 +54,20 @@ def test_the_narration_is_stderr(capsys):
     assert failed.startswith("✗ fail (")
 
 
+def test_progress_in_a_pipe(capsys, monkeypatch):
+    """How far a step is, is said now and then, in plain lines."""
+    narrator = output.Narrator(moving=False)
+    with narrator.step("work"):
+        narrator.at(1, 10)
+        monkeypatch.setattr(output, "PROGRESS_SECONDS", -1)
+        narrator.at(2 << 20, 4 << 20)
+    narrator.at(3, 10)
+    said = capsys.readouterr().err
+    progress, done = said.splitlines()
+    assert progress == f"  … {'━' * 12}{'─' * 12} 2048 kB of about 4096 kB"
+    assert done.startswith("✓ work (")
+
+
 def test_on_a_terminal():
     """Narration moves, and leaves the same lines behind."""
     script = (
@@ -62,12 +76,15 @@ def test_on_a_terminal():
         "narrator = Narrator()\n"
         "with narrator.step('[outer]'), narrator.step('inner'):\n"
         "    narrator.relay('a child says [b]this[/b]')\n"
+        "    narrator.at(1 << 20, 4 << 20)\n"
+        "    narrator._progress.refresh()\n"
     )
     pty = f"import pty, sys; sys.exit(pty.spawn([sys.executable, '-c', {script!r}]))"
     result = subprocess.run(
         [sys.executable, "-c", pty], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
     )
     assert "│ a child says [b]this[/b]" in result.stdout
+    assert f"inner  {'━' * 6}{'─' * 18} 1024 kB of about 4096 kB" in result.stdout
     assert "✓ inner (" in result.stdout
     assert "✓ [outer] (" in result.stdout
 

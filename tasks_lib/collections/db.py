@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._project import project
-from tasks_lib.collections._report import CLONE_HELP, preview, report
+from tasks_lib.collections._report import CLONE_HELP, UNMASKED, preview, report, report_pulled
+from tasks_lib.collections._status import migration_rows
 from tasks_lib.collections._task import Answer, task
-from tasks_lib.output import Narrator, pairs, size, table
+from tasks_lib.output import Narrator, age, pairs, size, table
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -31,6 +33,83 @@ def clone(c: Context, fresh: bool = False, evict: bool = False, json: bool = Fal
         return report(here.registry.require(planned.record.slug), here.repository.here, ran)
 
 
+@task(help={"unmasked": UNMASKED})
+def pull(c: Context, unmasked: bool = False, json: bool = False) -> Answer:
+    """
+    Replace this worktree's database by PULL_DATABASE_URL's data, masked
+
+    That database is only read. Schema and data arrive; the branch's migrations run on them. The
+    database that was is parked: `worktree.undo` brings it back.
+    """
+    from tasks_lib.worktrees.pull import pull as planning  # noqa: PLC0415 - as in `clone`
+
+    narrator = Narrator()
+    with planning(project(), narrator, unmasked=unmasked) as pulling:
+        if c.config.run.dry:
+            return preview(pulling.plan.preview())
+        pulling.plan.run(narrator)
+        return report_pulled(pulling, narrator)
+
+
+@task(help=CLONE_HELP)
+def reset(c: Context, fresh: bool = False, evict: bool = False, json: bool = False) -> Answer:
+    """
+    Replace this worktree's databases by fresh ones, and migrate
+
+    The own database and its companions. Those that were are parked: `worktree.undo` brings them
+    back. A failure brings them back at once.
+    """
+    from tasks_lib.worktrees.reset import reset as planning  # noqa: PLC0415 - as in `clone`
+
+    here, narrator = project(), Narrator()
+    with planning(here, narrator, here.wish(fresh=fresh, evict=evict)) as resetting:
+        if c.config.run.dry:
+            return preview(resetting.plan.preview())
+        ran = resetting.plan.run(narrator)
+        slug, parked = resetting.note.slug, resetting.parked
+        answer = report(here.registry.require(slug), here.repository.here, ran)
+    lines = [f"parked as {name}" for name in parked.values()]
+    if parked:
+        kept = age(here.settings.keep_removed.total_seconds())
+        lines.append(f"kept for {kept}; to have it back: inv worktree.undo {slug}")
+    return Answer({**answer.data, "parked": parked}, "\n".join([answer.text, *lines]))
+
+
+@task()
+def companions(c: Context, json: bool = False) -> Answer:
+    """
+    List this worktree's companion databases
+    """
+    from tasks_lib.worktrees.clones import companions as of  # noqa: PLC0415 - as in `clone`
+
+    here = project()
+    found = [(one, one.exists()) for one in of(here, here.require_record_here())]
+    data = [
+        {
+            "name": one.companion.name,
+            "env": one.companion.env,
+            "database": one.name,
+            "template": one.companion.template,
+            "exists": exists,
+            "bytes": one.size() if exists else None,
+        }
+        for one, exists in found
+    ]
+    if not data:
+        return Answer(data, "no companions are configured")
+    cells = [
+        (
+            one.companion.name,
+            one.companion.env,
+            one.name,
+            one.template or "(empty)",
+            size(one.size()) if exists else "not there: inv worktree.setup",
+        )
+        for one, exists in found
+    ]
+    return Answer(data, table(("COMPANION", "KEY", "DATABASE", "TEMPLATE", "SIZE"), cells))
+
+
 @task()
 def migrate(c: Context, json: bool = False) -> Answer:
     """
@@ -51,6 +130,25 @@ def generate(c: Context, json: bool = False) -> Answer:
     return _run_tool(c, "generate")
 
 
+@task(help={"pgcli": "Open pgcli instead."})
+def psql(c: Context, pgcli: bool = False, json: bool = False) -> Answer:
+    """
+    Open psql on this worktree's database; what follows `--` goes to it
+
+    On the very database that `db.migrate` would change, as in `inv db.psql -- -c 'SELECT 1'`. With
+    --json, or -R, it says what would be run, and where.
+    """
+    from tasks_lib.worktrees import shell  # noqa: PLC0415 - as in `clone`
+
+    here = project()
+    arguments = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+    opened = shell.client(here, "pgcli" if pgcli else "psql", arguments, os.environ)
+    if c.config.run.dry or json:
+        data = {"command": opened.command, "database": opened.database, "url": opened.url}
+        return Answer(data, f"would run {' '.join(opened.command)} on {opened.url}")
+    return opened.replace_process()
+
+
 @task()
 def status(c: Context, json: bool = False) -> Answer:
     """
@@ -58,38 +156,32 @@ def status(c: Context, json: bool = False) -> Answer:
 
     Applied, pending, and missing: those that golden has and this branch lacks.
     """
-    from tasks_lib.worktrees.status import status as examine  # noqa: PLC0415 - as in `clone`
+    from tasks_lib.worktrees.status import database_here  # noqa: PLC0415 - as in `clone`
 
-    found = examine(project(), os.environ)
+    found = database_here(project(), os.environ)
+    record, migrations = found.record, found.migrations
+    drift, tool = (migrations.drift, migrations.toolchain) if migrations else (None, None)
     data: dict[str, Any] = {
-        "branch": found.branch,
-        "slug": found.slug,
-        "database": found.database,
-        "url": found.url,
-        "golden": found.golden,
+        "branch": record.identity.branch,
+        "slug": record.slug,
+        "database": record.identity.database,
+        "url": found.url.masked,
+        "golden": record.golden,
         "bytes": found.bytes,
         "tables": found.tables,
-        "clone": found.clone,
-        "toolchain": found.toolchain,
-        "migrations": found.drift
-        and {"applied": found.drift.applied, "pending": found.drift.pending, "missing": found.drift.missing},
+        "clone": record.clone,
+        "toolchain": tool,
+        "migrations": drift and {"applied": drift.applied, "pending": drift.pending, "missing": drift.missing},
     }
     rows = [
-        ("branch", found.branch),
-        ("database", f"{found.database}  ({size(found.bytes)}, {found.tables} tables)"),
-        ("url", found.url),
-        ("golden", found.golden),
+        ("branch", record.identity.branch),
+        ("database", f"{record.identity.database}  ({size(found.bytes)}, {found.tables} tables)"),
+        ("url", found.url.masked),
+        ("golden", record.golden),
     ]
-    if found.clone:
-        rows.append(("cloned", f"{found.clone['created']} by {found.clone['method']}"))
-    if found.drift is None:
-        rows.append(("migrations", "no migration tool detected"))
-    else:
-        drift = found.drift
-        rows.append(("migrations", f"{len(drift.applied)} applied, {len(drift.pending)} pending  ({found.toolchain})"))
-        rows += [("  pending", name) for name in drift.pending]
-        rows += [("  missing", f"{name}  (golden has it, this branch lacks it)") for name in drift.missing]
-    return Answer(data, pairs(rows))
+    if record.clone:
+        rows.append(("cloned", f"{record.clone['created']} by {record.clone['method']}"))
+    return Answer(data, pairs(rows + migration_rows(migrations)))
 
 
 @task()
@@ -100,7 +192,7 @@ def verify(c: Context, json: bool = False) -> Answer:
     Tables, rows, sequences, extensions with versions, locale, other objects and the migration
     ledger. Exit status 1 when anything differs, as it does once either of them is used.
     """
-    from tasks_lib.worktrees.status import verify as examine  # noqa: PLC0415 - as in `clone`
+    from tasks_lib.worktrees.verify import verify as examine  # noqa: PLC0415 - as in `clone`
 
     found = examine(project(), os.environ)
     data = {
@@ -135,7 +227,8 @@ def _run_tool(c: Context, which: str) -> Answer:
     if c.config.run.dry:
         return preview([f"{which} {record.identity.database} by {shown}"])
     with narrator.step(f"{which} {record.identity.database} by {shown}"):
-        tools.run_tool(here, url, here.repository.here, which, narrator, hint=f"mend it, then: inv db.{which}")
+        hint = f"mend it, then: inv db.{which}"
+        tools.run_tool(here, record, here.repository.here, which, narrator, hint=hint, url=url)
     return Answer(
         {"command": shown, "ran": True, "database": record.identity.database}, f"{which}d {record.identity.database}"
     )

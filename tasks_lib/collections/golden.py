@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._project import project
-from tasks_lib.collections._report import preview
+from tasks_lib.collections._report import UNMASKED, preview, report_pulled
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.output import Narrator, age, pairs, size, table
 
@@ -121,6 +121,53 @@ def promote(c: Context, force: bool = False, evict: bool = False, json: bool = F
         narrator.say(f"warning: {warning}")
     text = pairs([("golden", f"{source.golden}  (a copy of {database})"), ("parked", made.parked)])
     return Answer({"golden": source.golden, "from": database, "parked": made.parked, "method": made.method}, text)
+
+
+@task(help={"unmasked": UNMASKED, "evict": _EVICT})
+def pull(c: Context, unmasked: bool = False, evict: bool = False, json: bool = False) -> Answer:
+    """
+    Replace the golden template by PULL_DATABASE_URL's data, masked
+
+    That database is only read. Schema and data arrive beside golden and take its place at the end;
+    the golden template that was is parked: renamed, closed, and kept.
+    """
+    from tasks_lib.worktrees.pull import pull_golden  # noqa: PLC0415 - as in `status`
+
+    narrator = Narrator()
+    pulling = pull_golden(project(), narrator, unmasked=unmasked, evicting=evict)
+    if c.config.run.dry:
+        return preview(pulling.plan.preview())
+    pulling.plan.run(narrator)
+    return report_pulled(pulling, narrator)
+
+
+@task(help={"evict": _EVICT})
+def undo(c: Context, evict: bool = False, json: bool = False) -> Answer:
+    """
+    Bring back the golden template that was parked last
+
+    The present one is parked for it, so a second undo takes back the first.
+    """
+    from tasks_lib.databases import promote as promotion  # noqa: PLC0415 - as in `status`
+    from tasks_lib.errors import DatabaseError  # noqa: PLC0415 - same
+    from tasks_lib.worktrees.registry import now  # noqa: PLC0415 - same
+
+    here, narrator = project(), Narrator()
+    source = here.source()
+    name = next(iter(promotion.parked(source)), None)
+    if name is None:
+        raise DatabaseError(
+            f"no golden template `{source.golden}` is parked",
+            why="golden.promote and golden.pull park the one that was",
+            hint="inv golden.status  # the present one",
+        )
+    title = f"make {name} the golden template {source.golden}"
+    if c.config.run.dry:
+        return preview([title, f"park the {source.golden} that is"])
+    with narrator.step(title):
+        aside = promotion.restore(source, name, now=now(), evicting=evict)
+    text = pairs([("golden", f"{source.golden}  (was {name})"), ("parked", aside)])
+    return Answer({"golden": source.golden, "from": name, "parked": aside}, text)
 
 
 @task()

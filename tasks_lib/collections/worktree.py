@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.collections._project import project
-from tasks_lib.collections._report import CLONE_HELP, preview, report
-from tasks_lib.collections._task import Answer, task
+from tasks_lib.collections._report import CLONE_HELP, preview, removed, report, swept
+from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.errors import WorktreeError
-from tasks_lib.output import Narrator, table
+from tasks_lib.output import Narrator
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -23,7 +24,7 @@ _BRANCH_HELP = "The branch; its slug or the worktree's path will do as well."
         "branch": "The branch to work on; made when there is none.",
         "base": "What a new branch starts from; the default branch when not given.",
         "path": "Where the worktree goes; ../<repo>-<branch> when not given.",
-        "no-db": "Leave the database out; `inv worktree.db` adds it later.",
+        "no-db": "Leave the database out; `inv worktree.setup` adds it later.",
         **CLONE_HELP,
     },
 )
@@ -65,6 +66,24 @@ def db(c: Context, fresh: bool = False, evict: bool = False, json: bool = False)
     from tasks_lib.worktrees.setup import setup  # noqa: PLC0415 - as in `create`
 
     here, narrator = project(), Narrator()
+    with setup(here, narrator, here.wish(fresh=fresh, evict=evict), database_only=True) as planned:
+        if c.config.run.dry:
+            return preview(planned.plan.preview())
+        ran = planned.plan.run(narrator)
+        return report(here.registry.require(planned.record.slug), here.repository.here, ran)
+
+
+@task(name="setup", help=CLONE_HELP)
+def setup_(c: Context, fresh: bool = False, evict: bool = False, json: bool = False) -> Answer:
+    """
+    Set up this worktree, which something else has made
+
+    Inside a worktree of Conductor, an editor or plain git: all that `worktree.create` does but
+    the checkout. A second call does what is missing, and no more; a database that is there stays.
+    """
+    from tasks_lib.worktrees.setup import setup  # noqa: PLC0415 - as in `create`
+
+    here, narrator = project(), Narrator()
     with setup(here, narrator, here.wish(fresh=fresh, evict=evict)) as planned:
         if c.config.run.dry:
             return preview(planned.plan.preview())
@@ -76,59 +95,151 @@ def db(c: Context, fresh: bool = False, evict: bool = False, json: bool = False)
     aliases=["down"],
     help={
         "branch": _BRANCH_HELP,
-        "force": "Go on although uncommitted or unmerged work is lost.",
+        "force": "Go on although work is not committed or not merged; `inv worktree.undo` has it.",
         "keep-branch": "Leave the branch.",
     },
 )
 def remove(c: Context, branch: str, force: bool = False, keep_branch: bool = False, json: bool = False) -> Answer:
     """
-    Remove a worktree, its database and its branch
+    Remove a worktree and its branch, park its databases
 
-    Refuses while uncommitted, unmerged or unpushed work would be lost. Drops a database only if
-    its comment says that it is this worktree's.
+    Refuses while uncommitted, unmerged or unpushed work would be lost. Ends what runs in the
+    worktree. `inv worktree.undo` brings all of it back until `inv worktree.gc` sweeps it.
     """
-    from tasks_lib.worktrees.remove import carry_out, examine  # noqa: PLC0415 - as in `create`
+    from tasks_lib.worktrees.remove import removal  # noqa: PLC0415 - as in `create`
 
     here, narrator = project(), Narrator()
-    removal = examine(here, branch, force=force, keep_branch=keep_branch)
+    with removal(here, branch, narrator, force=force, keep_branch=keep_branch) as removing:
+        if c.config.run.dry:
+            return preview(removing.preview())
+        removing.run(narrator)
+    return removed(removing)
+
+
+@task()
+def teardown(c: Context, json: bool = False) -> Answer:
+    """
+    Park the databases of this worktree, which somebody else removes
+
+    For hooks such as Conductor's archive; harmless in a worktree that was never set up. A server
+    that is down is no failure: `inv worktree.gc` finishes it later.
+    """
+    from tasks_lib.worktrees.teardown import teardown as tearing_down  # noqa: PLC0415 - as in `create`
+
+    here, narrator = project(), Narrator()
+    with tearing_down(here, narrator) as removing:
+        if removing is None:
+            return Answer({"databases": "absent"}, "nothing to tear down: this worktree was never set up")
+        if c.config.run.dry:
+            return preview(removing.preview())
+        removing.run(narrator)
+    return removed(removing)
+
+
+@task(
+    klass=OptionalWord,
+    help={
+        "branch": "Which one: its branch, slug or former path; the last removed one when not given.",
+        "path": "Where the worktree goes; where it was when not given.",
+    }
+)
+def undo(c: Context, branch: str = "", path: str = "", json: bool = False) -> Answer:
+    """
+    Bring a removed worktree back: branch, databases, uncommitted work
+
+    Also what `worktree.teardown` and `db.reset` have parked. Ignored files are made anew, as
+    for a new worktree.
+    """
+    from tasks_lib.worktrees.undo import undoing  # noqa: PLC0415 - as in `create`
+
+    here, narrator = project(), Narrator()
+    with undoing(here, branch, narrator, path=path) as planned:
+        if c.config.run.dry:
+            return preview(planned.plan.preview())
+        ran = planned.plan.run(narrator)
+        record = here.registry.find(planned.note.slug)
+    if record is None:
+        return Answer({"branch": planned.note.branch, "path": planned.path}, f"worktree  {planned.path}")
+    return report(record, planned.path, ran)
+
+
+@task(help={"yes": "Do it; without, nothing is changed."})
+def gc(c: Context, yes: bool = False, json: bool = False) -> Answer:
+    """
+    Sweep what nothing owns any more
+
+    Worktrees that were deleted by hand are removed, which can be undone; what was parked longer
+    ago than WORKTREE_KEEP_REMOVED is dropped, and what killed processes have left. Says why for
+    each, and changes nothing without --yes.
+    """
+    from tasks_lib.worktrees import gc as collector  # noqa: PLC0415 - as in `create`
+
+    here, narrator = project(), Narrator()
+    rows = collector.examine(here, narrator)
+    if not yes or c.config.run.dry:
+        return swept([collector.Collected(row, "candidate" if row.collect else "kept") for row in rows])
+    return swept(collector.collect(rows, narrator))
+
+
+@task(help={"branch": _BRANCH_HELP})
+def stop(c: Context, branch: str, json: bool = False) -> Answer:
+    """
+    End the processes whose working directory lies in a worktree
+
+    TERM, and KILL two seconds later. Never what runs this very command, such as your shell.
+    """
+    from tasks_lib.worktrees import processes  # noqa: PLC0415 - as in `create`
+
+    here, narrator = project(), Narrator()
+    path, record = here.find(branch)
+    at = path or Path(record.path if record else branch)
+    running = processes.rooted(at)
+    if not running:
+        return Answer([], f"nothing runs in {at}")
     if c.config.run.dry:
-        return preview(removal.preview())
-    removed = carry_out(here, removal, narrator, force=force)
-    data = {"path": removed.path, "branch": removed.branch, "commit": removed.tip, "database": removed.database}
-    lines = [f"removed {branch}"]
-    if removed.branch:
-        lines.append(f"to have the branch back: git branch {removed.branch} {removed.tip}")
-    return Answer(data, "\n".join(lines), ok=removed.database != "pending")
+        return preview([f"end {one.name} ({one.pid}) in {one.cwd}" for one in running])
+    with narrator.step(f"end {len(running)} process{'es' if len(running) > 1 else ''} in {at}"):
+        ended = processes.end(running)
+    data = [{"pid": one.pid, "name": one.name, "cwd": one.cwd, "signal": one.signal} for one in ended]
+    return Answer(data, "\n".join(f"ended {one.name} ({one.pid}) in {one.cwd} by {one.signal}" for one in ended))
 
 
 @task(name="list", default=True)
 def list_(c: Context, json: bool = False) -> Answer:
     """
-    List all worktrees with their databases and ports
+    List all worktrees: git, database, migrations, port
 
     States: main; ready; creating or removing, which the next call finishes; unmanaged, made
-    without this tool; gone, a record whose worktree is not there.
+    without this tool; gone, a record whose worktree is not there. A `?` is what cannot be told;
+    why is on stderr.
     """
-    from tasks_lib.worktrees.listing import rows  # noqa: PLC0415 - as in `create`
+    from tasks_lib.collections import _list  # noqa: PLC0415 - as in `create`
+    from tasks_lib.worktrees import listing  # noqa: PLC0415 - same
 
-    found = rows(project())
-    data = [
-        {
-            "branch": row.branch,
-            "path": row.path,
-            "slug": row.slug,
-            "database": row.database,
-            "port": row.port,
-            "dev_url": row.dev_url,
-            "state": row.state,
-        }
-        for row in found
-    ]
-    cells = [
-        (row.branch or "(detached)", row.state, row.database or "-", str(row.port or "-"), str(row.path))
-        for row in found
-    ]
-    return Answer(data, table(("BRANCH", "STATE", "DATABASE", "PORT", "PATH"), cells))
+    here, narrator = project(), Narrator()
+    with narrator.looking("look at the worktrees and their databases"):
+        found, troubles = listing.examined(here, listing.rows(here))
+    for line in _list.warnings(found, troubles):
+        narrator.say(f"warning: {line}")
+    return Answer([listing.document(row) for row in found], _list.worktrees(found))
+
+
+@task(klass=OptionalWord, help={"branch": f"{_BRANCH_HELP} The one we stand in when not given."})
+def status(c: Context, branch: str = "", json: bool = False) -> Answer:
+    """
+    Show all that is known of a worktree; run this first when in doubt
+
+    Names, git, databases, DATABASE_URL as the application would read it and from where, migrations,
+    golden's changes since, port, sessions. Exit status 1 when something is wrong, such as a
+    DATABASE_URL that is not this worktree's; then the cure is told as well.
+    """
+    from tasks_lib.collections import _status  # noqa: PLC0415 - as in `create`
+    from tasks_lib.worktrees.status import document, examine  # noqa: PLC0415 - same
+
+    here, narrator = project(), Narrator()
+    with narrator.looking("look at the worktree and its database"):
+        found = examine(here, branch, os.environ)
+    return Answer(document(found), _status.told(found), ok=not found.problems)
 
 
 @task(help={"branch": _BRANCH_HELP})

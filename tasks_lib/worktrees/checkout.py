@@ -1,17 +1,15 @@
 """
-The git side of a new worktree: the branch, the worktree, the files it is given, its mark.
+The git side of a new worktree: the branch, the worktree, its mark.
 """
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks_lib.errors import WorktreeError
 from tasks_lib.steps import Step
-from tasks_lib.worktrees import git
+from tasks_lib.worktrees import commands, git
 
 if TYPE_CHECKING:
     from tasks_lib.worktrees.project import Project
@@ -26,39 +24,40 @@ class Checkout:
     A worktree to be made.
 
     Attributes:
-        base: The commit at which to create the branch; None when it exists.
+        branch: None for a detached HEAD.
+        base: The commit at which to create the branch, or to detach HEAD; None when the branch exists.
         begun: Paths at which this run, and not a killed one before it, began to make the worktree.
     """
 
     project: Project
     slug: str
-    branch: str
+    branch: str | None
     path: Path
     base: str | None
     begun: list[Path] = field(default_factory=list)
 
     def step(self) -> Step:
         """Return the step that makes it."""
-        return Step(f"check out {self.branch} at {self.path}", self.do, self.undo, self.done)
+        return Step(f"check out {self.branch or self.base} at {self.path}", self.do, self.undo, self.done)
 
-    def do(self) -> str:
-        """Make what is missing of branch and worktree, give it its files, and mark it; return what was given."""
+    def do(self) -> None:
+        """Make what is missing of branch and worktree, and mark it."""
         main = self.project.repository.main
         listed = self._listed()
         if listed is not None and (listed.locked == UNFINISHED or not self.path.exists()):
             self._remove()
             listed = None
-        if self.base is not None and not self.project.repository.has_branch(self.branch):
+        if self.branch and self.base and not self.project.repository.has_branch(self.branch):
             # --no-track: setting up tracking writes .git/config, whose lock parallel calls lose.
             git.run("branch", "--no-track", self.branch, self.base, cwd=main)
         if listed is None:
             self.begun.append(self.path)
-            git.run("worktree", "add", self.path, self.branch, cwd=main)
-        given = self._give_files()
+            start = [self.branch] if self.branch else ["--detach", str(self.base)]
+            git.run("worktree", "add", self.path, *start, cwd=main)
+            commands.forget(self.project, self.slug)
         # Last: the mark says that all of this is done.
         git_directory = git.output("rev-parse", "--absolute-git-dir", cwd=self.path)
         self.project.registry.mark(Path(git_directory), self.slug)
-        return f"with {', '.join(given)}" if given else ""
 
     def undo(self) -> None:
         """Remove what `do` made, whole or half, and only that: a killed run's worktree may hold work by now."""
@@ -66,7 +65,7 @@ class Checkout:
             self._remove()
         reference, listed = f"refs/heads/{self.branch}", self._listed()
         # A branch that is not where it was made has been committed to.
-        if self.base is not None and listed is None and self.project.repository.commit(reference) == self.base:
+        if self.branch and self.base and listed is None and self.project.repository.commit(reference) == self.base:
             git.run("update-ref", "-d", reference, self.base, cwd=self.project.repository.main)
 
     def done(self) -> bool:
@@ -80,29 +79,3 @@ class Checkout:
     def _remove(self) -> None:
         # Twice: a worktree whose making was cut short is still locked by git itself.
         git.run("worktree", "remove", "--force", "--force", self.path, cwd=self.project.repository.main)
-
-    def _give_files(self) -> list[str]:
-        """Copy and link what the main worktree shares; what the branch itself has stays."""
-        main, settings = self.project.repository.main, self.project.settings
-        given = []
-        for name, give in [*((name, _copy) for name in settings.copy), *((name, _link) for name in settings.link)]:
-            if not (main / name).exists() or (self.path / name).exists():
-                continue
-            try:
-                (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-                give(main / name, self.path / name)
-            except OSError as error:
-                raise WorktreeError(f"`{name}` cannot be given to {self.path}", why=str(error)) from None
-            given.append(name)
-        return given
-
-
-def _copy(source: Path, target: Path) -> None:
-    if source.is_dir():
-        shutil.copytree(source, target, symlinks=True)
-    else:
-        shutil.copy2(source, target)
-
-
-def _link(source: Path, target: Path) -> None:
-    target.symlink_to(source)

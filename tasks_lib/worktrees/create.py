@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError, WorktreeError
 from tasks_lib.steps import Plan
-from tasks_lib.worktrees import guard, provision, tools
+from tasks_lib.worktrees import clones, commands, files, guard, point, portless, provision, tools
 from tasks_lib.worktrees.branches import require_free, require_plain_name
 from tasks_lib.worktrees.checkout import Checkout
 
@@ -67,7 +67,7 @@ def creation(
 
 
 def _is_unfinished(record: Record, branch: str) -> bool:
-    # One that was adopted is finished by `worktree.db`: undoing its creation would delete somebody's worktree.
+    # One that was adopted is finished by `worktree.setup`: undoing its creation would delete somebody's worktree.
     return record.state == "creating" and record.made_worktree and record.identity.branch == branch
 
 
@@ -102,21 +102,30 @@ def _name_is_taken(project: Project, branch: str, known: Record) -> WorktreeErro
 
 
 def _plan(project: Project, record: Record, narrator: Narrator, wish: Wish | None) -> Plan:
-    path = project.registry.paths().get(record.slug) or Path(record.path)
-    provision.require_editable(project, record, path)
-    checkout = Checkout(project, record.slug, record.identity.branch, path, record.base).step()
-    point = provision.point_step(project, record, path)
-    first, last = provision.record_step(project, record), provision.ready_step(project, record)
-    if wish is None:
-        # The env file names the clone all the same: an application that finds no database is better than
-        # one that finds the main worktree's.
-        return Plan([first, checkout, point, last])
-    provision.examine(project, record)
-    branch = record.identity.branch
+    path, branch = project.registry.paths().get(record.slug) or Path(record.path), record.identity.branch
+    point.require_editable(project, record, path)
+    point.warn(project, record, path, narrator)
+    checkout = Checkout(project, record.slug, branch, path, record.base).step()
     hint = f"mend it on the branch; to do so in its worktree: inv worktree.create {branch} --no-db,\n"
-    hint += "and then, in that worktree: inv worktree.db"
-    toolchain = tools.steps(project, record, path, narrator, hint=hint)
-    return Plan([first, (provision.clone_step(project, record, narrator, wish), checkout), point, *toolchain, last])
+    hint += "and then, in that worktree: inv worktree.setup"
+    prepared = [
+        *files.steps(project, record, path, narrator),
+        # Without a database, it names the clone all the same: an application that finds no database is better
+        # than one that finds the main worktree's.
+        point.step(project, record, path),
+        *commands.after_setup(project, record, path, narrator, hint=f"mend it, then: inv worktree.create {branch}"),
+    ]
+    first = provision.record_step(project, record)
+    last = [provision.ready_step(project, record), *portless.steps(project, record, narrator)]
+    if wish is None:
+        return Plan([first, checkout, *prepared, *last])
+    clones.examine(project, record)
+    cloned = clones.own_step(project, record, narrator, wish), *clones.companion_steps(project, record, narrator, wish)
+    on_it = [
+        *commands.companion_setup(project, record, path, narrator, hint=hint),
+        *tools.steps(project, record, path, narrator, hint=hint),
+    ]
+    return Plan([first, (*cloned, checkout), *prepared, *on_it, *last])
 
 
 def _target(project: Project, branch: str, path: str) -> Path:

@@ -1,8 +1,9 @@
 """
 The guard: whatever works on a worktree's database first proves that it is that worktree's.
 
-An application takes DATABASE_URL from its process environment before it looks into an env file. A
-variable that was exported in the main worktree would send a linked worktree's migrations there.
+An application takes DATABASE_URL from its process environment before it looks into an env file, and from
+`.env.local` before `.env`. A variable that was exported in the main worktree would send a linked worktree's
+migrations there.
 """
 
 from __future__ import annotations
@@ -11,34 +12,36 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import EnvFileError, SettingsError
 from tasks_lib.settings import env_values
-from tasks_lib.worktrees import envfile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
     from pathlib import Path
 
     from tasks_lib.databases.url import DatabaseUrl
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
+PREFERRED = (".env.development.local", ".env.local")
+"""What Next.js, Vite, Rails' dotenv and others read before `.env`."""
+
 
 def require_unshadowed(project: Project, environ: Mapping[str, str]) -> None:
     """
-    Refuse an exported DATABASE_URL that contradicts the main worktree's env file.
+    Refuse an exported DATABASE_URL that contradicts the main worktree's env files.
 
     Raises:
         SettingsError: Naming both, without passwords.
     """
     from tasks_lib.databases.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
 
-    exported = environ.get("DATABASE_URL")
-    written = env_values(project.repository.main / project.env_name).get("DATABASE_URL")
-    if not exported or not written:
+    exported, written = environ.get("DATABASE_URL"), _written(project, project.repository.main)
+    if not exported or written is None:
         return
-    shell, file = DatabaseUrl.parse(exported), DatabaseUrl.parse(written, source="DATABASE_URL in .env")
-    if shell.parameters != file.parameters:
+    file, text = written
+    shell, ours = DatabaseUrl.parse(exported), DatabaseUrl.parse(text, source=f"DATABASE_URL in {file.name}")
+    if shell.parameters != ours.parameters:
         raise SettingsError(
-            f"DATABASE_URL is exported in this shell as {shell}, but `.env` says {file}",
+            f"DATABASE_URL is exported in this shell as {shell}, but `{file.name}` says {ours}",
             why="the exported one would win over every env file, in the new worktree too",
             hint="unset DATABASE_URL",
         )
@@ -49,26 +52,14 @@ def require_own_database(project: Project, record: Record, path: Path, environ: 
     Return the URL that the application in the worktree at *path* would use, after proving whose database it is.
 
     Raises:
-        EnvFileError: If the env file names no database, or another's.
+        EnvFileError: If the env files name no database, or another's.
         SettingsError: If an exported DATABASE_URL names another's.
         OwnershipError: If the database does not bear this worktree's mark.
     """
     from tasks_lib.databases.ownership import require_ours  # noqa: PLC0415 - loads psycopg
     from tasks_lib.databases.server import Server  # noqa: PLC0415 - as above
-    from tasks_lib.databases.url import DatabaseUrl  # noqa: PLC0415 - as above
 
-    refuse_exported(record, environ)
-    file = path / project.env_name
-    text = environ.get("DATABASE_URL") or envfile.load(file).get("DATABASE_URL")
-    if not text:
-        raise EnvFileError(f"`{file}` names no database", hint="inv worktree.db")
-    url = DatabaseUrl.parse(text, source=f"DATABASE_URL in {file}")
-    if url.database != record.identity.database:
-        raise EnvFileError(
-            f"DATABASE_URL in `{file}` names database `{url.database}`",
-            why=f"this worktree's database is `{record.identity.database}`",
-            hint="inv worktree.db",
-        )
+    url = require_own_name(project, record, path, environ)
     with Server(url).connect() as connection:
         require_ours(
             connection,
@@ -76,6 +67,34 @@ def require_own_database(project: Project, record: Record, path: Path, environ: 
             repository=project.registry.repository_id,
             slug=record.slug,
             role="clone",
+        )
+    return url
+
+
+def require_own_name(project: Project, record: Record, path: Path, environ: Mapping[str, str]) -> DatabaseUrl:
+    """
+    Return the URL that the application in the worktree at *path* would use; it has the name of its own database.
+
+    Raises:
+        EnvFileError: If the env files name no database, or another's.
+        SettingsError: If an exported DATABASE_URL names another's.
+    """
+    from tasks_lib.databases.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
+
+    refuse_exported(record, environ)
+    refuse_preferred(project, record, path)
+    written = _written(project, path)
+    if environ.get("DATABASE_URL"):
+        return DatabaseUrl.parse(environ["DATABASE_URL"])
+    if written is None:
+        raise EnvFileError(f"`{path / project.env_name}` names no database", hint="inv worktree.db")
+    file, text = written
+    url = DatabaseUrl.parse(text, source=f"DATABASE_URL in {file}")
+    if url.database != record.identity.database:
+        raise EnvFileError(
+            f"DATABASE_URL in `{file}` names database `{url.database}`",
+            why=f"this worktree's database is `{record.identity.database}`",
+            hint="inv worktree.db",
         )
     return url
 
@@ -99,3 +118,39 @@ def refuse_exported(record: Record, environ: Mapping[str, str]) -> None:
             why=f"the environment wins over the env file, so what runs here would not use `{record.identity.database}`",
             hint="unset DATABASE_URL",
         )
+
+
+def refuse_preferred(project: Project, record: Record, path: Path, *, given: Container[str] = ()) -> None:
+    """
+    Refuse a file at *path* that names another database, and that frameworks prefer to the one that we write.
+
+    Args:
+        given: What the worktree is about to get from the main one.
+
+    Raises:
+        EnvFileError: Naming it, and the cure.
+    """
+    from tasks_lib.databases.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
+
+    names = [name for name in PREFERRED if name not in project.settings.env_files]
+    coming = [project.repository.main / name for name in names if name in given]
+    for file in [*(path / name for name in names), *coming]:
+        text = env_values(file).get("DATABASE_URL")
+        if not text:
+            continue
+        url = DatabaseUrl.parse(text, source=f"DATABASE_URL in {file}")
+        if url.database != record.identity.database:
+            raise EnvFileError(
+                f"DATABASE_URL in `{file}` names database `{url.database}`",
+                why=f"many frameworks read {file.name} before {project.env_name}, "
+                f"which names this worktree's database `{record.identity.database}`",
+                hint=f"take DATABASE_URL out of {file.name}, or set WORKTREE_ENV=layered in the main worktree",
+            )
+
+
+def _written(project: Project, path: Path) -> tuple[Path, str] | None:
+    """Return the env file at *path* that decides on DATABASE_URL, and what it says; None where none does."""
+    for file in (path / name for name in project.settings.env_files):
+        if text := env_values(file).get("DATABASE_URL"):
+            return file, text
+    return None

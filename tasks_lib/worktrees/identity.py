@@ -79,5 +79,17 @@ def derive(branch: str, *, project: str, prefix: str, taken_subdomains: Containe
     )
 
 
+def companion_database(name: str, slug: str) -> str:
+    """
+    Return the name of the worktree *slug*'s companion database *name*; at most 63 bytes, the hash whole.
+
+    Args:
+        name: The companion's, at most 40 bytes of `[a-z0-9_]`.
+    """
+    words, _, digest = slug.rpartition("_")
+    room = DATABASE_BYTES - len(name) - len(digest) - 2
+    return f"{name}_{words[:room].rstrip('_')}_{digest}"
+
+
 def _words(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")

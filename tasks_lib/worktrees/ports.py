@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 FIRST, LAST = 20_000, 29_999
 """Below every system's ephemeral range (Linux from 32768, macOS from 49152), above all ports that browsers block."""
 
+_LOOPBACKS = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+
+_PATIENCE = 0.2
+"""Seconds for a connection: a server whose backlog is full does not answer at all."""
+
 
 def lease(key: str, taken: Container[int]) -> int:
     """
@@ -40,7 +45,21 @@ def lease(key: str, taken: Container[int]) -> int:
 
 def is_free(port: int) -> bool:
     """Whether nothing listens on *port* of 127.0.0.1 and, where the machine has it, of ::1."""
-    return all(_binds(family, host, port) for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")))
+    return all(_binds(family, host, port) for family, host in _LOOPBACKS)
+
+
+def answers(port: int) -> bool:
+    """Whether something listens on *port* of this machine; asked by connecting, as a bind could be in its way."""
+    return any(_connects(family, host, port) for family, host in _LOOPBACKS)
+
+
+def _connects(family: socket.AddressFamily, host: str, port: int) -> bool:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.settimeout(_PATIENCE)
+            return probe.connect_ex((host, port)) == 0
+    except OSError:  # no IPv6 on this machine
+        return False
 
 
 def _binds(family: socket.AddressFamily, host: str, port: int) -> bool:

@@ -67,6 +67,11 @@ class Project:
         """Name of the env file that is rewritten in every linked worktree."""
         return self.settings.env_files[0]
 
+    @property
+    def shared_env_name(self) -> str | None:
+        """Name of the env file that linked worktrees link to the main worktree's, None where they copy."""
+        return next(iter(self.settings.env_files[1:]), None)
+
     def find(self, name: str) -> tuple[Path | None, Record | None]:
         """
         Return the linked worktree that *name* means and its record; either may be missing, not both.

@@ -1,5 +1,7 @@
 """
-Setting up: the database part, inside a worktree that is there, whoever made it.
+Setting up: everything but `git worktree add`, inside a worktree that is there, whoever made it.
+
+A second call does what is missing, and no more.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError, WorktreeError
 from tasks_lib.steps import Plan, Step
-from tasks_lib.worktrees import git, guard, provision, tools
+from tasks_lib.worktrees import clones, commands, files, git, guard, point, portless, provision, tools
 from tasks_lib.worktrees.create import Creation
 
 if TYPE_CHECKING:
@@ -24,13 +26,16 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def setup(project: Project, narrator: Narrator, wish: Wish, *, clone_only: bool = False) -> Iterator[Creation]:
+def setup(
+    project: Project, narrator: Narrator, wish: Wish, *, clone_only: bool = False, database_only: bool = False
+) -> Iterator[Creation]:
     """
-    Plan the database of the worktree that we stand in; hold the worktree's lock meanwhile.
+    Plan what the worktree that we stand in lacks; hold the worktree's lock meanwhile.
 
     Args:
-        wish: How the database is cloned.
-        clone_only: Leave out the env file, the migrations and the generated code.
+        wish: How its databases are cloned.
+        clone_only: Nothing but its own database.
+        database_only: Its databases, and the env file that names them; migrate and generate, although they have run.
 
     Raises:
         GoldentreeError: If anything stands in the way; nothing was changed then.
@@ -42,16 +47,31 @@ def setup(project: Project, narrator: Narrator, wish: Wish, *, clone_only: bool 
         # Looked up again: whoever held the lock until now may have changed it.
         record = project.record_at(here) or _adopted(project, here, slug)
         guard.refuse_exported(record, os.environ)
-        provision.examine(project, record)
-        adoption, clone = _adoption(project, record, here), provision.clone_step(project, record, narrator, wish)
-        first, last = provision.record_step(project, record), provision.ready_step(project, record)
+        first, adoption = provision.record_step(project, record), _adoption(project, record, here)
+        cloned = clones.own_step(project, record, narrator, wish)
         if clone_only:
-            yield Creation(record, Plan([first, adoption, clone, last]))
+            clones.own(project, record).examine()
+            yield Creation(record, Plan([first, adoption, cloned]))
             return
-        provision.require_editable(project, record, here)
-        point = provision.point_step(project, record, here)
-        toolchain = tools.steps(project, record, here, narrator, hint="mend it, then: inv worktree.db")
-        yield Creation(record, Plan([first, adoption, clone, point, *toolchain, last]))
+        clones.examine(project, record)
+        point.require_editable(project, record, here)
+        point.warn(project, record, here, narrator)
+        hint = f"mend it, then: inv worktree.{'db' if database_only else 'setup'}"
+        given = [] if database_only else files.steps(project, record, here, narrator)
+        installed = [] if database_only else commands.after_setup(project, record, here, narrator, hint=hint)
+        stages: list[Step | tuple[Step, ...]] = [
+            first,
+            adoption,
+            (cloned, *clones.companion_steps(project, record, narrator, wish)),
+            *given,
+            point.step(project, record, here),
+            *installed,
+            *commands.companion_setup(project, record, here, narrator, hint=hint),
+            *tools.steps(project, record, here, narrator, hint=hint, every_time=database_only),
+            provision.ready_step(project, record),
+            *([] if database_only else portless.steps(project, record, narrator)),
+        ]
+        yield Creation(record, Plan(stages))
 
 
 def _branch(here: Path) -> str:
@@ -84,9 +104,14 @@ def _adoption(project: Project, record: Record, here: Path) -> Step:
     """Return the step that makes record and worktree name each other."""
     git_directory = Path(git.output("rev-parse", "--absolute-git-dir", cwd=here))
     registry = project.registry
+
+    def do() -> None:
+        commands.forget(project, record.slug)
+        registry.mark(git_directory, record.slug)
+
     return Step(
         f"adopt {here}",
-        lambda: registry.mark(git_directory, record.slug),
+        do,
         undo=lambda: registry.unmark(git_directory),
         done=lambda: registry.paths().get(record.slug) == here,
     )

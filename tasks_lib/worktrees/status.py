@@ -1,66 +1,230 @@
 """
-Status: what a worktree's database is, and how it stands to golden and to the branch.
+Status: all that is known of one worktree, and whether what its application would use is its own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.toolchains.choose import ledger_toolchain
-from tasks_lib.worktrees import guard
+from tasks_lib.errors import GoldentreeError, ServerError
+from tasks_lib.settings import env_values
+from tasks_lib.worktrees import drift, guard, listing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-    from tasks_lib.databases.facts import Difference
-    from tasks_lib.toolchains.base import Drift
+    from tasks_lib.databases.golden import Golden
+    from tasks_lib.databases.url import DatabaseUrl
+    from tasks_lib.worktrees.drift import Migrations
+    from tasks_lib.worktrees.listing import Row
     from tasks_lib.worktrees.project import Project
+    from tasks_lib.worktrees.registry import Record
 
 
 @dataclass(frozen=True)
+class Problem:
+    """What is wrong, and the command that cures it, if there is one."""
+
+    what: str
+    cure: str
+
+
+@dataclass
 class Status:
     """
-    One worktree's database.
+    One worktree; None for what does not apply or cannot be told.
 
     Attributes:
-        url: Without the password.
-        clone: Method, seconds, bytes and time of the clone.
-        toolchain: The tool whose ledger *drift* was read from, None when none is detected.
-        drift: `missing` counts what golden's ledger, or the clone's, has and the branch lacks.
+        row: What the list tells of it.
+        url: DATABASE_URL as an application reads it there, without the password.
+        layer: Where that stands: `environment`, or the env file's name.
+        own: Whether it is the worktree's own database; None for the main worktree.
+        tables: How many tables its users made.
+        template: The golden template's name.
+        golden: What the server tells of it.
     """
 
-    branch: str
-    slug: str
-    database: str
-    url: str
-    golden: str
+    row: Row
+    template: str
+    url: str | None = None
+    layer: str | None = None
+    own: bool | None = None
+    tables: int | None = None
+    golden: Golden | None = None
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, error: GoldentreeError) -> None:
+        """Count *error* among the problems."""
+        self.problems.append(Problem(": ".join(filter(None, (error.what, error.why.partition("\n")[0]))), error.hint))
+
+
+def examine(project: Project, name: str, environ: Mapping[str, str]) -> Status:
+    """
+    Examine a worktree; nothing is started or changed for that, and nothing that is wrong is an error.
+
+    Args:
+        project: The repository.
+        name: A branch, a slug or a path; empty for the worktree that we stand in.
+        environ: The process environment, which an application started here would get; elsewhere, it is not read.
+
+    Raises:
+        WorktreeError: If there is no such worktree.
+        GitError, RegistryError: If worktrees or records cannot be read.
+    """
+    found, troubles = listing.examined(project, [_find(project, name)])
+    row = found[0]
+    status = Status(row, row.record.golden if row.record else project.settings.template)
+    for error in troubles:
+        status.add(error)
+    status.problems += _unfinished(row)
+    _read_url(project, status, environ if row.current else {})
+    if not troubles:
+        _ask_server(project, status)
+    return status
+
+
+def document(status: Status) -> dict[str, Any]:
+    """
+    Return *status* for programs; null is what does not apply or cannot be told.
+
+    Beside all that `listing.document` has:
+
+    - `branch_at_creation`, `subdomain`, `session`: names that stay, whatever becomes of the branch.
+    - `url`, `url_layer`, `own`: as in `Status`.
+    - `tables`; `clone`: how, when and in how many seconds the database was cloned.
+    - `toolchain`, `migrations`: the tool, and the names of the `applied`, `pending` and `missing` ones; `last` is the
+      last applied one of the branch's.
+    - `golden`: its name as `database`, `bytes`, `sessions`, whether it has `changed` since the clone was made, and
+      `new_migrations`, those that it has and the clone lacks.
+    - `problems`: each with `message` and `hint`; with any, the exit status is 1.
+    """
+    record, databases, golden = status.row.record, status.row.databases, status.golden
+    migrations = databases and databases.migrations
+    return {
+        **listing.document(status.row),
+        "branch_at_creation": record and record.identity.branch,
+        "subdomain": record and record.identity.subdomain,
+        "session": record and record.identity.session,
+        "url": status.url,
+        "url_layer": status.layer,
+        "own": status.own,
+        "tables": status.tables,
+        "clone": record and record.clone,
+        "toolchain": migrations and migrations.toolchain,
+        "migrations": migrations
+        and {
+            "applied": migrations.drift.applied,
+            "pending": migrations.drift.pending,
+            "missing": migrations.drift.missing,
+            "last": next(reversed(migrations.drift.applied), None),
+        },
+        "golden": {
+            "database": status.template,
+            "bytes": golden and golden.bytes,
+            "sessions": golden and golden.sessions,
+            "changed": databases and databases.golden_changed,
+            "new_migrations": migrations and migrations.new_in_golden,
+        },
+        "problems": [{"message": problem.what, "hint": problem.cure or None} for problem in status.problems],
+    }
+
+
+def _find(project: Project, name: str) -> Row:
+    rows = listing.rows(project)
+    if not name:
+        return next(row for row in rows if row.current)
+    if name == rows[0].branch or os.path.realpath(name) == str(rows[0].path):
+        return rows[0]
+    path, record = project.find(name)
+    return next(row for row in rows if row.path == path or (record and row.record == record))
+
+
+def _unfinished(row: Row) -> list[Problem]:
+    record, branch = row.record, row.branch or str(row.path)
+    if row.state == "unmanaged":
+        return [Problem("it has no database of its own: it was made without this tool", _setup(row))]
+    if row.state == "removing":
+        return [Problem("its removal is not finished", f"inv worktree.remove {record.slug if record else branch}")]
+    if row.state == "gone":
+        return [Problem(f"it is gone from {row.path}", f"inv worktree.remove {record.slug if record else row.path}")]
+    if row.state == "creating":
+        made = record is not None and record.made_worktree
+        return [Problem("its making is not finished", f"inv worktree.create {branch}" if made else _setup(row))]
+    if record is not None and record.clone is None:
+        return [Problem(f"its database `{record.identity.database}` was never made", _setup(row))]
+    why = [state.why for state in (row.git, row.databases) if state and state.why]
+    return [Problem(one, "") for one in why]
+
+
+def _setup(row: Row) -> str:
+    return "inv worktree.setup" if row.current else f"cd {row.path} && inv worktree.setup"
+
+
+def _read_url(project: Project, status: Status, environ: Mapping[str, str]) -> None:
+    from tasks_lib.databases.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
+
+    row, record = status.row, status.row.record
+    if row.state == "gone":
+        return
+    try:
+        text, status.layer = _effective(project, row.path, environ)
+        status.url = DatabaseUrl.parse(text, source=f"DATABASE_URL in {status.layer}").masked if text else None
+        if record is not None and record.clone is not None:
+            status.own = False
+            guard.require_own_database(project, record, row.path, environ)
+            status.own = True
+    except ServerError as error:
+        status.own = None
+        if not status.problems:
+            status.add(error)
+    except GoldentreeError as error:
+        status.add(error)
+
+
+def _effective(project: Project, path: Path, environ: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """Return DATABASE_URL as an application in the worktree at *path* reads it, and where it stands."""
+    if exported := environ.get("DATABASE_URL"):
+        return exported, "environment"
+    layers = ((env_values(path / name).get("DATABASE_URL"), name) for name in project.settings.env_files)
+    return next(((text, name) for text, name in layers if text), (None, None))
+
+
+def _ask_server(project: Project, status: Status) -> None:
+    from tasks_lib.databases import inspect  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.configured import running_server  # noqa: PLC0415 - same
+    from tasks_lib.databases.golden import require_golden  # noqa: PLC0415 - same
+
+    try:
+        server = running_server(project.settings)
+        if status.row.databases and (own := status.row.databases.own):
+            _, status.tables = inspect.size_and_tables(server, own.name)
+        with server.connect() as connection:
+            status.golden = require_golden(connection, status.template)
+    except GoldentreeError as error:
+        status.add(error)
+
+
+@dataclass(frozen=True)
+class DatabaseStatus:
+    """
+    The database of one worktree, in short.
+
+    Attributes:
+        bytes: Its size on disk.
+        migrations: None where no migration tool is known.
+    """
+
+    record: Record
+    url: DatabaseUrl
     bytes: int
     tables: int
-    clone: dict[str, Any] | None
-    toolchain: str | None
-    drift: Drift | None
+    migrations: Migrations | None
 
 
-@dataclass(frozen=True)
-class Check:
-    """One line of a comparison: the same figure from both databases."""
-
-    name: str
-    golden: Any
-    clone: Any
-    equal: bool
-
-
-@dataclass(frozen=True)
-class Verification:
-    """A comparison: its lines, and every single difference."""
-
-    checks: list[Check]
-    differences: list[Difference]
-
-
-def status(project: Project, environ: Mapping[str, str]) -> Status:
+def database_here(project: Project, environ: Mapping[str, str]) -> DatabaseStatus:
     """
     Examine the database of the worktree that we stand in.
 
@@ -71,66 +235,6 @@ def status(project: Project, environ: Mapping[str, str]) -> Status:
 
     record, here = project.require_record_here(), project.repository.here
     url = guard.require_own_database(project, record, here, environ)
-    toolchain = ledger_toolchain(here, project.settings.migrate)
-    drift = None
-    if toolchain is not None:
-        ledger = toolchain.ledger
-        recorded = inspect.column(project.server, record.identity.database, ledger.table, ledger.query)
-        golden = inspect.column(project.server, record.golden, ledger.table, ledger.query)
-        drift = toolchain.drift(recorded)
-        missing = {*drift.missing, *toolchain.drift(golden).missing}
-        drift = type(drift)(drift.applied, drift.pending, tuple(sorted(missing)))
     size, tables = inspect.size_and_tables(project.server, record.identity.database)
-    return Status(
-        branch=record.identity.branch,
-        slug=record.slug,
-        database=record.identity.database,
-        url=url.masked,
-        golden=record.golden,
-        bytes=size,
-        tables=tables,
-        clone=record.clone,
-        toolchain=toolchain.name if toolchain else None,
-        drift=drift,
-    )
-
-
-def verify(project: Project, environ: Mapping[str, str]) -> Verification:
-    """
-    Compare the database of the worktree that we stand in with the golden template.
-
-    Raises:
-        GoldentreeError: If there is none, or DATABASE_URL does not name it.
-    """
-    from tasks_lib.databases import facts, inspect  # noqa: PLC0415 - loads psycopg
-
-    record, here = project.require_record_here(), project.repository.here
-    guard.require_own_database(project, record, here, environ)
-    golden = inspect.facts_of(project.server, record.golden)
-    clone = inspect.facts_of(project.server, record.identity.database)
-    checks = [
-        Check("locale", _one(golden.locale), _one(clone.locale), golden.locale == clone.locale),
-        Check("extensions", len(golden.extensions), len(clone.extensions), golden.extensions == clone.extensions),
-        Check("tables", len(golden.tables), len(clone.tables), golden.tables.keys() == clone.tables.keys()),
-        Check("rows", golden.rows, clone.rows, golden.tables == clone.tables),
-        Check("sequences", len(golden.sequences), len(clone.sequences), golden.sequences == clone.sequences),
-        *(
-            Check(kind, golden.objects.get(kind, 0), clone.objects.get(kind, 0), equal)
-            for kind in sorted({*golden.objects, *clone.objects})
-            for equal in [golden.objects.get(kind) == clone.objects.get(kind)]
-        ),
-    ]
-    toolchain = ledger_toolchain(here, project.settings.migrate)
-    if toolchain is not None:
-        ledger = toolchain.ledger
-        recorded = [
-            sorted(inspect.column(project.server, name, ledger.table, ledger.query))
-            for name in (record.golden, record.identity.database)
-        ]
-        title = "ledger " + ledger.table.replace('"', "")
-        checks.append(Check(title, len(recorded[0]), len(recorded[1]), recorded[0] == recorded[1]))
-    return Verification(checks, facts.differences(golden, clone))
-
-
-def _one(locale: dict[str, str]) -> str:
-    return " ".join(locale.get(key, "") for key in ("encoding", "datlocprovider", "datcollate")).strip()
+    migrations = drift.migrations(project, drift.reader(project.server), record, here)
+    return DatabaseStatus(record, url, size, tables, migrations)

@@ -5,16 +5,19 @@ The project's own tools, run on a worktree's own database: migrate and generate.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tasks_lib.errors import DatabaseError, ServerError
 from tasks_lib.steps import Step
-from tasks_lib.toolchains.choose import generate_command, migrate_command
+from tasks_lib.toolchains.choose import generate_command, ledger_toolchain, migrate_command
 from tasks_lib.toolchains.environment import child_environment
 from tasks_lib.toolchains.run import run
-from tasks_lib.worktrees.provision import own_url
+from tasks_lib.worktrees import clones, git, once, point
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tasks_lib.databases.url import DatabaseUrl
@@ -24,7 +27,9 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.registry import Record
 
 
-def steps(project: Project, record: Record, path: Path, narrator: Narrator, *, hint: str) -> list[Step]:
+def steps(
+    project: Project, record: Record, path: Path, narrator: Narrator, *, hint: str, every_time: bool = False
+) -> list[Step]:
     """
     Return the steps that migrate and generate in the worktree at *path*.
 
@@ -32,19 +37,45 @@ def steps(project: Project, record: Record, path: Path, narrator: Narrator, *, h
 
     Args:
         hint: How to go on when one of them fails and everything is undone.
+        every_time: Run them although they have run on this database, and no migration is known to be pending.
 
     Raises:
         ToolchainError: If the main worktree shows several migration tools and no setting says which.
     """
-    main = project.repository.main
+    main, registry = project.repository.main, project.registry
     steps = []
     for which in ("migrate", "generate"):
         if found := command(project, main, which):
-            run_it = partial(run_tool, project, own_url(project, record), path, which, narrator, hint=hint)
-            steps.append(Step(f"{which} by {shown(found)}", run_it))
+
+            def do(which: str = which) -> str | None:
+                if which == "migrate":
+                    once.forget(registry, record.slug, {"generate"})
+                return run_tool(project, record, path, which, narrator, hint=hint)
+
+            step = Step(f"{which} by {shown(found)}", do)
+            stale = partial(_must_run, project, record, path, which, every_time=every_time)
+            steps.append(once.once(registry, record.slug, which, step, stale=stale))
         elif which == "migrate":
             narrator.say("no migration tool is detected or configured; WORKTREE_MIGRATE names a command")
     return steps
+
+
+def _must_run(project: Project, record: Record, path: Path, which: str, *, every_time: bool) -> bool:
+    """Whether *which* has to run again: always, or as the tool's ledger lacks migrations of the branch."""
+    if every_time or which == "generate":
+        return every_time
+    from tasks_lib.databases import inspect  # noqa: PLC0415 - loads psycopg
+
+    if not path.exists():
+        return True
+    toolchain = ledger_toolchain(path, project.settings.migrate)
+    if toolchain is None:
+        return False
+    ledger = toolchain.ledger
+    with suppress(DatabaseError):
+        recorded = inspect.column(project.server, record.identity.database, ledger.table, ledger.query)
+        return bool(toolchain.drift(recorded).pending)
+    return True
 
 
 def command(project: Project, root: Path, which: str) -> Command | None:
@@ -61,37 +92,68 @@ def command(project: Project, root: Path, which: str) -> Command | None:
 
 
 def run_tool(
-    project: Project, url: DatabaseUrl, path: Path, which: str, narrator: Narrator, *, hint: str
+    project: Project,
+    record: Record,
+    path: Path,
+    which: str,
+    narrator: Narrator,
+    *,
+    hint: str,
+    url: DatabaseUrl | None = None,
 ) -> str | None:
     """
-    Run what does *which*, `migrate` or `generate`, in the worktree at *path*, on its own database at *url*.
+    Run what does *which*, `migrate` or `generate`, in the worktree at *path*, on its own database.
+
+    Args:
+        url: What the application's own settings say of that database, where the guard has found it out.
 
     Returns a remark where there was nothing to run.
 
     Raises:
         ToolchainError: If the command fails or cannot be found.
     """
-    from tasks_lib.databases import inspect  # noqa: PLC0415 - loads psycopg
-    from tasks_lib.databases.server import Server  # noqa: PLC0415 - same
-
     found = command(project, path, which)
     if found is None:
         return "nothing, as this branch has no such tool"
-    # PG* variables fill in what the URL leaves out, for us and for the tool; a service would name its own database.
-    inherited = {key: value for key, value in os.environ.items() if key != "PGSERVICE"}
+    environ = own_environment(project, record, path, url=url)
+    run(found, env=environ, on_line=narrator.relay, hint=hint)
+    return None
+
+
+def own_environment(project: Project, record: Record, path: Path, *, url: DatabaseUrl | None = None) -> dict[str, str]:
+    """Return the environment of commands that run in the worktree at *path*, on its own database."""
+    own = point.values(project, project.registry.require(record.slug))
+    return environment(project, url or clones.own_url(project, record), path, own)
+
+
+def environment(project: Project, url: DatabaseUrl, path: Path, own: Mapping[str, str] | None = None) -> dict[str, str]:
+    """
+    Return the environment of commands that run in the worktree at *path*, on the database at *url*.
+
+    Args:
+        own: What the worktree's env file says; it wins over what is exported here.
+    """
+    from tasks_lib.databases import inspect  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.server import Server  # noqa: PLC0415 - same
+
+    clients = None
+    # Of a git hook that called us, GIT_DIR and its like name another worktree. PG* variables fill in what the URL
+    # leaves out, for us and for the tool; a service would name its own database.
+    passed_on = git.environment().keys() - {"PGSERVICE"}
+    inherited = {key: value for key, value in os.environ.items() if key in passed_on}
     if project.settings.database_url is None:
         # The embedded server speaks no TLS, and Go's drivers insist on it unless told.
         inherited["PGSSLMODE"] = "disable"
-    environment = child_environment(
-        inherited,
+    with suppress(ServerError):  # a command that needs no database runs without one
+        clients = inspect.clients(Server(url))
+    return child_environment(
+        {**inherited, **git.CALLER, **(own or {})},
         url=url.text,
         libpq=url.environment(),
-        clients=inspect.clients(Server(url)),
+        clients=clients,
         worktree=path,
         main=project.repository.main,
     )
-    run(found, env=environment, on_line=narrator.relay, hint=hint)
-    return None
 
 
 def shown(command: Command) -> str:

@@ -113,8 +113,9 @@ def test_list(repository):
     assert (rows["main"]["branch"], rows["main"]["path"]) == ("main", str(repository.path))
     assert (rows["unmanaged"]["branch"], rows["unmanaged"]["database"]) == (None, None)
     heading, *lines = repository.inv("worktree.list").stdout.splitlines()
-    assert heading.split() == ["BRANCH", "STATE", "DATABASE", "PORT", "PATH"]
-    assert lines[1].split() == ["a", "ready", created["database"], str(created["port"]), created["path"]]
+    assert heading.split() == ["BRANCH", "STATE", "GIT", "DATABASE", "SIZE", "DRIFT", "PORT", "AGE", "PATH"]
+    assert lines[1].startswith("a           ready      clean  ")
+    assert lines[1].endswith(created["path"])
     assert lines[2].startswith("(detached)  unmanaged")
 
 

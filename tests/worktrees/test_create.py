@@ -528,10 +528,10 @@ class TestRollback:
 
 
 def finished(repository):
-    """Assert that there is one worktree, one database, one ready record, and nothing half-made."""
+    """Assert that there is one worktree with its two databases, one ready record, and nothing half-made."""
     main, a = repository.json("worktree.list")
     assert (main["state"], a["state"], a["branch"]) == ("main", "ready", "a")
-    assert repository.databases() == [a["database"]]
+    assert repository.databases() == [a["database"], f"{repository.prefix}_q_a_86f7e4"]
     record = repository.records()[a["slug"]]
     assert not list((repository.path / ".git/goldentree/databases/temporaries").iterdir())
     assert record["clone"]["bytes"] > 0
@@ -542,33 +542,39 @@ def finished(repository):
 
 @pytest.fixture
 def migrating(repository):
-    """Configure a migration that leaves a file behind."""
+    """Configure a migration that leaves a file behind, and one of everything else that has a step."""
     with (repository.path / ".env").open("a") as env:
         env.write("WORKTREE_MIGRATE='touch migrated'\n")
+    (repository.path / "seed.env").write_text("SEED=1\n")
+    (repository.path / "invoke.yaml").write_text(
+        "worktree:\n  write: {given/slug: '{slug}'}\n  after_setup: echo x >> installed\n"
+        f"db:\n  companions: [{{name: {repository.prefix}_q, env: QUEUE_URL, setup: echo x >> queue}}]\n"
+    )
     return repository
 
 
 class TestKilled:
-    @pytest.mark.parametrize("step", range(1, 7))
-    def test_after_a_step(self, migrating, step):
-        """Killed after any of its steps, `create` is finished by the same command."""
-        kill(migrating, "after", step, "tasks_lib.steps:Plan._run_step", "worktree.create", "a")
-        result = migrating.inv("worktree.create", "a")
-        if step < 6:
-            assert "which a killed run began" in result.stderr, result.stderr
-            assert result.returncode == 0
+    @pytest.mark.parametrize("task", ["worktree.create", "worktree.setup", "worktree.db"])
+    def test_after_every_step(self, migrating, task):
+        """Killed after each single step, a plan goes on where it was cut, and repeats nothing that runs once."""
+        there, arguments, cwd = migrating.worktree("a"), [task], None
+        if task == "worktree.create":
+            arguments = [task, "a"]
         else:
+            cwd = there
+            migrating.git("worktree", "add", "--quiet", there, "-b", "a")
+        # worktree.db gives no files, and migrates every time: after that step, it gets no further.
+        steps = {"worktree.create": 10, "worktree.setup": 11, "worktree.db": 6}[task]
+        for _ in range(steps):
+            kill(migrating, "after", 1, "tasks_lib.steps:Plan._run_step", *arguments, cwd=cwd)
+        result = migrating.inv(*arguments, cwd=cwd)
+        if task == "worktree.create":
             assert "checked out" in result.stderr
+        else:
+            assert result.returncode == 0, result.stderr
         finished(migrating)
-
-    @pytest.mark.parametrize("step", range(1, 7))
-    def test_setup_after_a_step(self, migrating, step):
-        """The same for `worktree.db` in somebody else's worktree."""
-        there = migrating.worktree("a")
-        migrating.git("worktree", "add", "--quiet", there, "-b", "a")
-        kill(migrating, "after", step, "tasks_lib.steps:Plan._run_step", "worktree.db", cwd=there)
-        assert migrating.inv("worktree.db", cwd=there).returncode == 0
-        finished(migrating)
+        files = {"queue": 1} if task == "worktree.db" else {"queue": 1, "installed": 1, "seed.env": 1, "given/slug": 1}
+        assert {name: len((there / name).read_text().splitlines()) for name in files} == files
 
     @pytest.mark.parametrize(
         ("where", "number", "function"),
@@ -616,7 +622,7 @@ class TestKilled:
         finished(migrating)
 
     @pytest.mark.parametrize(
-        "function", ["tasks_lib.worktrees.registry:Registry.mark", "tasks_lib.worktrees.provision:envfile.point"]
+        "function", ["tasks_lib.worktrees.registry:Registry.mark", "tasks_lib.worktrees.point:envfile.point"]
     )
     def test_then_worked_in(self, migrating, function):
         """What somebody wrote into a half-made worktree outlives a second failure."""

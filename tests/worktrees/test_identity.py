@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks_lib.worktrees.identity import derive
+from tasks_lib.worktrees.identity import companion_database, derive
 
 # What git accepts and people type, with the letters that make names collide once they are cut or folded.
 PARTS = st.text(alphabet="aAbB09-_.#$'\u00e9\u00df\u65e5\u0130\U0001f680\udc80", min_size=1, max_size=120)
@@ -60,3 +60,13 @@ def test_siblings_differ(branches):
 def test_collisions_of_peers(one, other):
     """Pairs that other tools gave the same name."""
     assert derive(one, project="p", prefix="p").database != derive(other, project="p", prefix="p").database
+
+
+@given(branch=BRANCHES, name=PREFIXES)
+def test_a_companions_name(branch, name):
+    """It fits, begins as configured, and ends with the worktree's whole hash."""
+    slug = derive(branch, project="p", prefix="p").slug
+    found = companion_database(name, slug)
+    assert len(found) <= 63
+    assert found.startswith(f"{name}_")
+    assert found.endswith(slug[-7:])

@@ -1,0 +1,116 @@
+"""
+The status of a worktree, as people read it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from tasks_lib.output import age, pairs, size
+
+if TYPE_CHECKING:
+    from tasks_lib.databases.owned import Owned
+    from tasks_lib.worktrees.drift import Migrations
+    from tasks_lib.worktrees.listing import Row
+    from tasks_lib.worktrees.status import Status
+
+
+def told(status: Status) -> str:
+    """Return *status* as lines, what is wrong at their end."""
+    text = pairs([*_git_rows(status.row), *_name_rows(status.row), *_database_rows(status)])
+    for problem in status.problems:
+        text += f"\n\n✗ {problem.what}" + (f"\n  hint: {problem.cure}" if problem.cure else "")
+    return text
+
+
+def migration_rows(migrations: Migrations | None) -> list[tuple[str, str]]:
+    """Return how a database stands to the branch's migrations and to golden's."""
+    if migrations is None:
+        return [("migrations", "no migration tool detected")]
+    drift = migrations.drift
+    return [
+        ("migrations", f"{len(drift.applied)} applied, {len(drift.pending)} pending  ({migrations.toolchain})"),
+        *(("  last", name) for name in drift.applied[-1:]),
+        *(("  pending", name) for name in drift.pending),
+        *(("  missing", f"{name}  (golden has it, this branch lacks it)") for name in drift.missing),
+    ]
+
+
+def _git_rows(row: Row) -> list[tuple[str, str]]:
+    branch = row.branch or "(detached)"
+    if row.record and row.record.identity.branch != row.branch:
+        branch += f"  (made for {row.record.identity.branch})"
+    state = "the main worktree" if row.state == "main" else row.state
+    git = row.git.text if row.git else "-"
+    if row.git and row.git.dirty:
+        git += f"  ({row.git.dirty} changed path{'s' if row.git.dirty > 1 else ''})"
+    if row.git and row.git.merged:
+        git += f"  ({row.git.merged})"
+    rows = [("worktree", f"{row.path}  ({state})"), ("branch", branch), ("git", git)]
+    if row.listed.locked is not None:
+        rows.append(("locked", row.listed.locked or "without a reason"))
+    if row.git and (upstream := row.git.upstream):
+        where = "gone" if upstream.ahead is None else f"ahead {upstream.ahead}, behind {upstream.behind}"
+        rows.append(("upstream", f"{upstream.branch}  ({where})"))
+    return rows
+
+
+def _name_rows(row: Row) -> list[tuple[str, str]]:
+    if row.record is None:
+        return []
+    names = row.record.identity
+    return [
+        ("slug", names.slug),
+        ("subdomain", names.subdomain),
+        ("dev url", names.dev_url),
+        ("port", f"{row.record.port}  ({'something listens' if row.listening else 'nothing listens'})"),
+    ]
+
+
+def _database_rows(status: Status) -> list[tuple[str, str]]:
+    row, databases = status.row, status.row.databases
+    rows = []
+    if row.record:
+        own = databases and databases.own
+        known = _described(own, status.tables) if own else "?" if row.record.clone else "not made"
+        rows.append(("database", f"{row.record.identity.database}  ({known})"))
+    rows += [("companion", f"{one.name}  ({_described(one)})") for one in (databases.companions if databases else ())]
+    whose = {True: "this worktree's own", False: "NOT this worktree's", None: "not checked"}[status.own]
+    if row.state == "main":
+        whose = "the main worktree's, which no task here changes"
+    if status.url:
+        rows.append(("url", status.url))
+        rows.append(("", f"from {_layer(status.layer)}: {whose}"))
+    elif row.state != "gone":
+        rows.append(("url", "none: no env file and no variable names one"))
+    if row.record and (clone := row.record.clone):
+        since = datetime.now(UTC) - datetime.fromisoformat(clone["created"])
+        rows.append(("cloned", f"{age(since.total_seconds())} ago by {clone['method']}"))
+    rows.append(("golden", status.template + _golden(status)))
+    return rows + (migration_rows(databases.migrations) if databases and databases.own else [])
+
+
+def _described(one: Owned, tables: int | None = None) -> str:
+    parts = [size(one.bytes) if one.bytes else "? bytes"]
+    if tables is not None:
+        parts.append(f"{tables} tables")
+    parts.append(f"{one.sessions} session{'' if one.sessions == 1 else 's'}")
+    return ", ".join(parts)
+
+
+def _layer(layer: str | None) -> str:
+    return "the process environment" if layer == "environment" else str(layer)
+
+
+def _golden(status: Status) -> str:
+    databases, golden = status.row.databases, status.golden
+    said = []
+    if golden:
+        said.append(f"{size(golden.bytes)}, {golden.sessions} session{'' if golden.sessions == 1 else 's'}")
+    if databases and databases.golden_changed is not None:
+        said.append("changed since" if databases.golden_changed else "unchanged since")
+    new = len(databases.migrations.new_in_golden) if databases and databases.migrations else 0
+    if new:
+        said.append(f"{new} new migration{'' if new == 1 else 's'}")
+    return f"  ({', '.join(said)})" if said else ""

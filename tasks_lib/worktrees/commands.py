@@ -1,0 +1,69 @@
+"""
+The commands of a team: after a worktree is set up, and before it is removed.
+
+They come from the main worktree's `invoke.yaml` alone, so that a branch that is checked out cannot bring its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tasks_lib.steps import Step
+from tasks_lib.toolchains.base import Command
+from tasks_lib.toolchains.run import run
+from tasks_lib.worktrees import clones, once, tools
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tasks_lib.output import Narrator
+    from tasks_lib.worktrees.project import Project
+    from tasks_lib.worktrees.registry import Record
+
+
+def step(project: Project, record: Record, path: Path, command: str, narrator: Narrator, *, hint: str) -> Step:
+    """
+    Return the step that runs *command* by `sh -c` in the worktree at *path*, on its own database.
+
+    Args:
+        hint: What to do when it fails.
+    """
+
+    def do() -> None:
+        environment = tools.own_environment(project, record, path)
+        run(Command(("sh", "-c", command), path), env=environment, on_line=narrator.relay, hint=hint)
+
+    return Step(f"run {command}", do)
+
+
+def after_setup(project: Project, record: Record, path: Path, narrator: Narrator, *, hint: str) -> list[Step]:
+    """Return the steps that run what `worktree.after_setup` lists, each once in a worktree's life."""
+    return [
+        once.once(
+            project.registry,
+            record.slug,
+            f"run {command}",
+            step(project, record, path, command, narrator, hint=hint),
+        )
+        for command in project.settings.after_setup
+    ]
+
+
+def forget(project: Project, slug: str) -> None:
+    """Let what ran in a worktree that is gone count as never run in the one that takes its place."""
+    ran = {f"run {command}" for command in project.settings.after_setup}
+    once.forget(project.registry, slug, ran | {"migrate", "generate", "portless"})
+
+
+def companion_setup(project: Project, record: Record, path: Path, narrator: Narrator, *, hint: str) -> list[Step]:
+    """Return the steps that run the setup commands of the companion databases, each once in its database's life."""
+    return [
+        once.once(
+            project.registry,
+            record.slug,
+            clones.one_off_name(companion),
+            step(project, record, path, companion.setup, narrator, hint=hint),
+        )
+        for companion in project.settings.companions
+        if companion.setup
+    ]

@@ -1,0 +1,49 @@
+"""
+Keeping a worktree's own files out of commits: they hold passwords, or paths of one machine, and are nobody's work.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tasks_lib.worktrees import git
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tasks_lib.worktrees.project import Project
+
+
+def keep_out(project: Project, path: Path, name: str) -> None:
+    """Let git pass over the file *name* of the worktree at *path*, tracked or not."""
+    if git.succeeds("check-ignore", "--quiet", "--", name, cwd=path):
+        return  # ignored, and not tracked: git says no to what it tracks
+    if is_tracked(path, name):
+        # The index is the worktree's own.
+        git.run("update-index", "--skip-worktree", "--", name, cwd=path)
+    else:
+        _exclude(project, "/" + re.sub(r"([\\*?\[ ])", r"\\\1", name))
+
+
+def undo(path: Path, name: str) -> None:
+    """Let git see *name* again where it is tracked; a line in `info/exclude` stays, for other worktrees."""
+    if is_tracked(path, name):
+        git.run("update-index", "--no-skip-worktree", "--", name, cwd=path)
+
+
+def is_tracked(path: Path, name: str) -> bool:
+    """Whether git tracks the file *name* of the worktree at *path*."""
+    return git.output("ls-files", "--", name, cwd=path) != ""
+
+
+def _exclude(project: Project, pattern: str) -> None:
+    """Add *pattern* to the file that all worktrees share."""
+    file = project.repository.common / "info" / "exclude"
+    with project.registry.locked():
+        text = file.read_text(encoding="utf-8", errors="surrogateescape") if file.exists() else ""
+        if pattern in text.splitlines():
+            return  # by another process, a moment ago
+        file.parent.mkdir(exist_ok=True)
+        with file.open("a", encoding="utf-8", errors="surrogateescape") as lines:
+            lines.write(f"\n# goldentree: one worktree's own\n{pattern}\n")

@@ -1,0 +1,196 @@
+"""
+How worktrees stand in git: uncommitted changes, and their commits beside the default branch's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from tasks_lib.errors import GitError
+from tasks_lib.worktrees import git
+from tasks_lib.worktrees.merged import how_merged, is_ancestor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tasks_lib.worktrees.git import Listed, Repository
+
+_THREADS = 8
+"""Enough for a few cores: the work is git's, in processes of its own."""
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """What the branch tracks; without numbers where that is gone from the remote."""
+
+    branch: str
+    ahead: int | None
+    behind: int | None
+
+
+@dataclass(frozen=True)
+class GitState:
+    """
+    One worktree; None for what cannot be told.
+
+    Attributes:
+        head: The commit that is checked out.
+        dirty: How many paths have uncommitted changes, untracked ones included.
+        ahead: How many commits it has that the default branch lacks.
+        behind: How many the default branch has that it lacks.
+        merged: How its own commits have come into the default branch; None also where it has none.
+        why: Why something cannot be told.
+    """
+
+    head: str | None
+    dirty: int | None = None
+    ahead: int | None = None
+    behind: int | None = None
+    merged: str | None = None
+    upstream: Upstream | None = None
+    why: str = field(default="", compare=False)
+
+    @property
+    def text(self) -> str:
+        """The state for people, such as `dirty, ahead 2`."""
+        if self.dirty is None:
+            return "?"
+        said = ["dirty" if self.dirty else "clean"]
+        if self.merged:
+            said.append("merged")
+        else:
+            said += [f"{name} {count}" for name, count in (("ahead", self.ahead), ("behind", self.behind)) if count]
+        return ", ".join(said)
+
+
+def states(repository: Repository, worktrees: Sequence[Listed]) -> list[GitState]:
+    """Return the state of each of *worktrees*; one that cannot be examined does not keep the others."""
+    heads = {listed.head for listed in worktrees if listed.head and listed.head.strip("0")}
+    try:
+        target = _target(repository)
+        places = _places(repository, target, heads) if target and heads else {}
+    except GitError as error:
+        return [GitState(listed.head, why=_reason(error)) for listed in worktrees]
+
+    def state(listed: Listed) -> GitState:
+        try:
+            headers, dirty = _status(listed)
+            found = GitState(listed.head, dirty, upstream=_upstream(headers))
+            if listed.head is None or target is None or listed.head not in places:
+                return found
+            place = places[listed.head]
+            merged = _merged(repository, listed.head, target, place)
+            return replace(found, ahead=place.ahead, behind=place.behind, merged=merged)
+        except GitError as error:
+            return GitState(listed.head, why=_reason(error))
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(state, worktrees))
+
+
+def _target(repository: Repository) -> str | None:
+    """Return the commit of the default branch, here or as last fetched, None where there is none to compare with."""
+    try:
+        branch = repository.default_branch()
+    except GitError:
+        return None
+    local, fetched = repository.commit(f"refs/heads/{branch}"), repository.commit(f"refs/remotes/origin/{branch}")
+    if local is None or (fetched not in (None, local) and is_ancestor(repository, local, str(fetched))):
+        return fetched
+    return local
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a commit lies; *new* is what the target itself once was, without commits of its own."""
+
+    ahead: int
+    behind: int
+    new: bool
+
+
+def _places(repository: Repository, target: str, heads: set[str]) -> dict[str, _Place]:
+    """Return how many commits each of *heads* is ahead of *target* and behind it, by one walk for all of them."""
+    tips = [target, *heads - {target}]
+    found = git.run("merge-base", "--octopus", *tips, cwd=repository.main, check=False)
+    shared = [f"^{found.stdout.strip()}"] if found.returncode == 0 else []
+    lines = git.output("rev-list", "--topo-order", "--parents", *tips, *shared, cwd=repository.main).splitlines()
+    # A bit for each tip that a commit can be reached from; children come before their parents.
+    reached = defaultdict(int, {tip: 1 << number for number, tip in enumerate(tips)})
+    first: dict[str, str] = {}
+    counts: Counter[int] = Counter()
+    for line in lines:
+        commit, *parents = line.split()
+        counts[reached[commit]] += 1
+        for parent in parents:
+            reached[parent] |= reached[commit]
+        first[commit] = parents[0] if parents else ""
+    trunk = {target}
+    commit = target
+    while commit in first:
+        commit = first[commit]
+        trunk.add(commit)
+    places = {}
+    for number, tip in enumerate(tips):
+        bit = 1 << number
+        ahead = sum(count for bits, count in counts.items() if bits & bit and not bits & 1)
+        behind = sum(count for bits, count in counts.items() if bits & 1 and not bits & bit)
+        places[tip] = _Place(ahead, behind, new=tip in trunk)
+    return places
+
+
+def _status(listed: Listed) -> tuple[dict[str, str], int]:
+    """Return the headers of `git status`, and the number of changed paths."""
+    if not (listed.path / ".git").exists():
+        # git would look for a repository above.
+        raise GitError(f"there is no worktree at {listed.path}")
+    # Without the lock on the index, which a commit of its user would run into.
+    options = ("--porcelain=v2", "--branch", "--untracked-files=normal", "-z")
+    lines = iter(git.output("--no-optional-locks", "status", *options, cwd=listed.path).split("\0"))
+    headers, dirty = {}, 0
+    for line in lines:
+        kind, _, rest = line.partition(" ")
+        if kind == "#":
+            name, _, headers[name] = rest.partition(" ")
+        elif kind:
+            dirty += 1
+            if kind == "2":
+                next(lines)  # the name that a renamed path had
+    return headers, dirty
+
+
+def _merged(repository: Repository, head: str, target: str, place: _Place) -> str | None:
+    """Tell how the commits of a branch have come into *target*; a branch without any is new, and not merged."""
+    if place.new or not place.behind:
+        return None
+    if not place.ahead:
+        return "ancestor"
+    ours, theirs = _changed(repository, target, head), _changed(repository, head, target)
+    # Most branches are out at this: what the target has not touched it cannot have.
+    if ours and theirs and not ours <= theirs:
+        return None
+    return how_merged(repository, head, target)
+
+
+def _changed(repository: Repository, other: str, commit: str) -> set[str]:
+    """Return the paths that *commit* has changed since it parted from the *other*, none where that is ambiguous."""
+    options = ("-r", "-z", "--name-only", "--no-renames", "--merge-base")
+    # git fails where they parted never, or more than once.
+    found = git.run("diff-tree", *options, other, commit, cwd=repository.main, check=False)
+    return set(found.stdout.split("\0")[:-1])
+
+
+def _upstream(headers: dict[str, str]) -> Upstream | None:
+    if "branch.upstream" not in headers:
+        return None
+    if "branch.ab" not in headers:
+        return Upstream(headers["branch.upstream"], None, None)
+    ahead, behind = headers["branch.ab"].split()
+    return Upstream(headers["branch.upstream"], int(ahead), -int(behind))
+
+
+def _reason(error: GitError) -> str:
+    return error.why.partition("\n")[0] or error.what

@@ -1,0 +1,114 @@
+"""
+Copying files and folders: without copying their blocks where the file system can share them (APFS, Btrfs, XFS).
+
+A copy appears under its name only when it is whole. What vanishes while it is being copied is passed over: caches
+and build folders are written to at all times.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_FICLONE = 0x40049409
+"""Linux's request to share all blocks (linux/fs.h; the same number on x86 and ARM)."""
+
+_TELL_SECONDS = 5.0
+
+
+def copy(source: Path, target: Path, say: Callable[[str], object]) -> bool:
+    """
+    Copy the file, link or folder *source* as *target*, with permissions and times; return whether it was still there.
+
+    Args:
+        target: Must not be there; its folder must.
+        say: Is told every few seconds how far it is.
+
+    Raises:
+        OSError: If something cannot be read or written; nothing is left behind then.
+    """
+    # The same name every time, so that what a killed run leaves is taken away by the next one.
+    unfinished = target.with_name(f".{target.name}.goldentree")
+    remove(unfinished)
+    try:
+        if source.is_dir() and not source.is_symlink():
+            _copy_folder(source, unfinished, say)
+        else:
+            shutil.copy2(source, unfinished, follow_symlinks=False)
+        unfinished.rename(target)
+    except FileNotFoundError:
+        if os.path.lexists(source):
+            raise
+        return False
+    finally:
+        remove(unfinished)
+    return True
+
+
+def remove(path: Path) -> None:
+    """Remove the file, link or folder *path*, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        path.unlink()
+
+
+def _copy_folder(source: Path, target: Path, say: Callable[[str], object]) -> None:
+    count, told = 0, time.monotonic()
+
+    def copied(file: str, to: str) -> None:
+        nonlocal count, told
+        if Path(file).is_file():  # no socket, no pipe, and not gone
+            _copy_file(file, to)
+            count += 1
+        if time.monotonic() - told > _TELL_SECONDS:
+            told = time.monotonic()
+            say(f"{count} files of {source.name}")
+
+    try:
+        shutil.copytree(source, target, symlinks=True, copy_function=copied, ignore=_worktrees)
+    except shutil.Error as error:
+        # Each is (source, target, why).
+        failed = [one for one in error.args[0] if os.path.lexists(one[0])]
+        if failed:
+            raise OSError("\n".join(f"{one[0]}: {one[2]}" for one in failed[:5])) from None
+
+
+def _worktrees(folder: str, names: list[str]) -> list[str]:
+    """Return those of *names* that are worktrees or submodules, which only git can make."""
+    return [name for name in names if Path(folder, name, ".git").is_file()]
+
+
+def _copy_file(source: str, target: str) -> None:
+    try:
+        _share(source, target)
+    except OSError:
+        try:
+            shutil.copyfile(source, target)
+        except FileNotFoundError:
+            Path(target).unlink(missing_ok=True)
+            return
+    shutil.copystat(source, target)
+
+
+if sys.platform == "darwin":  # pragma: no cover - the same test runs there
+
+    def _share(source: str, target: str) -> None:
+        library = ctypes.CDLL(None, use_errno=True)
+        if library.clonefile(os.fsencode(source), os.fsencode(target), 0):
+            raise OSError(ctypes.get_errno(), "clonefile")
+
+else:
+
+    def _share(source: str, target: str) -> None:
+        with open(source, "rb") as origin, open(target, "wb") as clone:  # noqa: PTH123 - descriptors
+            fcntl.ioctl(clone, _FICLONE, origin.fileno())

@@ -1,0 +1,95 @@
+"""Env style `layered`: shared secrets by a link, own keys in the file that wins; and who wins, in every style."""
+
+from __future__ import annotations
+
+import stat
+
+import pytest
+from dotenv import dotenv_values
+
+
+@pytest.fixture
+def layered(repository):
+    """Give a repository whose settings stand in `.env.local`, in style `layered`."""
+    (repository.path / ".env").rename(repository.path / ".env.local")
+    with (repository.path / ".env.local").open("a") as file:
+        file.write("WORKTREE_ENV=layered\nSECRET=1\n")
+    repository.there = repository.worktree("a")
+    return repository
+
+
+def own(repository):
+    return dotenv_values(repository.there / ".env.development.local")
+
+
+def test_a_link_and_own_keys(layered):
+    """The main worktree's file is linked, never written; the worktree's own holds nothing but its keys."""
+    main = layered.path / ".env.local"
+    before = main.read_bytes()
+    # What git does not ignore must not become somebody's uncommitted work.
+    (layered.path / ".gitignore").write_text("seed.env\n")
+    layered.git("commit", "--quiet", "--all", "--message", "Ignore less")
+    created = layered.json("worktree.create", "a")
+    assert (layered.there / ".env.local").readlink() == main
+    assert own(layered).keys() == {"PORT", "DATABASE_URL", "WORKTREE_SLUG", "WORKTREE_SUBDOMAIN", "WORKTREE_BRANCH"}
+    assert own(layered)["DATABASE_URL"].endswith(created["database"])
+    assert stat.S_IMODE((layered.there / ".env.development.local").stat().st_mode) == 0o600
+    assert not (layered.there / ".env").exists()
+    assert main.read_bytes() == before
+    assert layered.git("status", "--porcelain", cwd=layered.there) == ""
+    ran = layered.inv("db.migrate", cwd=layered.there, env={"WORKTREE_MIGRATE": "echo $DATABASE_URL > ran"})
+    assert ran.returncode == 0, ran.stderr
+    assert (layered.there / "ran").read_text().strip() == own(layered)["DATABASE_URL"]
+
+    # Without its own key the link would lead to the main worktree's database: the guard names the file that won.
+    (layered.there / ".env.development.local").unlink()
+    said = layered.inv("db.migrate", cwd=layered.there, env={"WORKTREE_MIGRATE": "touch never"}).stderr
+    assert f"DATABASE_URL in `{layered.there}/.env.local` names database `loquent_latest`" in said
+    assert not (layered.there / "never").exists()
+    layered.json("worktree.setup", cwd=layered.there)
+    assert own(layered)["DATABASE_URL"].endswith(created["database"])
+    said = layered.refuses("worktree.create", "b", env={"DATABASE_URL": "postgresql://u:s3cret@127.0.0.1:1/x"})
+    assert "but `.env.local` says postgresql://" in said
+
+
+def test_files_of_the_worktrees_own(layered):
+    """A `.env.local` that is a file stays and is said; a failure takes back the link, and restores the rest."""
+    layered.git("worktree", "add", "--quiet", layered.there, "-b", "a")
+    said = layered.refuses("worktree.setup", cwd=layered.there, env={"WORKTREE_MIGRATE": "exit 3"})
+    assert "exited with 3" in said
+    assert not list(layered.there.glob(".env*"))
+    (layered.there / ".env.local").write_text("MINE=1\n")
+    (layered.there / ".env.development.local").write_text("MINE=2\n")
+    result = layered.inv("worktree.setup", cwd=layered.there)
+    assert ".env.local is this worktree's own, and stays" in result.stderr
+    assert (layered.there / ".env.local").read_text() == "MINE=1\n"
+    assert own(layered)["MINE"] == "2"
+    assert "DATABASE_URL" in own(layered)
+
+
+def test_a_file_that_frameworks_prefer(repository):
+    """In style `copy` a `.env.local` that names another database is refused, with the cure."""
+    repository.json("worktree.create", "a")
+    there = repository.worktree("a")
+    (there / ".env.local").write_text(f"DATABASE_URL={repository.url}\n")
+    said = repository.refuses("db.migrate", cwd=there, env={"WORKTREE_MIGRATE": "touch never"})
+    assert f"DATABASE_URL in `{there}/.env.local` names database `loquent_latest`" in said
+    assert "many frameworks read .env.local before .env" in said
+    assert "WORKTREE_ENV=layered" in said
+    assert "many frameworks" in repository.refuses("worktree.setup", cwd=there)
+    (there / ".env.local").rename(repository.path / ".env.local")
+    (repository.path / ".worktreeinclude").write_text(".env*\n")
+    assert f"DATABASE_URL in `{repository.path}/.env.local`" in repository.refuses("worktree.create", "b")
+    (there / ".env.local").write_text((there / ".env").read_text())
+    assert repository.inv("db.migrate", cwd=there, env={"WORKTREE_MIGRATE": "touch ran"}).returncode == 0
+
+
+def test_other_keys_that_name_the_main_database(repository):
+    """They are named, with the setting that has them rewritten; the password is not shown."""
+    with (repository.path / ".env").open("a") as file:
+        file.write(f"DIRECT_URL='{repository.url}?schema=public'\nOTHER=postgresql://u:p@127.0.0.1:1/x\n")
+    said = repository.inv("-R", "worktree.create", "a").stderr
+    assert f"`DIRECT_URL` in {repository.path}/.env names the main worktree's database `loquent_latest`" in said
+    assert 'worktree: {env: {DIRECT_URL: "{database_url}"}}' in said
+    assert "OTHER" not in said
+    assert repository.url.partition("@")[0].rpartition(":")[2] not in said

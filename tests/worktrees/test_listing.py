@@ -1,0 +1,190 @@
+"""What the list tells of each worktree, in git and on the server."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tasks_lib.worktrees import gitstate
+from tasks_lib.worktrees.git import Repository, worktrees
+
+
+@pytest.fixture
+def code(tmp_path, monkeypatch):
+    """Give a function that runs git in a repository with a commit."""
+    path = tmp_path / "code"
+    path.mkdir()
+
+    def git(*arguments, cwd=path):
+        return subprocess.run(["git", *arguments], cwd=cwd, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "--quiet")
+    commit(git, path, "start")
+    monkeypatch.chdir(path)
+    return git
+
+
+def commit(git, where, name, text="x\n"):
+    (where / name).write_text(text)
+    git("add", "--all", cwd=where)
+    git("commit", "--quiet", "--message", name, cwd=where)
+
+
+def test_states_in_git(code, tmp_path):
+    """Clean, dirty, ahead, behind; merged by a merge commit or a squash, but never while it has done nothing."""
+    places = {}
+    for name in ("new", "work", "merged", "squashed", "a=b"):
+        places[name] = tmp_path / name
+        code("worktree", "add", "--quiet", "-b", name, str(places[name]))
+    for name in ("work", "merged", "squashed"):
+        commit(code, places[name], name)
+    code("merge", "--quiet", "--no-ff", "--no-edit", "merged")
+    code("merge", "--quiet", "--squash", "squashed")
+    code("commit", "--quiet", "--message", "squashed")
+    places["detached"] = tmp_path / "detached"
+    code("worktree", "add", "--quiet", "--detach", str(places["detached"]))
+    (places["work"] / "ö\n").write_text("untracked")
+    code("mv", "start", "moved", cwd=places["work"])
+    commit(code, places["a=b"], "b")
+    code("branch", "--quiet", "--set-upstream-to=main", "a=b")
+
+    repository = Repository.find(Path.cwd())
+    listed = worktrees(repository.main)
+    names = [row.branch or "detached" for row in listed]
+    found = dict(zip(names, gitstate.states(repository, listed), strict=True))
+
+    assert {name: state.text for name, state in found.items()} == {
+        "main": "clean",
+        "new": "clean, behind 3",
+        "work": "dirty, ahead 1, behind 3",
+        "merged": "clean, merged",
+        "squashed": "clean, merged",
+        "a=b": "clean, ahead 1, behind 3",
+        "detached": "clean",
+    }
+    assert found["work"].dirty == 2
+    assert (found["merged"].merged, found["new"].merged) == ("ancestor", None)
+    assert found["squashed"].merged in ("nothing to add", "patch")
+    assert found["a=b"].upstream == gitstate.Upstream("main", 1, 3)
+    for name, state in found.items():
+        counted = code("rev-list", "--left-right", "--count", f"{state.head}...main").split()
+        assert [state.ahead, state.behind] == [*map(int, counted)], name
+
+
+def test_without_a_common_history(code, tmp_path):
+    """An orphan branch, and one without a commit yet, keep no other from being told."""
+    code("worktree", "add", "--quiet", "--detach", str(tmp_path / "orphan"))
+    code("switch", "--quiet", "--orphan", "other", cwd=tmp_path / "orphan")
+    repository = Repository.find(Path.cwd())
+
+    assert [state.text for state in gitstate.states(repository, worktrees(repository.main))] == ["clean", "clean"]
+    commit(code, tmp_path / "orphan", "other")
+    assert [state.text for state in gitstate.states(repository, worktrees(repository.main))] == [
+        "clean",
+        "clean, ahead 1, behind 1",
+    ]
+
+
+def test_fetched_and_not_yet_pulled(code, tmp_path):
+    """Beside a default branch that lags behind what was fetched, the fetched one counts."""
+    code("worktree", "add", "--quiet", "-b", "a", str(tmp_path / "a"))
+    commit(code, tmp_path / "a", "a")
+    code("update-ref", "refs/remotes/origin/main", code("commit-tree", "-p", "main", "-p", "a", "-m", "m", "a^{tree}"))
+    repository = Repository.find(Path.cwd())
+
+    assert [state.text for state in gitstate.states(repository, worktrees(repository.main))] == [
+        "clean, behind 2",
+        "clean, merged",
+    ]
+
+
+def test_the_list(repository):
+    """What is known of a worktree is told; what cannot be is `?`, with a reason, and concerns no other row."""
+    created = repository.json("worktree.create", "a")
+    there = Path(created["path"])
+    repository.json("worktree.create", "b")
+    (there / "new").write_text("x")
+    listener = socket.create_server(("127.0.0.1", created["port"]))
+    with closing(listener), psycopg.connect(repository.url, dbname=created["database"]):
+        main, a, b = repository.json("worktree.list", cwd=there)
+
+    assert (main["state"], main["current"], main["database"], main["drift"]) == ("main", False, None, None)
+    assert (a["current"], a["dirty"], a["ahead"], a["behind"], a["merged"]) == (True, 1, 0, 0, None)
+    assert (a["listening"], a["sessions"], b["listening"], b["sessions"]) == (True, 1, False, 0)
+    assert a["head"] == repository.git("rev-parse", "a")
+    assert a["bytes"] > 1_000_000
+    assert a["drift"] == {"applied": None, "pending": None, "missing": None, "golden_changed": False}
+    assert 0 <= a["age_seconds"] < 100
+    assert (a["companions"], a["locked"], a["upstream"]) == ([], None, None)
+
+    (there / ".git").write_text("gitdir: /nowhere\n")
+    repository.sql(f'DROP DATABASE "{b["database"]}"')
+    listed = repository.inv("worktree.list")
+    cells = [re.split(r"  +", line) for line in listed.stdout.splitlines()[2:]]
+    assert [(row[2], row[4] == "?") for row in cells] == [("?", False), ("clean", True)]
+    assert "warning: a: not a git repository" in listed.stderr.replace("fatal: ", "")
+    assert f"warning: b: there is no database `{b['database']}`" in listed.stderr
+
+    shutil.rmtree(there)
+    down = {"DATABASE_URL": "postgresql://ada:s3cret@127.0.0.1:1/x"}
+    listed = repository.inv("worktree.list", env=down)
+    assert listed.returncode == 0
+    assert re.findall(r"^(?:a|b) .*", listed.stdout, re.MULTILINE)[0].split()[1:3] == ["gone", "-"]
+    assert listed.stderr == "warning: no PostgreSQL server answers at postgresql://ada:***@127.0.0.1:1/x\n"
+
+
+def test_the_embedded_server_stays_down(repository, home):
+    """A listing starts nothing."""
+    repository.json("worktree.create", "a")
+    env = repository.path / ".env"
+    env.write_text(re.sub("DATABASE_URL=.*\n", "", env.read_text()))
+    listed = repository.inv("worktree.list")
+    assert listed.returncode == 0
+    assert listed.stderr == "warning: the embedded server is not running\n"
+    assert not (home / "goldentree").exists()
+    told = repository.inv("worktree.status", "--branch", "a")
+    assert told.returncode == 1
+    assert "inv server.start" in told.stdout
+    assert not (home / "goldentree").exists()
+
+
+@pytest.mark.parametrize(("columns", "headings"), [(200, 9), (50, 4)])
+def test_in_a_terminal(repository, columns, headings):
+    """A narrow one goes without the columns that are needed least; no line is broken."""
+    repository.git("worktree", "add", "--quiet", "-b", "a-branch-with-a-name", repository.worktree("a"))
+    main, other = pty.openpty()
+    with closing(os.fdopen(main, "rb", buffering=0)):
+        subprocess.run(
+            [sys.executable, "-m", "invoke", "worktree.list"],
+            cwd=repository.path,
+            env={**os.environ, "COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=other,
+            check=True,
+        )
+        os.close(other)
+        drawn = os.read(main, 10_000).decode()
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in drawn.splitlines()]
+    assert len(lines) == 3
+    assert max(map(len, lines)) <= columns
+    assert len(lines[0].split()) == headings
+    assert lines[0].split()[:3] == ["BRANCH", "STATE", "GIT"]
+    assert ("../app-a" in lines[2]) == (headings == 9)
+
+
+def test_documents_are_json(repository):
+    """The same keys in every row, in the same order."""
+    repository.git("worktree", "add", "--quiet", "--detach", repository.worktree("a"))
+    rows = json.loads(repository.inv("worktree.list", "--json").stdout)["data"]
+    assert [list(row) for row in rows] == [list(rows[0])] * 2

@@ -1,0 +1,199 @@
+"""Setting up a worktree that something else made: files, companions, commands, once each, and nothing of main's."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+
+import pytest
+
+TEAM = """
+worktree:
+  copy: [seed.env, .vercel]
+  link: [vendor]
+  write:
+    agent/browser.json: '{{"sessionName": "{session}"}}'
+  env:
+    DIRECT_URL: "{{database_url}}"
+  after_setup:
+    - echo "$PORT $WORLD_URL $GOLDENTREE" >> installed
+db:
+  template: loquent_latest
+  prefix: {prefix}
+  migrate: echo "$DATABASE_URL" >> migrated
+  generate: echo x >> generated
+  companions:
+    - {{name: world{prefix}, env: WORLD_URL, template: template{prefix}, setup: 'echo "$WORLD_URL" >> world'}}
+    - {{name: queue{prefix}, env: QUEUE_URL}}
+"""
+
+
+@pytest.fixture
+def team(repository):
+    """Give a repository whose team wants everything, and a worktree of branch `a` that plain git made."""
+    main = repository.path
+    (main / "invoke.yaml").write_text(TEAM.format(prefix=repository.prefix, session="{session}"))
+    (main / ".vercel").mkdir()
+    (main / ".vercel" / "project.json").write_text("{}")
+    (main / "vendor").mkdir()
+    (main / ".gitignore").write_text(".env*\nseed.env\n.vercel\nvendor/\n")
+    (main / "seed.env").write_text("SEED=1\n")
+    repository.sql(f"CREATE DATABASE template{repository.prefix}")
+    repository.sql("CREATE TABLE workflow AS SELECT 1", f"template{repository.prefix}")
+    repository.commit("Team")
+    repository.there = repository.worktree("a")
+    repository.git("worktree", "add", "--quiet", repository.there, "-b", "a")
+    yield repository
+    for (name,) in repository.sql("SELECT datname FROM pg_database"):
+        if repository.prefix in name:
+            repository.sql(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def lines(path):
+    return path.read_text().splitlines()
+
+
+def companions(repository):
+    names = (name for (name,) in repository.sql("SELECT datname FROM pg_database ORDER BY 1"))
+    return [name for name in names if name.startswith(("world" + repository.prefix, "queue" + repository.prefix))]
+
+
+def test_everything_once(team):
+    """All that the team wants is there and named by the env file; a second call does nothing, and loses nothing."""
+    there, port = team.there, {"CONDUCTOR_PORT": "55120", "CONDUCTOR_WORKSPACE_PATH": str(team.there)}
+    made = team.json("worktree.setup", cwd=there, env=port)
+    env, world, queue = team.env("a"), f"world{team.prefix}_a_86f7e4", f"queue{team.prefix}_a_86f7e4"
+    assert (made["port"], env["PORT"]) == (55120, "55120")
+    assert companions(team) == [queue, world]
+    assert env["WORLD_URL"] == env["DATABASE_URL"].replace(made["database"], world)
+    assert env["QUEUE_URL"] == env["DATABASE_URL"].replace(made["database"], queue)
+    assert env["DIRECT_URL"] == env["DATABASE_URL"]
+    assert team.sql("SELECT * FROM workflow", world) == [(1,)]
+    assert team.sql("SELECT to_regclass('workflow')", queue) == [(None,)]
+    assert (there / ".vercel" / "project.json").read_text() == "{}"
+    assert (there / "vendor").readlink() == team.path / "vendor"
+    assert json.loads((there / "agent" / "browser.json").read_text()) == {"sessionName": "app-a_86f7e4"}
+    assert stat.S_IMODE((there / "agent" / "browser.json").stat().st_mode) == 0o600
+    assert lines(there / "installed") == [f"55120 {env['WORLD_URL']} 1"]
+    assert lines(there / "world") == [env["WORLD_URL"]]
+    # Of what was given, git sees nothing.
+    status = set(team.git("status", "--porcelain", cwd=there).splitlines())
+    assert status == {"?? generated", "?? installed", "?? migrated", "?? world"}
+
+    team.sql("CREATE TABLE mine AS SELECT 1", made["database"])
+    (there / "agent" / "browser.json").write_text("mine")
+    again = team.inv("worktree.setup", cwd=there)
+    assert again.returncode == 0, again.stderr
+    assert "agent/browser.json is there already with other content, and stays" in again.stderr
+    assert (there / "agent" / "browser.json").read_text() == "mine"
+    assert team.sql("SELECT * FROM mine", made["database"]) == [(1,)]
+    assert [len(lines(there / name)) for name in ("installed", "world", "migrated", "generated")] == [1, 1, 1, 1]
+    assert team.records()["a_86f7e4"]["port"] == 55120
+
+    listed = team.json("db.companions", cwd=there)
+    assert [(one["database"], one["exists"]) for one in listed] == [(world, True), (queue, True)]
+
+    # What is missing comes back, with what has to run on it: a database that somebody dropped ...
+    team.sql(f'DROP DATABASE "{world}"')
+    assert "not there" in team.inv("db.companions", cwd=there).stdout
+    team.json("worktree.setup", cwd=there)
+    assert [len(lines(there / name)) for name in ("installed", "world", "migrated")] == [1, 2, 1]
+    # ... and everything that lay in a worktree that was made again.
+    team.git("worktree", "remove", "--force", there)
+    team.git("worktree", "add", "--quiet", there, "a")
+    team.json("worktree.setup", cwd=there)
+    assert [len(lines(there / name)) for name in ("installed", "migrated", "generated")] == [1, 1, 1]
+    assert not (there / "world").exists()
+    assert team.sql("SELECT * FROM mine", made["database"]) == [(1,)]
+
+    # worktree.db goes on migrating every time.
+    team.json("worktree.db", cwd=there)
+    assert [len(lines(there / name)) for name in ("installed", "migrated", "generated")] == [1, 2, 2]
+
+
+def test_a_failure_takes_back_what_this_call_made(team):
+    """Databases, env file, files, folders and links go; somebody's work stays."""
+    (team.there / "note").write_text("precious")
+    before = sorted(team.there.rglob("*"))
+    failed = team.inv("worktree.setup", cwd=team.there, env={"WORKTREE_MIGRATE": "exit 3"})
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert "`exit 3` exited with 3" in failed.stderr
+    assert "hint: mend it, then: inv worktree.setup" in failed.stderr
+    assert (team.databases(), companions(team), team.records()) == ([], [], {})
+    left = [path for path in sorted(team.there.rglob("*")) if path.name not in ("installed", "world")]
+    assert left == before
+
+
+def test_reset(team):
+    """Fresh databases in place of the old, which come back by themselves where a migration fails, else by undo."""
+    there = team.there
+    made = team.json("worktree.setup", cwd=there)
+    team.sql("CREATE TABLE mine AS SELECT 1", made["database"])
+    world = f"world{team.prefix}_a_86f7e4"
+    team.sql("CREATE TABLE mine AS SELECT 2", world)
+    record = team.records()
+    failed = team.inv("db.reset", cwd=there, env={"WORKTREE_MIGRATE": "exit 3"})
+    assert (failed.returncode, failed.stdout) == (1, ""), failed.stderr
+    assert "`exit 3` exited with 3" in failed.stderr
+    assert team.records() == record
+    assert team.sql("SELECT * FROM mine", made["database"]) == [(1,)]
+    assert team.sql("SELECT * FROM mine", world) == [(2,)]
+    assert len(companions(team)) == 2
+
+    result = team.inv("db.reset", cwd=there)
+    assert result.returncode == 0, result.stderr
+    assert "inv worktree.undo a_86f7e4" in result.stdout
+    for database in (made["database"], world):
+        assert team.sql("SELECT to_regclass('mine')", database) == [(None,)]
+    assert [len(lines(there / name)) for name in ("installed", "world", "migrated")] == [1, 3, 2]
+    team.json("worktree.undo", "a")
+    assert team.sql("SELECT * FROM mine", made["database"]) == [(1,)]
+    assert team.sql("SELECT * FROM mine", world) == [(2,)]
+
+    # A database that is gone is no obstacle.
+    team.sql(f'DROP DATABASE "{made["database"]}"')
+    assert list(team.json("db.reset", cwd=there)["parked"]) == [world, f"queue{team.prefix}_a_86f7e4"]
+    assert team.sql("SELECT count(*) > 0 FROM contact", made["database"]) == [(True,)]
+
+
+def test_refused_before_any_change(team):
+    """In the main worktree; where a companion's name is somebody's, its template is missing, or it is the clone's."""
+    assert "is the main worktree" in team.refuses("worktree.setup")
+    name = f"queue{team.prefix}_a_86f7e4"
+    team.sql(f'CREATE DATABASE "{name}"')
+    assert f"database `{name}` is not ours" in team.refuses("worktree.setup", cwd=team.there)
+    team.sql(f'DROP DATABASE "{name}"')
+    text = (team.path / "invoke.yaml").read_text()
+    (team.path / "invoke.yaml").write_text(text.replace(f"template: template{team.prefix}", "template: nowhere"))
+    assert "there is no golden template `nowhere`" in team.refuses("worktree.create", "b")
+    (team.path / "invoke.yaml").write_text(text.replace(f"name: queue{team.prefix}", f"name: {team.prefix}"))
+    assert "would both be named" in team.refuses("worktree.create", "b")
+
+
+def test_a_clone_alone_is_not_set_up(repository):
+    """`db.clone` makes no worktree ready; `worktree.setup` finishes it, and a tool's pending migration makes it run."""
+    there = repository.worktree("a")
+    repository.git("worktree", "add", "--quiet", there, "-b", "a")
+    repository.json("db.clone", cwd=there)
+    assert repository.records()["a_86f7e4"]["state"] == "creating"
+    repository.json("worktree.setup", cwd=there)
+    assert repository.records()["a_86f7e4"]["state"] == "ready"
+
+
+def test_portless(repository, tmp_path, monkeypatch):
+    """Where portless is installed, the dev URL leads to the port until the worktree is gone; trouble is a warning."""
+    program, told = tmp_path / "bin" / "portless", tmp_path / "told"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" >> {told}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    made = repository.json("worktree.create", "feat/oauth_v2")
+    assert lines(told) == [f"alias oauth-v2.app {made['port']}"]
+    repository.json("worktree.remove", "feat/oauth_v2")
+    assert lines(told)[1:] == ["alias --remove oauth-v2.app"]
+    program.write_text("#!/bin/sh\necho no proxy >&2; exit 1\n")
+    result = repository.inv("worktree.create", "b")
+    assert result.returncode == 0
+    assert "warning: portless cannot serve https://b.app.localhost: no proxy" in result.stderr
+    assert repository.inv("worktree.create", "c", env={"PORTLESS": "0"}).stderr.count("tell portless") == 0
