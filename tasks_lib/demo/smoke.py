@@ -109,15 +109,18 @@ def prove_ports_and_env_files(here: Stage, first: Mapping[str, Any], second: Map
 
 
 def prove_removal(here: Stage, first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
-    """Remove the first worktree, and look for the second's."""
-    before = here.facts(second["database"])
+    """Remove the first worktree, look for the second's, and bring the first one back."""
+    rows, before = here.facts(first["database"]), here.facts(second["database"])
     removed = here.ask("worktree.remove", FIRST)
-    _require(removed["database"] == "dropped", f"the database of {FIRST} is {removed['database']}")
+    _require(removed["databases"] == "parked", f"the database of {FIRST} is {removed['databases']}")
     _require(not Path(first["path"]).exists(), f"{first['path']} is still there")
     listed = [row["branch"] for row in here.ask("worktree.list")]
     _require(listed == ["main", SECOND], f"after the removal, the worktrees are {', '.join(listed)}")
     _require(here.facts(second["database"]) == before, f"the removal of {FIRST} changed the database of {SECOND}")
     answer(f"removal is separate: {FIRST} is gone, {SECOND} has its worktree and its rows")
+    own = here.facts(here.ask("worktree.undo", FIRST)["database"])
+    _require(own == rows, f"{FIRST} did not come back with its rows")
+    answer(f"removal can be undone: {FIRST} is back, with its rows")
 
 
 def _counts(rows: Mapping[str, int]) -> str:

@@ -31,7 +31,7 @@ def test_the_main_job_without_any_database_url(repository, home):
     stopped = repository.json("server.stop")
     assert stopped["running"] is False
     removed = repository.json("worktree.remove", "a")  # starts it again
-    assert removed["database"] == "dropped"
+    assert removed["databases"] == "parked"
     assert repository.json("server.status")["port"] == started["port"]
 
 

@@ -239,11 +239,11 @@ def test_users_own_psqlrc_and_variables(place, tmp_path, monkeypatch):
 def test_impatient_settings(place):
     """Timeouts that golden's users live with do not end a clone of it."""
     golden = place.golden("CREATE TABLE t AS SELECT generate_series(1, 200000) AS i")
-    place.run("ALTER DATABASE {} SET statement_timeout = '5ms'", golden)
-    place.run("ALTER DATABASE {} SET idle_in_transaction_session_timeout = '5ms'", golden)
+    place.run("ALTER DATABASE {} SET statement_timeout = '40ms'", golden)
+    place.run("ALTER DATABASE {} SET idle_in_transaction_session_timeout = '40ms'", golden)
     place.run("ALTER DATABASE {} SET default_transaction_read_only = on", golden)
 
-    assert place.rows(place.clone(golden).database, "SHOW statement_timeout") == [("5ms",)]
+    assert place.rows(place.clone(golden).database, "SHOW statement_timeout") == [("40ms",)]
 
 
 # --- failures ----------------------------------------------------------------------------------------

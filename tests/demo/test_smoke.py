@@ -33,6 +33,7 @@ def test_passes(run, folder):
         "ports are separate",
         "env files are separate",
         "removal is separate",
+        "removal can be undone",
     ]
     assert list(folder.iterdir()) == []
 

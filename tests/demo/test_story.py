@@ -63,7 +63,7 @@ def test_kept(run, folder):
     assert password not in story + errors
     *by_hand, delete = [line for line in story.partition("Now you")[2].splitlines() if line.startswith("    ")]
     shell = subprocess.run(["bash", "-e"], input="\n".join(by_hand), capture_output=True, text=True, check=True)
-    assert re.search(r"^feat-x +ready +loquent_feat_x_6212b5", shell.stdout, re.MULTILINE)
+    assert re.search(r"^feat-x +ready +clean, ahead 1 +loquent_feat_x_6212b5", shell.stdout, re.MULTILINE)
     assert shell.stdout.endswith("loquent_feat_x_6212b5\n  Zoë Ångström\n  Ben O'Hara\n  小明\n")
     subprocess.run(["bash", "-e"], input=delete, capture_output=True, text=True, check=True)
     assert list(folder.iterdir()) == []

@@ -667,7 +667,7 @@ class TestAtTheSameTime:
             seen = pool.submit(lambda: [repository.json("worktree.list") for _ in range(4)])
             removed = list(pool.map(lambda branch: repository.json("worktree.remove", branch), branches))
             assert seen.result()
-        assert {one["database"] for one in removed} == {"dropped"}
+        assert {one["databases"] for one in removed} == {"parked"}
         assert repository.databases() == []
         assert repository.records() == {}
 

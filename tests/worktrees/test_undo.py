@@ -27,9 +27,8 @@ def whole(repository):
     assert (there / "kept").read_text() == "changed\n"
     assert repository.databases() == [repository.database]
     assert repository.sql("SELECT answer FROM mine", repository.database) == [(42,)]
-    status = repository.json("db.status", cwd=there)
-    assert status["database"] == repository.database
-    assert repository.json("worktree.list")[1]["state"] == "ready"
+    assert repository.env("a")["DATABASE_URL"].endswith(f"/{repository.database}")
+    assert [record["state"] for record in repository.records().values()] == ["ready"]
     assert repository.git("for-each-ref", "refs/goldentree") == ""
     assert repository.databases(parked=True) == []
 
