@@ -56,26 +56,33 @@ def states(project: Project, places: Mapping[str, tuple[Record, Path]]) -> dict[
     from tasks_lib.databases.configured import running_server  # noqa: PLC0415 - loads psycopg
     from tasks_lib.databases.overview import overview  # noqa: PLC0415 - same
 
-    server = running_server(project.settings)
-    found = overview(project.source(), {record.golden for record, _ in places.values()})
+    server, source = running_server(project.settings), project.source()
     read = drift.reader(server)
 
-    def state(slug: str) -> DatabaseState:
-        record, path = places[slug]
+    def compared(place: tuple[Record, Path]) -> Migrations | GoldentreeError | None:
+        record, path = place
+        try:
+            return drift.migrations(project, read, record, path) if record.clone and path.exists() else None
+        except GoldentreeError as error:
+            return error
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        asked = pool.submit(overview, source, {record.golden for record, _ in places.values()})
+        migrations = dict(zip(places, pool.map(compared, places.values()), strict=True))
+        found = asked.result()
+
+    def state(slug: str, record: Record) -> DatabaseState:
         ours = [one for one in found.databases if (one.mark.slug, one.mark.role) == (slug, "clone")]
         own = next((one for one in ours if one.name == record.identity.database), None)
         companions = tuple(one for one in ours if one is not own)
         if own is None:
             why = f"there is no database `{record.identity.database}` of ours on {server.url}" if record.clone else ""
             return DatabaseState(None, companions, why=why)
-        golden = found.goldens[record.golden]
+        golden, drifted = found.goldens[record.golden], migrations[slug]
         changed = golden.digest != own.mark.fingerprint if golden.digest and own.mark.fingerprint else None
         why = golden.obstacle and f"golden cannot be compared: {golden.obstacle}"
-        try:
-            migrations = drift.migrations(project, read, record, path) if path.exists() else None
-            return DatabaseState(own, companions, migrations, changed, why)
-        except GoldentreeError as error:
-            return DatabaseState(own, companions, None, changed, why or error.what)
+        if isinstance(drifted, GoldentreeError):
+            return DatabaseState(own, companions, None, changed, why or drifted.what)
+        return DatabaseState(own, companions, drifted, changed, why)
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return dict(zip(places, pool.map(state, places), strict=True))
+    return {slug: state(slug, record) for slug, (record, _) in places.items()}
