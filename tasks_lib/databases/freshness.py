@@ -35,6 +35,7 @@ from tasks_lib.databases.template import SMALL_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from psycopg import Connection
 
@@ -95,7 +96,7 @@ def examine(source: Source, golden: Golden, asked: Baseline) -> Freshness:
     Raises:
         DatabaseError: If golden cannot be connected to.
     """
-    with _in_turn(source):
+    with _in_turn(source, golden):
         remembered = _recall(source, golden)
         if remembered and remembered[1].epoch == asked.epoch and float(remembered[1].at) >= float(asked.at):
             return Freshness(remembered[0], "shared")
@@ -124,11 +125,11 @@ def _examine(source: Source, golden: Golden, remembered: tuple[Fingerprint, Base
 
 
 @contextmanager
-def _in_turn(source: Source) -> Iterator[None]:
+def _in_turn(source: Source, golden: Golden) -> Iterator[None]:
     """Be the only process of this repository that reads golden, unless another takes unusually long."""
     source.folder.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + _TURN_SECONDS
-    with (source.folder / "fingerprint.lock").open("wb") as lock:
+    with _memory(source, golden).with_suffix(".lock").open("wb") as lock:
         while time.monotonic() < deadline:
             with suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -165,16 +166,20 @@ def remember(source: Source, golden: Golden, found: Fingerprint, baseline: Basel
     """Keep *found* and the *baseline* that was read before it."""
     if not found.digest:
         return
-    path = source.folder / "fingerprint.json"
+    path = _memory(source, golden)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     beside.write_text(json.dumps({"oid": golden.oid, **asdict(found), **asdict(baseline)}), encoding="utf-8")
     beside.replace(path)
 
 
+def _memory(source: Source, golden: Golden) -> Path:
+    return source.folder / f"fingerprint-{golden.oid}.json"
+
+
 def _recall(source: Source, golden: Golden) -> tuple[Fingerprint, Baseline] | None:
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-        data = json.loads((source.folder / "fingerprint.json").read_text(encoding="utf-8"))
+        data = json.loads(_memory(source, golden).read_text(encoding="utf-8"))
         if data.pop("oid") == golden.oid:
             found = Fingerprint(data.pop("digest"), data.pop("outside"), data.pop("obstacle"))
             return found, Baseline(**data)

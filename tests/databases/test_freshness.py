@@ -281,7 +281,7 @@ def test_a_crash(own, large, eventually):
 def test_a_damaged_memory(place, golden, text):
     """A file that is not ours, or only half of it, is no memory: everything is read, and remembered anew."""
     first = examine(place, golden)
-    remembered = place.folder / "fingerprint.json"
+    (remembered,) = place.folder.glob("fingerprint-*.json")
     remembered.write_bytes(text.encode("latin-1"))
     seen = examine(place, golden)
 
@@ -293,7 +293,7 @@ def test_a_damaged_memory(place, golden, text):
 def test_a_memory_of_something_else(place, golden, foreign):
     """What was remembered of another server, another moment or another database is not golden's fingerprint."""
     first = examine(place, golden)
-    remembered = place.folder / "fingerprint.json"
+    (remembered,) = place.folder.glob("fingerprint-*.json")
     remembered.write_text(json.dumps({**json.loads(remembered.read_text()), "digest": "0" * 64, **foreign}))
 
     assert examine(place, golden).found == first.found
