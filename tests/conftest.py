@@ -207,7 +207,7 @@ class Repository:
         )
 
     def dies(self, where, number, function, *arguments, cwd=None):
-        """Run `goldentree` until it kills itself *where* the *number*th call of *function* begins or ends, if it does."""
+        """Run `goldentree` until it kills itself *where* the *number*th call of *function* begins or ends, if so."""
         module, attribute = function.split(":")
         process = subprocess.run(
             [sys.executable, "-c", DYING, where, str(number), module, attribute, *map(str, arguments)],

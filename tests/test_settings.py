@@ -6,6 +6,7 @@ import pytest
 
 from tasks_lib.errors import SettingsError
 from tasks_lib.settings import SETTINGS, Origin, load
+from tasks_lib.settings.values import filled
 
 
 @pytest.fixture
@@ -76,10 +77,24 @@ def test_a_command_that_does_nothing(main):
         ({"db__prefix": "x" * 41}, "at most 40"),
         ({"db__clone_method": "fast"}, "unknown clone method `fast` in invoke.yaml"),
         ({"worktree__env": ["A"]}, "not a mapping"),
-        ({"worktree__env": {"A": 1}}, "not a mapping"),
+        ({"worktree__env": {"A": 1}}, "is no text"),
         ({"worktree__env": {"A": "{nope}"}}, "template of `A` in invoke.yaml cannot be filled in"),
         ({"worktree__env": {"A": "{"}}, "cannot be filled in"),
         ({"worktree__env": {"WORKTREE_SLUG": "x"}}, "rewrites `WORKTREE_SLUG`"),
+        ({"worktree__write": {".env": "x"}}, "names `.env`"),
+        ({"worktree__write": {"": "x"}}, "names no file"),
+        ({"worktree__write": {"a.json": {"session": "{session}"}}}, "is no text"),
+        ({"worktree__write": {"a.json": "{sesion}"}}, "unknown field `sesion`"),
+        ({"worktree__copy": ["."]}, "names no file"),
+        ({"worktree__after_setup": {"run": "x"}}, "not a command or a list of commands"),
+        ({"worktree__env_style": "linked"}, "unknown env style `linked`"),
+        ({"worktree__keep_removed": "a week"}, "is no age"),
+        ({"db__companions": ["world"]}, "not a list of mappings"),
+        ({"db__companions": [{"name": "world"}]}, "is not understood"),
+        ({"db__companions": [{"name": "world", "env": "W", "templte": "x"}]}, "is not understood"),
+        ({"db__companions": [{"name": "World!", "env": "W"}]}, "cannot begin a database's name"),
+        ({"db__companions": [{"name": "w", "env": "A"}, {"name": "w", "env": "B"}]}, "`w` is used more than once"),
+        ({"db__companions": [{"name": "w", "env": "DATABASE_URL"}]}, "`DATABASE_URL` is used more than once"),
         ({"worktree__copy": "seed.env"}, "not a list of paths"),
         ({"worktree__copy": [1]}, "not a list of paths"),
         ({"worktree__copy": ["/etc/passwd"]}, "leaves the worktree"),
@@ -121,3 +136,32 @@ def test_no_ages(main, written):
     with pytest.raises(SettingsError, match="is no age") as caught:
         load(main, {}, {"WORKTREE_GOLDEN_MAX_AGE": written})
     assert "15m" in caught.value.hint
+
+
+def test_what_lists_and_mappings_become(main):
+    """A single command is a list of one; JSON's braces are no fields; companions have two optional parts."""
+    found = load(
+        main,
+        team(
+            worktree__after_setup="bun install",
+            worktree__write={"agent.json": '{"sessionName": "{session}", "nested": {}}'},
+            db__companions=[
+                {"name": "world", "env": "WORLD_URL", "setup": "x"},
+                {"name": "e", "env": "E", "template": "t"},
+            ],
+        ),
+        {},
+    )
+    assert found.after_setup == ("bun install",)
+    assert filled(found.write["agent.json"], {"session": "app-a"}) == '{"sessionName": "app-a", "nested": {}}'
+    assert [(one.name, one.template, one.setup) for one in found.companions] == [("world", None, "x"), ("e", "t", None)]
+
+
+def test_the_layered_style(main):
+    """Chosen in `.env.local` as well; then the files count in the order in which Next.js reads them."""
+    (main / ".env").write_text("WORKTREE_TEMPLATE_DB=last\nPULL_DATABASE_URL=postgresql://db/a\n")
+    (main / ".env.local").write_text("WORKTREE_ENV=layered\nWORKTREE_TEMPLATE_DB=first\n")
+    found = load(main, {}, {})
+    assert found.env_files[0] == ".env.development.local"
+    assert (found.template, found.origins["template"]) == ("first", ".env.local")
+    assert (found.pull_url, found.origins["pull_url"]) == ("postgresql://db/a", ".env")

@@ -10,10 +10,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.errors import SettingsError
-from tasks_lib.settings.table import DEFAULT_ENV, ENV_FIELDS, OFF, PREFIX_BYTES
+from tasks_lib.settings.table import DEFAULT_ENV, ENV_FIELDS, ENV_STYLES, OFF, PREFIX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+_OWN_ENV_FILES = frozenset(files[0] for files in ENV_STYLES.values())
 
 _FIELD = re.compile(r"\{([a-z_]+)\}")
 
@@ -126,10 +128,6 @@ def file_templates(origin: Origin) -> dict[str, str]:
 def paths(origin: Origin, name: str, *, default: tuple[str, ...]) -> tuple[str, ...]:
     """Return paths that lie in the main worktree."""
     value = _list(origin, name, default, "a list of paths")
-    if name == "link" and ".env" in value:
-        raise SettingsError(
-            f"`worktree.link` in {origin.layer} names `.env`", why="every worktree writes one of its own"
-        )
     for path in value:
         _require_inside(path, name, origin)
     return value
@@ -172,8 +170,13 @@ def filled(template: str, fields: dict[str, str]) -> str:
 
 def _mapping(origin: Origin, name: str, expected: str) -> dict[str, str]:
     value = origin.value if origin.value is not None else {}
-    if not isinstance(value, dict) or not all(isinstance(part, str) for pair in value.items() for part in pair):
+    if not isinstance(value, dict):
         raise _malformed(name, origin, expected)
+    odd = next((key for key, part in value.items() if not isinstance(key, str) or not isinstance(part, str)), None)
+    if odd is not None:
+        raise SettingsError(
+            f"`{odd}` of `worktree.{name}` in {origin.layer} is no text", why=f"found {value[odd]!r}", hint="quote it"
+        )
     return value
 
 
@@ -187,6 +190,13 @@ def _list(origin: Origin, name: str, default: tuple[str, ...], expected: str) ->
 
 
 def _require_inside(path: str, name: str, origin: Origin) -> None:
+    if name != "copy" and path in _OWN_ENV_FILES:
+        raise SettingsError(
+            f"`worktree.{name}` in {origin.layer} names `{path}`",
+            why="every worktree has one of its own; `worktree.env` names the keys that are rewritten there",
+        )
+    if path.strip("./") == "":
+        raise SettingsError(f"`worktree.{name}` in {origin.layer} names no file: `{path}`")
     if path.startswith("/") or ".." in path.split("/"):
         raise SettingsError(
             f"path `{path}` of `worktree.{name}` in {origin.layer} leaves the worktree",
