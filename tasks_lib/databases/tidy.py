@@ -4,11 +4,11 @@ Tidying: what takes long and nobody should wait for, done after a clone is made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tasks_lib.databases import snapshot, spares, temporaries
-from tasks_lib.databases.golden import require_golden
+from tasks_lib.databases.golden import describe, require_golden
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,8 +32,12 @@ def tidy(source: Source, wanted: int, say: Callable[[str], object]) -> Tidied:
         DatabaseError: If something cannot be made or dropped.
     """
     with source.server.building() as connection:
-        golden = require_golden(connection, source.golden)
+        require_golden(connection, source.golden)
         dropped = temporaries.sweep(source, connection)
-        newest = next(iter(snapshot.snapshots(source, connection, golden)), None)
-        dropped += snapshot.sweep(source, connection, newest)
+        # Companions have templates of their own, which change as golden does.
+        for name in {mark.golden for mark in source.made(connection, "snapshot").values()}:
+            if golden := describe(connection, name):
+                of = replace(source, golden=name)
+                newest = next(iter(snapshot.snapshots(of, connection, golden)), None)
+                dropped += snapshot.sweep(of, connection, newest)
     return Tidied(dropped, spares.keep(source, wanted, say))

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tasks_lib.errors import SettingsError
+from tasks_lib.errors import GoldenMissingError, SettingsError
 from tasks_lib.steps import Step
 from tasks_lib.worktrees import identity, once, tidy
 from tasks_lib.worktrees.registry import now
@@ -154,6 +154,20 @@ class CompanionDatabase(Database):
     """One that stands beside the worktree's own."""
 
     companion: Companion
+
+    def examine(self) -> None:
+        """
+        Make sure, before any change, that it can be made or is there already.
+
+        Raises:
+            GoldenMissingError, ServerError, OwnershipError, DatabaseError: As the server says.
+        """
+        try:
+            super().examine()
+        except GoldenMissingError as error:
+            name = self.companion.name
+            hint = f"create it, or correct the template of `{name}` in `db.companions`"
+            raise GoldenMissingError(error.what, why=error.why, hint=hint) from None
 
 
 def own(project: Project, record: Record) -> Database:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from tasks_lib.errors import WorktreeError
 from tasks_lib.worktrees import git
 
 if TYPE_CHECKING:
@@ -40,10 +41,17 @@ def is_tracked(path: Path, name: str) -> bool:
 def _exclude(project: Project, pattern: str) -> None:
     """Add *pattern* to the file that all worktrees share."""
     file = project.repository.common / "info" / "exclude"
-    with project.registry.locked():
-        text = file.read_text(encoding="utf-8", errors="surrogateescape") if file.exists() else ""
-        if pattern in text.splitlines():
-            return  # by another process, a moment ago
-        file.parent.mkdir(exist_ok=True)
-        with file.open("a", encoding="utf-8", errors="surrogateescape") as lines:
-            lines.write(f"\n# goldentree: one worktree's own\n{pattern}\n")
+    try:
+        with project.registry.locked():
+            text = file.read_text(encoding="utf-8", errors="surrogateescape") if file.exists() else ""
+            if pattern in text.splitlines():
+                return  # by another process, a moment ago
+            file.parent.mkdir(exist_ok=True)
+            with file.open("a", encoding="utf-8", errors="surrogateescape") as lines:
+                lines.write(f"\n# goldentree: one worktree's own\n{pattern}\n")
+    except OSError as error:
+        raise WorktreeError(
+            f"`{file}` cannot be written: {error.strerror}",
+            why=f"{pattern} must not get into a commit",
+            hint="have .gitignore name it, or mend the file",
+        ) from None

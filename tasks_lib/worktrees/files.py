@@ -185,10 +185,11 @@ def _make_room(path: Path, target: Path, undoing: list[Callable[[], object]]) ->
         WorktreeError: If a link of the branch's leads out of the worktree at *path*.
     """
     if not Path(os.path.realpath(target.parent)).is_relative_to(os.path.realpath(path)):
+        link = next(one for one in reversed(target.parents) if one.is_relative_to(path) and one.is_symlink())
         raise WorktreeError(
             f"`{target}` lies outside of its worktree",
-            why=f"{target.parent} is a link to {os.path.realpath(target.parent)}",
-            hint=f"ls -ld {shlex.quote(str(target.parent))}",
+            why=f"{link} is a link to {os.path.realpath(link)}",
+            hint=f"ls -ld {shlex.quote(str(link))}",
         )
     for folder in reversed([folder for folder in target.parents if not folder.exists()]):
         folder.mkdir()

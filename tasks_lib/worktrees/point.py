@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.registry import Record
 
 
+_PULL_URL = "PULL_DATABASE_URL"
+
+
 def step(project: Project, record: Record, path: Path) -> Step:
     """Return the step that writes the env file of the worktree at *path*."""
     target, shared = path / project.env_name, _Shared(project, path)
@@ -60,7 +63,10 @@ def values(project: Project, record: Record) -> dict[str, str]:
     """Return the keys that are rewritten in the worktree's env file, and their values."""
     found = fields(project, record)
     written = {key: template.format(**found) for key, template in project.settings.env.items()}
-    return written | {one.companion.env: one.url.text for one in clones.companions(project, record)}
+    written |= {one.companion.env: one.url.text for one in clones.companions(project, record)}
+    # Production's credentials are nobody's business in a worktree: pulling reads them in the main one.
+    main = (project.repository.main / name for name in project.settings.env_files)
+    return written | ({_PULL_URL: ""} if any(_PULL_URL in env_values(file) for file in main) else {})
 
 
 def fields(project: Project, record: Record) -> dict[str, str]:

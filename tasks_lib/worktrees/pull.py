@@ -13,9 +13,8 @@ from tasks_lib.errors import SettingsError
 from tasks_lib.output import size
 from tasks_lib.steps import Plan, Step
 from tasks_lib.toolchains.base import Command
-from tasks_lib.toolchains.environment import child_environment
 from tasks_lib.toolchains.run import run
-from tasks_lib.worktrees import git, guard, once, removals, tools
+from tasks_lib.worktrees import guard, once, removals, tools
 from tasks_lib.worktrees.registry import now
 
 if TYPE_CHECKING:
@@ -145,8 +144,6 @@ def _mask(project: Project, narrator: Narrator) -> Callable[[DatabaseUrl], None]
     Raises:
         SettingsError: If they name none.
     """
-    from tasks_lib.databases import inspect  # noqa: PLC0415 - loads psycopg
-
     mask, main = project.settings.pull_mask, project.repository.main
     if mask is None:
         raise SettingsError(
@@ -160,16 +157,7 @@ def _mask(project: Project, narrator: Narrator) -> Callable[[DatabaseUrl], None]
 
     def run_it(url: DatabaseUrl) -> None:
         narrator.detail(f"masking by {mask}")
-        # It has no business in the database that was pulled, and a service would name one of its own.
-        passed_on = git.environment().keys() - {"PULL_DATABASE_URL", "PGSERVICE"}
-        environment = child_environment(
-            {key: value for key, value in os.environ.items() if key in passed_on},
-            url=url.text,
-            libpq=url.environment(),
-            clients=inspect.clients(project.server),
-            worktree=main,
-            main=main,
-        )
+        environment = tools.environment(project, url, main)
         psql = ("psql", "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--single-transaction")
         argv = (*psql, "--output", os.devnull, "--file", str(file)) if file.suffix == ".sql" else ("sh", "-c", mask)
         run(Command(argv, main), env=environment, on_line=narrator.relay, hint="mend it, then run the same command")

@@ -76,7 +76,13 @@ def setup(
 
 def _branch(here: Path) -> str:
     listed = next((row for row in git.worktrees(here) if row.path == here), None)
-    if listed is None or listed.branch is None:
+    if listed is None:
+        raise WorktreeError(
+            f"git knows no worktree at {here}",
+            why="it was moved by other means than `git worktree move`",
+            hint="git worktree repair",
+        )
+    if listed.branch is None:
         raise BranchError(
             f"no branch is checked out at {here}",
             why="the worktree's database is named after its branch",

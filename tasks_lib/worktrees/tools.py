@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tasks_lib.errors import DatabaseError, ServerError
+from tasks_lib.errors import DatabaseError, ServerError, ToolchainError
 from tasks_lib.steps import Step
 from tasks_lib.toolchains.choose import generate_command, ledger_toolchain, migrate_command
 from tasks_lib.toolchains.environment import child_environment
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tasks_lib.databases.url import DatabaseUrl
     from tasks_lib.output import Narrator
-    from tasks_lib.toolchains.base import Command
+    from tasks_lib.toolchains.base import Command, Drift, Toolchain
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
@@ -50,12 +50,13 @@ def steps(
             def do(which: str = which) -> str | None:
                 if which == "migrate":
                     once.forget(registry, record.slug, {"generate"})
+                    _warn(project, record, path, narrator)
                 return run_tool(project, record, path, which, narrator, hint=hint)
 
             step = Step(f"{which} by {shown(found)}", do)
             stale = partial(_must_run, project, record, path, which, every_time=every_time)
             steps.append(once.once(registry, record.slug, which, step, stale=stale))
-        elif which == "migrate":
+        elif which == "migrate" and project.settings.migrate is None:
             narrator.say("no migration tool is detected or configured; WORKTREE_MIGRATE names a command")
     return steps
 
@@ -64,18 +65,36 @@ def _must_run(project: Project, record: Record, path: Path, which: str, *, every
     """Whether *which* has to run again: always, or as the tool's ledger lacks migrations of the branch."""
     if every_time or which == "generate":
         return every_time
-    from tasks_lib.databases import inspect  # noqa: PLC0415 - loads psycopg
-
     if not path.exists():
         return True
     toolchain = ledger_toolchain(path, project.settings.migrate)
     if toolchain is None:
         return False
+    drift = _drift(project, record, toolchain)
+    return drift is None or bool(drift.pending)
+
+
+def _warn(project: Project, record: Record, path: Path, narrator: Narrator) -> None:
+    """Say which migrations golden had that the branch lacks: not every tool stops at them."""
+    drift = None
+    with suppress(ToolchainError):  # the tool itself says more of files that it cannot make sense of
+        if toolchain := ledger_toolchain(path, project.settings.migrate):
+            drift = _drift(project, record, toolchain)
+    if drift and drift.missing:
+        narrator.say(
+            f"warning: {record.golden} has migrations that this branch lacks: {', '.join(drift.missing)}\n"
+            "  the branch's code meets a schema that it does not know; merge the branch that they come from"
+        )
+
+
+def _drift(project: Project, record: Record, toolchain: Toolchain) -> Drift | None:
+    """Return how the worktree's database stands to the branch, None where that cannot be told."""
+    from tasks_lib.databases import inspect  # noqa: PLC0415 - loads psycopg
+
     ledger = toolchain.ledger
     with suppress(DatabaseError):
-        recorded = inspect.column(project.server, record.identity.database, ledger.table, ledger.query)
-        return bool(toolchain.drift(recorded).pending)
-    return True
+        return toolchain.drift(inspect.column(project.server, record.identity.database, ledger.table, ledger.query))
+    return None
 
 
 def command(project: Project, root: Path, which: str) -> Command | None:
@@ -138,8 +157,8 @@ def environment(project: Project, url: DatabaseUrl, path: Path, own: Mapping[str
 
     clients = None
     # Of a git hook that called us, GIT_DIR and its like name another worktree. PG* variables fill in what the URL
-    # leaves out, for us and for the tool; a service would name its own database.
-    passed_on = git.environment().keys() - {"PGSERVICE"}
+    # leaves out, for us and for the tool; a service would name its own database. Nobody but us pulls.
+    passed_on = git.environment().keys() - {"PGSERVICE", "PULL_DATABASE_URL"}
     inherited = {key: value for key, value in os.environ.items() if key in passed_on}
     if project.settings.database_url is None:
         # The embedded server speaks no TLS, and Go's drivers insist on it unless told.

@@ -64,8 +64,9 @@ def test_a_link_that_leads_out(repository, tmp_path):
     (repository.path / "conf").symlink_to(tmp_path / "elsewhere")
     repository.commit("Link")
     repository.git("switch", "--quiet", "main")
-    (repository.path / "invoke.yaml").write_text("worktree:\n  write:\n    conf/x: '{slug}'\n")
-    assert "is a link to" in repository.refuses("worktree.create", "a")
+    (repository.path / "invoke.yaml").write_text("worktree:\n  write:\n    conf/deep/x: '{slug}'\n")
+    said = repository.refuses("worktree.create", "a")
+    assert f"{repository.worktree('a')}/conf is a link to {tmp_path}/elsewhere" in said
     assert not list((tmp_path / "elsewhere").iterdir())
 
 

@@ -37,7 +37,7 @@ def test_what_is_inherited(monkeypatch):
 
 
 def test_from_everywhere_in_it(path):
-    """A subfolder and a linked worktree belong to the same repository."""
+    """A subfolder and a linked worktree, under any name, belong to the same repository."""
     (path / "a" / "b").mkdir(parents=True)
     git.run("worktree", "add", "--detach", path.parent / "linked", cwd=path)
     inside = Repository.find(path / "a" / "b")
@@ -45,6 +45,8 @@ def test_from_everywhere_in_it(path):
     assert (inside.main, inside.here, inside.linked) == (path, path, False)
     assert (linked.main, linked.here, linked.linked) == (path, path.parent / "linked", True)
     assert linked.common == inside.common == path / ".git"
+    (path.parent / "alias").symlink_to(path.parent / "linked")
+    assert Repository.find(path.parent / "alias") == linked
 
 
 def test_a_separate_git_directory(path, tmp_path):

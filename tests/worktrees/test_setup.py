@@ -17,7 +17,7 @@ worktree:
   env:
     DIRECT_URL: "{{database_url}}"
   after_setup:
-    - echo "$PORT $WORLD_URL $GOLDENTREE" >> installed
+    - echo "$PORT $WORLD_URL $GOLDENTREE [$PULL_DATABASE_URL]" >> installed
 db:
   template: loquent_latest
   prefix: {prefix}
@@ -39,6 +39,8 @@ def team(repository):
     (main / "vendor").mkdir()
     (main / ".gitignore").write_text(".env*\nseed.env\n.vercel\nvendor/\n")
     (main / "seed.env").write_text("SEED=1\n")
+    with (main / ".env").open("a") as file:
+        file.write("PULL_DATABASE_URL=postgresql://ada:s3cret@production/app\n")
     repository.sql(f"CREATE DATABASE template{repository.prefix}")
     repository.sql("CREATE TABLE workflow AS SELECT 1", f"template{repository.prefix}")
     repository.commit("Team")
@@ -75,7 +77,9 @@ def test_everything_once(team):
     assert (there / "vendor").readlink() == team.path / "vendor"
     assert json.loads((there / "agent" / "browser.json").read_text()) == {"sessionName": "app-a_86f7e4"}
     assert stat.S_IMODE((there / "agent" / "browser.json").stat().st_mode) == 0o600
-    assert lines(there / "installed") == [f"55120 {env['WORLD_URL']} 1"]
+    assert lines(there / "installed") == [f"55120 {env['WORLD_URL']} 1 []"]
+    # Production is none of a worktree's business.
+    assert env["PULL_DATABASE_URL"] == ""
     assert lines(there / "world") == [env["WORLD_URL"]]
     # Of what was given, git sees nothing.
     status = set(team.git("status", "--porcelain", cwd=there).splitlines())
@@ -110,6 +114,13 @@ def test_everything_once(team):
     # worktree.db goes on migrating every time.
     team.json("worktree.db", cwd=there)
     assert [len(lines(there / name)) for name in ("installed", "migrated", "generated")] == [1, 2, 2]
+
+    # Companions that the settings have forgotten go and come with the worktree all the same.
+    (team.path / "invoke.yaml").write_text(f"db: {{template: loquent_latest, prefix: {team.prefix}}}\n")
+    team.json("worktree.remove", "a", "--force")
+    assert all("_parked_" in name for name in companions(team))
+    team.json("worktree.undo", "a")
+    assert companions(team) == [queue, world]
 
 
 def test_a_failure_takes_back_what_this_call_made(team):
@@ -158,7 +169,7 @@ def test_reset(team):
 
 
 def test_refused_before_any_change(team):
-    """In the main worktree; where a companion's name is somebody's, its template is missing, or it is the clone's."""
+    """Refused: the main worktree; a companion of a name, or without a template, that cannot be; one moved by hand."""
     assert "is the main worktree" in team.refuses("worktree.setup")
     name = f"queue{team.prefix}_a_86f7e4"
     team.sql(f'CREATE DATABASE "{name}"')
@@ -166,9 +177,16 @@ def test_refused_before_any_change(team):
     team.sql(f'DROP DATABASE "{name}"')
     text = (team.path / "invoke.yaml").read_text()
     (team.path / "invoke.yaml").write_text(text.replace(f"template: template{team.prefix}", "template: nowhere"))
-    assert "there is no golden template `nowhere`" in team.refuses("worktree.create", "b")
+    said = team.refuses("worktree.create", "b")
+    assert "there is no golden template `nowhere`" in said
+    assert f"correct the template of `world{team.prefix}` in `db.companions`" in said
     (team.path / "invoke.yaml").write_text(text.replace(f"name: queue{team.prefix}", f"name: {team.prefix}"))
     assert "would both be named" in team.refuses("worktree.create", "b")
+    (team.path / "invoke.yaml").write_text(text)
+    moved = team.there.rename(team.there.with_name("moved"))
+    assert "hint: git worktree repair" in team.refuses("worktree.setup", cwd=moved)
+    team.git("worktree", "repair", cwd=moved)
+    assert team.inv("-R", "worktree.setup", cwd=moved).returncode == 0
 
 
 def test_a_clone_alone_is_not_set_up(repository):
