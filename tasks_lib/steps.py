@@ -133,7 +133,7 @@ class Plan:
                 thread.join()
         except BaseException:
             # Nothing may be undone while a step is still at work on it.
-            with _uninterrupted():
+            with uninterrupted():
                 for thread in threads:
                     thread.join()
             raise
@@ -152,7 +152,7 @@ class Plan:
 def _undo(touched: list[Step], narrator: Narrator) -> str:
     """Undo *touched*, newest first; return what could not be undone, empty when all was."""
     failures: list[str] = []
-    with _uninterrupted():
+    with uninterrupted():
         for step in reversed(touched):
             if step.undo is _nothing or (step.anchor and failures):
                 continue
@@ -173,7 +173,7 @@ def _terminations_interrupt() -> Iterator[None]:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
+def uninterrupted() -> Iterator[None]:
     """Ignore a second Ctrl-C: an undo cut short would leave what it was about to take away."""
     with _handling((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), signal.SIG_IGN):
         yield

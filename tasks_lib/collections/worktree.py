@@ -129,7 +129,7 @@ def teardown(c: Context, json: bool = False) -> Answer:
     here, narrator = project(), Narrator()
     with tearing_down(here, narrator) as removing:
         if removing is None:
-            return Answer({"databases": "absent"}, "nothing to tear down: this worktree was never set up")
+            return Answer({"databases": "absent"}, "nothing to tear down: this worktree has no databases")
         if c.config.run.dry:
             return preview(removing.preview())
         removing.run(narrator)

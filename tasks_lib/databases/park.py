@@ -62,6 +62,9 @@ def park(
 
     What an interrupted DROP DATABASE has left is dropped.
 
+    Returns:
+        What is parked at that moment, also by a call that was killed.
+
     Args:
         now: The time, in ISO 8601; `unpark` finds them by it.
         say: Is told whose sessions are ended.
@@ -77,7 +80,12 @@ def park(
             usable = [one for one in chosen if not one.invalid]
             for one in usable:
                 require_no_prepared(connection, one.name)
-            parked = [_park(server, connection, one, now, say) for one in usable]
+            parked = [
+                Parked(one.name, one.mark.database, one.bytes)
+                for one in _ours(connection, repository, slug, "parked")
+                if one.mark.parked == now
+            ]
+            parked += [_park(server, connection, one, now, say) for one in usable]
         for one in chosen:
             if one.invalid:
                 ownership.drop(connection, one.name, repository=repository, slug=slug, role="clone", golden="")
@@ -160,6 +168,12 @@ def replace(
             present = next(one for one in owned(connection, mark.repository) if one.name == final)
             parked = _park(server, connection, present, now, say).name
         return Replaced(parked, publish(connection, golden, temporary, final, mark))
+
+
+def present(server: Server, repository: str, slug: str) -> bool:
+    """Whether this worktree has a database that is not parked."""
+    with server.connect() as connection:
+        return bool(_ours(connection, repository, slug, "clone"))
 
 
 def parked_name(connection: Connection[Any], name: str, now: str) -> str:

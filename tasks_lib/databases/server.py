@@ -135,7 +135,8 @@ def translated(error: Error, database: str) -> GoldentreeError:
             hint="log in as a role with BYPASSRLS, or as a superuser",
         )
     if state == "42501":
-        return DatabaseError(f"no permission in `{database}`", why=why)
+        hint = "log in as the owner or a superuser, or have one grant it; then run the same command"
+        return DatabaseError(f"no permission in `{database}`", why=why, hint=hint)
     if state == "55P03":
         return DatabaseError(
             f"a lock in `{database}` was not released in time",

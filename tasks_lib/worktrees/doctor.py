@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tasks_lib.errors import GoldentreeError
-from tasks_lib.worktrees import envfile, gc, git, guard, point, removals, tools
+from tasks_lib.errors import GitError, GoldentreeError
+from tasks_lib.worktrees import envfile, gc, git, guard, losses, point, removals, tools
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -146,7 +146,7 @@ def _worktrees(project: Project) -> Iterator[Finding]:
     records, paths = project.registry.records(), project.registry.paths()
     with project.server.connect() as connection:
         databases = {one.name: one for one in owned(connection, project.registry.repository_id)}
-    known = set(paths.values())
+    known = {paths.get(record.slug) for record in records}
     for row in listed:
         if row.path not in known:
             yield _unknown(row)
@@ -183,11 +183,23 @@ def _unknown(row: Listed) -> Finding:
 
 def _record(project: Project, record: Record, paths: dict[str, Path], databases: dict[str, Owned]) -> Iterator[Finding]:
     branch, path = record.identity.branch, paths.get(record.slug)
+    remove = f"inv worktree.remove {record.slug}"
     if record.state == "removing":
-        yield Finding("problem", branch, "its removal was cut short", f"inv worktree.remove {record.slug}")
+        note = removals.cut_short(project, record)
+        torn_down = path is not None and path.exists() and note is not None and note.only_databases
+        cure = f"cd {path} && inv worktree.teardown" if torn_down else remove
+        yield Finding("problem", branch, "its removal was cut short", cure)
         return
     if path is None or not path.exists():
-        yield Finding("problem", branch, f"its worktree is gone from {path or record.path}", "inv worktree.gc --yes")
+        gone = f"its worktree is gone from {path or record.path}: deleted, or on a volume that is away"
+        yield Finding("problem", branch, gone, f"{remove} --keep-branch")
+        return
+    losses.require_itself(project, path)
+    try:
+        git.run("rev-parse", "--git-dir", cwd=path)
+    except GitError as error:
+        cure = f"git worktree repair {path}, or move that away, then: {remove} --keep-branch"
+        yield Finding("problem", branch, f"git cannot work in {path}: {error.why}", cure)
         return
     if record.state == "creating":
         cure = f"inv worktree.create {branch}" if record.made_worktree else f"cd {path} && inv worktree.setup"

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks_lib.errors import GoldentreeError, RegistryError
+from tasks_lib.errors import GoldentreeError, RegistryError, WorktreeError
 from tasks_lib.output import age
 from tasks_lib.worktrees import git, removals
 from tasks_lib.worktrees.remove import removal
@@ -91,7 +91,7 @@ def collect(rows: list[Row], narrator: Narrator) -> list[Collected]:
             with narrator.step(f"collect {row.kind} {row.name}"):
                 collected.append(Collected(row, row.collect()))
         except GoldentreeError as error:
-            collected.append(Collected(row, "kept", error.what))
+            collected.append(Collected(row, "kept", ": ".join(filter(None, [error.what, error.why]))))
     return collected
 
 
@@ -110,8 +110,8 @@ def _record(
     entry = listed.get(path)
     if entry is not None and entry.locked is not None:
         return Row("worktree", record.identity.branch, None, "it is locked, perhaps on a volume that is away", None)
-    if not path.parent.exists():
-        reason = f"`{path.parent}` is gone as well: a volume that is not mounted? inv worktree.remove {record.slug}"
+    if not path.parent.is_dir() or not any(path.parent.iterdir()):
+        reason = f"`{path.parent}` is empty or gone: a volume that is not mounted? inv worktree.remove {record.slug}"
         return Row("worktree", record.identity.branch, None, reason, None)
     reason = {
         "removing": "its removal was cut short",
@@ -120,7 +120,9 @@ def _record(
     }[record.state]
 
     def finish() -> str:
-        with removal(project, record.slug, narrator, keep_branch=True) as removing:
+        with removal(project, record.slug, narrator, keep_branch=record.state != "removing") as removing:
+            if removing.note.slug != record.slug:
+                raise RegistryError(f"a branch is called `{record.slug}` like the slug", hint="rename it")
             removing.run(narrator)
         return "pending" if removing.pending else "parked"
 
@@ -135,11 +137,15 @@ def _note(project: Project, note: removals.Note, now: datetime) -> list[Row]:
         return []  # its record has a row
 
     def delete_files() -> str:
-        shutil.rmtree(note.trash, ignore_errors=True)
-        return "kept" if note.trash.exists() else "deleted"
+        with project.registry.working_on(note.slug):
+            shutil.rmtree(note.trash, ignore_errors=True)
+        if note.trash.exists():
+            raise WorktreeError("some of them cannot be deleted", why="look whose they are, and at their attributes")
+        return "deleted"
 
     def forget() -> str:
-        removals.forget(project, note)
+        with project.registry.working_on(note.slug):
+            removals.forget(project, note)
         return "forgotten"
 
     name = note.branch or note.path

@@ -135,7 +135,8 @@ def worktrees(cwd: Path) -> list[Listed]:
             branch = row.get("branch")
             listed.append(
                 Listed(
-                    path=Path(row["worktree"]),
+                    # git tells the path that it was made at, where there may be a link by now.
+                    path=Path(os.path.realpath(row["worktree"])),
                     branch=branch.removeprefix("refs/heads/") if branch else None,
                     head=row.get("HEAD"),
                     locked=row.get("locked"),

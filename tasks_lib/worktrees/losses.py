@@ -75,7 +75,7 @@ def require_removable(project: Project, listed: Listed, others: Iterable[Listed]
             f"the worktree {inside} lies in {path}", why="both would be deleted", hint=f"git worktree move {inside} TO"
         )
     if os.path.lexists(path):
-        _require_itself(project, path)
+        require_itself(project, path)
 
 
 def require_nothing_lost(project: Project, listed: Listed, given: Container[str] = ()) -> None:
@@ -110,6 +110,32 @@ def require_nothing_lost(project: Project, listed: Listed, given: Container[str]
         )
 
 
+def require_kept(path: Path) -> None:
+    """
+    Refuse while the worktree at *path* holds work that `saved.save` does not keep: that of repositories within it.
+
+    Raises:
+        WorktreeError: Naming the repository; or if that cannot be told.
+    """
+    try:
+        # A directory is only named itself where it is a repository.
+        nested = [path / change[3:] for change in _changes(path) if change.startswith("?? ") and change.endswith("/")]
+        modules = [*_submodules(path), *nested]
+        module = next((module for module in modules if _changes(module) or not _is_pushed(module)), None)
+    except (GitError, OSError) as error:
+        raise WorktreeError(
+            f"it cannot be told whether {path} holds work",
+            why=str(error),
+            hint=f"mend that, or move {path} away; then run the same command",
+        ) from None
+    if module is not None:
+        raise WorktreeError(
+            f"{module.relative_to(path)} in {path} is a repository with work that none of its remotes has",
+            why="--force keeps what is uncommitted, but not what repositories within the worktree hold",
+            hint=f"push it from {module}, or move that away",
+        )
+
+
 def require_merged(project: Project, branch: str, tip: str) -> None:
     """
     Refuse to delete a branch whose commits would be nowhere else.
@@ -134,18 +160,29 @@ def require_merged(project: Project, branch: str, tip: str) -> None:
     )
 
 
-def _require_itself(project: Project, path: Path) -> None:
-    """Refuse unless worktree and administrative directory name each other."""
+def require_itself(project: Project, path: Path) -> None:
+    """
+    Refuse unless the worktree at *path* and its administrative directory name each other.
+
+    Raises:
+        WorktreeError: If they do not, or it cannot be told.
+    """
     try:
         directory = path / (path / ".git").read_text().removeprefix("gitdir:").strip()
         back = directory / (directory / "gitdir").read_text().rstrip("\n")
         common = os.path.realpath(project.repository.common / "worktrees")
-        mutual = os.path.realpath(directory.parent) == common and back.samefile(path / ".git")
+        mutual = back.samefile(path / ".git")
     except (OSError, ValueError) as error:
         why = str(error)
     else:
-        if mutual:
+        if mutual and os.path.realpath(directory.parent) == common:
             return
+        if mutual:
+            raise WorktreeError(
+                f"the worktree {path} is another repository's",
+                why=f"its .git names {directory}: this repository was copied from that one",
+                hint=f"in {common}, delete the directory whose `gitdir` names {path}; then: inv worktree.gc --yes",
+            )
         why = f"its .git names {directory}"
     raise WorktreeError(
         f"it cannot be told whether {path} is still the worktree that was made there",

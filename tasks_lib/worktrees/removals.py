@@ -29,7 +29,7 @@ class Note:
     One removal.
 
     Attributes:
-        slug: The worktree's; made from its branch where this tool did not make it.
+        slug: The worktree's; made from its path where this tool does not know it.
         removed: When, in ISO 8601 with offset and microseconds; parked databases bear the same.
         path: Where the worktree was.
         branch: What was checked out there; None when HEAD was detached, or the worktree was gone before.
@@ -63,8 +63,8 @@ class Note:
     @property
     def trash(self) -> Path:
         """Where the worktree's files go on their way out: on the same file system, under a name of its own."""
-        path = Path(self.path)
-        return path.with_name(f".{path.name}.{self.key}")
+        # Without the directory's own name, which may be as long as a name can be.
+        return Path(self.path).with_name(f".goldentree-{self.key}")
 
 
 def moment() -> str:
@@ -95,6 +95,13 @@ def notes(project: Project, slug: str | None = None) -> list[Note]:
         except (TypeError, KeyError, ValueError) as error:
             raise registry.corrupt(path, error) from None
     return sorted((note for note in found if slug in (None, note.slug)), key=lambda note: note.removed, reverse=True)
+
+
+def cut_short(project: Project, record: Record | None) -> Note | None:
+    """Return the note of the removal, or teardown, of *record* that has not come to its end."""
+    if record is None or record.state != "removing":
+        return None
+    return next(iter(notes(project, record.slug)), None)
 
 
 def forget(project: Project, note: Note) -> None:

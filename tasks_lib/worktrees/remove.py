@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from tasks_lib.errors import ServerError, WorktreeError
-from tasks_lib.steps import Plan, Step
+from tasks_lib.errors import GitError, ServerError, WorktreeError
+from tasks_lib.steps import Plan, Step, uninterrupted
 from tasks_lib.worktrees import commands, git, losses, portless, processes, provision, removals, saved
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.registry import Record
 
 FINISHES = "run the same command again: it finishes what is left"
+SWEEPS = "the worktree is gone; `inv worktree.gc --yes` deletes what is left of its files"
 
 
 @dataclass
@@ -79,18 +80,22 @@ def removal(
         WorktreeError: If it is the main worktree, the one we stand in or locked, or work would be lost.
     """
     path, record = project.find(name)
-    slug = record.slug if record else provision.new_slug(project, path.name if path else name)
+    # A plain worktree's is made from its path: a branch's may be that of another worktree by now.
+    slug = record.slug if record else provision.new_slug(project, str(path))
     with project.registry.working_on(slug):
+        # Looked up again: whoever held the lock until now may have changed it.
+        path, record = project.find(name)
         rows = git.worktrees(project.repository.main)
         listed = next((row for row in rows if row.path == path), None)
         others = [row for row in rows if row.path != path]
-        cut_short = next(iter(removals.notes(project, slug)), None) if record and record.state == "removing" else None
-        if listed is None and cut_short is not None:
-            removing = Removing(cut_short)
-        else:
-            if listed is not None:
-                _require_removable(project, listed, others, force=force)
-            removing = Removing(_note(project, slug, listed, others, record, force=force, keep_branch=keep_branch))
+        cut_short = removals.cut_short(project, record)
+        if listed is not None:
+            _require_removable(project, listed, others, force=force)
+        note = cut_short
+        if note is None or (listed is not None and listed.path.exists()):
+            note = _note(project, slug, listed, others, record, cut_short, force=force, keep_branch=keep_branch)
+        removing = Removing(replace(note, delete_branch=note.delete_branch and not keep_branch))
+        if listed is not None or note is not cut_short:
             removing.plans.append(_leaving(project, removing, listed, cut_short, narrator, force=force))
         removing.plans.append(_clearing(project, removing, narrator))
         yield removing
@@ -102,6 +107,7 @@ def _note(
     listed: Listed | None,
     others: list[Listed],
     record: Record | None,
+    cut_short: removals.Note | None,
     *,
     force: bool,
     keep_branch: bool,
@@ -114,7 +120,9 @@ def _note(
     if delete and not force:
         losses.require_merged(project, str(branch), str(tip))
     path = str(listed.path) if listed else record.path if record else ""
-    return removals.Note(slug, removals.moment(), path, branch, tip, tip, record, delete_branch=delete)
+    # What was parked already bears that moment.
+    moment = cut_short.removed if cut_short else removals.moment()
+    return removals.Note(slug, moment, path, branch, tip, tip, record, delete_branch=delete)
 
 
 def _leaving(
@@ -130,7 +138,7 @@ def _leaving(
     note, record = removing.note, removing.note.record
     steps = [write_step(project, removing, cut_short)]
     if listed is None or not listed.path.exists():
-        keep = Step("keep its last commit", lambda: _keep_tip(project, note))
+        keep = Step("keep its last commit", lambda: _keep(project, note))
         forget = Step(f"let git forget {note.path}", lambda: _forget_worktree(project, note.path))
         return Plan([*steps, keep, *([forget] if listed else [])])
     path = listed.path
@@ -142,13 +150,13 @@ def _leaving(
         steps.append(Step(f"end {', '.join(f'{one.name} ({one.pid})' for one in running)}", lambda: _end(path)))
 
     def remove() -> None:
-        kept = note.tip
+        if not force:
+            _keep(project, note)
+        # Right before it goes: somebody who works from elsewhere may write into it until then.
+        _require_nothing_lost(project, listed, force=force)
         if force:
             kept = saved.save(path, note.reference, message=f"Uncommitted work of {note.slug}")
-        else:
-            losses.require_nothing_lost(project, listed)
-            _keep_tip(project, note)
-        removing.note = removals.write(project, replace(note, saved=kept))
+            removing.note = removals.write(project, replace(note, saved=kept))
         _take_away(project, path, note.trash)
 
     return Plan([*steps, Step(f"remove the worktree {path}", remove)])
@@ -160,12 +168,17 @@ def _clearing(project: Project, removing: Removing, narrator: Narrator) -> Plan:
     reference = f"refs/heads/{note.branch}"
 
     def delete_branch() -> str:
+        # A call that finishes another one may come days later.
+        if user := next((row.path for row in git.worktrees(main) if row.branch == note.branch), None):
+            return f"not: {user} is on it"
         # Only while it is where we saw it: a commit made meanwhile stays.
         git.run("update-ref", "-d", reference, str(note.tip), cwd=main)
         git.run("config", "--remove-section", f"branch.{note.branch}", cwd=main, check=False)
         return f"was at {str(note.tip)[:12]}"
 
     def delete_files() -> str | None:
+        # What a supervisor has started anew meanwhile came along.
+        _end(note.trash)
         shutil.rmtree(note.trash, ignore_errors=True)
         return f"some of them cannot be deleted, and stay at {note.trash}" if note.trash.exists() else None
 
@@ -177,8 +190,8 @@ def _clearing(project: Project, removing: Removing, narrator: Narrator) -> Plan:
             done=lambda: project.repository.commit(reference) != note.tip,
         )
         steps.append(moved)
-    files = Step("delete its files", delete_files, done=lambda: not note.trash.exists())
-    return Plan([*steps, files, *finish_step(project, removing)], interrupted=FINISHES)
+    steps.append(Step("delete its files", delete_files))
+    return Plan([*steps, *finish_step(project, removing)], interrupted=FINISHES if note.record else SWEEPS)
 
 
 def write_step(project: Project, removing: Removing, cut_short: removals.Note | None = None) -> Step:
@@ -186,7 +199,7 @@ def write_step(project: Project, removing: Removing, cut_short: removals.Note | 
     Return the step that writes the removal down.
 
     Args:
-        cut_short: The note of a removal that was killed before it took anything away; this one replaces it.
+        cut_short: The note of a call that was killed before it took the worktree away; this one replaces it.
     """
     registry, note = project.registry, removing.note
 
@@ -194,13 +207,14 @@ def write_step(project: Project, removing: Removing, cut_short: removals.Note | 
         removals.write(project, note)
         if note.record is not None:
             registry.update(note.slug, state="removing")
-        if cut_short is not None:
-            removals.forget(project, cut_short)
 
     def undo() -> None:
-        if note.record is not None:
-            registry.save(replace(note.record, state="ready") if cut_short else note.record)
-        removals.forget(project, note)
+        if cut_short is not None:
+            removals.write(project, cut_short)
+        elif not note.trash.exists():  # else its files could not be put back, and the next call goes on
+            if note.record is not None:
+                registry.save(note.record)
+            removals.forget(project, note)
 
     return Step("note down what is removed", do, undo)
 
@@ -253,40 +267,61 @@ def finish_step(project: Project, removing: Removing) -> list[Step]:
 
 def _require_removable(project: Project, listed: Listed, others: list[Listed], *, force: bool) -> None:
     losses.require_removable(project, listed, others)
-    if not force and listed.path.exists():
+    if listed.path.exists():
+        _require_nothing_lost(project, listed, force=force)
+
+
+def _require_nothing_lost(project: Project, listed: Listed, *, force: bool) -> None:
+    if force:
+        losses.require_kept(listed.path)
+    else:
         losses.require_nothing_lost(project, listed)
 
 
 def _end(path: Path) -> str:
-    ended = processes.end(processes.rooted(path))
+    ended: list[processes.Ended] = []
+    for _ in range(3):  # one that ends may have forked first
+        ended += processes.end(running := processes.rooted(path))
+        if not running:
+            break
     return ", ".join(f"{one.name} by {one.signal}" for one in ended)
 
 
-def _keep_tip(project: Project, note: removals.Note) -> None:
-    """Keep the commit that was checked out from git's garbage collection."""
-    if note.tip is not None:
-        git.run("update-ref", note.reference, note.tip, cwd=project.repository.main)
+def _keep(project: Project, note: removals.Note) -> None:
+    """Keep the commit that the note names from git's garbage collection."""
+    if note.saved is not None:
+        git.run("update-ref", note.reference, note.saved, cwd=project.repository.main)
 
 
 def _take_away(project: Project, path: Path, trash: Path) -> None:
     """
     Take the worktree at *path* away at once, whole: a deletion that is killed half-way would leave no worktree.
 
+    Ctrl-C waits: it reaches git as well, which would be left with half of what it knows of the worktree.
+
     Raises:
-        WorktreeError: If its directory cannot be moved.
+        WorktreeError: If its directory cannot be moved, or not back.
         GitError: If git refuses; it is where it was then.
     """
-    try:
-        path.rename(trash)
-    except OSError as error:
-        raise WorktreeError(
-            f"`{path}` cannot be moved away: {error.strerror}", why="it is removed as a whole"
-        ) from None
-    try:
-        _forget_worktree(project, path)
-    except BaseException:
-        trash.rename(path)
-        raise
+    with uninterrupted():
+        try:
+            path.rename(trash)
+        except OSError as error:
+            raise WorktreeError(
+                f"`{path}` cannot be moved away: {error.strerror}", why="it is removed as a whole"
+            ) from None
+        try:
+            _forget_worktree(project, path)
+        except GitError as refusal:
+            try:
+                trash.rename(path)
+            except OSError:
+                raise WorktreeError(
+                    f"something has taken the place of `{path}` meanwhile",
+                    why=f"its files are at {trash}\n{refusal.why}",
+                    hint="move what is there away, then run the same command",
+                ) from None
+            raise
 
 
 def _forget_worktree(project: Project, path: str | Path) -> None:

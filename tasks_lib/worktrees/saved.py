@@ -34,7 +34,7 @@ _SETTINGS = {
 
 def save(path: Path, reference: str, *, message: str) -> str:
     """
-    Write what the worktree at *path* holds as a commit, and let the new *reference* point to it.
+    Write what the worktree at *path* holds as a commit, and let *reference* point to it.
 
     Returns:
         The commit; HEAD itself when there is nothing beside it.
@@ -42,8 +42,12 @@ def save(path: Path, reference: str, *, message: str) -> str:
     The worktree and its index stay as they are; no hook is run, nothing is signed.
 
     Raises:
-        GitError: If it has no commit yet, git cannot read something, or *reference* exists.
+        GitError: If it has no commit yet, or git cannot read something.
     """
+    if not git.succeeds("rev-parse", "--verify", "--quiet", "HEAD", cwd=path):
+        raise GitError(
+            f"there is no commit yet at `{path}` to keep uncommitted work on", hint="commit there what is to be kept"
+        )
     head = git.output("rev-parse", "--verify", "HEAD", cwd=path)
     committed = git.output("rev-parse", "HEAD^{tree}", cwd=path)
     staged, tree = _trees(path)
@@ -53,8 +57,7 @@ def save(path: Path, reference: str, *, message: str) -> str:
         if staged is not None:
             parents += ["-p", _git(path, "commit-tree", "-p", head, "-m", f"{message} (staged)", staged)]
         commit = _git(path, "commit-tree", *parents, "-m", message, tree)
-    # The empty old value: only if there is none.
-    _git(path, "update-ref", reference, commit, "")
+    _git(path, "update-ref", reference, commit)
     return commit
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @contextmanager
 def teardown(project: Project, narrator: Narrator) -> Iterator[Removing | None]:
     """
-    Plan to park the databases of the worktree that we stand in; None where it was never set up.
+    Plan to park the databases of the worktree that we stand in; None where it has none of its own.
 
     Raises:
         WorktreeError: If it is the main worktree.
@@ -36,26 +36,26 @@ def teardown(project: Project, narrator: Narrator) -> Iterator[Removing | None]:
         yield None
         return
     with project.registry.working_on(record.slug):
-        listed = next(row for row in git.worktrees(here) if row.path == here)
-        note = removals.Note(
-            record.slug,
-            removals.moment(),
-            str(here),
-            listed.branch,
-            listed.head,
-            listed.head,
-            record,
-            only_databases=True,
+        # Looked up again: whoever held the lock until now may have changed it.
+        record = project.require_record_here()
+        cut_short = removals.cut_short(project, record)
+        branch = git.run("symbolic-ref", "--quiet", "--short", "HEAD", cwd=here, check=False).stdout.strip() or None
+        tip = git.run("rev-parse", "--verify", "--quiet", "HEAD", cwd=here, check=False).stdout.strip() or None
+        # What was parked already bears that moment.
+        moment = cut_short.removed if cut_short else removals.moment()
+        removing = Removing(
+            removals.Note(record.slug, moment, str(here), branch, tip, tip, record, only_databases=True)
         )
-        removing = Removing(note)
+        note = removing.note
         git_directory = Path(git.output("rev-parse", "--absolute-git-dir", cwd=here))
 
         def keep() -> None:
-            commit = saved.save(here, note.reference, message=f"Uncommitted work of {note.slug}")
-            removing.note = removals.write(project, replace(note, saved=commit))
+            if tip is not None:
+                commit = saved.save(here, note.reference, message=f"Uncommitted work of {note.slug}")
+                removing.note = removals.write(project, replace(note, saved=commit))
 
         removing.plans = [
-            Plan([write_step(project, removing), Step("keep what is uncommitted, for worktree.undo", keep)]),
+            Plan([write_step(project, removing, cut_short), Step("keep what is uncommitted, for worktree.undo", keep)]),
             Plan(
                 [
                     *park_step(project, removing, narrator),

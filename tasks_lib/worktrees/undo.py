@@ -8,6 +8,8 @@ that was killed is finished by running it again.
 
 from __future__ import annotations
 
+import os
+import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError, WorktreeError
 from tasks_lib.steps import Plan, Step
-from tasks_lib.worktrees import branches, commands, files, point, portless, ports, provision, removals, saved
-from tasks_lib.worktrees.checkout import Checkout
+from tasks_lib.worktrees import branches, commands, files, git, point, portless, ports, provision, removals, saved
+from tasks_lib.worktrees.checkout import UNFINISHED, Checkout
+from tasks_lib.worktrees.merged import is_ancestor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +44,7 @@ def undoing(project: Project, name: str, narrator: Narrator, *, path: str = "") 
     Plan to bring back the worktree of *name*; hold its lock meanwhile.
 
     Args:
-        name: Branch, slug or former path; the removal of the newest note where it is empty.
+        name: Branch, slug, former path or a note's key; the removal of the newest note where it is empty.
         path: Where the worktree goes; by default where it was.
 
     Raises:
@@ -49,26 +52,46 @@ def undoing(project: Project, name: str, narrator: Narrator, *, path: str = "") 
     """
     note = _chosen(project, name)
     with project.registry.working_on(note.slug):
-        there = project.registry.paths().get(note.slug)
-        target = there or Path(path or note.path).expanduser().absolute()
+        # Looked up again: whoever held the lock until now may have undone it.
+        note = _chosen(project, note.key)
+        there = project.registry.paths().get(_mark(note))
+        chosen = Path(path or note.path).expanduser()
+        # git lists worktrees by their real paths; what stands at the end, were it a dangling link, is in the way.
+        target = there or Path(os.path.realpath(chosen.parent), chosen.name)
         record = project.registry.find(note.slug)
-        if record is not None and record.state == "ready" and not _is_back(note, record):
+        if record is not None and record.state == "ready" and note.only_databases:
             steps = _swap(project, note, record, target, narrator)
-        else:
+        elif record is None or _is_back(note, record):
             steps = _return(project, note, target, narrator)
-        yield Undoing(note, target, Plan([*steps, Step("forget the removal", lambda: removals.forget(project, note))]))
+        else:
+            raise WorktreeError(
+                f"`{record.identity.branch}` has a worktree, at {there or record.path}",
+                why=f"it was made after the one that was removed on {note.removed[:16]}",
+                hint=f"inv worktree.remove {record.slug}, then: inv worktree.undo {note.key}",
+            )
+        yield Undoing(note, target, Plan([*steps, Step("forget the removal", lambda: _forget(project, note))]))
+
+
+def _forget(project: Project, note: removals.Note) -> None:
+    shutil.rmtree(note.trash, ignore_errors=True)
+    removals.forget(project, note)
+
+
+def _mark(note: removals.Note) -> str:
+    """Return what the worktree that is brought back is marked with; another one may be at a plain one's path by now."""
+    return note.slug if note.record else note.key
 
 
 def _is_back(note: removals.Note, record: Record) -> bool:
-    """Whether *record* is the removed one, brought back by a call that was killed before it could forget the note."""
-    return not note.only_databases and note.record is not None and note.record.created == record.created
+    """Whether *record* is that of the note: its removal, or its return, was cut short."""
+    return note.record is not None and note.record.created == record.created
 
 
 def _chosen(project: Project, name: str) -> removals.Note:
     everything = removals.notes(project)
     for note in everything:
         branch = note.record.identity.branch if note.record else None
-        if not name or name in (note.branch, branch, note.slug, note.path):
+        if not name or name in (note.branch, branch, note.slug, note.key) or os.path.realpath(name) == note.path:
             return note
     known = ", ".join(dict.fromkeys(note.branch or note.path for note in everything)) or "none"
     raise WorktreeError(
@@ -78,13 +101,7 @@ def _chosen(project: Project, name: str) -> removals.Note:
 
 
 def _swap(project: Project, note: removals.Note, record: Record, path: Path, narrator: Narrator) -> list[Step]:
-    """Return the steps that give a living worktree back the databases that it had before a reset."""
-    if not note.only_databases:
-        raise WorktreeError(
-            f"the worktree of `{record.identity.branch}` is there, at {path}",
-            why=f"it was made after the one that was removed on {note.removed[:16]}",
-            hint=f"inv worktree.remove {record.slug}, then: inv worktree.undo {note.slug}",
-        )
+    """Return the steps that give a living worktree back the databases that it had before a reset or a teardown."""
     aside = removals.Note(note.slug, removals.moment(), str(path), note.branch, None, None, record, only_databases=True)
 
     def write() -> None:
@@ -92,7 +109,21 @@ def _swap(project: Project, note: removals.Note, record: Record, path: Path, nar
 
     return [
         Step("note down what is there now", write, undo=lambda: removals.forget(project, aside)),
+        *_restore_steps(note, path),
         _unpark_step(project, note, narrator, now=aside.removed, aside=aside),
+    ]
+
+
+def _restore_steps(note: removals.Note, path: Path) -> list[Step]:
+    if note.saved in (None, note.tip):
+        return []
+    commit = str(note.saved)
+    return [
+        Step(
+            "restore its uncommitted work",
+            lambda: saved.restore(path, commit),
+            done=lambda: path.exists() and saved.holds(path, commit),
+        )
     ]
 
 
@@ -103,21 +134,15 @@ def _return(project: Project, note: removals.Note, path: Path, narrator: Narrato
         point.require_editable(project, note.record, path)
         steps.append(_record_step(project, note.record, path))
     checkout = _checkout(project, note, path)
-    if not checkout.done():
+    begun = checkout.done() or _is_begun(project, note, path)
+    if not begun:
         _require_free(project, note, path)
-    steps.append(checkout)
-    if note.saved not in (None, note.tip):
-        steps.append(
-            Step(
-                "restore its uncommitted work",
-                lambda: saved.restore(path, str(note.saved)),
-                done=lambda: path.exists() and saved.holds(path, str(note.saved)),
-            )
-        )
+    _require_commits(project, note, begun=begun)
+    steps += [checkout, *_restore_steps(note, path)]
     if note.record is None:
         return steps
     record = note.record
-    hint = f"mend it, then: inv worktree.undo {note.slug}"
+    hint = f"mend it, then: inv worktree.undo {note.key}"
     return [
         *steps,
         *files.steps(project, record, path, narrator),
@@ -130,13 +155,25 @@ def _return(project: Project, note: removals.Note, path: Path, narrator: Narrato
 
 
 def _checkout(project: Project, note: removals.Note, path: Path) -> Step:
-    if note.branch is None and note.tip is None:
-        raise WorktreeError(
-            f"nothing is known of what was checked out at {note.path}",
-            why="worktree and branch were gone before it was removed; its databases are parked",
-        )
     there = note.branch is not None and project.repository.has_branch(note.branch)
-    return Checkout(project, note.slug, note.branch, path, None if there else note.tip).step()
+    if note.tip is None and not there:
+        raise WorktreeError(
+            f"no commit is known that was checked out at {note.path}",
+            why="worktree and branch were gone before it was removed, or had none; its databases are parked",
+            hint=f"git branch {note.branch} COMMIT, then: inv worktree.undo {note.key}",
+        )
+    return Checkout(project, _mark(note), note.branch, path, None if there else note.tip).step()
+
+
+def _is_begun(project: Project, note: removals.Note, path: Path) -> bool:
+    """Whether git lists the worktree, and what it lacks can be added: left by a killed call, or by a teardown."""
+    row = next((row for row in git.worktrees(project.repository.main) if row.path == path), None)
+    if row is None or row.locked not in (None, UNFINISHED):
+        return False
+    if not os.path.lexists(path) or row.locked == UNFINISHED:
+        return True
+    unknown = project.record_at(path) is None
+    return unknown and (note.only_databases or (row.branch, row.head) == (note.branch, note.tip))
 
 
 def _require_free(project: Project, note: removals.Note, path: Path) -> None:
@@ -145,17 +182,25 @@ def _require_free(project: Project, note: removals.Note, path: Path) -> None:
         raise WorktreeError(
             f"`{path}` exists already",
             why="the worktree would be made there, and nothing is overwritten",
-            hint=f"inv worktree.undo {note.slug} --path ANOTHER",
+            hint=f"inv worktree.undo {note.key} --path ANOTHER",
         )
-    if note.branch is None:
+    if note.branch is not None:
+        branches.require_free(project.repository, note.branch)
+
+
+def _require_commits(project: Project, note: removals.Note, *, begun: bool) -> None:
+    """Refuse where the branch is another one by now; in a worktree that is there, it may have gone on."""
+    if note.branch is None or note.tip is None:
         return
-    branches.require_free(project.repository, note.branch)
     now = project.repository.commit(f"refs/heads/{note.branch}")
-    if now not in (None, note.tip):
+    held = now in (None, note.tip)
+    if not held and begun:
+        held = is_ancestor(project.repository, note.tip, str(now))
+    if not held:
         raise BranchError(
             f"branch `{note.branch}` is at {str(now)[:12]} now, not at {str(note.tip)[:12]}",
             why="it was made again, or moved, after the removal",
-            hint=f"git branch -m {note.branch} ANOTHER, then: inv worktree.undo {note.slug}",
+            hint=f"git branch -m {note.branch} ANOTHER, then: inv worktree.undo {note.key}",
         )
 
 
@@ -204,7 +249,7 @@ def _unpark_step(
             say=narrator.detail,
         )
         back.extend(found)
-        if note.record and note.record.clone and not found:
+        if note.record and note.record.clone and not found and not park.present(project.server, repository, note.slug):
             narrator.say("warning: its databases are not parked any more; in the worktree: inv worktree.db")
         if aside is not None and not found:
             removals.forget(project, aside)

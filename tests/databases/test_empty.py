@@ -55,13 +55,13 @@ def test_names_that_a_companion_may_not_have(place):
 
 
 def test_a_companion_with_a_template(place):
-    """It has snapshots of its own beside golden's, each tidied without the other, and is parked with the worktree."""
+    """It has snapshots of its own beside golden's, tidied with those, and is parked with the worktree."""
     golden, template = (place.golden(f"CREATE TABLE {name} (i int)") for name in ("orders", "jobs"))
     with place.connect(golden), place.connect(template):
         first, companion = (place.clone(name, method="auto").database for name in (golden, template))
         place.execute(template, "INSERT INTO jobs VALUES (1)")
         fresh = place.clone(template, method="auto")
-        tidy.tidy(place.source(template), 0, place.said.append)
+        tidy.tidy(place.source(golden), 0, place.said.append)
         assert place.clone(golden, method="auto").reason.endswith("is current")
 
     assert place.rows(fresh.database, "SELECT i FROM jobs") == [(1,)]

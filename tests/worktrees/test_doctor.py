@@ -53,6 +53,24 @@ def test_cures(created):
     assert findings(created).keys() <= {"migrations"}
 
 
+def test_what_git_cannot_work_in(created):
+    """Worktrees that name the place where the repository was, and one whose HEAD is lost."""
+    moved = created.path.with_name("moved")
+    created.path.rename(moved)
+    created.path = moved
+    (moved / ".git/worktrees/app-b/HEAD").unlink()
+    found = findings(created)
+    for branch in ("a", "b"):
+        assert "git worktree repair" in found[branch]["cure"]
+        created.git("worktree", "repair", moved.with_name(f"app-{branch}"))
+    found = findings(created)
+    assert "a" not in found
+    assert "git cannot work in" in found["b"]["text"]
+    moved.with_name("app-b").rename(moved.with_name("away"))
+    created.json("worktree.remove", "b_e9d71f", "--keep-branch")
+    assert findings(created).keys() <= {"migrations"}
+
+
 def test_a_server_that_is_down(created):
     """Every other check still says what it finds; the password is not told."""
     env = created.path / ".env"

@@ -47,6 +47,20 @@ def test_deleted_by_hand(created):
     assert created.json("worktree.undo", "a")["database"] in created.databases()
 
 
+def test_a_volume_that_is_away(created):
+    """A worktree whose parent directory is gone, or empty like a mount point, stays; so does its namesake."""
+    created.json("worktree.create", "c", "--path", created.path.parent / "stick" / "c")
+    (created.path.parent / "stick").rename(created.path.parent / "away")
+    assert "not mounted" in swept(created, "--yes")["worktree", "c"]["reason"]
+    (created.path.parent / "stick").mkdir()
+    assert "not mounted" in swept(created, "--yes")["worktree", "c"]["reason"]
+    shutil.rmtree(created.worktree("a"))
+    created.git("worktree", "add", "--quiet", created.worktree("plain"), "-b", "a_86f7e4")
+    assert swept(created, "--yes")["worktree", "a"]["outcome"] == "kept"
+    assert created.worktree("plain").exists()
+    assert len(created.databases()) == 3
+
+
 def test_parked_long_ago(created):
     """What was parked longer ago than WORKTREE_KEEP_REMOVED is dropped, with its note; one in use never."""
     created.json("worktree.remove", "a")

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from unittest.mock import ANY
 
 import psycopg
 import pytest
+
+from tasks_lib.errors import GitError
+from tasks_lib.settings import load
+from tasks_lib.worktrees import git, processes, project, remove
 
 
 @pytest.fixture
@@ -140,6 +145,26 @@ class TestRefusals:
         inside.mkdir()
         assert "cannot be told whether" in created.refuses("worktree.remove", "b")
 
+    def test_a_repository_within(self, created):
+        """What it holds is kept nowhere, so `--force` does not delete it either."""
+        within = created.there / "lib"
+        within.mkdir()
+        created.git("init", "--quiet", cwd=within)
+        created.commit("Precious", cwd=within)
+        assert "lib in" in created.refuses("worktree.remove", "a", "--force")
+
+    def test_in_a_copy_of_the_repository(self, created):
+        """Its worktrees are the original's, and so are the databases."""
+        copy = created.path.with_name("copy")
+        shutil.copytree(created.path, copy, symlinks=True)
+        assert "another repository's" in created.refuses("worktree.remove", "a", "--force", cwd=copy)
+        before = created.databases()
+        created.there.rename(created.there.with_name("away"))
+        assert created.json("worktree.gc", "--yes", cwd=copy)[0]["kind"] == "worktree"
+        created.there.with_name("away").rename(created.there)
+        assert created.databases() == before
+        assert created.json("worktree.list")[1]["state"] == "ready"
+
     def test_unknown(self, created):
         """The linked worktrees are named; a prefix or a part of a name is no name."""
         created.json("worktree.create", "a-b")
@@ -216,6 +241,48 @@ class TestWhatGoes:
         assert created.json("worktree.remove", "plain")["databases"] == "absent"
         assert len(created.databases()) == 1
 
+    def test_behind_a_link(self, created):
+        """Worktrees that were moved together, with a link in the old place, are where they are."""
+        folder = created.path.parent
+        away = folder.with_name(f"{folder.name}-away")
+        folder.rename(away)
+        folder.symlink_to(away)
+        assert created.json("worktree.remove", str(created.there))["databases"] == "parked"
+        gone(created)
+
+    def test_the_longest_name(self, created):
+        """A directory whose name can hardly be longer goes like any other."""
+        created.git("worktree", "add", "--quiet", created.path.with_name("x" * 250), "-b", "plain")
+        created.json("worktree.remove", "plain")
+        created.json("worktree.undo", "plain")
+        assert created.path.with_name("x" * 250).is_dir()
+
+    def test_what_is_started_anew(self, created):
+        """A process that forks while it ends leaves none behind."""
+        code = "import os, signal, time\n"
+        code += "def end(*_):\n    if os.fork(): os._exit(0)\n    signal.signal(signal.SIGTERM, signal.SIG_DFL)\n"
+        code += "signal.signal(signal.SIGTERM, end)\nprint(flush=True)\nwhile True: time.sleep(60)"
+        with subprocess.Popen([sys.executable, "-c", code], cwd=created.there, stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            created.json("worktree.remove", "a")
+        gone(created)
+        assert processes.rooted(created.path.parent) == []
+
+    def test_git_refuses(self, created):
+        """The directory that had been moved away is back in its place; where that is taken, it is said where it is."""
+        found = project.Project(git.Repository.find(created.path), load(created.path, {}, {}))
+        trash = created.path.with_name("trash")
+        created.git("worktree", "lock", created.there)
+        with pytest.raises(GitError, match="worktree failed"):
+            remove._take_away(found, created.there, trash)
+        assert (created.there / "tasks.py").exists()
+        created.there.rename(trash)
+        (created.there / "log").mkdir(parents=True)
+        trash.rename(created.path.with_name("other"))
+        with pytest.raises(GitError, match="worktree failed"):
+            remove._take_away(found, created.there, trash)
+        assert (created.there / "log").exists()
+
     def test_preview(self, created):
         """`-R` says what would go, and nothing does."""
         before = created.world()
@@ -224,6 +291,17 @@ class TestWhatGoes:
         assert f"would remove the worktree {created.there}\nwould park {created.databases()[0]}\n" in result.stdout
         assert "would delete branch a\n" in result.stdout
         assert created.world() == before
+
+
+class TestCutShort:
+    def test_its_branch_is_in_use_by_then(self, created):
+        """Whoever has switched to it keeps it; what was parked already is told."""
+        assert created.dies("after", 1, "tasks_lib.databases.park:park", "worktree.remove", "a")
+        created.git("switch", "--quiet", "a")
+        removed = created.json("worktree.remove", "a_86f7e4")
+        assert removed["parked"] == created.databases(parked=True) != []
+        assert created.git("rev-parse", "HEAD") == removed["commit"]
+        assert created.records() == {}
 
 
 class TestTheDatabase:

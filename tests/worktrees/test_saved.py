@@ -120,15 +120,16 @@ def test_sparse(there):
 
 
 def test_nothing(there):
-    """A clean worktree is its HEAD; a reference that exists is not moved."""
+    """A clean worktree is its HEAD; a call that finishes a killed one saves again; without a HEAD, that is said."""
     head = run(there, "rev-parse", "HEAD").strip()
     assert saved.save(there, REFERENCE, message="Removed a") == head
     saved.restore(there, head)
     assert saved.holds(there, head)
     (there / "changed").write_text("new\n")
-    with pytest.raises(GitError, match="reference already exists"):
+    assert saved.save(there, REFERENCE, message="Removed again") == run(there, "rev-parse", REFERENCE).strip() != head
+    run(there, "symbolic-ref", "HEAD", "refs/heads/b")
+    with pytest.raises(GitError, match="no commit yet"):
         saved.save(there, REFERENCE, message="Removed again")
-    assert run(there, "rev-parse", REFERENCE).strip() == head
 
 
 def test_conflict(there):

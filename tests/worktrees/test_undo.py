@@ -53,6 +53,69 @@ def test_all_of_it_comes_back(created):
     assert "there is no removal to undo" in created.refuses("worktree.undo")
 
 
+def test_killed_while_it_goes(created):
+    """Killed between its directory's going and git's forgetting it, in all three ways on nothing is lost."""
+    for finish in (["worktree.remove", "a", "--force"], ["worktree.gc", "--yes"], []):
+        function = "tasks_lib.worktrees.remove:_forget_worktree"
+        assert created.dies("before", 1, function, "worktree.remove", "a", "--force")
+        assert not created.there.exists()
+        if finish:
+            created.json(*finish)
+        created.json("worktree.undo", "a")
+        whole(created)
+        assert sorted(path.name for path in created.path.parent.iterdir()) == ["app", "app-a"]
+
+
+def test_killed_in_the_checkout(created):
+    """A worktree that git was killed at is made again, and one that lacks our mark alone is finished."""
+    created.json("worktree.remove", "a", "--force")
+    for half in (False, True):
+        assert created.dies("before", 1, "tasks_lib.worktrees.registry:Registry.mark", "worktree.undo", "a")
+        if half:
+            created.git("worktree", "lock", "--reason", "initializing", created.there)
+            (created.there / "kept").unlink()
+        created.json("worktree.undo", "a")
+        whole(created)
+        created.json("worktree.remove", "a", "--force")
+
+
+def test_in_the_place_of_another(created):
+    """A worktree that is there by now, whole or half, is nobody's to be forgotten; each note has a name."""
+    created.json("worktree.remove", "a", "--force")
+    note = next((created.path / ".git/goldentree/removed").glob("*.json")).stem
+    assert created.dies("after", 3, "tasks_lib.steps:Plan._run_step", "worktree.create", "a")
+    assert f"inv worktree.undo {note}" in created.refuses("worktree.undo", "a")
+    created.json("worktree.create", "a")
+    created.json("worktree.remove", "a")
+    created.json("worktree.undo", note)
+    assert created.git("log", "-1", "--format=%s", cwd=created.there) == "Precious"
+    assert created.sql("SELECT answer FROM mine", created.database) == [(42,)]
+
+
+def test_its_branch_was_made_anew(created):
+    """A creation that finishes a killed undoing begins the branch anew; its commits are not forgotten for that."""
+    created.json("worktree.remove", "a", "--force")
+    assert created.dies("after", 1, "tasks_lib.steps:Plan._run_step", "worktree.undo", "a")
+    created.json("worktree.create", "a")
+    assert "git branch -m a ANOTHER" in created.refuses("worktree.undo", "a")
+
+
+def test_plain_ones_at_one_path(created):
+    """Worktrees of git's own that were at one path, one after another, each come back with their own work."""
+    there = created.worktree("plain")
+    for branch in ("p", "q"):
+        created.git("worktree", "add", "--quiet", there, "-b", branch)
+        created.commit(f"Of {branch}", cwd=there)
+        (there / "new").write_text(branch)
+        created.json("worktree.remove", branch, "--force")
+    created.json("worktree.undo", "q")
+    assert "exists already" in created.refuses("worktree.undo", "p")
+    created.json("worktree.undo", "p", "--path", created.worktree("other"))
+    for branch, path in (("q", there), ("p", created.worktree("other"))):
+        assert (path / "new").read_text() == branch
+        assert created.git("log", "-1", "--format=%s", cwd=path) == f"Of {branch}"
+
+
 def test_killed_after_every_step(created):
     """A removal, and an undoing, that were killed anywhere are finished by running them again."""
     step, function = 0, "tasks_lib.steps:Plan._run_step"
