@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.gc import Collected
     from tasks_lib.worktrees.pull import Pulling
     from tasks_lib.worktrees.registry import Record
-    from tasks_lib.worktrees.remove import Removing
+    from tasks_lib.worktrees.removing import Removing
 
 CLONE_HELP = {
     "fresh": "Take a new snapshot of golden, whatever is there.",

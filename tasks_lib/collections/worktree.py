@@ -141,7 +141,7 @@ def teardown(c: Context, json: bool = False) -> Answer:
     help={
         "branch": "Which one: its branch, slug or former path; the last removed one when not given.",
         "path": "Where the worktree goes; where it was when not given.",
-    }
+    },
 )
 def undo(c: Context, branch: str = "", path: str = "", json: bool = False) -> Answer:
     """

@@ -43,16 +43,24 @@ def new_slug(project: Project, branch: str) -> str:
 
 
 def record_step(project: Project, record: Record) -> Step:
-    """Return the step that writes *record* down and leases its port, before anything else is made."""
+    """
+    Return the step that writes *record* down and leases its port, before anything else is made.
+
+    One that was removed keeps its names, and its port where that is free.
+    """
     registry = project.registry
 
     def do() -> str:
         with registry.locked():
             others = [other for other in registry.records() if other.slug != record.slug]
-            taken = {other.port for other in others}
-            port = _adopted_port(record, taken) or ports.lease(f"{project.registry.common}:{record.slug}", taken)
-            names = _derive(project, record.identity.branch, {other.identity.subdomain for other in others})
-            registry.save(replace(record, identity=names, port=port, created=now()))
+            taken, subdomains = {other.port for other in others}, {other.identity.subdomain for other in others}
+            port = _wanted_port(record, taken) or ports.lease(f"{project.registry.common}:{record.slug}", taken)
+            names = record.identity
+            if names.subdomain in subdomains:
+                free = _derive(project, names.branch, subdomains)
+                names = replace(names, subdomain=free.subdomain, dev_url=free.dev_url)
+            created = record.created or now()
+            registry.save(replace(record, identity=names, port=port, state="creating", created=created))
         return f"port {port}"
 
     return Step(
@@ -82,8 +90,10 @@ def _derive(project: Project, branch: str, taken: set[str] | None = None) -> ide
     return identity.derive(branch, project=settings.project, prefix=settings.prefix, taken_subdomains=taken or ())
 
 
-def _adopted_port(record: Record, taken: set[int]) -> int | None:
-    """Return the port that Conductor gave the workspace, if this is it and no other worktree has that port."""
-    workspace, port = os.environ.get("CONDUCTOR_WORKSPACE_PATH"), os.environ.get("CONDUCTOR_PORT", "")
+def _wanted_port(record: Record, taken: set[int]) -> int | None:
+    """Return the port that Conductor gave the workspace, if this is it, or the record's own; None where it is held."""
+    workspace, adopted = os.environ.get("CONDUCTOR_WORKSPACE_PATH"), os.environ.get("CONDUCTOR_PORT", "")
     here = workspace is not None and os.path.realpath(workspace) == os.path.realpath(record.path)
-    return int(port) if here and port.isdecimal() and int(port) not in taken else None
+    if here and adopted.isdecimal() and int(adopted) not in taken:
+        return int(adopted)
+    return record.port if record.port and record.port not in taken and ports.is_free(record.port) else None

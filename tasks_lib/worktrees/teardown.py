@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.steps import Plan, Step
 from tasks_lib.worktrees import git, removals, saved
-from tasks_lib.worktrees.remove import FINISHES, Removing, finish_step, park_step, write_step
+from tasks_lib.worktrees.removing import FINISHES, Removing, finish_step, park_step, write_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

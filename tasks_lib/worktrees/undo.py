@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError, WorktreeError
 from tasks_lib.steps import Plan, Step
-from tasks_lib.worktrees import branches, commands, files, git, point, portless, ports, provision, removals, saved
+from tasks_lib.worktrees import branches, commands, files, git, point, portless, provision, removals, saved
 from tasks_lib.worktrees.checkout import UNFINISHED, Checkout
 from tasks_lib.worktrees.merged import is_ancestor
 
@@ -132,7 +132,7 @@ def _return(project: Project, note: removals.Note, path: Path, narrator: Narrato
     steps: list[Step] = []
     if note.record is not None:
         point.require_editable(project, note.record, path)
-        steps.append(_record_step(project, note.record, path))
+        steps.append(provision.record_step(project, replace(note.record, path=str(path))))
     checkout = _checkout(project, note, path)
     begun = checkout.done() or _is_begun(project, note, path)
     if not begun:
@@ -202,26 +202,6 @@ def _require_commits(project: Project, note: removals.Note, *, begun: bool) -> N
             why="it was made again, or moved, after the removal",
             hint=f"git branch -m {note.branch} ANOTHER, then: inv worktree.undo {note.key}",
         )
-
-
-def _record_step(project: Project, record: Record, path: Path) -> Step:
-    registry = project.registry
-
-    def do() -> str:
-        with registry.locked():
-            others = {other.port for other in registry.records() if other.slug != record.slug}
-            kept = record.port not in others and ports.is_free(record.port)
-            port = record.port if kept else ports.lease(f"{registry.common}:{record.slug}", others)
-            registry.save(replace(record, port=port, path=str(path), state="creating"))
-        return f"port {port}"
-
-    return Step(
-        f"write down {record.slug} and lease a port",
-        do,
-        undo=lambda: registry.delete(record.slug),
-        done=lambda: registry.find(record.slug) is not None,
-        anchor=True,
-    )
 
 
 def _unpark_step(
