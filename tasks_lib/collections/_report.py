@@ -30,7 +30,7 @@ UNMASKED = "Leave the data as it is, whatever WORKTREE_PULL_MASK says."
 
 def preview(titles: Sequence[str]) -> Answer:
     """Return the answer to a dry run: what would be done."""
-    return Answer({"plan": list(titles)}, "\n".join(f"would {title}" for title in titles))
+    return Answer({"plan": list(titles)}, "\n".join(f"would {title}" for title in titles) or "nothing to do")
 
 
 def report(record: Record, path: Path, ran: Iterable[Ran]) -> Answer:

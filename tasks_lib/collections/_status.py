@@ -5,11 +5,14 @@ The status of a worktree, as people read it.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from textwrap import indent
+from typing import TYPE_CHECKING, Any
 
 from tasks_lib.output import age, pairs, size
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tasks_lib.databases.owned import Owned
     from tasks_lib.worktrees.drift import Migrations
     from tasks_lib.worktrees.listing import Row
@@ -20,7 +23,7 @@ def told(status: Status) -> str:
     """Return *status* as lines, what is wrong at their end."""
     text = pairs([*_git_rows(status.row), *_name_rows(status.row), *_database_rows(status)])
     for problem in status.problems:
-        text += f"\n\n✗ {problem.what}" + (f"\n  hint: {problem.cure}" if problem.cure else "")
+        text += f"\n\n✗ {problem.what}" + (f"\n{indent(f'hint: {problem.cure}', '  ')}" if problem.cure else "")
     return text
 
 
@@ -35,6 +38,12 @@ def migration_rows(migrations: Migrations | None) -> list[tuple[str, str]]:
         *(("  pending", name) for name in drift.pending),
         *(("  missing", f"{name}  (golden has it, this branch lacks it)") for name in drift.missing),
     ]
+
+
+def cloned(clone: Mapping[str, Any]) -> tuple[str, str]:
+    """Return when and how the *clone* of a record was made."""
+    since = datetime.now(UTC) - datetime.fromisoformat(clone["created"])
+    return "cloned", f"{age(since.total_seconds())} ago by {clone['method']}"
 
 
 def _git_rows(row: Row) -> list[tuple[str, str]]:
@@ -85,8 +94,7 @@ def _database_rows(status: Status) -> list[tuple[str, str]]:
     elif row.state != "gone":
         rows.append(("url", "none: no env file and no variable names one"))
     if row.record and (clone := row.record.clone):
-        since = datetime.now(UTC) - datetime.fromisoformat(clone["created"])
-        rows.append(("cloned", f"{age(since.total_seconds())} ago by {clone['method']}"))
+        rows.append(cloned(clone))
     rows.append(("golden", status.template + _golden(status)))
     return rows + (migration_rows(databases.migrations) if databases and databases.own else [])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._project import project
@@ -13,14 +14,16 @@ if TYPE_CHECKING:
 
     from tasks_lib.settings import Settings
 
+_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+
 
 @task()
 def show(c: Context, json: bool = False) -> Answer:
     """
     Show every setting with its value and origin
 
-    Environment wins over the env file, that over `invoke.yaml`, that over the default. Both files
-    are the main worktree's.
+    Environment wins over the env file, that over `invoke.yaml`, that over the
+    default. Both files are the main worktree's.
     """
     from tasks_lib.settings import SETTINGS  # noqa: PLC0415 - `inv --list` stays fast
 
@@ -35,7 +38,7 @@ def show(c: Context, json: bool = False) -> Answer:
         for setting in SETTINGS
     ]
     cells = [(row["name"], _shown(row["value"]), row["origin"], row["env"] or "-") for row in data]
-    return Answer(data, table(("SETTING", "VALUE", "ORIGIN", "ENVIRONMENT"), cells))
+    return Answer(data, table(("SETTING", "VALUE", "ORIGIN", "ENVIRONMENT"), cells, spare=("ENVIRONMENT",)))
 
 
 def _value(settings: Settings, name: str) -> Any:
@@ -44,6 +47,8 @@ def _value(settings: Settings, name: str) -> Any:
         from tasks_lib.databases.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
 
         return DatabaseUrl.parse(value).masked
+    if isinstance(value, timedelta):
+        return _written(value)
     if name in ("migrate", "generate"):
         return {None: "(detected)", "": "none"}.get(value, value)
     if name == "companions":
@@ -51,9 +56,16 @@ def _value(settings: Settings, name: str) -> Any:
     return value
 
 
+def _written(duration: timedelta) -> str:
+    """Return *duration* as it is written in a setting: `90s`, `7d`."""
+    seconds = int(duration.total_seconds())
+    fitting = (f"{seconds // length}{unit}" for unit, length in _UNITS.items() if seconds % length == 0)
+    return next(fitting) if seconds else "0"
+
+
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key}={template}" for key, template in value.items())
+        return ", ".join(f"{key}={template}" for key, template in value.items()) or "-"
     if isinstance(value, tuple):
         return ", ".join(value) or "-"
     return "-" if value is None else str(value)

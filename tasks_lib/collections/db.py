@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._project import project
 from tasks_lib.collections._report import CLONE_HELP, UNMASKED, preview, report, report_pulled
-from tasks_lib.collections._status import migration_rows
+from tasks_lib.collections._status import cloned, migration_rows
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.output import Narrator, age, pairs, size, table
 
@@ -21,7 +21,7 @@ def clone(c: Context, fresh: bool = False, evict: bool = False, json: bool = Fal
     """
     Clone the golden template as this worktree's database
 
-    A complete clone is kept. Neither the env file nor the branch's code is touched.
+    A complete clone is kept. The env file and the branch's code stay as they are.
     """
     from tasks_lib.worktrees.setup import setup  # noqa: PLC0415 - `inv --list` stays fast
 
@@ -38,8 +38,8 @@ def pull(c: Context, unmasked: bool = False, json: bool = False) -> Answer:
     """
     Replace this worktree's database by PULL_DATABASE_URL's data, masked
 
-    That database is only read. Schema and data arrive; the branch's migrations run on them. The
-    database that was is parked: `worktree.undo` brings it back.
+    That database is only read. Schema and data arrive; the branch's migrations
+    run on them. The database that was is parked: `worktree.undo` brings it back.
     """
     from tasks_lib.worktrees.pull import pull as planning  # noqa: PLC0415 - as in `clone`
 
@@ -56,8 +56,8 @@ def reset(c: Context, fresh: bool = False, evict: bool = False, json: bool = Fal
     """
     Replace this worktree's databases by fresh ones, and migrate
 
-    The own database and its companions. Those that were are parked: `worktree.undo` brings them
-    back. A failure brings them back at once.
+    The own database and its companions. Those that were are parked:
+    `worktree.undo` brings them back. A failure brings them back at once.
     """
     from tasks_lib.worktrees.reset import reset as planning  # noqa: PLC0415 - as in `clone`
 
@@ -115,7 +115,8 @@ def migrate(c: Context, json: bool = False) -> Answer:
     """
     Apply the branch's pending migrations to this worktree's database
 
-    Refuses when DATABASE_URL, as the application here would read it, is not this worktree's.
+    Refuses when DATABASE_URL, as the application here would read it, is not this
+    worktree's.
     """
     return _run_tool(c, "migrate")
 
@@ -125,7 +126,8 @@ def generate(c: Context, json: bool = False) -> Answer:
     """
     Generate code from this worktree's database
 
-    Refuses when DATABASE_URL, as the application here would read it, is not this worktree's.
+    Refuses when DATABASE_URL, as the application here would read it, is not this
+    worktree's.
     """
     return _run_tool(c, "generate")
 
@@ -135,8 +137,9 @@ def psql(c: Context, pgcli: bool = False, json: bool = False) -> Answer:
     """
     Open psql on this worktree's database; what follows `--` goes to it
 
-    On the very database that `db.migrate` would change, as in `inv db.psql -- -c 'SELECT 1'`. With
-    --json, or -R, it says what would be run, and where.
+    On the very database that `db.migrate` would change, as in
+    `inv db.psql -- -c 'SELECT 1'`. With --json, or -R, it says what would be run,
+    and where.
     """
     from tasks_lib.worktrees import shell  # noqa: PLC0415 - as in `clone`
 
@@ -180,7 +183,7 @@ def status(c: Context, json: bool = False) -> Answer:
         ("golden", record.golden),
     ]
     if record.clone:
-        rows.append(("cloned", f"{record.clone['created']} by {record.clone['method']}"))
+        rows.append(cloned(record.clone))
     return Answer(data, pairs(rows + migration_rows(migrations)))
 
 
@@ -189,8 +192,9 @@ def verify(c: Context, json: bool = False) -> Answer:
     """
     Compare this worktree's database with the golden template
 
-    Tables, rows, sequences, extensions with versions, locale, other objects and the migration
-    ledger. Exit status 1 when anything differs, as it does once either of them is used.
+    Tables, rows, sequences, extensions with versions, locale, other objects and
+    the migration ledger. Exit status 1 when anything differs, as it does once
+    either of them is used.
     """
     from tasks_lib.worktrees.verify import verify as examine  # noqa: PLC0415 - as in `clone`
 
@@ -221,7 +225,8 @@ def _run_tool(c: Context, which: str) -> Answer:
     record = here.require_record_here()
     command = tools.command(here, here.repository.here, which)
     if command is None:
-        return Answer({"command": None, "ran": False}, f"nothing to {which}: no tool is detected or configured")
+        data = {"command": None, "ran": False, "database": record.identity.database}
+        return Answer(data, f"nothing to {which}: no tool is detected or configured")
     url = guard.require_own_database(here, record, here.repository.here, os.environ)
     shown = tools.shown(command)
     if c.config.run.dry:

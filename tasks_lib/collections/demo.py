@@ -7,6 +7,7 @@ import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from tasks_lib.collections._report import preview
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.errors import GoldentreeError, Interrupted
 
@@ -21,8 +22,8 @@ def demo(c: Context, keep: bool = False, json: bool = False) -> Answer:
     """
     Show what worktree.create does, on a throwaway repository
 
-    A PostgreSQL server, a golden template, a repository and a branch are made for it, and taken
-    away again. Nothing else is touched.
+    A PostgreSQL server, a golden template, a repository and a branch are made for
+    it, and taken away again. Nothing else is touched.
     """
     missing = [name for name in _TOOLS if find_spec(name) is None]
     if missing:
@@ -31,6 +32,8 @@ def demo(c: Context, keep: bool = False, json: bool = False) -> Answer:
             why="its application is migrated by Alembic, on an embedded PostgreSQL",
             hint='python3 -m pip install "goldentree[embedded]" alembic sqlacodegen',
         )
+    if c.config.run.dry:
+        return preview(["play the story on a throwaway repository and server"])
     command = [sys.executable, "-m", "tasks_lib.demo", *(["--keep"] if keep else [])]
     # In a process of its own: it starts a server, and ends it on Ctrl-C, which reaches both of us.
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr if json else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 from tasks_lib.collections._project import project
@@ -19,8 +20,9 @@ def doctor(c: Context, json: bool = False) -> Answer:
     """
     Find what is wrong here, and name the cure
 
-    Looks at git, the env file, the server, the golden template, every worktree with its database,
-    and leftovers. Changes nothing. Exit status 1 when there is a problem; warnings do not count.
+    Looks at git, the env file, the server, the golden template, every worktree
+    with its database, and leftovers. Changes nothing. Exit status 1 when there is
+    a problem; warnings do not count.
     """
     from tasks_lib.worktrees.doctor import examine  # noqa: PLC0415 - `inv --list` stays fast
 
@@ -30,6 +32,6 @@ def doctor(c: Context, json: bool = False) -> Answer:
     ]
     cells = [(_MARKS[one.level], one.subject, one.text) for one in findings]
     problems = [one for one in findings if one.level == "problem"]
-    cures = [f"{_MARKS[one.level]} {one.subject}: {one.cure}" for one in findings if one.cure]
+    cures = [indent(f"{_MARKS[one.level]} {one.subject}: {one.cure}", "  ")[2:] for one in findings if one.cure]
     text = table(("", "SUBJECT", "FOUND"), cells)
     return Answer(data, "\n".join([text, *(["", "cures:", *cures] if cures else [])]), ok=not problems)

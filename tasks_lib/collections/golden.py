@@ -22,7 +22,8 @@ def status(c: Context, json: bool = False) -> Answer:
     """
     Show the golden template, its snapshot, and who is connected
 
-    Tells whether golden has changed since the snapshot was taken: then the next clone takes a new one.
+    Tells whether golden has changed since the snapshot was taken: then the next
+    clone takes a new one.
     """
     from tasks_lib.databases.survey import survey  # noqa: PLC0415 - `inv --list` stays fast
 
@@ -65,7 +66,8 @@ def refresh(c: Context, fresh: bool = False, evict: bool = False, json: bool = F
     """
     Take a snapshot of the golden template now
 
-    Clones do so by themselves when they need one. Nothing is done when the last one is current.
+    Clones do so by themselves when they need one. Nothing is done when the last
+    one is current.
     """
     from tasks_lib.databases import snapshot  # noqa: PLC0415 - as in `status`
 
@@ -95,7 +97,8 @@ def promote(c: Context, force: bool = False, evict: bool = False, json: bool = F
     """
     Make a copy of this worktree's database the golden template
 
-    The worktree keeps its own. The golden template that was is parked: renamed, closed, and kept.
+    The worktree keeps its own. The golden template that was is parked: renamed,
+    closed, and kept.
     """
     from tasks_lib.databases import promote as promotion  # noqa: PLC0415 - as in `status`
     from tasks_lib.worktrees.registry import now  # noqa: PLC0415 - same
@@ -128,8 +131,8 @@ def pull(c: Context, unmasked: bool = False, evict: bool = False, json: bool = F
     """
     Replace the golden template by PULL_DATABASE_URL's data, masked
 
-    That database is only read. Schema and data arrive beside golden and take its place at the end;
-    the golden template that was is parked: renamed, closed, and kept.
+    That database is only read. Schema and data arrive beside golden and take its
+    place at the end; the one that was is parked: renamed, closed, and kept.
     """
     from tasks_lib.worktrees.pull import pull_golden  # noqa: PLC0415 - as in `status`
 

@@ -43,8 +43,8 @@ def init(
     """
     Write tasks.py, invoke.yaml, .env.example and conductor.json
 
-    Flags add files for other tools. What exists is never changed: the answer shows what has to
-    be put into it by hand.
+    Flags add files for other tools. What exists is never changed: the answer
+    shows what has to be put into it by hand.
     """
     from tasks_lib.scaffold.write import examine, write  # noqa: PLC0415 - `inv --list` stays fast
 

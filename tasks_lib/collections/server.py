@@ -24,8 +24,9 @@ def start(c: Context, json: bool = False) -> Answer:
     """
     Start the embedded PostgreSQL server
 
-    Made on first use, in the user's data directory (GOLDENTREE_HOME overrides it), on 127.0.0.1
-    with a generated password. Every task that needs it starts it by itself.
+    Made on first use, in the user's data directory (GOLDENTREE_HOME overrides
+    it), on 127.0.0.1 with a generated password. Every task that needs it starts
+    it by itself.
     """
     cluster, narrator = _cluster(), Narrator()
     if c.config.run.dry:

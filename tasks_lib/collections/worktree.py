@@ -41,9 +41,10 @@ def create(
     """
     Create a worktree with a database, env file and port of its own
 
-    Checks out BRANCH beside the main worktree while the golden template is cloned, points the
-    env file at the clone, then runs the branch's migrations and code generation on it. A failure
-    or Ctrl-C undoes what this call did; a call that was killed is finished by the next one.
+    Checks out BRANCH beside the main worktree while the golden template is
+    cloned, points the env file at the clone, then runs the branch's migrations
+    and code generation on it. A failure or Ctrl-C undoes what this call did; a
+    call that was killed is finished by the next one.
     """
     from tasks_lib.worktrees.create import creation  # noqa: PLC0415 - `inv --list` stays fast
 
@@ -78,8 +79,9 @@ def setup_(c: Context, fresh: bool = False, evict: bool = False, json: bool = Fa
     """
     Set up this worktree, which something else has made
 
-    Inside a worktree of Conductor, an editor or plain git: all that `worktree.create` does but
-    the checkout. A second call does what is missing, and no more; a database that is there stays.
+    Inside a worktree of Conductor, an editor or plain git: all that
+    `worktree.create` does but the checkout. A second call does what is missing,
+    and no more; a database that is there stays.
     """
     from tasks_lib.worktrees.setup import setup  # noqa: PLC0415 - as in `create`
 
@@ -103,8 +105,9 @@ def remove(c: Context, branch: str, force: bool = False, keep_branch: bool = Fal
     """
     Remove a worktree and its branch, park its databases
 
-    Refuses while uncommitted, unmerged or unpushed work would be lost. Ends what runs in the
-    worktree. `inv worktree.undo` brings all of it back until `inv worktree.gc` sweeps it.
+    Refuses while uncommitted, unmerged or unpushed work would be lost. Ends what
+    runs in the worktree. `inv worktree.undo` brings all of it back until
+    `inv worktree.gc --yes` sweeps it.
     """
     from tasks_lib.worktrees.remove import removal  # noqa: PLC0415 - as in `create`
 
@@ -121,8 +124,8 @@ def teardown(c: Context, json: bool = False) -> Answer:
     """
     Park the databases of this worktree, which somebody else removes
 
-    For hooks such as Conductor's archive; harmless in a worktree that was never set up. A server
-    that is down is no failure: `inv worktree.gc` finishes it later.
+    For hooks such as Conductor's archive; harmless in a worktree that was never
+    set up. When the server is down, `inv worktree.gc` finishes it later.
     """
     from tasks_lib.worktrees.teardown import teardown as tearing_down  # noqa: PLC0415 - as in `create`
 
@@ -147,8 +150,8 @@ def undo(c: Context, branch: str = "", path: str = "", json: bool = False) -> An
     """
     Bring a removed worktree back: branch, databases, uncommitted work
 
-    Also what `worktree.teardown` and `db.reset` have parked. Ignored files are made anew, as
-    for a new worktree.
+    Also what `worktree.teardown` and `db.reset` have parked. Ignored files are
+    made anew, as for a new worktree.
     """
     from tasks_lib.worktrees.undo import undoing  # noqa: PLC0415 - as in `create`
 
@@ -168,9 +171,9 @@ def gc(c: Context, yes: bool = False, json: bool = False) -> Answer:
     """
     Sweep what nothing owns any more
 
-    Worktrees that were deleted by hand are removed, which can be undone; what was parked longer
-    ago than WORKTREE_KEEP_REMOVED is dropped, and what killed processes have left. Says why for
-    each, and changes nothing without --yes.
+    Worktrees that were deleted by hand are removed, which can be undone; what was
+    parked longer ago than WORKTREE_KEEP_REMOVED is dropped, and what killed
+    processes have left. Says why for each, and changes nothing without --yes.
     """
     from tasks_lib.worktrees import gc as collector  # noqa: PLC0415 - as in `create`
 
@@ -186,7 +189,8 @@ def stop(c: Context, branch: str, json: bool = False) -> Answer:
     """
     End the processes whose working directory lies in a worktree
 
-    TERM, and KILL two seconds later. Never what runs this very command, such as your shell.
+    TERM, and KILL two seconds later. Never what runs this very command, such as
+    your shell.
     """
     from tasks_lib.worktrees import processes  # noqa: PLC0415 - as in `create`
 
@@ -209,9 +213,9 @@ def list_(c: Context, json: bool = False) -> Answer:
     """
     List all worktrees: git, database, migrations, port
 
-    States: main; ready; creating or removing, which the next call finishes; unmanaged, made
-    without this tool; gone, a record whose worktree is not there. A `?` is what cannot be told;
-    why is on stderr.
+    States: main; ready; creating or removing, which the next call finishes;
+    unmanaged, made without this tool; gone, a record whose worktree is not there.
+    A `?` is what cannot be told; why is on stderr.
     """
     from tasks_lib.collections import _list  # noqa: PLC0415 - as in `create`
     from tasks_lib.worktrees import listing  # noqa: PLC0415 - same
@@ -229,9 +233,10 @@ def status(c: Context, branch: str = "", json: bool = False) -> Answer:
     """
     Show all that is known of a worktree; run this first when in doubt
 
-    Names, git, databases, DATABASE_URL as the application would read it and from where, migrations,
-    golden's changes since, port, sessions. Exit status 1 when something is wrong, such as a
-    DATABASE_URL that is not this worktree's; then the cure is told as well.
+    Names, git, databases, DATABASE_URL as the application would read it and from
+    where, migrations, golden's changes since, port, sessions. Exit status 1 when
+    something is wrong, such as a DATABASE_URL that is not this worktree's; then
+    the cure is told as well.
     """
     from tasks_lib.collections import _status  # noqa: PLC0415 - as in `create`
     from tasks_lib.worktrees.status import document, examine  # noqa: PLC0415 - same

@@ -21,7 +21,8 @@ class Owned:
 
     Attributes:
         bytes: Its size on disk; 0 where our role may not know it, or nobody asked.
-        sessions: How many are connected to it; autovacuum is not counted, the server itself sends it away.
+        sessions: How many are connected to it; autovacuum is not counted, as the server itself sends it away, nor
+            this tool, which is gone in a moment.
         invalid: Whether an interrupted DROP DATABASE has left it, so that nothing can be done but drop it.
     """
 
@@ -47,7 +48,8 @@ def owned(connection: Connection[Any], repository: str, *, sizes: bool = True) -
         "coalesce(a.sessions, 0), d.datconnlimit = %s "
         "FROM pg_database d CROSS JOIN LATERAL shobj_description(d.oid, 'pg_database') AS c(comment) "
         "LEFT JOIN (SELECT datid, count(*) AS sessions FROM pg_stat_activity "
-        "WHERE backend_type IS DISTINCT FROM 'autovacuum worker' GROUP BY datid) a ON a.datid = d.oid "
+        "WHERE backend_type IS DISTINCT FROM 'autovacuum worker' "
+        "AND NOT starts_with(coalesce(application_name, ''), 'goldentree') GROUP BY datid) a ON a.datid = d.oid "
         # Only a first sieve, so that not every database on the server is measured.
         "WHERE strpos(c.comment, %s) > 0 ORDER BY d.datname",
         [sizes, INVALID, json.dumps(repository)],

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tasks_lib.errors import GitError, GoldentreeError
 from tasks_lib.worktrees import envfile, gc, git, guard, losses, point, removals, tools
+from tasks_lib.worktrees.unfinished import inside, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +31,9 @@ OLDEST_GIT = (2, 31)
 _PRODUCTION = re.compile(r"\.rds\.amazonaws\.com|\.neon\.tech|\.supabase\.co|\.database\.azure\.com|\bprod(uction)?\b")
 
 
+Level = Literal["ok", "warning", "problem"]
+
+
 @dataclass(frozen=True)
 class Finding:
     """
@@ -41,7 +45,7 @@ class Finding:
         cure: The command that cures it, or what to do; empty for `ok`.
     """
 
-    level: Literal["ok", "warning", "problem"]
+    level: Level
     subject: str
     text: str
     cure: str = ""
@@ -149,7 +153,7 @@ def _worktrees(project: Project) -> Iterator[Finding]:
     known = {paths.get(record.slug) for record in records}
     for row in listed:
         if row.path not in known:
-            yield _unknown(row)
+            yield _unknown(project, row)
     holders: dict[int, str] = {}
     for record in records:
         branch = record.identity.branch
@@ -165,12 +169,10 @@ def _worktrees(project: Project) -> Iterator[Finding]:
         yield from findings or [Finding("ok", branch, f"{record.identity.database}, port {record.port}")]
 
 
-def _unknown(row: Listed) -> Finding:
+def _unknown(project: Project, row: Listed) -> Finding:
     branch = row.branch or str(row.path)
     if row.path.exists():
-        return Finding(
-            "warning", branch, f"{row.path} has no database of its own", f"cd {row.path} && inv worktree.setup"
-        )
+        return Finding("warning", branch, f"{row.path} has no database of its own", inside(project, row.path, "setup"))
     if row.locked is not None:
         return Finding("ok", branch, f"{row.path} is away, and locked")
     return Finding(
@@ -183,38 +185,29 @@ def _unknown(row: Listed) -> Finding:
 
 def _record(project: Project, record: Record, paths: dict[str, Path], databases: dict[str, Owned]) -> Iterator[Finding]:
     branch, path = record.identity.branch, paths.get(record.slug)
-    remove = f"inv worktree.remove {record.slug}"
-    if record.state == "removing":
-        note = removals.cut_short(project, record)
-        torn_down = path is not None and path.exists() and note is not None and note.only_databases
-        cure = f"cd {path} && inv worktree.teardown" if torn_down else remove
-        yield Finding("problem", branch, "its removal was cut short", cure)
-        return
-    if path is None or not path.exists():
-        gone = f"its worktree is gone from {path or record.path}: deleted, or on a volume that is away"
-        yield Finding("problem", branch, gone, f"{remove} --keep-branch")
+    problem = unfinished(project, record, path)
+    if path is None or not path.exists() or record.state == "removing":
+        yield from [Finding("problem", branch, one.what, one.cure) for one in [problem] if one]
         return
     losses.require_itself(project, path)
     try:
         git.run("rev-parse", "--git-dir", cwd=path)
     except GitError as error:
-        cure = f"git worktree repair {path}, or move that away, then: {remove} --keep-branch"
+        cure = f"git worktree repair {path}, or move that away, then: inv worktree.remove {record.slug} --keep-branch"
         yield Finding("problem", branch, f"git cannot work in {path}: {error.why}", cure)
         return
-    if record.state == "creating":
-        cure = f"inv worktree.create {branch}" if record.made_worktree else f"cd {path} && inv worktree.setup"
-        yield Finding("problem", branch, "its making was cut short", cure)
+    if problem:
+        level: Level = "warning" if record.state == "ready" else "problem"
+        yield Finding(level, branch, problem.what, problem.cure)
         return
-    setup = f"cd {path} && inv worktree.setup"
+    setup = inside(project, path, "setup")
     wanted = point.values(project, record)
     found = envfile.load(path / project.env_name)
     wrong = [key for key, value in wanted.items() if found.get(key) != value]
     if wrong:
         yield Finding("problem", branch, f"{project.env_name} has other values of {', '.join(wrong)}", setup)
     database = databases.get(record.identity.database)
-    if record.clone is None:
-        yield Finding("warning", branch, f"there is no database `{record.identity.database}` yet", setup)
-    elif database is None or (database.mark.slug, database.mark.role) != (record.slug, "clone"):
+    if database is None or (database.mark.slug, database.mark.role) != (record.slug, "clone"):
         yield Finding("problem", branch, f"its database `{record.identity.database}` is gone, or not its own", setup)
     elif database.invalid:
         yield Finding("problem", branch, f"an interrupted DROP has destroyed `{database.name}`", setup)

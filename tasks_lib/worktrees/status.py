@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tasks_lib.errors import GoldentreeError, ServerError
 from tasks_lib.settings import env_values
 from tasks_lib.worktrees import drift, guard, listing
+from tasks_lib.worktrees.unfinished import Problem, inside, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,14 +23,6 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.listing import Row
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong, and the command that cures it, if there is one."""
-
-    what: str
-    cure: str
 
 
 @dataclass
@@ -79,7 +72,7 @@ def examine(project: Project, name: str, environ: Mapping[str, str]) -> Status:
     status = Status(row, row.record.golden if row.record else project.settings.template)
     for error in troubles:
         status.add(error)
-    status.problems += _unfinished(row)
+    status.problems += _problems(project, row)
     _read_url(project, status, environ if row.current else {})
     if not troubles:
         _ask_server(project, status)
@@ -142,25 +135,18 @@ def _find(project: Project, name: str) -> Row:
     return next(row for row in rows if row.path == path or (record and row.record == record))
 
 
-def _unfinished(row: Row) -> list[Problem]:
-    record, branch = row.record, row.branch or str(row.path)
+def _problems(project: Project, row: Row) -> list[Problem]:
     if row.state == "unmanaged":
-        return [Problem("it has no database of its own: it was made without this tool", _setup(row))]
-    if row.state == "removing":
-        return [Problem("its removal is not finished", f"inv worktree.remove {record.slug if record else branch}")]
-    if row.state == "gone":
-        return [Problem(f"it is gone from {row.path}", f"inv worktree.remove {record.slug if record else row.path}")]
-    if row.state == "creating":
-        made = record is not None and record.made_worktree
-        return [Problem("its making is not finished", f"inv worktree.create {branch}" if made else _setup(row))]
-    if record is not None and record.clone is None:
-        return [Problem(f"its database `{record.identity.database}` was never made", _setup(row))]
+        setup = inside(project, row.path, "setup")
+        return [Problem("it has no database of its own: it was made without this tool", setup)]
+    if row.record is not None:
+        found = unfinished(project, row.record, None if row.state == "gone" else row.path)
+        if found is not None:
+            return [found]
+    elif row.state == "gone":
+        return [Problem(f"it is gone from {row.path}", f"inv worktree.remove {row.path}")]
     why = [state.why for state in (row.git, row.databases) if state and state.why]
     return [Problem(one, "") for one in why]
-
-
-def _setup(row: Row) -> str:
-    return "inv worktree.setup" if row.current else f"cd {row.path} && inv worktree.setup"
 
 
 def _read_url(project: Project, status: Status, environ: Mapping[str, str]) -> None:
