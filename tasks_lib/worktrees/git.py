@@ -12,8 +12,12 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GitError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Inside a hook git exports GIT_DIR, GIT_INDEX_FILE, GIT_WORK_TREE and friends, which would send our
 # calls to another repository (the damage per variable: pre-commit's git.py, no_git_env). What people
@@ -76,7 +80,7 @@ def run(
         time.sleep(_PAUSE)
     if check and result.returncode != 0:
         raise GitError(
-            f"git {arguments[0]} failed with status {result.returncode}", why=(result.stderr or result.stdout).strip()
+            f"git {_verb(arguments)} failed with status {result.returncode}", why=(result.stderr or result.stdout).strip()
         )
     return result
 
@@ -100,8 +104,13 @@ def succeeds(*arguments: str | Path, cwd: Path) -> bool:
     """
     result = run(*arguments, cwd=cwd, check=False)
     if result.returncode not in (0, 1):
-        raise GitError(f"git {arguments[0]} failed with status {result.returncode}", why=result.stderr.strip())
+        raise GitError(f"git {_verb(arguments)} failed with status {result.returncode}", why=result.stderr.strip())
     return result.returncode == 0
+
+
+def _verb(arguments: Sequence[str | Path]) -> str:
+    """Return git's subcommand; options before it may have values of the form `key=value`."""
+    return next(word for word in map(str, arguments) if not word.startswith("-") and "=" not in word)
 
 
 @dataclass(frozen=True)

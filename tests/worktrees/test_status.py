@@ -104,7 +104,7 @@ def test_a_worktree(migrated):
     shutil.rmtree(there)
     gone = status(migrated, "--branch", created["slug"], ok=False)
     assert gone["state"] == "gone"
-    assert f"inv worktree.remove {created['slug']}" in [problem["hint"] for problem in gone["problems"]]
+    assert f"inv worktree.remove {created['slug']} --keep-branch" in [problem["hint"] for problem in gone["problems"]]
 
 
 def test_the_others(repository):
