@@ -79,9 +79,8 @@ def run(
             break
         time.sleep(_PAUSE)
     if check and result.returncode != 0:
-        raise GitError(
-            f"git {_verb(arguments)} failed with status {result.returncode}", why=(result.stderr or result.stdout).strip()
-        )
+        said = (result.stderr or result.stdout).strip()
+        raise GitError(f"git {_verb(arguments)} failed with status {result.returncode}", why=said)
     return result
 
 

@@ -220,9 +220,6 @@ class Cluster:
                 os.chown(secret, account.pw_uid, account.pw_gid)
             # The wheel has no ICU. libc's C.UTF-8 is not on every machine; the built-in one is the same everywhere.
             builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if binaries.major >= 17 else []
-            # A login costs what guessing costs, and nobody guesses 24 random bytes: one round saves every login 2 ms
-            # of 4 (measured). For passwords that people choose, the server's default holds.
-            rounds = ["--set=scram_iterations=1"] if binaries.major >= 16 else []
             initdb = run_as(
                 account,
                 [
@@ -232,7 +229,7 @@ class Cluster:
                         f"--username={service.USER}",
                         f"--pwfile={secret}",
                     ),
-                    *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", *builtin, *rounds),
+                    *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", *builtin),
                     *(() if self.durable else ("--no-sync",)),
                 ],
                 output=subprocess.PIPE,
@@ -245,8 +242,6 @@ class Cluster:
                 )
             with (data / "postgresql.conf").open("a") as settings:
                 settings.write(_SETTINGS if self.durable else _SETTINGS + _DISPOSABLE_SETTINGS)
-                if rounds:
-                    settings.write("scram_iterations = 4096\n")
             access.write(self.service_file)
             data.rename(self.data)
 
