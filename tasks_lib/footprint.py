@@ -79,8 +79,8 @@ CREATED = (
     ),
     Created(
         "the server",
-        "the clones and companions; `…_parked_<time>`, those of removed worktrees; `goldentree_snapshot_…` (one "
-        "per golden template and repository), `goldentree_spare_…`, `goldentree_tmp_…` while one is made",
+        "the clones and companions; `…_parked_<time>`, those that were removed or replaced; `goldentree_snapshot_…` "
+        "(one per golden template and repository), `goldentree_spare_…`, `goldentree_tmp_…` while one is made",
         ("{server}/goldentree_snapshot_*", "{server}/goldentree_spare_*", "{server}/goldentree_tmp_*"),
     ),
     Created(

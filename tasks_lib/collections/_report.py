@@ -115,7 +115,7 @@ def swept(collected: Sequence[Collected]) -> Answer:
     candidates = [one for one in collected if one.outcome == "candidate"]
     if candidates:
         total = size(sum(one.row.bytes or 0 for one in candidates))
-        lines.append(f"\nnothing was changed; inv worktree.gc --yes sweeps the {len(candidates)} candidates, {total}")
+        lines.append(f"\nnothing was changed; inv worktree.gc --yes sweeps {len(candidates)} of them, {total}")
     return Answer(data, "\n".join(lines), ok=all(one.outcome != "pending" for one in collected))
 
 

@@ -97,8 +97,8 @@ def promote(c: Context, force: bool = False, evict: bool = False, json: bool = F
     """
     Make a copy of this worktree's database the golden template
 
-    The worktree keeps its own. The golden template that was is parked: renamed,
-    closed, and kept.
+    The worktree keeps its own. The golden template that was is parked, for
+    `golden.undo`: renamed, closed, kept as long as a removal.
     """
     from tasks_lib.databases import promote as promotion  # noqa: PLC0415 - as in `status`
     from tasks_lib.worktrees.registry import now  # noqa: PLC0415 - same
@@ -132,7 +132,7 @@ def pull(c: Context, unmasked: bool = False, evict: bool = False, json: bool = F
     Replace the golden template by PULL_DATABASE_URL's data, masked
 
     That database is only read. Schema and data arrive beside golden and take its
-    place at the end; the one that was is parked: renamed, closed, and kept.
+    place at the end; the one that was is parked, for `golden.undo`.
     """
     from tasks_lib.worktrees.pull import pull_golden  # noqa: PLC0415 - as in `status`
 

@@ -74,6 +74,6 @@ def _status(cluster: Cluster) -> Answer:
     if found.running:
         rows += [
             ("port", f"{found.port} (pid {found.pid})"),
-            ("log in", f"PGSERVICEFILE={cluster.service_file} psql service=goldentree"),
+            ("log in", f"PGSERVICEFILE={cluster.service_file} PGSERVICE=goldentree psql"),
         ]
     return Answer(data, pairs(rows))
