@@ -88,7 +88,7 @@ def table(
 
 
 def _drawn(lines: list[tuple[str, ...]], spare: list[str], styles: Sequence[str]) -> str:
-    """Return the table as Rich draws it, as wide as the terminal at most: without columns, or with some cut short."""
+    """Return the table as Rich draws it, as wide as the terminal at most: without columns, or with broken lines."""
     from rich.cells import cell_len  # noqa: PLC0415 - 46 ms that only a terminal pays
     from rich.console import Console  # noqa: PLC0415 - same
     from rich.table import Table  # noqa: PLC0415 - same
@@ -100,8 +100,9 @@ def _drawn(lines: list[tuple[str, ...]], spare: list[str], styles: Sequence[str]
     while spare and sum(widths[column] for column in kept) + 2 * (len(kept) - 1) > console.width:
         kept.remove(lines[0].index(spare.pop(0)))
     grid = Table.grid(padding=(0, 2, 0, 0))
-    for _ in kept:
-        grid.add_column(no_wrap=True, overflow="ellipsis")
+    widest = max(kept, key=widths.__getitem__)
+    for column in kept:
+        grid.add_column(no_wrap=column != widest, overflow="fold")
     for line, style in zip_longest(lines, ["dim", *styles]):
         grid.add_row(*(Text(line[column]) for column in kept), style=style)
     with console.capture() as drawn:

@@ -57,7 +57,7 @@ def report(record: Record, path: Path, ran: Iterable[Ran]) -> Answer:
         [
             ("worktree", str(path)),
             ("branch", names.branch),
-            ("database", database if record.clone else f"{database}  (not made: inv worktree.db)"),
+            ("database", database if record.clone else f"{database}  (not made: inv worktree.setup)"),
             ("port", str(record.port)),
             ("dev url", names.dev_url),
         ]

@@ -96,7 +96,9 @@ def _database_rows(status: Status) -> list[tuple[str, str]]:
     if row.record and (clone := row.record.clone):
         rows.append(cloned(clone))
     rows.append(("golden", status.template + _golden(status)))
-    return rows + (migration_rows(databases.migrations) if databases and databases.own else [])
+    if databases and databases.own and row.state != "gone":
+        rows += migration_rows(databases.migrations)
+    return rows
 
 
 def _described(one: Owned, tables: int | None = None) -> str:

@@ -171,13 +171,14 @@ def _missing(connection: Connection[Any], name: str) -> GoldenMissingError:
         row[0]
         for row in connection.execute(
             "SELECT datname FROM pg_database "
-            "WHERE NOT datistemplate AND NOT starts_with(datname, %s) ORDER BY 1 LIMIT 12",
+            "WHERE NOT datistemplate AND NOT starts_with(datname, %s) AND strpos(datname, '_parked_') = 0 "
+            "ORDER BY 1 LIMIT 12",
             [f"{TOOL}_"],
         )
     ]
     return GoldenMissingError(
         f"there is no golden template `{name}` on the server",
         why=f"databases there: {', '.join(others)}",
-        hint=f"create and curate it once (createdb {name}, restore or migrate into it),\n"
-        "or name another database with WORKTREE_TEMPLATE_DB",
+        hint=f"inv golden.pull makes it of PULL_DATABASE_URL; or create {name} and restore into it\n"
+        "(inv server.status tells how to log in to the embedded server); or set WORKTREE_TEMPLATE_DB",
     )

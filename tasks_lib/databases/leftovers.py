@@ -15,6 +15,7 @@ from tasks_lib.databases import ownership, temporaries
 from tasks_lib.databases.owned import owned
 from tasks_lib.databases.server import scalar
 from tasks_lib.errors import DatabaseError, OwnershipError
+from tasks_lib.output import age
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -139,7 +140,7 @@ def drop(source: Source, leftover: Leftover) -> bool:
 def _of_parked(mark: Mark, keep: timedelta, now: datetime) -> str:
     # Earlier versions wrote the moment only there.
     moment = mark.parked or mark.created
-    return f"parked on {moment[:10]}, kept for {keep.days} days" if _is_older(moment, keep, now) else ""
+    return f"parked on {moment[:10]}, kept for {age(keep.total_seconds())}" if _is_older(moment, keep, now) else ""
 
 
 def _of_clone(mark: Mark, live: Collection[str], now: datetime) -> str:

@@ -99,6 +99,8 @@ def require_ours(connection: Connection[Any], name: str, *, repository: str, slu
         OwnershipError: If it is another's, nobody's, or has another role.
     """
     mark = mark_of(connection, name)
+    if mark is None and not exists(connection, name):
+        raise OwnershipError(f"there is no database `{name}`", hint="inv worktree.setup makes what is missing")
     if mark is None:
         raise OwnershipError(
             f"database `{name}` is not ours",

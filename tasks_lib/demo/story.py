@@ -56,7 +56,7 @@ def tell(*, keep: bool) -> None:
                     _hand_over(here)
         if not keep:
             answer(f"\nThe server is stopped, and {here.root} is deleted. Nothing else was touched.")
-            answer("To keep it all and go on by hand: python3 -m nox -s demo -- --keep")
+            answer("To keep it all and go on by hand: inv demo --keep, or python3 -m nox -s demo -- --keep")
 
 
 def _play(here: Stage) -> None:

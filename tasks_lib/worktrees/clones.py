@@ -122,7 +122,7 @@ class Database:
             only={self.name},
         )
         made = self._made(empty.build(self.source, self.name, mark, narrator.detail), narrator)
-        return replace(made, parked=parked[0].name if parked else "")
+        return replace(made, parked=next((one.name for one in parked if one.database == self.name), ""))
 
     def drop(self) -> None:
         """

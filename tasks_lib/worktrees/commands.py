@@ -16,21 +16,32 @@ from tasks_lib.worktrees import clones, once, tools
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tasks_lib.databases.url import DatabaseUrl
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
 
-def step(project: Project, record: Record, path: Path, command: str, narrator: Narrator, *, hint: str) -> Step:
+def step(
+    project: Project,
+    record: Record,
+    path: Path,
+    command: str,
+    narrator: Narrator,
+    *,
+    hint: str,
+    url: DatabaseUrl | None = None,
+) -> Step:
     """
-    Return the step that runs *command* by `sh -c` in the worktree at *path*, on its own database.
+    Return the step that runs *command* by `sh -c` in the worktree at *path*.
 
     Args:
         hint: What to do when it fails.
+        url: The database that it works on; the worktree's own when not given.
     """
 
     def do() -> None:
-        environment = tools.own_environment(project, record, path)
+        environment = tools.own_environment(project, record, path, url=url)
         run(Command(("sh", "-c", command), path), env=environment, on_line=narrator.relay, hint=hint)
 
     return Step(f"run {command}", do)
@@ -61,9 +72,9 @@ def companion_setup(project: Project, record: Record, path: Path, narrator: Narr
         once.once(
             project.registry,
             record.slug,
-            clones.one_off_name(companion),
-            step(project, record, path, companion.setup, narrator, hint=hint),
+            clones.one_off_name(database.companion),
+            step(project, record, path, database.companion.setup, narrator, hint=hint, url=database.url),
         )
-        for companion in project.settings.companions
-        if companion.setup
+        for database in clones.companions(project, record)
+        if database.companion.setup
     ]

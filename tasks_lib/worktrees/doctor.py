@@ -204,7 +204,9 @@ def _record(project: Project, record: Record, paths: dict[str, Path], databases:
     wanted = point.values(project, record)
     found = envfile.load(path / project.env_name)
     wrong = [key for key, value in wanted.items() if found.get(key) != value]
-    if wrong:
+    if not found:
+        yield Finding("problem", branch, f"it has no {project.env_name}", setup)
+    elif wrong:
         yield Finding("problem", branch, f"{project.env_name} has other values of {', '.join(wrong)}", setup)
     database = databases.get(record.identity.database)
     if database is None or (database.mark.slug, database.mark.role) != (record.slug, "clone"):

@@ -24,7 +24,7 @@ db:
   migrate: echo "$DATABASE_URL" >> migrated
   generate: echo x >> generated
   companions:
-    - {{name: world{prefix}, env: WORLD_URL, template: template{prefix}, setup: 'echo "$WORLD_URL" >> world'}}
+    - {{name: world{prefix}, env: WORLD_URL, template: template{prefix}, setup: 'echo "$WORLD_URL $DATABASE_URL $PGDATABASE" >> world'}}
     - {{name: queue{prefix}, env: QUEUE_URL}}
 """
 
@@ -80,7 +80,8 @@ def test_everything_once(team):
     assert lines(there / "installed") == [f"55120 {env['WORLD_URL']} 1 []"]
     # Production is none of a worktree's business.
     assert env["PULL_DATABASE_URL"] == ""
-    assert lines(there / "world") == [env["WORLD_URL"]]
+    # A setup command cannot take the worktree's own database for the companion's.
+    assert lines(there / "world") == [f"{env['WORLD_URL']} {env['WORLD_URL']} {world}"]
     # Of what was given, git sees nothing.
     status = set(team.git("status", "--porcelain", cwd=there).splitlines())
     assert status == {"?? generated", "?? installed", "?? migrated", "?? world"}
@@ -164,7 +165,9 @@ def test_reset(team):
 
     # A database that is gone is no obstacle.
     team.sql(f'DROP DATABASE "{made["database"]}"')
-    assert list(team.json("db.reset", cwd=there)["parked"]) == [world, f"queue{team.prefix}_a_86f7e4"]
+    parked = team.json("db.reset", cwd=there)["parked"]
+    assert list(parked) == [world, f"queue{team.prefix}_a_86f7e4"]
+    assert all(now.startswith(f"{before}_parked_") for before, now in parked.items())
     assert team.sql("SELECT count(*) > 0 FROM contact", made["database"]) == [(True,)]
 
 
