@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -148,7 +149,7 @@ def psql(c: Context, pgcli: bool = False, json: bool = False) -> Answer:
     opened = shell.client(here, "pgcli" if pgcli else "psql", arguments, os.environ)
     if c.config.run.dry or json:
         data = {"command": opened.command, "database": opened.database, "url": opened.url}
-        return Answer(data, f"would run {' '.join(opened.command)} on {opened.url}")
+        return Answer(data, f"would run {shlex.join(opened.command)} on {opened.url}")
     return opened.replace_process()
 
 

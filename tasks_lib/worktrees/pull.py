@@ -152,14 +152,16 @@ def _mask(project: Project, narrator: Narrator) -> Callable[[DatabaseUrl], None]
             hint="set WORKTREE_PULL_MASK to an SQL file or a command, or add --unmasked",
         )
     file = main / mask
-    if not file.is_file() and mask.endswith(".sql") and " " not in mask:
+    # A command may end so, too: `psql -f mask.sql`.
+    is_sql = file.suffix == ".sql" and file.is_file()
+    if not is_sql and mask.endswith(".sql") and " " not in mask:
         raise SettingsError(f"WORKTREE_PULL_MASK names `{mask}`, which is not there", why=f"looked in {main}")
 
     def run_it(url: DatabaseUrl) -> None:
         narrator.detail(f"masking by {mask}")
         environment = tools.environment(project, url, main)
         psql = ("psql", "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--single-transaction")
-        argv = (*psql, "--output", os.devnull, "--file", str(file)) if file.suffix == ".sql" else ("sh", "-c", mask)
+        argv = (*psql, "--output", os.devnull, "--file", str(file)) if is_sql else ("sh", "-c", mask)
         run(Command(argv, main), env=environment, on_line=narrator.relay, hint="mend it, then run the same command")
 
     return run_it

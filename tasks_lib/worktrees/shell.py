@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
@@ -37,6 +38,8 @@ class Client:
     def replace_process(self) -> NoReturn:
         """Become the client: terminal, Ctrl-C and exit status are its own."""
         sys.stdout.flush()
+        # Python ignores it, and what is ignored stays so: `| head` would end in an error, in psql's own pager too.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.execve(self.command[0], self.command, self.environment)  # noqa: S606 - no shell is wanted
 
 

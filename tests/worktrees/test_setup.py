@@ -24,7 +24,10 @@ db:
   migrate: echo "$DATABASE_URL" >> migrated
   generate: echo x >> generated
   companions:
-    - {{name: world{prefix}, env: WORLD_URL, template: template{prefix}, setup: 'echo "$WORLD_URL $DATABASE_URL $PGDATABASE" >> world'}}
+    - name: world{prefix}
+      env: WORLD_URL
+      template: template{prefix}
+      setup: echo "$WORLD_URL $DATABASE_URL $PGDATABASE" >> world
     - {{name: queue{prefix}, env: QUEUE_URL}}
 """
 
