@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases import clone, fill, ownership, park, promote, snapshot, transfer
 from tasks_lib.databases.golden import describe, require_golden, require_space
+from tasks_lib.databases.owned import owned
 from tasks_lib.databases.publish import rename, replay
 from tasks_lib.databases.pull_empty import create
 from tasks_lib.databases.pull_remote import examine
@@ -149,6 +150,12 @@ def into_golden(pull: Pull, *, evicting: bool) -> Pulled:
         return parked, warnings
 
     return _pulled(pull, publish)
+
+
+def is_parked(pull: Pull) -> bool:
+    """Whether a database was parked for *pull*: then it has come to its end, whatever happened after that."""
+    with pull.source.server.connect() as here:
+        return any(one.mark.parked == pull.now for one in owned(here, pull.source.repository, sizes=False))
 
 
 def _open(here: Connection[Any], name: str) -> None:

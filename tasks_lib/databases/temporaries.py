@@ -90,9 +90,14 @@ def _sweep(source: Source, connection: Connection[Any], note: Path) -> bool:
 @contextmanager
 def _usable(source: Source, connection: Connection[Any]) -> Iterator[Connection[Any]]:
     """Give *connection* itself if it survived what failed, else another one."""
-    from psycopg.pq import TransactionStatus  # noqa: PLC0415 - only where something failed
+    from psycopg import Error  # noqa: PLC0415 - only where something failed
+    from psycopg.pq import TransactionStatus  # noqa: PLC0415 - same
 
+    alive = False
     if connection.info.transaction_status == TransactionStatus.IDLE:
+        with suppress(Error):  # it may have been ended without having heard of it
+            alive = scalar(connection, "SELECT 1") == 1
+    if alive:
         yield connection
     else:
         # What it holds is let go when it is gone.

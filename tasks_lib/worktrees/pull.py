@@ -5,11 +5,11 @@ Pulling another server's data into this worktree's database, or into the golden 
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tasks_lib.errors import SettingsError
+from tasks_lib.errors import GoldentreeError, SettingsError
 from tasks_lib.output import size
 from tasks_lib.steps import Plan, Step
 from tasks_lib.toolchains.base import Command
@@ -71,14 +71,18 @@ def pull(project: Project, narrator: Narrator, *, unmasked: bool) -> Iterator[Pu
             branch = record.identity.branch
             note = removals.Note(slug, wanted.now, str(here), branch, None, None, record, only_databases=True)
             removals.write(project, note)
+            # Before: killed right after it, nothing may count as migrated.
+            once.forget(project.registry, slug, {"migrate", "generate"})
             try:
                 pulling.pulled = found = databases.into_clone(wanted, database, slug=slug)
             except BaseException:
-                removals.forget(project, note)
+                # Ctrl-C may come when the old one is parked already.
+                with suppress(GoldentreeError):
+                    if not databases.is_parked(wanted):
+                        removals.forget(project, note)
                 raise
             summary = {"method": "pull", "seconds": found.seconds, "bytes": found.bytes, "created": now()}
             project.registry.update(slug, clone=summary)
-            once.forget(project.registry, slug, {"migrate", "generate"})
             return _remark(found)
 
         toolchain = tools.steps(project, record, here, narrator, hint="mend it, then: inv db.migrate", every_time=True)
@@ -160,7 +164,9 @@ def _mask(project: Project, narrator: Narrator) -> Callable[[DatabaseUrl], None]
     def run_it(url: DatabaseUrl) -> None:
         narrator.detail(f"masking by {mask}")
         environment = tools.environment(project, url, main)
-        psql = ("psql", "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--single-transaction")
+        # Terse: the details of an error are rows of real people.
+        quiet = ("--no-psqlrc", "--quiet", "--set", "VERBOSITY=terse")
+        psql = ("psql", *quiet, "--set", "ON_ERROR_STOP=1", "--single-transaction")
         argv = (*psql, "--output", os.devnull, "--file", str(file)) if is_sql else ("sh", "-c", mask)
         run(Command(argv, main), env=environment, on_line=narrator.relay, hint="mend it, then run the same command")
 
