@@ -235,9 +235,20 @@ class Repository:
         return dotenv_values((self.worktree(branch) if branch else self.path) / ".env", interpolate=False)
 
     def databases(self, *, parked=False):
-        """Return this repository's databases, by their names' prefix or the temporary one; or those that are parked."""
-        rows = self.sql("SELECT datname FROM pg_database ORDER BY 1")
-        ours = [name for (name,) in rows if name.startswith((f"{self.prefix}_", "goldentree_tmp_"))]
+        """Return this repository's databases, by their names' prefix or as they are being made; or those parked."""
+        # Another test's server may still be at work for a client that was killed there.
+        noted = {note.name for note in (self.path / ".git/goldentree/databases/temporaries").glob("goldentree_tmp_*")}
+        file = self.path / ".git/goldentree/repository.json"
+        known = json.loads(file.read_text())["id"] if file.exists() else "?"
+        rows = self.sql(
+            "SELECT datname, coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database ORDER BY 1"
+        )
+        ours = [
+            name
+            for name, comment in rows
+            if name.startswith(f"{self.prefix}_")
+            or (name.startswith("goldentree_tmp_") and (name in noted or known in comment))
+        ]
         return [name for name in ours if ("_parked_" in name) == parked]
 
     def sql(self, statement, database="postgres"):
