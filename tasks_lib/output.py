@@ -127,6 +127,11 @@ def size(count: int) -> str:
     return f"{amount:.0f} TB"
 
 
+def connected(count: int) -> str:
+    """Return how many sessions are connected, as a sentence begins."""
+    return f"{count} session{'s are' if count > 1 else ' is'} connected"
+
+
 def age(seconds: float) -> str:
     """Return a duration in its largest fitting unit: `40 s`, `12 min`, `3 h`, `9 days`."""
     for unit, length in (("s", 60), ("min", 60), ("h", 48)):

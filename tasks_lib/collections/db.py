@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._project import project
 from tasks_lib.collections._report import CLONE_HELP, UNMASKED, preview, report, report_pulled
+from tasks_lib.collections._setup import set_up
 from tasks_lib.collections._status import cloned, migration_rows
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.output import Narrator, age, pairs, size, table
@@ -24,14 +25,7 @@ def clone(c: Context, fresh: bool = False, evict: bool = False, json: bool = Fal
 
     A complete clone is kept. The env file and the branch's code stay as they are.
     """
-    from tasks_lib.worktrees.setup import setup  # noqa: PLC0415 - `inv --list` stays fast
-
-    here, narrator = project(), Narrator()
-    with setup(here, narrator, here.wish(fresh=fresh, evict=evict), clone_only=True) as planned:
-        if c.config.run.dry:
-            return preview(planned.plan.preview())
-        ran = planned.plan.run(narrator)
-        return report(here.registry.require(planned.record.slug), here.repository.here, ran)
+    return set_up(c, fresh=fresh, evict=evict, clone_only=True)
 
 
 @task(help={"unmasked": UNMASKED})
@@ -42,7 +36,7 @@ def pull(c: Context, unmasked: bool = False, json: bool = False) -> Answer:
     That database is only read. Schema and data arrive; the branch's migrations
     run on them. The database that was is parked: `worktree.undo` brings it back.
     """
-    from tasks_lib.worktrees.pull import pull as planning  # noqa: PLC0415 - as in `clone`
+    from tasks_lib.worktrees.pull import pull as planning  # noqa: PLC0415 - `inv --list` stays fast
 
     narrator = Narrator()
     with planning(project(), narrator, unmasked=unmasked) as pulling:
@@ -60,7 +54,7 @@ def reset(c: Context, fresh: bool = False, evict: bool = False, json: bool = Fal
     The own database and its companions. Those that were are parked:
     `worktree.undo` brings them back. A failure brings them back at once.
     """
-    from tasks_lib.worktrees.reset import reset as planning  # noqa: PLC0415 - as in `clone`
+    from tasks_lib.worktrees.reset import reset as planning  # noqa: PLC0415 - as in `pull`
 
     here, narrator = project(), Narrator()
     with planning(here, narrator, here.wish(fresh=fresh, evict=evict)) as resetting:
@@ -81,7 +75,7 @@ def companions(c: Context, json: bool = False) -> Answer:
     """
     List this worktree's companion databases
     """
-    from tasks_lib.worktrees.clones import companions as of  # noqa: PLC0415 - as in `clone`
+    from tasks_lib.worktrees.clones import companions as of  # noqa: PLC0415 - as in `pull`
 
     here = project()
     found = [(one, one.exists()) for one in of(here, here.require_record_here())]
@@ -142,7 +136,7 @@ def psql(c: Context, pgcli: bool = False, json: bool = False) -> Answer:
     `inv db.psql -- -c 'SELECT 1'`. With --json, or -R, it says what would be run,
     and where.
     """
-    from tasks_lib.worktrees import shell  # noqa: PLC0415 - as in `clone`
+    from tasks_lib.worktrees import shell  # noqa: PLC0415 - as in `pull`
 
     here = project()
     arguments = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
@@ -160,7 +154,7 @@ def status(c: Context, json: bool = False) -> Answer:
 
     Applied, pending, and missing: those that golden has and this branch lacks.
     """
-    from tasks_lib.worktrees.status import database_here  # noqa: PLC0415 - as in `clone`
+    from tasks_lib.worktrees.status import database_here  # noqa: PLC0415 - as in `pull`
 
     found = database_here(project(), os.environ)
     record, migrations = found.record, found.migrations
@@ -197,7 +191,7 @@ def verify(c: Context, json: bool = False) -> Answer:
     the migration ledger. Exit status 1 when anything differs, as it does once
     either of them is used.
     """
-    from tasks_lib.worktrees.verify import verify as examine  # noqa: PLC0415 - as in `clone`
+    from tasks_lib.worktrees.verify import verify as examine  # noqa: PLC0415 - as in `pull`
 
     found = examine(project(), os.environ)
     data = {
@@ -220,7 +214,7 @@ def verify(c: Context, json: bool = False) -> Answer:
 
 
 def _run_tool(c: Context, which: str) -> Answer:
-    from tasks_lib.worktrees import guard, tools  # noqa: PLC0415 - as in `clone`
+    from tasks_lib.worktrees import guard, tools  # noqa: PLC0415 - as in `pull`
 
     here, narrator = project(), Narrator()
     record = here.require_record_here()

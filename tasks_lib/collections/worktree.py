@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.collections._project import project
 from tasks_lib.collections._report import CLONE_HELP, preview, removed, report, swept
+from tasks_lib.collections._setup import set_up
 from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.errors import WorktreeError
 from tasks_lib.output import Narrator
@@ -64,14 +65,7 @@ def db(c: Context, fresh: bool = False, evict: bool = False, json: bool = False)
 
     Runs inside a linked worktree, whoever made it. A complete clone is kept.
     """
-    from tasks_lib.worktrees.setup import setup  # noqa: PLC0415 - as in `create`
-
-    here, narrator = project(), Narrator()
-    with setup(here, narrator, here.wish(fresh=fresh, evict=evict), database_only=True) as planned:
-        if c.config.run.dry:
-            return preview(planned.plan.preview())
-        ran = planned.plan.run(narrator)
-        return report(here.registry.require(planned.record.slug), here.repository.here, ran)
+    return set_up(c, fresh=fresh, evict=evict, database_only=True)
 
 
 @task(name="setup", help=CLONE_HELP)
@@ -83,14 +77,7 @@ def setup_(c: Context, fresh: bool = False, evict: bool = False, json: bool = Fa
     `worktree.create` does but the checkout. A second call does what is missing,
     and no more; a database that is there stays.
     """
-    from tasks_lib.worktrees.setup import setup  # noqa: PLC0415 - as in `create`
-
-    here, narrator = project(), Narrator()
-    with setup(here, narrator, here.wish(fresh=fresh, evict=evict)) as planned:
-        if c.config.run.dry:
-            return preview(planned.plan.preview())
-        ran = planned.plan.run(narrator)
-        return report(here.registry.require(planned.record.slug), here.repository.here, ran)
+    return set_up(c, fresh=fresh, evict=evict)
 
 
 @task(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 from tasks_lib.databases.ownership import TOOL
 from tasks_lib.databases.server import scalar
 from tasks_lib.errors import DatabaseError, GoldenMissingError
+from tasks_lib.output import connected
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -55,7 +56,7 @@ class Golden:
     @property
     def connected(self) -> str:
         """How many are connected, as a sentence begins."""
-        return f"{self.sessions} session{'s are' if self.sessions > 1 else ' is'} connected"
+        return connected(self.sessions)
 
 
 _LOG_BYTES = 1024**3

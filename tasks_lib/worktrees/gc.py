@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GoldentreeError, RegistryError, WorktreeError
-from tasks_lib.output import age
+from tasks_lib.output import age, connected
 from tasks_lib.worktrees import git, removals
 from tasks_lib.worktrees.remove import removal
 
@@ -172,8 +172,7 @@ def _databases(project: Project, records: list[Record]) -> list[Row]:
 
     def row(one: leftovers.Leftover) -> Row:
         if one.sessions:
-            connected = f"{one.sessions} session{'s are' if one.sessions > 1 else ' is'} connected"
-            return Row(one.kind, one.name, one.bytes, f"{one.reason}, but {connected}", None)
+            return Row(one.kind, one.name, one.bytes, f"{one.reason}, but {connected(one.sessions)}", None)
         return Row(one.kind, one.name, one.bytes, one.reason, lambda: _drop(project, one))
 
     return [row(one) for one in found]

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks_lib.worktrees import git, registry
+from tasks_lib.worktrees import registry, saved
 
 if TYPE_CHECKING:
     from tasks_lib.worktrees.project import Project
@@ -106,7 +106,7 @@ def cut_short(project: Project, record: Record | None) -> Note | None:
 
 def forget(project: Project, note: Note) -> None:
     """Delete *note* and the ref that keeps its commits."""
-    git.run("update-ref", "-d", note.reference, cwd=project.repository.main)
+    saved.forget(project.repository, note.reference)
     _path(project, note).unlink(missing_ok=True)
 
 

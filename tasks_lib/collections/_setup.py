@@ -1,0 +1,29 @@
+"""
+What the tasks have in common that equip the worktree one stands in: all of it, its databases, or its clone alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tasks_lib.collections._project import project
+from tasks_lib.collections._report import preview, report
+from tasks_lib.output import Narrator
+
+if TYPE_CHECKING:
+    from invoke.context import Context
+
+    from tasks_lib.collections._task import Answer
+
+
+def set_up(c: Context, *, fresh: bool, evict: bool, clone_only: bool = False, database_only: bool = False) -> Answer:
+    """Run or preview `worktrees.setup.setup` with these arguments, and return what the worktree has become."""
+    from tasks_lib.worktrees.setup import setup  # noqa: PLC0415 - `inv --list` stays fast
+
+    here, narrator = project(), Narrator()
+    wish = here.wish(fresh=fresh, evict=evict)
+    with setup(here, narrator, wish, clone_only=clone_only, database_only=database_only) as planned:
+        if c.config.run.dry:
+            return preview(planned.plan.preview())
+        ran = planned.plan.run(narrator)
+        return report(here.registry.require(planned.record.slug), here.repository.here, ran)
