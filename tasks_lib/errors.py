@@ -16,6 +16,13 @@ Every failure that a user can meet and cure.
     │   ├── OwnershipError       a database that we cannot prove is ours
     │   └── CloneError           a clone that could not be built or did not verify
     ├── ToolchainError           migrate or generate failed, or no tool could be chosen
+    ├── LedgerError              the ledger cannot be used, or refuses
+    │   ├── NotFoundError        it has no such row
+    │   ├── ConflictError        somebody was first, or the state of a row forbids it
+    │   ├── CycleError           a dependency that would close a circle
+    │   ├── NoTargetError        nobody is there to be asked; exit status 4
+    │   ├── TimedOutError        what was waited for did not come in time; exit status 5
+    │   └── SchemaTooNewError    a newer version of this tool has written it
     └── Interrupted              Ctrl-C or SIGTERM, after everything was rolled back
 
 Anything else that escapes is a bug and shows its traceback.
@@ -37,11 +44,14 @@ class GoldentreeError(Exit):
         why: Why that stops us, where *what* alone does not say it.
         hint: A cure that can be acted on as it stands, best of all a command.
 
-    Exit status is 1: Invoke fixes usage errors at 1, so no other number could be relied on.
+    Exit status is 1: Invoke fixes usage errors at 1. Only waits have others, which no usage error can have.
     """
 
     kind = "error"
     """Stable kebab-case name of the failure; `error.code` in JSON documents."""
+
+    status = 1
+    """Exit status of the command."""
 
     def __init__(self, what: str, *, why: str = "", hint: str = "") -> None:
         self.what = what
@@ -52,7 +62,7 @@ class GoldentreeError(Exit):
         if hint:
             first, *rest = hint.splitlines()
             lines += [f"hint: {first}", *(f"      {line}" for line in rest)]
-        super().__init__(message="\n".join(lines), code=1)
+        super().__init__(message="\n".join(lines), code=self.status)
 
     def __str__(self) -> str:
         return str(self.message)
@@ -128,6 +138,59 @@ class ToolchainError(GoldentreeError):
     """Migrate or generate failed, or no tool could be chosen."""
 
     kind = "toolchain"
+
+
+class LedgerError(GoldentreeError):
+    """The ledger cannot be used, or refuses."""
+
+    kind = "ledger"
+
+
+class NotFoundError(LedgerError):
+    """The ledger has no such row."""
+
+    kind = "not-found"
+
+
+class ConflictError(LedgerError):
+    """Somebody was first, or the state of a row forbids it."""
+
+    kind = "conflict"
+
+
+class CycleError(LedgerError):
+    """
+    A dependency that would close a circle.
+
+    Attributes:
+        path: The ids along the circle, the first one again at its end.
+    """
+
+    kind = "cycle"
+
+    def __init__(self, what: str, *, path: list[str], why: str = "", hint: str = "") -> None:
+        self.path = path
+        super().__init__(what, why=why, hint=hint)
+
+
+class NoTargetError(LedgerError):
+    """Nobody is there to be asked."""
+
+    kind = "no-target"
+    status = 4
+
+
+class TimedOutError(LedgerError):
+    """What was waited for did not come in time."""
+
+    kind = "timed-out"
+    status = 5
+
+
+class SchemaTooNewError(LedgerError):
+    """A newer version of this tool has written the ledger."""
+
+    kind = "schema-too-new"
 
 
 class Interrupted(GoldentreeError):  # noqa: N818 - it is named for what happened, like KeyboardInterrupt

@@ -26,16 +26,17 @@ JSON_HELP = "Print one JSON document instead of text."
 
 @dataclass(frozen=True)
 class Answer:
-    """What a task found out or did: *data* for programs, *text* for people; *ok* decides the exit status."""
+    """What a task found out or did: *data* for programs, *text* for people; unless *ok*, it exits with *status*."""
 
     data: Any
     text: str
     ok: bool = True
+    status: int = 1
 
 
 class OptionalWord(Task):  # type: ignore[type-arg]
     """
-    A task whose `branch` may be given as a word, `inv worktree.status feat-x`, or not at all.
+    A task whose first argument may be given as a word, `inv worktree.status feat-x`, or not at all.
 
     Invoke knows no optional positional arguments. This one is positional when a word follows the task.
     """
@@ -44,9 +45,8 @@ class OptionalWord(Task):  # type: ignore[type-arg]
         """Return the task's arguments, as this command line has them."""
         arguments = super().get_arguments(ignore_unknown_help)
         valued = {f"--{name}" for argument in arguments if argument.takes_value for name in argument.names}
-        for argument in arguments:
-            if argument.name == "branch" and self._word_follows(valued):
-                argument.positional, argument.default = True, None
+        if self._word_follows(valued):
+            arguments[0].positional, arguments[0].default = True, None
         return arguments
 
     def _word_follows(self, valued: Container[str]) -> bool:
@@ -67,7 +67,7 @@ def task(*, help: Mapping[str, str] | None = None, **options: Any) -> Callable[[
     """
     Make an Invoke task of a function that returns an `Answer`.
 
-    With `--json` a failure is a document on stdout as well; the exit status stays 1.
+    With `--json` a failure is a document on stdout as well; the exit status stays that of the error.
     """
 
     def decorate(body: Callable[..., Answer]) -> Any:
@@ -82,11 +82,11 @@ def task(*, help: Mapping[str, str] | None = None, **options: Any) -> Callable[[
             except GoldentreeError as error:
                 if flags.get("json"):
                     output.answer(output.error_document(error))
-                    raise Exit(code=1) from error
+                    raise Exit(code=error.status) from error
                 raise
             output.answer(output.document(found.data) if flags.get("json") else found.text)
             if not found.ok:
-                raise Exit(code=1)
+                raise Exit(code=found.status)
             return found.data
 
         # Short flags would be given out by first free letter and change with every new parameter; and what

@@ -55,6 +55,7 @@ class Settings:
     generate_to: str | None
     pull_url: str | None = field(repr=False)
     pull_mask: str | None
+    ledger_url: str | None = field(repr=False)
     root: Path | None
     env_style: str
     env: Mapping[str, str]
@@ -119,6 +120,7 @@ def load(main: Path, team: Mapping[str, Origin], environ: Mapping[str, str]) -> 
         generate_to=text("generate_to"),
         pull_url=text("pull_url"),
         pull_mask=text("pull_mask"),
+        ledger_url=text("ledger_url"),
         root=(main / Path(root).expanduser()).resolve() if root else None,
         env_style=env_style,
         env=values.env_templates(found["env"]),

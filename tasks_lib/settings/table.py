@@ -69,6 +69,7 @@ SETTINGS = (
     Setting(
         "pull_mask", "db.pull_mask", "WORKTREE_PULL_MASK", "nothing", "an SQL file or a command that masks pulled data"
     ),
+    Setting("ledger_url", None, "LEDGER_URL", "a file in .git", "a PostgreSQL database that holds the ledger"),
     Setting("root", "worktree.root", "WORKTREE_ROOT", "../<repo>-<branch>", "the directory that holds the worktrees"),
     Setting("env_style", "worktree.env_style", "WORKTREE_ENV", "copy", "copy (.env) or layered (.env.local linked)"),
     Setting("env", "worktree.env", None, "PORT, DATABASE_URL, WORKTREE_*", "keys rewritten in the env file"),

@@ -1,0 +1,185 @@
+"""
+Questions between agents: whom to ask, asking, waiting, listening.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+import sqlalchemy as sa
+
+from tasks_lib.errors import LedgerError, NoTargetError, TimedOutError
+from tasks_lib.ledger import wakeup
+from tasks_lib.ledger.liveness import is_lost
+from tasks_lib.ledger.schema.agents import GONE, Agent, AgentStatus
+from tasks_lib.ledger.schema.talk import Conversation, ConversationStatus
+from tasks_lib.ledger.schema.work import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tasks_lib.ledger.ledger import Ledger, Transaction
+
+Found = TypeVar("Found")
+
+LOOK_SECONDS = 5.0
+"""How often a wait makes sure that the one who should answer is still there: a process that dies writes nothing."""
+
+
+def target(
+    tx: Transaction,
+    asker_id: str,
+    *,
+    agent_id: str | None = None,
+    task_id: str | None = None,
+    phase_id: str | None = None,
+) -> Agent:
+    """
+    Return whom a question goes to: that agent, or who works on the task or phase, or did so last.
+
+    Those running come before those that are idle or wait for input, and among these who was active last. Never
+    the asker, nor one that is stopped or crashed: it would not answer.
+
+    Raises:
+        NotFoundError: If there is no such agent, task or phase.
+        NoTargetError: If nobody is there; the error lists who is.
+        LedgerError: Unless exactly one of the three is given.
+    """
+    given = [one for one in (agent_id, task_id, phase_id) if one is not None]
+    if len(given) != 1:
+        raise LedgerError("one of agent, task and phase says who is asked", why=f"{len(given)} are given")
+    candidates = sa.select(Agent).where(Agent.id != asker_id, Agent.status.not_in(GONE))
+    if agent_id is not None:
+        whose = f"agent `{tx.agents.require(agent_id).name}`"
+        candidates = candidates.where(Agent.id == agent_id)
+    elif task_id is not None:
+        whose = f"task `{tx.tasks.require(task_id).name}`"
+        candidates = candidates.where(Agent.task_id == task_id)
+    else:
+        whose = f"phase `{tx.phases.require(str(phase_id)).name}`"
+        candidates = candidates.join(Task, Task.id == Agent.task_id).where(Task.phase_id == phase_id)
+    order = sa.case((Agent.status == AgentStatus.RUNNING, 0), else_=1), Agent.updated_at.desc(), Agent.id
+    found = next((agent for agent in tx.session.scalars(candidates.order_by(*order)) if not is_lost(agent)), None)
+    if found is None:
+        others = [f"{one.name} is {one.status}" for one in tx.agents.find_all() if one.id != asker_id]
+        raise NoTargetError(
+            f"nobody can be asked for {whose}",
+            why="; ".join(others) or "there is no other agent",
+            hint="inv agent.list",
+        )
+    return found
+
+
+def ask(
+    tx: Transaction,
+    asker_id: str,
+    question: str,
+    *,
+    agent_id: str | None = None,
+    task_id: str | None = None,
+    phase_id: str | None = None,
+) -> Conversation:
+    """
+    Put a question; `wait` for its answer in no transaction.
+
+    Raises:
+        LedgerError: If *question* is empty.
+        NotFoundError, NoTargetError: As `target`.
+    """
+    if not question.strip():
+        raise LedgerError("the question is empty")
+    asker = tx.agents.require(asker_id)
+    answerer = target(tx, asker_id, agent_id=agent_id, task_id=task_id, phase_id=phase_id)
+    about = tx.tasks.require(task_id) if task_id else tx.phases.require(phase_id) if phase_id else asker
+    wakeup.announce(tx)
+    return tx.conversations.create(
+        from_agent_id=asker_id,
+        to_agent_id=answerer.id,
+        initiative_id=about.initiative_id,
+        phase_id=phase_id or (about.phase_id if isinstance(about, Task) else None),
+        task_id=task_id,
+        question=question,
+    )
+
+
+def answer(tx: Transaction, conversation_id: str, text: str) -> Conversation:
+    """
+    Answer a question, once.
+
+    Raises:
+        LedgerError, NotFoundError, ConflictError: As `ConversationRepository.answer`.
+    """
+    wakeup.announce(tx)
+    return tx.conversations.answer(conversation_id, text)
+
+
+def wait(ledger: Ledger, conversation_id: str, timeout: float | None = None) -> Conversation:
+    """
+    Return a question once it is answered.
+
+    Args:
+        timeout: Seconds, None for as long as it takes.
+
+    Raises:
+        TimedOutError: If no answer came in time; the question stays.
+        NoTargetError: If the one who should answer is stopped, crashed or gone; the question stays while it is there.
+        NotFoundError: If there is no such question, or no longer.
+    """
+
+    def answered(tx: Transaction) -> Conversation | None:
+        conversation = tx.conversations.require(conversation_id)
+        if conversation.status is ConversationStatus.ANSWERED:
+            return conversation
+        answerer = tx.agents.require(conversation.to_agent_id)
+        if answerer.status in GONE or is_lost(answerer):
+            status = answerer.status if answerer.status in GONE else "no longer running"
+            raise NoTargetError(
+                f"agent `{answerer.name}` is {status} and has not answered",
+                why=f"the question stays: {conversation.id}",
+                hint="ask another agent: inv agent.list",
+            )
+        return None
+
+    found = _until(ledger, answered, timeout)
+    if found is None:
+        raise TimedOutError(
+            f"no answer within {timeout:g} s", why="the question stays", hint=f"inv agent.wait {conversation_id}"
+        )
+    return found
+
+
+def listen(ledger: Ledger, agent_id: str, timeout: float | None = None) -> list[Conversation]:
+    """
+    Return the questions that wait for an agent's answer, as soon as there is one.
+
+    Args:
+        timeout: Seconds, None for as long as it takes.
+
+    Raises:
+        TimedOutError: If no question came in time.
+        NotFoundError: If there is no such agent, or no longer.
+    """
+
+    def asked(tx: Transaction) -> list[Conversation]:
+        tx.agents.require(agent_id)
+        return tx.conversations.find_pending_for_agent(agent_id)
+
+    found = _until(ledger, asked, timeout)
+    if not found:
+        raise TimedOutError(f"no question within {timeout:g} s")
+    return found
+
+
+def _until(ledger: Ledger, look: Callable[[Transaction], Found], timeout: float | None) -> Found | None:
+    """Return what *look* finds, as soon as that is anything; None after *timeout* seconds."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    with wakeup.changes(ledger.engine) as changed:
+        while True:
+            with ledger.read() as tx:
+                if found := look(tx):
+                    return found
+            left = LOOK_SECONDS if deadline is None else min(LOOK_SECONDS, deadline - time.monotonic())
+            if left <= 0:
+                return None
+            changed(left)

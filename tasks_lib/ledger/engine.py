@@ -1,0 +1,94 @@
+"""
+The engine: SQLite for many processes, or PostgreSQL.
+
+SQLite's driver is told to leave transactions alone; ours begin with BEGIN IMMEDIATE where they will write, so
+that they wait for the lock (BUSY_SECONDS) at the only moment when waiting is possible: a transaction that has
+read and then wants to write fails at once instead (https://sqlite.org/lang_transaction.html). Those that only
+read begin with BEGIN, and under WAL wait for nobody.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from tasks_lib.errors import LedgerError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+BUSY_SECONDS = 10
+"""How long a writer waits for the others."""
+
+POSTGRES_SCHEMA = "goldentree"
+"""The schema of the tables on PostgreSQL: names such as `tasks` may be taken in the database's own."""
+
+APPLICATION = {"application_name": "goldentree ledger", "connect_timeout": "10"}
+
+
+def sqlite_engine(path: Path) -> sa.Engine:
+    """
+    Return the engine of the SQLite ledger in the file *path*, which is made where there is none.
+
+    Others than its owner cannot read it: it may hold credentials. SQLite gives its `-wal` and `-shm` files the
+    same permissions.
+
+    Raises:
+        LedgerError: If the file cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise LedgerError(
+            f"`{path}` cannot be opened: {error.strerror}", hint="check its permissions and the free space there"
+        ) from None
+    engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), hide_parameters=True)
+    sa.event.listen(engine, "connect", _connected)
+    sa.event.listen(engine, "begin", _begin)
+    return engine
+
+
+def postgres_engine(parameters: Mapping[str, str]) -> sa.Engine:
+    """
+    Return the engine of the ledger on PostgreSQL.
+
+    Args:
+        parameters: What libpq connects with, by its keywords.
+    """
+    options = f"{parameters.get('options', '')} -c search_path={POSTGRES_SCHEMA}".strip()
+    return sa.create_engine(
+        "postgresql+psycopg://",
+        connect_args={**APPLICATION, **parameters, "options": options},
+        hide_parameters=True,  # they may be credentials
+    )
+
+
+def writing(engine: sa.Engine) -> sa.Engine:
+    """Return *engine* for transactions that take the lock first."""
+    return engine.execution_options(writes=True)
+
+
+def reading(engine: sa.Engine) -> sa.Engine:
+    """Return *engine* for transactions that cannot write."""
+    return engine.execution_options(postgresql_readonly=True)
+
+
+def _connected(connection: Any, _record: object) -> None:
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout = {1000 * BUSY_SECONDS}",  # first: the next ones may have to wait
+        "foreign_keys = ON",
+        "journal_mode = WAL",
+        "synchronous = NORMAL",  # a power cut may take the last commits, and nothing else
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,137 @@
+"""
+The ledger itself: transactions that read, and transactions that write.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tasks_lib.errors import LedgerError
+from tasks_lib.ledger.clock import now
+from tasks_lib.ledger.engine import BUSY_SECONDS, postgres_engine, reading, sqlite_engine, writing
+from tasks_lib.ledger.migrate import ensure_schema
+from tasks_lib.ledger.repositories import agents, documents, review, talk, work
+from tasks_lib.ledger.repositories.base import refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from tasks_lib.ledger import ports
+    from tasks_lib.ledger.clock import Clock
+
+
+class Transaction:
+    """The 14 repositories, in one transaction."""
+
+    def __init__(self, session: Session, clock: Clock) -> None:
+        self.session = session
+        self.clock = clock
+        self.initiatives: ports.InitiativeRepository = work.InitiativeRepository(session, clock)
+        self.phases: ports.PhaseRepository = work.PhaseRepository(session, clock)
+        self.tasks: ports.TaskRepository = work.TaskRepository(session, clock)
+        self.agents: ports.AgentRepository = agents.AgentRepository(session, clock)
+        self.messages: ports.MessageRepository = talk.MessageRepository(session, clock)
+        self.pages: ports.PageRepository = documents.PageRepository(session, clock)
+        self.projects: ports.ProjectRepository = work.ProjectRepository(session, clock)
+        self.accounts: ports.AccountRepository = agents.AccountRepository(session, clock)
+        self.proposals: ports.ProposalRepository = documents.ProposalRepository(session, clock)
+        self.log_chunks: ports.LogChunkRepository = agents.LogChunkRepository(session, clock)
+        self.conversations: ports.ConversationRepository = talk.ConversationRepository(session, clock)
+        self.chat_sessions: ports.ChatSessionRepository = talk.ChatSessionRepository(session, clock)
+        self.review_comments: ports.ReviewCommentRepository = review.ReviewCommentRepository(session, clock)
+        self.errands: ports.ErrandRepository = review.ErrandRepository(session, clock)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """
+    The ledger of a repository, or of a team.
+
+    Attributes:
+        where: What it is on, for people; no password.
+    """
+
+    engine: sa.Engine
+    where: str
+    clock: Clock = now
+
+    @classmethod
+    def on_sqlite(cls, path: Path, clock: Clock = now) -> Ledger:
+        """
+        Open the ledger in the file *path*; made, or brought to this version's schema, where needed.
+
+        Raises:
+            LedgerError: If it cannot be opened or migrated.
+        """
+        return cls._opened(sqlite_engine(path), str(path), clock)
+
+    @classmethod
+    def on_postgres(cls, parameters: Mapping[str, str], where: str, clock: Clock = now) -> Ledger:
+        """
+        Open the ledger in a database of PostgreSQL, in a schema of its own.
+
+        Args:
+            parameters: What libpq connects with.
+            where: The same for people, without a password.
+
+        Raises:
+            LedgerError: If it cannot be opened or migrated.
+        """
+        return cls._opened(postgres_engine(parameters), where, clock)
+
+    @classmethod
+    def _opened(cls, engine: sa.Engine, where: str, clock: Clock) -> Ledger:
+        with _translated(where):
+            ensure_schema(engine)
+        return cls(engine, where, clock)
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """
+        Begin a transaction that cannot write, and on SQLite waits for no writer.
+
+        Raises:
+            LedgerError: If the database refuses.
+        """
+        with _translated(self.where), Session(reading(self.engine), expire_on_commit=False) as session:
+            yield Transaction(session, self.clock)
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """
+        Begin a transaction that takes the lock first; commits at the end, unless an exception leaves it.
+
+        Raises:
+            ConflictError: If the schema refuses a row.
+            LedgerError: If the database refuses, or others write for longer than BUSY_SECONDS.
+        """
+        with (
+            _translated(self.where),
+            Session(writing(self.engine), expire_on_commit=False) as session,
+            session.begin(),
+        ):
+            yield Transaction(session, self.clock)
+
+
+@contextmanager
+def _translated(where: str) -> Iterator[None]:
+    """Turn what the database says into errors that a user can act on."""
+    try:
+        yield
+    except sa.exc.IntegrityError as error:
+        raise refused(error, "change") from None
+    except sa.exc.DBAPIError as error:
+        said = str(error.orig).strip()
+        if "database is locked" in said:
+            why, hint = f"others have been writing for {BUSY_SECONDS} seconds", "try again; `inv ledger.status` tells"
+        elif "malformed" in said or "not a database" in said:
+            why, hint = said, "move the file away, and put the latest backup beside it in its place: inv ledger.backup"
+        else:
+            why, hint = said, ""
+        raise LedgerError(f"the ledger at `{where}` cannot be used", why=why, hint=hint) from None

@@ -1,0 +1,67 @@
+"""
+Whether an agent's process is still there.
+
+A pid says something on its own machine only, within its own namespace (containers share a machine and even its
+name), and until it is given to another process: so host and start are kept beside it.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tasks_lib.ledger.schema.agents import Agent
+
+_CLOCK_SECONDS = 2
+"""By how much a process' start may seem to move: the kernel derives it from the time of boot, in whole seconds."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process as agents name it: the fields `pid`, `host` and `pid_started_at`."""
+
+    pid: int
+    host: str
+    pid_started_at: datetime
+
+
+def process(pid: int) -> Process | None:
+    """Return the process *pid* of this machine, None if there is none."""
+    started = _started(pid)
+    return None if started is None else Process(pid, here(), started)
+
+
+@cache
+def here() -> str:
+    """Return what tells where a pid means the same: the machine's name and, on Linux, the namespace."""
+    try:
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        namespace = ""
+    return " ".join(filter(None, (socket.gethostname(), namespace)))
+
+
+def is_lost(agent: Agent) -> bool:
+    """Whether *agent*'s process has died; False where that cannot be told."""
+    if agent.pid is None or agent.pid_started_at is None or agent.host != here():
+        return False
+    started = _started(agent.pid)
+    return started is None or abs((started - agent.pid_started_at).total_seconds()) > _CLOCK_SECONDS
+
+
+def _started(pid: int) -> datetime | None:
+    """Return when the process *pid* was started, None if it is not there, or only waits to be reaped."""
+    import psutil  # noqa: PLC0415 - only where agents have a pid
+
+    try:
+        found = psutil.Process(pid)
+        if found.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return datetime.fromtimestamp(found.create_time(), UTC)
+    except psutil.NoSuchProcess:
+        return None

@@ -1,0 +1,144 @@
+"""
+The schema's history: every ledger is brought to this version's schema when it is first used.
+
+Alembic is only loaded when there is something to do. A migration is one transaction that begins by taking the
+lock: of processes that start together one migrates, the others find it done. On SQLite, foreign keys are off
+meanwhile: a table is rebuilt by dropping the old one, which would cascade into every row that refers to it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from tasks_lib.errors import LedgerError, SchemaTooNewError
+from tasks_lib.ledger.engine import POSTGRES_SCHEMA, reading, writing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from alembic.config import Config
+
+REVISIONS = ("0001", "0002")
+"""All that this version knows, the oldest first; the last is the schema that it works with."""
+
+_LOCK = 0x676F6C65
+"""PostgreSQL's lock around a migration."""
+
+
+def ensure_schema(engine: sa.Engine) -> None:
+    """
+    Bring the ledger to the last of REVISIONS; a ledger with data is backed up first.
+
+    Raises:
+        SchemaTooNewError: If a newer version of this tool has written it.
+        LedgerError: If a migration leaves rows that refer to nothing; nothing is changed then.
+    """
+    with reading(engine).connect() as connection:
+        if _is_current(connection):
+            return
+    with _alone(engine) as connection:
+        if not _is_current(connection):  # now that we have the lock
+            _back_up(engine, revision(connection))
+            _run(connection, "upgrade", "head")
+
+
+def downgrade(engine: sa.Engine, to: str) -> None:
+    """Take the ledger back to revision *to*, for tests of the way back; what only newer ones keep is lost."""
+    with _alone(engine) as connection:
+        _run(connection, "downgrade", to)
+
+
+def revision(connection: sa.Connection) -> str | None:
+    """Return the revision that the ledger is at, None for an empty one."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def back_up(engine: sa.Engine, target: Path) -> None:
+    """
+    Copy a ledger on SQLite into the new file *target*, as it is at one moment, while others go on.
+
+    Raises:
+        LedgerError: If it cannot be written.
+    """
+    # A connection of its own, as the caller's may be in a transaction, where VACUUM is refused.
+    source = sqlite3.connect(f"{Path(str(engine.url.database)).absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        target.touch(0o600, exist_ok=False)
+        source.execute("VACUUM INTO ?", (str(target),))
+    except OSError as error:
+        raise LedgerError(f"`{target}` cannot be written: {error.strerror}") from None
+    except sqlite3.Error as error:
+        target.unlink()
+        raise LedgerError(f"the ledger cannot be copied to `{target}`", why=str(error)) from None
+    finally:
+        source.close()
+
+
+def _back_up(engine: sa.Engine, now: str | None) -> None:
+    """Keep a copy beside the file; on PostgreSQL, where tables change in a transaction, backups are the server's."""
+    if now is None or engine.dialect.name != "sqlite":
+        return
+    file = Path(str(engine.url.database))
+    target = file.with_name(f"{file.stem}.{now}.bak")
+    number = 1
+    while target.exists():
+        number += 1
+        target = file.with_name(f"{file.stem}.{now}.{number}.bak")
+    back_up(engine, target)
+
+
+@contextmanager
+def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Begin a transaction that no other migration runs beside, with foreign keys checked at its end."""
+    with writing(engine).connect() as connection:
+        raw = connection.connection.driver_connection
+        lite = engine.dialect.name == "sqlite"
+        if lite:
+            # Not through SQLAlchemy, which would begin a transaction, in which this is ignored.
+            raw.execute("PRAGMA foreign_keys = OFF")  # type: ignore[union-attr]
+        try:
+            with connection.begin():
+                if not lite:
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+                    connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {POSTGRES_SCHEMA}")
+                yield connection
+                if lite and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+                    raise LedgerError("the migration would leave rows that refer to nothing", why="nothing was changed")
+        finally:
+            if lite:
+                raw.execute("PRAGMA foreign_keys = ON")  # type: ignore[union-attr]
+
+
+def _is_current(connection: sa.Connection) -> bool:
+    found = revision(connection)
+    if found is not None and found not in REVISIONS:
+        raise SchemaTooNewError(
+            f"the ledger is at revision `{found}`, this version knows up to `{REVISIONS[-1]}`",
+            why="a newer version of goldentree has written it, and an older one could lose what it keeps",
+            hint="python3 -m pip install --upgrade goldentree",
+        )
+    return found == REVISIONS[-1]
+
+
+def _run(connection: sa.Connection, which: str, to: str) -> None:
+    from alembic import command  # noqa: PLC0415 - 70 ms, only where there is something to migrate
+
+    getattr(command, which)(configuration(connection), to)
+
+
+def configuration(connection: sa.Connection) -> Config:
+    """Return Alembic's configuration for the ledger behind *connection*."""
+    from alembic.config import Config  # noqa: PLC0415 - as in `_run`
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config

@@ -1,0 +1,19 @@
+"""
+How Alembic migrates a ledger: within the caller's transaction, which holds the lock.
+"""
+
+from __future__ import annotations
+
+from alembic import context
+
+from tasks_lib.ledger.schema import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    render_as_batch=True,
+    # Alembic takes SQLite's for not transactional, as its driver once was.
+    transactional_ddl=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

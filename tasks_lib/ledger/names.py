@@ -1,0 +1,26 @@
+"""
+Names for agents: adjective-animal, easy to say and to type.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+ADJECTIVES = (
+    "amber bold brave bright brisk calm clever cosy deft eager fair fleet fond gentle glad golden happy honest humble "
+    "jolly keen kind lively lucky mellow merry mild neat nimble noble patient plucky polite proud quick quiet ready "
+    "rosy sage sharp shy silent silver sleek smart snug sober solid spry steady still sturdy subtle sunny swift tidy "
+    "tranquil trusty upbeat vivid warm wise witty young zesty"
+)
+ANIMALS = (
+    "badger bear beaver bison bobcat camel cheetah cobra condor crane crow deer dingo dolphin dove eagle egret elk "
+    "falcon ferret finch fox gazelle gecko gibbon goose hare hawk heron ibex jackal jaguar kestrel kiwi koala lemur "
+    "lion lizard llama lynx magpie marmot marten mole moose newt ocelot okapi orca osprey otter owl panda panther "
+    "pelican puffin puma quail rabbit raven robin salmon seal shrew sloth sparrow stork swan tapir tiger toucan "
+    "turtle viper vole walrus weasel whale wolf wombat wren yak zebra"
+)
+
+
+def propose() -> str:
+    """Return a name by chance, of several thousand."""
+    return f"{secrets.choice(ADJECTIVES.split())}-{secrets.choice(ANIMALS.split())}"

@@ -1,0 +1,77 @@
+"""
+Proposals: an agent suggests, somebody accepts or dismisses.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.errors import ConflictError
+from tasks_lib.ledger.schema.documents import ProposalStatus, ProposalTarget
+
+if TYPE_CHECKING:
+    from tasks_lib.ledger.ledger import Transaction
+    from tasks_lib.ledger.schema.documents import Page, Proposal
+    from tasks_lib.ledger.schema.work import Phase, Task
+
+
+def accept(tx: Transaction, proposal_id: str) -> Page | Phase | Task:
+    """
+    Carry a proposal out, and return what was made or changed by it.
+
+    Raises:
+        NotFoundError: If there is no such proposal, or no longer what it would change.
+        ConflictError: If it was accepted or dismissed already.
+        LedgerError: If a field of its metadata does not take that value.
+    """
+    proposal = _pending(tx, proposal_id)
+    found = _change(tx, proposal) if proposal.target_id else _make(tx, proposal)
+    tx.proposals.update(proposal_id, status=ProposalStatus.ACCEPTED)
+    return found
+
+
+def dismiss(tx: Transaction, proposal_id: str) -> Proposal:
+    """
+    Turn a proposal down.
+
+    Raises:
+        NotFoundError: If there is no such proposal.
+        ConflictError: If it was accepted or dismissed already.
+    """
+    _pending(tx, proposal_id)
+    return tx.proposals.update(proposal_id, status=ProposalStatus.DISMISSED)
+
+
+def _pending(tx: Transaction, proposal_id: str) -> Proposal:
+    proposal = tx.proposals.require(proposal_id)
+    if proposal.status is not ProposalStatus.PENDING:
+        raise ConflictError(f"proposal `{proposal_id}` was {proposal.status} already")
+    return proposal
+
+
+def _fields(proposal: Proposal) -> dict[str, Any]:
+    """Return the fields of what *proposal* makes or changes."""
+    extra = proposal.metadata_ or {}
+    if proposal.target_type is ProposalTarget.PAGE:
+        return {"title": proposal.title, "content": proposal.content, **extra}
+    body = "content" if proposal.target_type is ProposalTarget.PHASE else "description"
+    return {"name": proposal.title, body: proposal.content or proposal.summary, **extra}
+
+
+def _make(tx: Transaction, proposal: Proposal) -> Page | Phase | Task:
+    fields = {"initiative_id": proposal.initiative_id, **_fields(proposal)}
+    if proposal.target_type is ProposalTarget.PAGE:
+        root = tx.pages.get_or_create_root_page(proposal.initiative_id)
+        return tx.pages.create(**{"parent_page_id": root.id, **fields})
+    if proposal.target_type is ProposalTarget.PHASE:
+        return tx.phases.create(**fields)
+    return tx.tasks.create(**fields)
+
+
+def _change(tx: Transaction, proposal: Proposal) -> Page | Phase | Task:
+    target, fields = str(proposal.target_id), _fields(proposal)
+    if proposal.target_type is ProposalTarget.PAGE:
+        return tx.pages.update(target, **fields)
+    if proposal.target_type is ProposalTarget.PHASE:
+        return tx.phases.update(target, **fields)
+    return tx.tasks.update(target, **fields)

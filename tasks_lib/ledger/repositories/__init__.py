@@ -1,0 +1,3 @@
+"""
+The ports of `ledger.ports` on SQLAlchemy, one file for each area of the schema.
+"""

@@ -1,0 +1,150 @@
+"""
+Repositories of the agents, their accounts and what they printed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from tasks_lib.errors import ConflictError
+from tasks_lib.ledger.repositories.base import Repository
+from tasks_lib.ledger.schema.agents import Account, Agent, AgentStatus, LogChunk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+
+class AgentRepository(Repository[Agent]):
+    """The agents."""
+
+    row, noun = Agent, "agent"
+
+    def named(self, name: str) -> Agent:
+        """
+        Return the agent that a person means by *name*: its name, its id, or the id's beginning.
+
+        Raises:
+            NotFoundError: If there is none.
+            ConflictError: If several ids begin so.
+        """
+        return self.find_by_name(name) or super().named(name)
+
+    def find_by_name(self, name: str) -> Agent | None:
+        """Return the agent called *name*."""
+        return self._first(self._select().where(Agent.name == name))
+
+    def find_by_task_id(self, task_id: str) -> Agent | None:
+        """Return the agent that held a task last."""
+        mine = self._select().where(Agent.task_id == task_id)
+        return self._first(mine.order_by(Agent.updated_at.desc(), Agent.id))
+
+    def find_by_session_id(self, session_id: str) -> Agent | None:
+        """Return the agent of a session of its own command line."""
+        return self._first(self._select().where(Agent.session_id == session_id))
+
+    def find_by_status(self, status: AgentStatus) -> list[Agent]:
+        """Return those in *status*, the oldest first."""
+        return self.find_all(status=status)
+
+
+class AccountRepository(Repository[Account]):
+    """The logins, which take turns."""
+
+    row, noun = Account, "account"
+
+    def find_next_available(self, provider: str) -> Account | None:
+        """
+        Give out the account of *provider* that was used longest ago, and stamp it; two callers get two of them.
+
+        Returns:
+            None while all are exhausted: `earliest_reset` says for how long.
+        """
+        moment = self.clock()
+        stamped = (
+            sa.update(Account)
+            .where(Account.id == self._turn(provider, moment).correlate(None).scalar_subquery())
+            .values(last_used_at=moment, updated_at=moment, is_exhausted=False, exhausted_until=None)
+            .returning(Account)
+            .execution_options(populate_existing=True, synchronize_session=False)
+        )
+        return self.session.scalars(stamped).first()
+
+    def peek(self, provider: str) -> Account | None:
+        """Return the account that would be given out next, without doing so."""
+        found = self.session.scalar(self._turn(provider, self.clock(), locking=False))
+        return self.find_by_id(found) if found else None
+
+    def earliest_reset(self, provider: str) -> datetime | None:
+        """Return when the first exhausted account of *provider* can be used again, None if nobody knows."""
+        mine = sa.select(sa.func.min(Account.exhausted_until, type_=Account.exhausted_until.type))
+        return self.session.scalar(mine.where(Account.provider == provider, Account.is_exhausted))
+
+    def mark_exhausted(self, id: str, until: datetime | None) -> Account:
+        """
+        Take an account out of turn until then, or with None until it is cleared by hand; never shortens that.
+
+        Raises:
+            NotFoundError: If there is no such account.
+        """
+        account = self.require(id)
+        if account.is_exhausted:
+            known = account.exhausted_until
+            until = max(known, until) if known and until else None
+        return self.update(id, is_exhausted=True, exhausted_until=until)
+
+    def clear_expired_exhaustion(self, now: datetime) -> int:
+        """Return accounts whose limit has ended by *now* to their turn, and tell how many; never those without end."""
+        ended = sa.update(Account).where(Account.is_exhausted, Account.exhausted_until <= now)
+        return self._count(ended.values(is_exhausted=False, exhausted_until=None, updated_at=now))
+
+    def _count(self, statement: sa.Update) -> int:
+        result: Any = self.session.execute(statement.execution_options(synchronize_session=False))
+        self.session.expire_all()
+        return int(result.rowcount)
+
+    def _turn(self, provider: str, moment: datetime, *, locking: bool = True) -> sa.Select[str]:
+        free = sa.or_(sa.not_(Account.is_exhausted), Account.exhausted_until <= moment)
+        order = Account.last_used_at.asc().nulls_first(), Account.sort_order, Account.id
+        turn = sa.select(Account.id).where(Account.provider == provider, free).order_by(*order).limit(1)
+        # PostgreSQL: who comes at the same moment takes the next one. SQLite has one writer, and drops the clause.
+        return turn.with_for_update(skip_locked=True) if locking else turn
+
+
+class LogChunkRepository(Repository[LogChunk]):
+    """What agents printed: append-only, and no agent need be there."""
+
+    row, noun = LogChunk, "log chunk"
+
+    def insert_chunk(self, agent_id: str, agent_name: str, session_number: int, content: str) -> LogChunk:
+        """Append a piece of a session's output."""
+        return self.create(agent_id=agent_id, agent_name=agent_name, session_number=session_number, content=content)
+
+    def find_by_agent_id(self, agent_id: str, session: int | None = None) -> Iterator[LogChunk]:
+        """Give an agent's chunks as they were printed, one after the other: there may be many."""
+        mine = self._select().where(LogChunk.agent_id == agent_id)
+        if session is not None:
+            mine = mine.where(LogChunk.session_number == session)
+        order = LogChunk.session_number, LogChunk.created_at, LogChunk.id
+        yield from self.session.scalars(mine.order_by(*order).execution_options(yield_per=100))
+
+    def delete_by_agent_id(self, agent_id: str) -> int:
+        """Delete an agent's chunks and return how many there were."""
+        result: Any = self.session.execute(sa.delete(LogChunk).where(LogChunk.agent_id == agent_id))
+        return int(result.rowcount)
+
+    def get_session_count(self, agent_id: str) -> int:
+        """Return the number of an agent's last session; the next is one more, also when old ones are deleted."""
+        last = sa.select(sa.func.coalesce(sa.func.max(LogChunk.session_number), 0))
+        return self.session.scalar(last.where(LogChunk.agent_id == agent_id)) or 0
+
+    def update(self, id: str, **values: Any) -> LogChunk:
+        """
+        Refuse: what was printed was printed.
+
+        Raises:
+            ConflictError: Always.
+        """
+        raise ConflictError("log chunks are append-only")

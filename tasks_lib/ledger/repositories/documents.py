@@ -1,0 +1,104 @@
+"""
+Repositories of the documents: pages, proposals.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from tasks_lib.errors import ConflictError, NotFoundError
+from tasks_lib.ledger.dialect import insert
+from tasks_lib.ledger.repositories.base import Repository
+from tasks_lib.ledger.schema.base import new_id
+from tasks_lib.ledger.schema.documents import Page, Proposal, ProposalStatus
+from tasks_lib.ledger.schema.work import Initiative
+
+
+class PageRepository(Repository[Page]):
+    """The pages of initiatives, each below one root."""
+
+    row, noun = Page, "page"
+
+    def find_root_page(self, initiative_id: str) -> Page | None:
+        """Return an initiative's root page."""
+        return self._first(self._select().where(Page.initiative_id == initiative_id, Page.parent_page_id.is_(None)))
+
+    def get_or_create_root_page(self, initiative_id: str, title: str | None = None) -> Page:
+        """
+        Return an initiative's root page, made if there is none; all who ask at once get the same.
+
+        Args:
+            title: Of a new page; by default the initiative's name.
+
+        Raises:
+            NotFoundError: If there is no such initiative.
+        """
+        initiative = self.session.get(Initiative, initiative_id)
+        if initiative is None:
+            raise NotFoundError(f"there is no initiative `{initiative_id}`", hint="inv initiative.list")
+        moment = self.clock()
+        values = {
+            "id": new_id(),
+            "initiative_id": initiative_id,
+            "title": title or initiative.name,
+            "sort_order": 0,
+            "created_at": moment,
+            "updated_at": moment,
+        }
+        self.session.execute(insert(self.session, Page).values(values).on_conflict_do_nothing())
+        root = self.find_root_page(initiative_id)
+        if root is None:  # deleted meanwhile, on PostgreSQL
+            raise ConflictError(f"the root page of initiative `{initiative_id}` was just deleted", hint="try again")
+        return root
+
+    def find_by_parent_page_id(self, parent_page_id: str) -> list[Page]:
+        """Return the pages right below a page, in their order."""
+        return self.find_all(parent_page_id=parent_page_id)
+
+    def update(self, id: str, **values: Any) -> Page:
+        """
+        Change a page.
+
+        Raises:
+            ConflictError: If its parent would be itself or below itself, or a second root.
+        """
+        if "parent_page_id" in values and values["parent_page_id"] != self.require(id).parent_page_id:
+            above = values["parent_page_id"]
+            if above is None:
+                raise ConflictError(f"page `{id}` cannot become a second root page")
+            while above is not None:
+                if above == id:
+                    raise ConflictError(f"page `{id}` cannot be moved below itself")
+                above = self.require(above).parent_page_id
+        return super().update(id, **values)
+
+    def _order(self) -> tuple[Any, ...]:
+        return Page.sort_order, Page.created_at, Page.id
+
+
+class ProposalRepository(Repository[Proposal]):
+    """What agents propose; `proposals` carries it out."""
+
+    row, noun = Proposal, "proposal"
+
+    def find_by_agent_id_and_status(self, agent_id: str, status: ProposalStatus) -> list[Proposal]:
+        """Return an agent's proposals in *status*, in their order."""
+        return self.find_all(agent_id=agent_id, status=status)
+
+    def update_many_by_agent_id(self, agent_id: str, current: ProposalStatus, new: ProposalStatus) -> int:
+        """Move all of an agent's proposals from one status to another, no others, and return how many."""
+        mine = Proposal.agent_id == agent_id, Proposal.status == current
+        moved = sa.update(Proposal).where(*mine).values(status=new, updated_at=self.clock())
+        result: Any = self.session.execute(moved.execution_options(synchronize_session=False))
+        self.session.expire_all()
+        return int(result.rowcount)
+
+    def count_by_agent_id_and_status(self, agent_id: str, status: ProposalStatus) -> int:
+        """Return how many proposals an agent has in *status*."""
+        mine = Proposal.agent_id == agent_id, Proposal.status == status
+        return self.session.scalar(sa.select(sa.func.count()).select_from(Proposal).where(*mine)) or 0
+
+    def _order(self) -> tuple[Any, ...]:
+        return Proposal.sort_order, Proposal.created_at, Proposal.id

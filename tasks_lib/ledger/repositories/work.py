@@ -1,0 +1,171 @@
+"""
+Repositories of the work: initiatives, phases, tasks, projects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from tasks_lib.errors import ConflictError, NotFoundError
+from tasks_lib.ledger import graph
+from tasks_lib.ledger.repositories.base import Repository, refused
+from tasks_lib.ledger.schema.work import Initiative, InitiativeProject, InitiativeStatus, Phase, Project, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class InitiativeRepository(Repository[Initiative]):
+    """The goals."""
+
+    row, noun = Initiative, "initiative"
+
+    def find_by_status(self, status: InitiativeStatus) -> list[Initiative]:
+        """Return those in *status*, the oldest first."""
+        return self.find_all(status=status)
+
+
+class PhaseRepository(Repository[Phase]):
+    """The stages of initiatives, and which waits for which."""
+
+    row, noun = Phase, "phase"
+
+    def find_by_initiative_id(self, initiative_id: str) -> list[Phase]:
+        """Return an initiative's phases, the oldest first."""
+        return self.find_all(initiative_id=initiative_id)
+
+    def create_dependency(self, phase_id: str, depends_on_phase_id: str) -> None:
+        """
+        Let a phase wait for another one of its initiative; a second time changes nothing.
+
+        Raises:
+            NotFoundError: If one of them is not there.
+            ConflictError: If they belong to two initiatives, or are the same.
+            CycleError: If that closes a circle.
+        """
+        phase, blocker = self.require(phase_id), self.require(depends_on_phase_id)
+        require_same_initiative(self.noun, phase, blocker)
+        graph.PHASES.add(self.session, phase_id, depends_on_phase_id)
+
+    def get_dependencies(self, phase_id: str) -> list[str]:
+        """Return the ids of the phases that this one waits for."""
+        return graph.PHASES.blockers(self.session, phase_id)
+
+    def get_dependents(self, phase_id: str) -> list[str]:
+        """Return the ids of the phases that wait for this one."""
+        return graph.PHASES.waiting(self.session, phase_id)
+
+
+class TaskRepository(Repository[Task]):
+    """The tasks, and which waits for which; `dispatch` hands them out."""
+
+    row, noun = Task, "task"
+
+    def create(self, **values: Any) -> Task:
+        """
+        Make a task; its initiative is that of its phase, or of the task it is a part of.
+
+        Raises:
+            ConflictError: If phase, parent and initiative do not belong together.
+        """
+        above: list[Phase | Task] = []
+        if values.get("parent_task_id"):
+            above.append(self.require(values["parent_task_id"]))
+        if values.get("phase_id"):
+            phase = self.session.get(Phase, values["phase_id"])
+            if phase is None:
+                raise NotFoundError(f"there is no phase `{values['phase_id']}`", hint="inv phase.list")
+            above.append(phase)
+        for one in above:
+            if values.setdefault("initiative_id", one.initiative_id) != one.initiative_id:
+                raise ConflictError("a task belongs to the initiative of its phase and of the task it is a part of")
+        return super().create(**values)
+
+    def find_by_parent_task_id(self, parent_task_id: str) -> list[Task]:
+        """Return the parts of a task, in their order."""
+        return self.find_all(parent_task_id=parent_task_id)
+
+    def find_by_phase_id(self, phase_id: str) -> list[Task]:
+        """Return a phase's tasks, in their order."""
+        return self.find_all(phase_id=phase_id)
+
+    def create_dependency(self, task_id: str, depends_on_task_id: str) -> None:
+        """
+        Let a task wait for another one of its initiative, in whatever phase; a second time changes nothing.
+
+        Raises:
+            NotFoundError: If one of them is not there.
+            ConflictError: If they belong to two initiatives, or are the same.
+            CycleError: If that closes a circle.
+        """
+        task, blocker = self.require(task_id), self.require(depends_on_task_id)
+        require_same_initiative(self.noun, task, blocker)
+        graph.TASKS.add(self.session, task_id, depends_on_task_id)
+
+    def get_dependencies(self, task_id: str) -> list[str]:
+        """Return the ids of the tasks that this one waits for."""
+        return graph.TASKS.blockers(self.session, task_id)
+
+    def get_dependents(self, task_id: str) -> list[str]:
+        """Return the ids of the tasks that wait for this one."""
+        return graph.TASKS.waiting(self.session, task_id)
+
+    def _order(self) -> tuple[Any, ...]:
+        return Task.order, Task.created_at, Task.id
+
+
+def require_same_initiative(noun: str, one: Phase | Task, other: Phase | Task) -> None:
+    """
+    Refuse a dependency between two initiatives: neither could be finished by itself.
+
+    Raises:
+        ConflictError: If they belong to two.
+    """
+    if one.initiative_id != other.initiative_id:
+        raise ConflictError(f"{noun} `{one.id}` cannot wait for `{other.id}`", why="they belong to two initiatives")
+
+
+@dataclass(frozen=True)
+class Changed:
+    """Which projects an initiative has gained and lost, by id."""
+
+    added: list[str]
+    removed: list[str]
+
+
+class ProjectRepository(Repository[Project]):
+    """The git repositories that initiatives work on."""
+
+    row, noun = Project, "project"
+
+    def set_initiative_projects(self, initiative_id: str, project_ids: Iterable[str]) -> Changed:
+        """
+        Make *project_ids* the projects of an initiative; those that stay are not touched.
+
+        Raises:
+            ConflictError: If one of the ids names nothing; nothing is changed then.
+        """
+        mine = InitiativeProject.initiative_id == initiative_id
+        before = set(self.session.scalars(sa.select(InitiativeProject.project_id).where(mine)))
+        after = set(project_ids)
+        added, removed = sorted(after - before), sorted(before - after)
+        moment = self.clock()
+        rows = [{"initiative_id": initiative_id, "project_id": one, "created_at": moment} for one in added]
+        try:
+            with self.session.begin_nested():
+                if rows:
+                    self.session.execute(sa.insert(InitiativeProject), rows)
+                self.session.execute(
+                    sa.delete(InitiativeProject).where(mine, InitiativeProject.project_id.in_(removed))
+                )
+        except sa.exc.IntegrityError as error:
+            raise refused(error, "set of projects") from None
+        return Changed(added, removed)
+
+    def find_projects_by_initiative_id(self, initiative_id: str) -> list[Project]:
+        """Return the projects of an initiative, by name."""
+        joined = sa.select(Project).join(InitiativeProject, InitiativeProject.project_id == Project.id)
+        return self._all(joined.where(InitiativeProject.initiative_id == initiative_id).order_by(Project.name))

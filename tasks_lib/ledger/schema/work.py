@@ -1,0 +1,196 @@
+"""
+Work: initiatives, their phases, the tasks, and what waits for what.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tasks_lib.ledger.schema.base import Base, Timestamped, choice, reference
+
+
+class InitiativeStatus(StrEnum):
+    """How far an initiative is."""
+
+    ACTIVE = "active"
+    PENDING_REVIEW = "pending_review"
+    COMPLETED = "completed"
+    ARCHIVED = "archived"
+
+
+class PhaseStatus(StrEnum):
+    """How far a phase is; its tasks are ready only while it is `approved` or `in_progress`."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    BLOCKED = "blocked"
+    PENDING_REVIEW = "pending_review"
+
+
+class TaskType(StrEnum):
+    """Who does a task; people's checkpoints went with seed 004."""
+
+    AUTO = "auto"
+
+
+class TaskCategory(StrEnum):
+    """What kind of work a task is."""
+
+    EXECUTE = "execute"
+    RESEARCH = "research"
+    DISCUSS = "discuss"
+    PLAN = "plan"
+    DETAIL = "detail"
+    REFINE = "refine"
+    VERIFY = "verify"
+    MERGE = "merge"
+    REVIEW = "review"
+
+
+PLANNING = (
+    TaskCategory.RESEARCH,
+    TaskCategory.DISCUSS,
+    TaskCategory.PLAN,
+    TaskCategory.DETAIL,
+    TaskCategory.REFINE,
+)
+"""Categories that are never dispatched: somebody sits down with them."""
+
+
+class Priority(StrEnum):
+    """How urgent a task is."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class TaskStatus(StrEnum):
+    """How far a task is."""
+
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    BLOCKED = "blocked"
+
+
+class Initiative(Timestamped, Base, kw_only=True):
+    """A goal, usually a feature."""
+
+    __tablename__ = "initiatives"
+
+    name: Mapped[str]
+    status: Mapped[InitiativeStatus] = mapped_column(choice(InitiativeStatus), default=InitiativeStatus.ACTIVE)
+    branch: Mapped[str | None] = mapped_column(default=None)
+
+
+class Phase(Timestamped, Base, kw_only=True):
+    """
+    A stage of an initiative, approved and merged as one.
+
+    Attributes:
+        merge_base: The commit that its branch and the base had in common before it was merged, to show its diff later.
+    """
+
+    __tablename__ = "phases"
+
+    initiative_id: Mapped[str] = mapped_column(reference("initiatives.id", "CASCADE"), index=True)
+    name: Mapped[str]
+    content: Mapped[str | None] = mapped_column(default=None)
+    status: Mapped[PhaseStatus] = mapped_column(choice(PhaseStatus), default=PhaseStatus.PENDING)
+    merge_base: Mapped[str | None] = mapped_column(default=None)
+
+
+class PhaseDependency(Base, kw_only=True):
+    """A phase that waits for another one of its initiative."""
+
+    __tablename__ = "phase_dependencies"
+    __table_args__ = (sa.CheckConstraint("phase_id <> depends_on_phase_id", name="other"),)
+
+    phase_id: Mapped[str] = mapped_column(reference("phases.id", "CASCADE"), primary_key=True)
+    depends_on_phase_id: Mapped[str] = mapped_column(reference("phases.id", "CASCADE"), primary_key=True, index=True)
+
+
+class Task(Timestamped, Base, kw_only=True):
+    """
+    A piece of work for one agent.
+
+    Attributes:
+        parent_task_id: What it is a part of; no dependency.
+        order: Its place among siblings of the same priority, the smallest first.
+        summary: What came of it, for those that depend on it; or why it failed.
+        retry_count: How often a holder was lost or failed since somebody last asked for a retry.
+    """
+
+    __tablename__ = "tasks"
+
+    phase_id: Mapped[str | None] = mapped_column(reference("phases.id", "CASCADE"), index=True, default=None)
+    initiative_id: Mapped[str | None] = mapped_column(reference("initiatives.id", "CASCADE"), index=True, default=None)
+    parent_task_id: Mapped[str | None] = mapped_column(reference("tasks.id", "CASCADE"), index=True, default=None)
+    name: Mapped[str]
+    description: Mapped[str | None] = mapped_column(default=None)
+    type: Mapped[TaskType] = mapped_column(choice(TaskType), default=TaskType.AUTO)
+    category: Mapped[TaskCategory] = mapped_column(choice(TaskCategory), default=TaskCategory.EXECUTE)
+    priority: Mapped[Priority] = mapped_column(choice(Priority), default=Priority.MEDIUM)
+    status: Mapped[TaskStatus] = mapped_column(choice(TaskStatus), default=TaskStatus.PENDING)
+    order: Mapped[int] = mapped_column(default=0)
+    summary: Mapped[str | None] = mapped_column(default=None)
+    retry_count: Mapped[int] = mapped_column(default=0)
+
+
+class TaskDependency(Base, kw_only=True):
+    """A task that waits for another one of its initiative."""
+
+    __tablename__ = "task_dependencies"
+    __table_args__ = (sa.CheckConstraint("task_id <> depends_on_task_id", name="other"),)
+
+    task_id: Mapped[str] = mapped_column(reference("tasks.id", "CASCADE"), primary_key=True)
+    depends_on_task_id: Mapped[str] = mapped_column(reference("tasks.id", "CASCADE"), primary_key=True, index=True)
+
+
+URGENCY = sa.text("CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END")
+"""What the queue is sorted by first; written once, as the index below only serves the very same expression."""
+
+sa.Index(
+    "ix_tasks_queue",
+    URGENCY,
+    Task.__table__.c.order,
+    Task.__table__.c.created_at,
+    Task.__table__.c.id,
+    sqlite_where=sa.text("status = 'pending'"),
+    postgresql_where=sa.text("status = 'pending'"),
+)
+# In progress are as many as there are agents; found by each that looks for lost holders.
+sa.Index(
+    "ix_tasks_held",
+    Task.__table__.c.id,
+    sqlite_where=sa.text("status = 'in_progress'"),
+    postgresql_where=sa.text("status = 'in_progress'"),
+)
+
+
+class Project(Timestamped, Base, kw_only=True):
+    """A git repository that initiatives work on."""
+
+    __tablename__ = "projects"
+
+    name: Mapped[str] = mapped_column(unique=True)
+    url: Mapped[str] = mapped_column(unique=True)
+    default_branch: Mapped[str] = mapped_column(default="main")
+    last_fetched_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class InitiativeProject(Base, kw_only=True):
+    """A project that an initiative works on."""
+
+    __tablename__ = "initiative_projects"
+
+    initiative_id: Mapped[str] = mapped_column(reference("initiatives.id", "CASCADE"), primary_key=True)
+    project_id: Mapped[str] = mapped_column(reference("projects.id", "CASCADE"), primary_key=True, index=True)
+    created_at: Mapped[datetime]
