@@ -6,7 +6,30 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from tasks_lib.collections import config, db, demo, doctor, golden, scaffold, server, worktree
+from tasks_lib.collections import (
+    account,
+    agent,
+    chat,
+    config,
+    db,
+    demo,
+    doctor,
+    errand,
+    golden,
+    initiative,
+    ledger,
+    message,
+    page,
+    phase,
+    proposal,
+    review,
+    scaffold,
+    server,
+    task,
+    worktree,
+)
+
+LEDGER = (task, phase, initiative, agent, errand, review, proposal, page, chat, message, account, ledger)
 
 ns = Collection(
     Collection.from_module(worktree, auto_dash_names=True),
@@ -14,6 +37,7 @@ ns = Collection(
     Collection.from_module(golden),
     Collection.from_module(server),
     Collection.from_module(config),
+    *(Collection.from_module(module, auto_dash_names=True) for module in LEDGER),
 )
 ns.add_task(scaffold.init)
 ns.add_task(doctor.doctor)

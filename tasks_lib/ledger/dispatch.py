@@ -245,7 +245,7 @@ def _ready(*columns: sa.ColumnElement[str] | sa.orm.InstrumentedAttribute[str]) 
     phase_open = sa.select(Phase.id).where(
         Phase.id == Task.phase_id, Phase.status.in_(_OPEN), ~phase_waits.correlate(Phase).exists()
     )
-    query: sa.Select[Any] = sa.select(*columns) if columns else sa.select(Task)
+    query: sa.Select[Any] = sa.select(*(columns or (Task,)))  # type: ignore[assignment]
     return query.where(
         # As text: an index with a condition serves no parameter.
         sa.text("tasks.status = 'pending'"),

@@ -1,0 +1,3 @@
+"""Logins that take turns."""
+
+from __future__ import annotations

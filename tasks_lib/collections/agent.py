@@ -1,0 +1,3 @@
+"""The agents in the worktrees: who works on what, questions and answers."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Small work on a branch and worktree of its own."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Goals, and the projects that they work on."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Messages between agents and the user."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""The pages of an initiative."""
+
+from __future__ import annotations

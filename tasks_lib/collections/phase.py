@@ -1,0 +1,3 @@
+"""Stages of an initiative."""
+
+from __future__ import annotations

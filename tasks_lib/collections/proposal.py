@@ -1,0 +1,3 @@
+"""What agents propose to change."""
+
+from __future__ import annotations

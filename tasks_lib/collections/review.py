@@ -1,0 +1,3 @@
+"""Comments on a phase's diff."""
+
+from __future__ import annotations
