@@ -26,7 +26,11 @@ JSON_HELP = "Print one JSON document instead of text."
 
 @dataclass(frozen=True)
 class Answer:
-    """What a task found out or did: *data* for programs, *text* for people; unless *ok*, it exits with *status*."""
+    """
+    What a task found out or did: *data* for programs, *text* for people; unless *ok*, it exits with *status*.
+
+    *text* is empty where it was printed as it came.
+    """
 
     data: Any
     text: str
@@ -84,7 +88,9 @@ def task(*, help: Mapping[str, str] | None = None, **options: Any) -> Callable[[
                     output.answer(output.error_document(error))
                     raise Exit(code=error.status) from error
                 raise
-            output.answer(output.document(found.data) if flags.get("json") else found.text)
+            text = output.document(found.data) if flags.get("json") else found.text
+            if text:
+                output.answer(text)
             if not found.ok:
                 raise Exit(code=found.status)
             return found.data

@@ -1,3 +1,356 @@
 """The agents in the worktrees: who works on what, questions and answers."""
 
 from __future__ import annotations
+
+import signal
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.collections._ledger import (
+    AS_HELP,
+    acting,
+    branches,
+    documents,
+    given,
+    interruptible,
+    ledger_of,
+    number,
+    short,
+    worktree_id,
+)
+from tasks_lib.collections._project import project
+from tasks_lib.collections._report import preview
+from tasks_lib.collections._task import Answer, OptionalWord, task
+from tasks_lib.errors import ConflictError, GoldentreeError
+from tasks_lib.output import Narrator, age, pairs, table
+
+if TYPE_CHECKING:
+    from invoke.context import Context
+
+    from tasks_lib.ledger.ledger import Transaction
+    from tasks_lib.ledger.schema.talk import Conversation
+    from tasks_lib.worktrees.project import Project
+
+_TIMEOUT_HELP = "How long to wait: 90s, 15m, 2h; as long as it takes when not given. Exit status 5 when it has passed."
+_CONVERSATION_HELP = "The conversation's id, or its beginning."
+
+
+@task(
+    klass=OptionalWord,
+    help={
+        "name": "What the agent is called; made up when not given. A known agent of that name comes back.",
+        "pid": "The process that is the agent; when it ends, others get its task. In a script `--pid $$`; where each"
+        " command has a shell of its own, as with coding agents, `--pid $PPID`.",
+        "provider": "Who provides it; `claude` when not given.",
+        "mode": "What it is there for: execute, discuss, plan, detail or refine.",
+        "session": "The id of its own session, to resume it.",
+        "account": "The account that it works on: its address or id.",
+    },
+)
+def register(
+    c: Context,
+    name: str = "",
+    pid: str = "",
+    provider: str = "",
+    mode: str = "",
+    session: str = "",
+    account: str = "",
+    json: bool = False,
+) -> Answer:
+    """
+    Make yourself known as an agent of this worktree
+
+    Needed once, before you claim tasks, ask or listen; once more after you were
+    stopped. Without --pid nobody notices when you are gone.
+    """
+    from tasks_lib.ledger.registration import register as registering  # noqa: PLC0415 - `inv --list` stays fast
+
+    here = project()
+    home = worktree_id(here)
+    if c.config.run.dry:
+        return preview([f"register {name or 'an agent'} in {here.repository.here}"])
+    fields = {key: value for key, value in (("provider", provider), ("mode", mode), ("session_id", session)) if value}
+    with ledger_of(here).write() as tx:
+        if account:
+            fields["account_id"] = tx.accounts.named(account).id
+        agent = registering(tx, home, name=name or None, pid=number(pid, "--pid"), **fields)
+    return Answer(documents([agent])[0], pairs([("agent", agent.name), ("id", agent.id)]))
+
+
+@task(name="list", default=True, help={"all": "Those that are stopped or crashed, too."})
+def list_(c: Context, all: bool = False, json: bool = False) -> Answer:  # noqa: A002 - the flag's name
+    """
+    List the agents: status, worktree, task, when last heard of
+
+    `lost` is one whose process has died: the next `task.claim` frees its task.
+    """
+    from tasks_lib.ledger.liveness import standing  # noqa: PLC0415 - as in `register`
+    from tasks_lib.ledger.schema.agents import GONE, HOLDING  # noqa: PLC0415 - same
+
+    here = project()
+    homes = branches(here)
+    with ledger_of(here).read() as tx:
+        found = [agent for agent in tx.agents.find_all() if all or agent.status not in GONE]
+        tasks = {agent.id: tx.tasks.find_by_id(agent.task_id) for agent in found if agent.task_id}
+    data, rows, now = documents(found), [], datetime.now(UTC)
+    for agent, row in zip(found, data, strict=True):
+        held = tasks.get(agent.id)
+        row |= {
+            "lost": standing(agent) == "lost",
+            "branch": homes.get(agent.worktree_id),
+            "task": held.name if held else None,
+        }
+        rows.append(
+            (
+                agent.name,
+                standing(agent),
+                homes.get(agent.worktree_id, agent.worktree_id),
+                f"{short(held.id)} {held.name}" if held and agent.status in HOLDING else "-",
+                f"{age((now - agent.updated_at).total_seconds())} ago",
+            )
+        )
+    if not rows:
+        return Answer(data, "no agents; one becomes known by inv agent.register")
+    return Answer(data, table(("NAME", "STATUS", "WORKTREE", "TASK", "SEEN"), rows, spare=("SEEN", "WORKTREE")))
+
+
+@task(
+    help={
+        "question": "The question; `-` reads it from standard input.",
+        "agent": "Whom to ask, by name or id.",
+        "task": "Ask who works on this task, or did so last.",
+        "phase": "Ask who works on a task of this phase, or did so last.",
+        "timeout": _TIMEOUT_HELP,
+        "as": AS_HELP,
+    }
+)
+def ask(
+    c: Context,
+    question: str,
+    agent: str = "",
+    task: str = "",
+    phase: str = "",
+    timeout: str = "",
+    as_: str = "",
+    json: bool = False,
+) -> Answer:
+    """
+    Ask another agent, wait for the answer, print it
+
+    On stdout is the answer and nothing else; the conversation's id is on stderr
+    at once. Exit status 4 when nobody is there to answer, now or while you wait:
+    the error lists who is. After a timeout or Ctrl-C `inv agent.wait` goes on.
+    """
+    from tasks_lib.ledger import conversations  # noqa: PLC0415 - as in `register`
+
+    here, narrator = project(), Narrator()
+    seconds = _seconds(timeout)
+    if c.config.run.dry:
+        return preview([f"ask {agent or task or phase}, and wait"])
+    ledger, text = ledger_of(here), given(question)
+    with ledger.write() as tx:
+        me = acting(tx, here, as_)
+        asked = conversations.ask(
+            tx,
+            me.id,
+            text,
+            agent_id=tx.agents.named(agent).id if agent else None,
+            task_id=tx.tasks.named(task).id if task else None,
+            phase_id=tx.phases.named(phase).id if phase else None,
+        )
+        tx.agents.update(me.id)  # it was heard of
+        whom = tx.agents.require(asked.to_agent_id).name
+        waiting = tx.conversations.find_pending_for_agent(me.id)
+    narrator.say(f"asked {whom}, conversation {asked.id}")
+    if waiting:
+        narrator.say("note: somebody waits for an answer of yours: inv agent.listen")
+    return _awaited(here, asked.id, seconds)
+
+
+@task(help={"conversation": _CONVERSATION_HELP, "timeout": _TIMEOUT_HELP})
+def wait(c: Context, conversation: str, timeout: str = "", json: bool = False) -> Answer:
+    """
+    Wait for the answer to a question that was asked, print it
+
+    For one whose `agent.ask` was interrupted or ran out of time; at once when it
+    is answered already. Exit status as of `agent.ask`.
+    """
+    here = project()
+    seconds = _seconds(timeout)
+    with ledger_of(here).read() as tx:
+        found = tx.conversations.named(conversation)
+    return _awaited(here, found.id, seconds)
+
+
+@task(help={"timeout": _TIMEOUT_HELP, "as": AS_HELP})
+def listen(c: Context, timeout: str = "", as_: str = "", json: bool = False) -> Answer:
+    """
+    Wait for questions to you, print them
+
+    At once when some wait already; each is shown again until it is answered.
+    With --json a timeout is an error document, `timed-out`, as every failure is.
+    """
+    from tasks_lib.ledger import conversations  # noqa: PLC0415 - as in `register`
+
+    here = project()
+    seconds, ledger = _seconds(timeout), ledger_of(here)
+    if c.config.run.dry:
+        return preview(["wait for questions"])
+    with ledger.write() as tx:
+        me = acting(tx, here, as_)
+        tx.agents.update(me.id)  # it was heard of
+    with interruptible("questions stay until they are answered", "inv agent.listen"):
+        found = conversations.listen(ledger, me.id, seconds)
+    with ledger.read() as tx:
+        data = [_document(tx, one) for one in found]
+    lines = [
+        f"{short(one['id'])}  {one['from_agent']} asks{_about(one)}:\n{one['question']}\n"
+        f"to answer: inv agent.answer {short(one['id'])} TEXT"
+        for one in data
+    ]
+    return Answer(data, "\n\n".join(lines))
+
+
+@task(
+    help={
+        "conversation": _CONVERSATION_HELP,
+        "text": "The answer; `-` reads it from standard input.",
+        "as": "Which agent you are; refused when another one was asked. Without, anybody may answer.",
+    }
+)
+def answer(c: Context, conversation: str, text: str, as_: str = "", json: bool = False) -> Answer:
+    """
+    Answer a question
+
+    Whoever waits for it goes on at once. A second answer is refused, and shows
+    the first.
+    """
+    from tasks_lib.ledger import conversations  # noqa: PLC0415 - as in `register`
+
+    here = project()
+    if c.config.run.dry:
+        return preview([f"answer {conversation}"])
+    ledger, said = ledger_of(here), given(text)
+    with ledger.write() as tx:
+        found = tx.conversations.named(conversation)
+        asked = tx.agents.require(found.to_agent_id)
+        if as_ and tx.agents.named(as_).id != asked.id:
+            raise ConflictError(f"`{asked.name}` was asked, not `{as_}`", hint="leave --as out to answer in its place")
+        data = _document(tx, conversations.answer(tx, found.id, said))
+    return Answer(data, f"answered {data['from_agent']}")
+
+
+@task(klass=OptionalWord, help={"name": "The agent, by name or id; the one of this worktree when not given."})
+def stop(c: Context, name: str = "", json: bool = False) -> Answer:
+    """
+    Mark an agent as stopped: it ends here, or you know that it is gone
+
+    No process is touched. What it holds goes back into the queue with the next
+    claim; who waits for its answer is told.
+    """
+    from tasks_lib.ledger.registration import stop as stopping  # noqa: PLC0415 - as in `register`
+
+    here = project()
+    if c.config.run.dry:
+        return preview([f"mark {name or 'the agent of this worktree'} as stopped"])
+    with ledger_of(here).write() as tx:
+        agent = stopping(tx, acting(tx, here, name).id)
+    return Answer(documents([agent])[0], f"stopped {agent.name}")
+
+
+@task(
+    help={
+        "session": "The number of the session to append to; a new one when not given.",
+        "as": AS_HELP,
+    }
+)
+def log(c: Context, session: str = "", as_: str = "", json: bool = False) -> Answer:
+    """
+    Keep what comes on standard input as an agent's log
+
+    Made for `agent 2>&1 | inv agent.log`: each piece is kept as soon as it comes.
+    In a pipe Ctrl-C is left to the agent, and this ends when the agent does.
+    """
+    from tasks_lib.ledger import logs  # noqa: PLC0415 - as in `register`
+
+    here = project()
+    if c.config.run.dry:
+        return preview(["keep standard input as a log"])
+    ledger = ledger_of(here)
+    with ledger.read() as tx:
+        agent = acting(tx, here, as_)
+        session_number = number(session, "--session") or tx.log_chunks.get_session_count(agent.id) + 1
+    if not sys.stdin.isatty():
+        # A terminal sends it to the whole pipeline; to many agents it is a key like any other.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with interruptible("what came until then is kept"):
+        count = sum(1 for _ in logs.append(ledger, agent, session_number, sys.stdin.fileno()))
+    data = {"agent": agent.name, "session": session_number, "chunks": count}
+    return Answer(data, f"session {session_number} of {agent.name}: kept {count} piece{'' if count == 1 else 's'}")
+
+
+@task(
+    help={
+        "name": "The agent, by name or id; one that was deleted, by its whole id.",
+        "session": "Of this session only.",
+        "follow": "Go on printing until Ctrl-C; not with --json.",
+    }
+)
+def logs(c: Context, name: str, session: str = "", follow: bool = False, json: bool = False) -> Answer:
+    """
+    Print what an agent has printed, as `agent.log` kept it
+
+    The oldest session first, nothing added between its pieces.
+    """
+    from tasks_lib.errors import NotFoundError  # noqa: PLC0415 - as in `register`
+    from tasks_lib.ledger import logs as kept  # noqa: PLC0415 - same
+
+    here = project()
+    if follow and json:
+        raise GoldentreeError("--follow has no end, and --json prints one document", hint="leave one of them out")
+    ledger = ledger_of(here)
+    with ledger.read() as tx:
+        try:
+            whose = tx.agents.named(name).id
+        except NotFoundError:
+            if not tx.log_chunks.get_session_count(name):
+                raise
+            whose = name
+    chunks = kept.read(ledger, whose, number(session, "--session"), follow=follow)
+    if json:
+        return Answer(documents(chunks), "")
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has gone away (`| head`) ends this, too
+    with interruptible("what comes is kept all the same", f"inv agent.logs {name} --follow"):
+        for chunk in chunks:
+            print(chunk.content, end="", flush=True)
+    return Answer(None, "")
+
+
+def _awaited(here: Project, conversation_id: str, timeout: float | None) -> Answer:
+    from tasks_lib.ledger import conversations  # noqa: PLC0415 - as in `register`
+
+    ledger = ledger_of(here)
+    with interruptible("the question stays", f"inv agent.wait {conversation_id}"):
+        found = conversations.wait(ledger, conversation_id, timeout)
+    with ledger.read() as tx:
+        return Answer(_document(tx, found), found.answer or "")
+
+
+def _document(tx: Transaction, conversation: Conversation) -> dict[str, Any]:
+    [data] = documents([conversation])
+    for end in ("from_agent", "to_agent"):
+        agent = tx.agents.find_by_id(data[f"{end}_id"])
+        data[end] = agent and agent.name
+    return data
+
+
+def _about(question: dict[str, Any]) -> str:
+    named = [f" about {what} {short(question[f'{what}_id'])}" for what in ("task", "phase") if question[f"{what}_id"]]
+    return named[0] if named else ""
+
+
+def _seconds(timeout: str) -> float | None:
+    from tasks_lib.settings.values import Origin, duration  # noqa: PLC0415 - as in `register`
+
+    return duration(Origin(timeout, "--timeout"), "it", default="").total_seconds() if timeout else None

@@ -1,3 +1,205 @@
 """Small work on a branch and worktree of its own."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks_lib.collections._ledger import documents, given, ledger_of, short
+from tasks_lib.collections._project import project
+from tasks_lib.collections._report import CLONE_HELP, preview, report
+from tasks_lib.collections._task import Answer, OptionalWord, task
+from tasks_lib.output import Narrator, in_terminal
+
+if TYPE_CHECKING:
+    from invoke.context import Context
+
+    from tasks_lib.ledger.schema.review import Errand
+
+_ERRAND_HELP = "The errand's id, its beginning, or its branch."
+_HERE = f"{_ERRAND_HELP} That of the worktree we stand in when not given."
+
+
+@task(
+    help={
+        "description": "What is to be done, in 200 characters at most; - reads standard input.",
+        "base": "The branch that it starts from and is merged into; the default branch when not given.",
+        "as": "The agent whose errand it is, by name.",
+        "no-db": "Leave the database out; `inv worktree.setup` adds it later.",
+        **CLONE_HELP,
+    }
+)
+def start(
+    c: Context,
+    description: str,
+    base: str = "",
+    as_: str = "",
+    no_db: bool = False,
+    fresh: bool = False,
+    evict: bool = False,
+    json: bool = False,
+) -> Answer:
+    """
+    Start an errand: a branch, a worktree like any other, a row
+
+    A failure or Ctrl-C leaves none of them. Of a call that was killed,
+    `inv errand.list` tells what is left, and the command that finishes it.
+    """
+    from tasks_lib.collections import _errand  # noqa: PLC0415 - 250 ms of SQLAlchemy
+    from tasks_lib.ledger import errands  # noqa: PLC0415 - same
+
+    line = errands.described(given(description))
+    here, narrator = project(), Narrator()
+    wish = None if no_db else here.wish(fresh=fresh, evict=evict)
+    with _errand.starting(here, line, narrator, base=base, agent=as_, wish=wish) as planned:
+        if c.config.run.dry:
+            return preview(planned.plan.preview())
+        ran = planned.plan.run(narrator)
+        made = report(here.registry.require(planned.record.slug), Path(planned.record.path), ran)
+    errand = _errand.chosen(here, planned.id)
+    return Answer({**made.data, **documents([errand])[0]}, f"{made.text}\nerrand    {short(errand.id)}")
+
+
+@task(name="list", help={"status": "Only those: active, pending_review, conflict, merged or abandoned."})
+def list_(c: Context, status: str = "", json: bool = False) -> Answer:
+    """
+    List the errands, the newest first, with the state of their worktrees
+
+    What is wrong with one that is not finished, and the command that cures it, is
+    on stderr; in JSON it is its `problem`.
+    """
+    from tasks_lib.collections import _errands  # noqa: PLC0415 - as in `start`
+
+    here, narrator = project(), Narrator()
+    with ledger_of(here).read() as tx:
+        everything = tx.errands.find_all()
+        shown = tx.errands.find_all(status=status) if status else everything
+    with narrator.looking("look at the worktrees"):
+        found = _errands.standings(here, shown)
+    for one in found:
+        if one.problem:
+            name, otherwise = short(one.errand.id), f"inv errand.abandon {short(one.errand.id)}"
+            narrator.say(f"warning: errand {name}: {one.problem.what}; {one.problem.cure}, or {otherwise}")
+    for branch in _errands.orphans(here, everything):
+        narrator.say(f"warning: {branch} has a worktree, but no row in the ledger; inv worktree.remove {branch}")
+    return Answer([_errands.document(one) for one in found], _errands.told(found))
+
+
+@task(klass=OptionalWord, help={"errand": _HERE, "stat": "A line for each file instead of the patch."})
+def diff(c: Context, errand: str = "", stat: bool = False, json: bool = False) -> Answer:
+    """
+    Show what an errand changes since it parted from its base branch
+
+    Uncommitted work in its worktree counts, untracked files as well.
+    """
+    from tasks_lib.collections import _errand  # noqa: PLC0415 - as in `start`
+
+    here = project()
+    one = _errand.chosen(here, errand)
+    found = _errand.diff(here, one)
+    if json:
+        files = [asdict(file) for file in found.files()]
+        return Answer({"id": one.id, "merge_base": found.old, "files": files, "patch": found.patch()}, "")
+    text = found.stat() if stat else found.patch(color=in_terminal())
+    return Answer(None, text or f"nothing that `{one.base_branch}` lacks")
+
+
+@task(klass=OptionalWord, help={"errand": _HERE, "force": "Go on although its worktree holds uncommitted work."})
+def complete(c: Context, errand: str = "", force: bool = False, json: bool = False) -> Answer:
+    """
+    Hand an errand over for review; the agents in its worktree are stopped
+
+    Refuses while its worktree holds uncommitted work, which would not be merged.
+    """
+    from tasks_lib.collections import _errand  # noqa: PLC0415 - as in `start`
+
+    here = project()
+    one = _errand.chosen(here, errand)
+    _errand.require_completable(here, one, force=force)
+    if c.config.run.dry:
+        return preview([f"hand errand {short(one.id)} over for review"])
+    return _told(_errand.complete(here, one), f"inv errand.diff {short(one.id)}", f"inv errand.merge {short(one.id)}")
+
+
+@task(
+    help={
+        "errand": _ERRAND_HELP,
+        "force": "Go on although its worktree holds uncommitted work, which stays there.",
+        "remove": "Remove its worktree afterwards, as `inv worktree.remove` does.",
+    }
+)
+def merge(c: Context, errand: str, force: bool = False, remove: bool = False, json: bool = False) -> Answer:
+    """
+    Merge a completed errand into its base branch, wherever that is checked out
+
+    As `git merge` does, with your hooks, signature and `merge.ff`; but aside, so
+    that a conflict changes nothing: it is noted, its files are named, and the
+    exit status is 1. A worktree that has the base branch checked out is brought
+    forward too, and must be without uncommitted changes; its untracked files
+    stay.
+    """
+    from tasks_lib.collections import _errand  # noqa: PLC0415 - as in `start`
+
+    here, narrator = project(), Narrator()
+    merging = _errand.mergeable(here, _errand.chosen(here, errand), force=force, remove=remove)
+    plan, one = merging.plan(), merging.errand
+    if c.config.run.dry:
+        return preview([*plan.preview(), *(["remove its worktree"] if remove else [])])
+    plan.run(narrator)
+    one, conflicts = merging.errand, merging.conflicts
+    if conflicts:
+        cure = f"in its worktree: git merge {one.base_branch}", f"then, committed: inv errand.resolve {short(one.id)}"
+        told = _told(one, *(f"  {file}" for file in conflicts), *cure)
+        return Answer({**told.data, "conflicts": conflicts}, told.text, ok=False)
+    return _told(one, gone=_errand.remove(here, narrator, one) if remove else None)
+
+
+@task(klass=OptionalWord, help={"errand": _HERE})
+def resolve(c: Context, errand: str = "", json: bool = False) -> Answer:
+    """
+    Hand an errand over again, once its branch merges without conflict
+
+    That is tried, and changes nothing else.
+    """
+    from tasks_lib.collections import _errand  # noqa: PLC0415 - as in `start`
+
+    here, narrator = project(), Narrator()
+    one = _errand.chosen(here, errand)
+    with narrator.looking(f"merge {one.branch} into {one.base_branch}, to see whether it can be"):
+        _errand.require_resolved(here, one)
+    if c.config.run.dry:
+        return preview([f"hand errand {short(one.id)} over for review"])
+    return _told(_errand.resolve(here, one), f"inv errand.merge {short(one.id)}")
+
+
+@task(
+    help={
+        "errand": _ERRAND_HELP,
+        "force": "Go on although work is not committed or not merged; `inv worktree.undo` has it.",
+    }
+)
+def abandon(c: Context, errand: str, force: bool = False, json: bool = False) -> Answer:
+    """
+    Give an errand up, and remove its worktree and branch
+
+    Refuses while work would be lost, as `inv worktree.remove` does, which can be
+    undone. The row stays.
+    """
+    from tasks_lib.collections import _errand  # noqa: PLC0415 - as in `start`
+
+    here, narrator = project(), Narrator()
+    one = _errand.chosen(here, errand)
+    _errand.require_open(one)
+    if c.config.run.dry:
+        there = _errand.has_worktree(here, one)
+        return preview([*(["remove its worktree"] if there else []), f"abandon errand {short(one.id)}"])
+    gone = _errand.remove(here, narrator, one, force=force)
+    return _told(_errand.abandon(here, one), gone=gone)
+
+
+def _told(errand: Errand, *more: str, gone: Answer | None = None) -> Answer:
+    """Return what has become of *errand*, and of its worktree if it is *gone*."""
+    lines = [f"errand {short(errand.id)} is {errand.status}", *more, *([gone.text] if gone else [])]
+    data = documents([errand])[0] | {"removed": gone and gone.data}
+    return Answer(data, "\n".join(lines), ok=gone is None or gone.ok)

@@ -1,3 +1,148 @@
-"""Messages between agents and the user."""
+"""Messages between agents and you, their user; nobody waits for them."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.collections._ledger import AS_HELP, acting, documents, given, ledger_of, short
+from tasks_lib.collections._project import project
+from tasks_lib.collections._report import preview
+from tasks_lib.collections._task import Answer, task
+from tasks_lib.errors import LedgerError
+from tasks_lib.ledger.names import USER
+from tasks_lib.output import age
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from invoke.context import Context
+
+    from tasks_lib.ledger.ledger import Transaction
+    from tasks_lib.ledger.schema.talk import Message
+    from tasks_lib.worktrees.project import Project
+
+_MESSAGE_HELP = "The message's id, or its beginning."
+
+
+@task(
+    help={
+        "text": "What to say; `-` reads it from standard input.",
+        "to": "An agent, by name or id, or `user`; the user when not given.",
+        "requires-response": "It wants a reply.",
+        "as": f"{AS_HELP} `user` for yourself.",
+    }
+)
+def send(
+    c: Context, text: str, to: str = USER, requires_response: bool = False, as_: str = "", json: bool = False
+) -> Answer:
+    """
+    Leave a message for the user, or for an agent
+
+    Nobody is waited for: `agent.ask` does that.
+    """
+    here = project()
+    if c.config.run.dry:
+        return preview([f"send a message to {to}"])
+    ledger, content = ledger_of(here), _content(text)
+    with ledger.write() as tx:
+        sender = _party("sender", tx, here, as_)
+        recipient = _party("recipient", tx, here, to)
+        if sender["sender_type"] == recipient["recipient_type"] and sender["sender_id"] == recipient["recipient_id"]:
+            raise LedgerError("a message to oneself reaches nobody")
+        kind = "question" if requires_response else "info"
+        sent = tx.messages.create(
+            **sender, **recipient, content=content, type=kind, requires_response=requires_response
+        )
+        [data] = _documents(tx, [sent])
+    return Answer(data, f"sent {short(sent.id)} to {data['recipient']}")
+
+
+@task(
+    name="list",
+    default=True,
+    help={"to": "Whose: an agent, by name or id; the user's when not given.", "all": "Also what was read."},
+)
+def list_(c: Context, to: str = USER, all: bool = False, json: bool = False) -> Answer:  # noqa: A002 - the flag's name
+    """
+    List the messages that were not read yet
+    """
+    here = project()
+    with ledger_of(here).read() as tx:
+        if to == USER and not all:
+            found = tx.messages.find_pending_for_user()
+        else:
+            found = tx.messages.find_all(**_party("recipient", tx, here, to), **({} if all else {"status": "pending"}))
+        data = _documents(tx, found)
+    now = datetime.now(UTC)
+    lines = [
+        f"{short(one.id)}  {row['sender']}, {age((now - one.created_at).total_seconds())} ago"
+        f"{' (wants a reply)' if one.requires_response and one.status != 'responded' else ''}\n{one.content}"
+        for one, row in zip(found, data, strict=True)
+    ]
+    return Answer(data, "\n\n".join(lines) or f"no messages for {to}")
+
+
+@task(help={"message": _MESSAGE_HELP})
+def read(c: Context, message: str, json: bool = False) -> Answer:
+    """
+    Print a message, with the replies to it, and mark it as read
+    """
+    here = project()
+    if c.config.run.dry:
+        return preview([f"mark {message} as read"])
+    with ledger_of(here).write() as tx:
+        found = tx.messages.named(message)
+        if found.status == "pending":
+            found = tx.messages.update(found.id, status="read")
+        [data] = _documents(tx, [found])
+        data["replies"] = _documents(tx, tx.messages.find_replies(found.id))
+    lines = [f"{one['sender']} to {one['recipient']}:\n{one['content']}" for one in (data, *data["replies"])]
+    return Answer(data, "\n\n".join(lines))
+
+
+@task(help={"message": _MESSAGE_HELP, "text": "The reply; `-` reads it from standard input."})
+def reply(c: Context, message: str, text: str, json: bool = False) -> Answer:
+    """
+    Reply to a message, in the name of whom it was sent to
+    """
+    here = project()
+    if c.config.run.dry:
+        return preview([f"reply to {message}"])
+    ledger, content = ledger_of(here), _content(text)
+    with ledger.write() as tx:
+        found = tx.messages.named(message)
+        sent = tx.messages.create(
+            sender_type=found.recipient_type,
+            sender_id=found.recipient_id,
+            recipient_type=found.sender_type,
+            recipient_id=found.sender_id,
+            type="response",
+            content=content,
+            parent_message_id=found.id,
+        )
+        [data] = _documents(tx, [sent])
+    return Answer(data, f"replied to {data['recipient']}")
+
+
+def _content(text: str) -> str:
+    content = given(text)
+    if not content.strip():
+        raise LedgerError("the message is empty")
+    return content
+
+
+def _party(end: str, tx: Transaction, here: Project, name: str) -> dict[str, Any]:
+    """Return the fields that say who is at one *end* of a message."""
+    agent = None if name == USER else acting(tx, here, name)
+    return {f"{end}_type": "agent" if agent else USER, f"{end}_id": agent and agent.id}
+
+
+def _documents(tx: Transaction, messages: Iterable[Message]) -> list[dict[str, Any]]:
+    """Return messages for JSON, with the names of those at both ends."""
+    names = {agent.id: agent.name for agent in tx.agents.find_all()}
+    data = documents(messages)
+    for row in data:
+        for end in ("sender", "recipient"):
+            row[end] = USER if row[f"{end}_type"] == USER else names.get(row[f"{end}_id"], "an agent that is gone")
+    return data

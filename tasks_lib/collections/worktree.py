@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks_lib.collections._ledger import stop_homeless
 from tasks_lib.collections._project import project
 from tasks_lib.collections._report import CLONE_HELP, preview, removed, report, swept
 from tasks_lib.collections._setup import set_up
@@ -93,8 +94,8 @@ def remove(c: Context, branch: str, force: bool = False, keep_branch: bool = Fal
     Remove a worktree and its branch, park its databases
 
     Refuses while uncommitted, unmerged or unpushed work would be lost. Ends what
-    runs in the worktree. `inv worktree.undo` brings all of it back until
-    `inv worktree.gc --yes` sweeps it.
+    runs in the worktree, and stops its agents in the ledger. `inv worktree.undo`
+    brings all of it back until `inv worktree.gc --yes` sweeps it.
     """
     from tasks_lib.worktrees.remove import removal  # noqa: PLC0415 - as in `create`
 
@@ -103,6 +104,7 @@ def remove(c: Context, branch: str, force: bool = False, keep_branch: bool = Fal
         if c.config.run.dry:
             return preview(removing.preview())
         removing.run(narrator)
+    stop_homeless(here, narrator)
     return removed(removing)
 
 
@@ -123,6 +125,7 @@ def teardown(c: Context, json: bool = False) -> Answer:
         if c.config.run.dry:
             return preview(removing.preview())
         removing.run(narrator)
+    stop_homeless(here, narrator)
     return removed(removing)
 
 
@@ -168,7 +171,9 @@ def gc(c: Context, yes: bool = False, json: bool = False) -> Answer:
     rows = collector.examine(here, narrator)
     if not yes or c.config.run.dry:
         return swept([collector.Collected(row, "candidate" if row.collect else "kept") for row in rows])
-    return swept(collector.collect(rows, narrator))
+    collected = collector.collect(rows, narrator)
+    stop_homeless(here, narrator)
+    return swept(collected)
 
 
 @task(help={"branch": _BRANCH_HELP})

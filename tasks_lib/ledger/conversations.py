@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import sqlalchemy as sa
 
-from tasks_lib.errors import LedgerError, NoTargetError, TimedOutError
+from tasks_lib.errors import ConflictError, LedgerError, NoTargetError, TimedOutError
 from tasks_lib.ledger import wakeup
-from tasks_lib.ledger.liveness import is_lost
+from tasks_lib.ledger.liveness import is_lost, standing
 from tasks_lib.ledger.schema.agents import GONE, Agent, AgentStatus
 from tasks_lib.ledger.schema.talk import Conversation, ConversationStatus
 from tasks_lib.ledger.schema.work import Task
@@ -49,7 +49,7 @@ def target(
     given = [one for one in (agent_id, task_id, phase_id) if one is not None]
     if len(given) != 1:
         raise LedgerError("one of agent, task and phase says who is asked", why=f"{len(given)} are given")
-    candidates = sa.select(Agent).where(Agent.id != asker_id, Agent.status.not_in(GONE))
+    candidates = sa.select(Agent).where(Agent.id != asker_id)
     if agent_id is not None:
         whose = f"agent `{tx.agents.require(agent_id).name}`"
         candidates = candidates.where(Agent.id == agent_id)
@@ -60,12 +60,14 @@ def target(
         whose = f"phase `{tx.phases.require(str(phase_id)).name}`"
         candidates = candidates.join(Task, Task.id == Agent.task_id).where(Task.phase_id == phase_id)
     order = sa.case((Agent.status == AgentStatus.RUNNING, 0), else_=1), Agent.updated_at.desc(), Agent.id
-    found = next((agent for agent in tx.session.scalars(candidates.order_by(*order)) if not is_lost(agent)), None)
+    asked = list(tx.session.scalars(candidates.order_by(*order)))
+    found = next((agent for agent in asked if agent.status not in GONE and not is_lost(agent)), None)
     if found is None:
-        others = [f"{one.name} is {one.status}" for one in tx.agents.find_all() if one.id != asker_id]
+        others = [one for one in tx.agents.find_all() if one.id != asker_id and one.status not in GONE]
+        named = dict.fromkeys(f"{one.name} is {standing(one)}" for one in [*asked, *others])
         raise NoTargetError(
             f"nobody can be asked for {whose}",
-            why="; ".join(others) or "there is no other agent",
+            why="; ".join(named) or "there is no other agent",
             hint="inv agent.list",
         )
     return found
@@ -124,7 +126,8 @@ def wait(ledger: Ledger, conversation_id: str, timeout: float | None = None) -> 
     Raises:
         TimedOutError: If no answer came in time; the question stays.
         NoTargetError: If the one who should answer is stopped, crashed or gone; the question stays while it is there.
-        NotFoundError: If there is no such question, or no longer.
+        NotFoundError: If there is no such question, or no longer: it goes with the agents that ask and are asked.
+        LedgerError: If the connection to the ledger is lost.
     """
 
     def answered(tx: Transaction) -> Conversation | None:
@@ -133,11 +136,10 @@ def wait(ledger: Ledger, conversation_id: str, timeout: float | None = None) -> 
             return conversation
         answerer = tx.agents.require(conversation.to_agent_id)
         if answerer.status in GONE or is_lost(answerer):
-            status = answerer.status if answerer.status in GONE else "no longer running"
             raise NoTargetError(
-                f"agent `{answerer.name}` is {status} and has not answered",
-                why=f"the question stays: {conversation.id}",
-                hint="ask another agent: inv agent.list",
+                f"agent `{answerer.name}` is {standing(answerer)} and has not answered",
+                why="the question stays, for when it is back",
+                hint=f"inv agent.list tells whom else to ask; to go on waiting: inv agent.wait {conversation.id}",
             )
         return None
 
@@ -159,10 +161,18 @@ def listen(ledger: Ledger, agent_id: str, timeout: float | None = None) -> list[
     Raises:
         TimedOutError: If no question came in time.
         NotFoundError: If there is no such agent, or no longer.
+        ConflictError: If it is stopped or crashed.
+        LedgerError: If the connection to the ledger is lost.
     """
 
     def asked(tx: Transaction) -> list[Conversation]:
-        tx.agents.require(agent_id)
+        agent = tx.agents.require(agent_id)
+        if agent.status in GONE:
+            raise ConflictError(
+                f"agent `{agent.name}` is {agent.status}",
+                why="nobody asks it any more",
+                hint=f"inv agent.register {agent.name}",
+            )
         return tx.conversations.find_pending_for_agent(agent_id)
 
     found = _until(ledger, asked, timeout)

@@ -11,9 +11,11 @@ import sqlalchemy as sa
 from tasks_lib.errors import ConflictError
 from tasks_lib.ledger import dispatch
 from tasks_lib.ledger.schema.talk import ChatSession, ChatStatus, ChatTarget
-from tasks_lib.ledger.schema.work import Task, TaskStatus
+from tasks_lib.ledger.schema.work import PhaseStatus, Task, TaskStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tasks_lib.ledger.ledger import Transaction
 
 
@@ -25,47 +27,68 @@ def delete_task(tx: Transaction, task_id: str, *, force: bool = False) -> list[T
         NotFoundError: If there is no such task.
         ConflictError: If an unfinished one goes that others wait for, or one that somebody works on, without *force*.
     """
-    root = tx.tasks.require(task_id)
-    doomed = sa.select(Task.id).where(Task.id == task_id).cte("doomed", recursive=True)
-    doomed = doomed.union(sa.select(Task.id).join(doomed, Task.parent_task_id == doomed.c.id))
-    going = list(tx.session.scalars(sa.select(Task).where(Task.id.in_(sa.select(doomed.c.id)))))
-    ids = {task.id for task in going}
-    open_ = [task for task in going if task.status is not TaskStatus.COMPLETED]
-    waiting = sorted({one for task in open_ for one in tx.tasks.get_dependents(task.id)} - ids)
-    held = [task.name for task in going if task.status is TaskStatus.IN_PROGRESS]
-    if held and not force:
-        raise ConflictError(
-            f"`{held[0]}` is in progress",
-            why="whoever holds it would finish what is no longer there",
-            hint=f"inv task.delete {task_id} --force",
-        )
-    if waiting and not force:
-        names = ", ".join(tx.tasks.require(one).name for one in waiting)
-        raise ConflictError(
-            f"task `{root.name}` is not finished, and others wait for it: {names}",
-            why="without it they would be ready, as if it were done",
-            hint=f"inv task.delete {task_id} --force",
-        )
-    before = {task.id for task in dispatch.ready(tx)}
-    _close_chats(tx, ChatTarget.TASK, ids)
+    task = tx.tasks.require(task_id)
+    going = _with_parts(tx, Task.id == task_id)
+    if not force:
+        _require_unneeded(tx, going, [], f"task `{task.name}`", f"inv task.delete {task_id} --force")
+    before = {one.id for one in dispatch.ready(tx)}
+    _close_chats(tx, ChatTarget.TASK, going)
     tx.tasks.delete(task_id)
-    return [task for task in dispatch.ready(tx) if task.id not in before]
+    return [one for one in dispatch.ready(tx) if one.id not in before]
 
 
-def delete_phase(tx: Transaction, phase_id: str) -> None:
+def delete_phase(tx: Transaction, phase_id: str, *, force: bool = False) -> list[Task]:
     """
-    Delete a phase with its tasks.
+    Delete a phase with its tasks, and return the tasks that became ready because they waited for them.
 
     Raises:
         NotFoundError: If there is no such phase.
+        ConflictError: As `delete_task`.
     """
-    _close_chats(tx, ChatTarget.TASK, {task.id for task in tx.tasks.find_by_phase_id(phase_id)})
+    phase = tx.phases.require(phase_id)
+    going = _with_parts(tx, Task.phase_id == phase_id)
+    if not force:
+        later = tx.phases.get_dependents(phase_id) if phase.status is not PhaseStatus.COMPLETED else []
+        names = [tx.phases.require(one).name for one in later]
+        _require_unneeded(tx, going, names, f"phase `{phase.name}`", f"inv phase.delete {phase_id} --force")
+    before = {one.id for one in dispatch.ready(tx)}
+    _close_chats(tx, ChatTarget.TASK, going)
     _close_chats(tx, ChatTarget.PHASE, {phase_id})
     tx.phases.delete(phase_id)
+    return [one for one in dispatch.ready(tx) if one.id not in before]
 
 
-def _close_chats(tx: Transaction, target: ChatTarget, ids: set[str]) -> None:
+def _with_parts(tx: Transaction, which: sa.ColumnElement[bool]) -> dict[str, Task]:
+    """Return tasks and what is part of them, by id."""
+    going = sa.select(Task.id).where(which).cte("going", recursive=True)
+    going = going.union(sa.select(Task.id).join(going, Task.parent_task_id == going.c.id))
+    return {task.id: task for task in tx.session.scalars(sa.select(Task).where(Task.id.in_(sa.select(going.c.id))))}
+
+
+def _require_unneeded(tx: Transaction, going: dict[str, Task], waiting: list[str], what: str, force: str) -> None:
+    """
+    Refuse to delete tasks that somebody works on, or that are not finished and others wait for.
+
+    Args:
+        waiting: The names of what else waits.
+        force: The command that deletes them all the same.
+    """
+    if held := [task.name for task in going.values() if task.status is TaskStatus.IN_PROGRESS]:
+        raise ConflictError(
+            f"`{held[0]}` is in progress", why="whoever holds it would finish what is no longer there", hint=force
+        )
+    unfinished = [task.id for task in going.values() if task.status is not TaskStatus.COMPLETED]
+    freed = {one for task_id in unfinished for one in tx.tasks.get_dependents(task_id)} - going.keys()
+    if waiting := sorted([*waiting, *(tx.tasks.require(one).name for one in freed)]):
+        raise ConflictError(
+            f"{what} is not finished, and others wait for it: {', '.join(waiting)}",
+            why="without it they would be ready, as if it were done",
+            hint=force,
+        )
+
+
+def _close_chats(tx: Transaction, target: ChatTarget, ids: Iterable[str]) -> None:
     # Chats name their target without a foreign key: they are kept, but nothing more can be said.
     about = ChatSession.target_type == target, ChatSession.target_id.in_(ids), ChatSession.status == ChatStatus.ACTIVE
     closed = sa.update(ChatSession).where(*about).values(status=ChatStatus.CLOSED, updated_at=tx.clock())
-    tx.session.execute(closed.execution_options(synchronize_session=False))
+    tx.session.execute(closed)

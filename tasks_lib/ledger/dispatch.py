@@ -8,34 +8,24 @@ who comes second gets the next one. Planning categories are never dispatched.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from sqlalchemy.orm import aliased
 
 from tasks_lib.errors import ConflictError
+from tasks_lib.ledger import queue
 from tasks_lib.ledger.liveness import is_lost
 from tasks_lib.ledger.schema.agents import GONE, HOLDING, Agent, AgentStatus
-from tasks_lib.ledger.schema.work import (
-    PLANNING,
-    URGENCY,
-    Phase,
-    PhaseDependency,
-    PhaseStatus,
-    Task,
-    TaskDependency,
-    TaskStatus,
-)
+from tasks_lib.ledger.schema.work import PLANNING, Phase, Task, TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from tasks_lib.ledger.ledger import Transaction
+    from tasks_lib.ledger.ports import PhaseRepository, TaskRepository
 
 MAX_RETRIES = 3
 """How often a task goes back into the queue when its holder fails or is lost; then it is blocked."""
-
-_OPEN = (PhaseStatus.APPROVED, PhaseStatus.IN_PROGRESS)
 
 
 @dataclass(frozen=True)
@@ -56,7 +46,7 @@ class Released:
 
 def ready(tx: Transaction, limit: int | None = None) -> list[Task]:
     """Return the tasks that can be claimed, those first that would be; at most *limit*."""
-    return list(tx.session.scalars(_ready().limit(limit)))
+    return list(tx.session.scalars(queue.READY.limit(limit)))
 
 
 def claim_next(tx: Transaction, agent_id: str) -> Claimed | None:
@@ -71,12 +61,9 @@ def claim_next(tx: Transaction, agent_id: str) -> Claimed | None:
         ConflictError: If the agent is stopped or crashed.
     """
     agent = _require_able(tx, agent_id)
-    if held := _held(tx, agent):
-        return Claimed(held, again=True)
-    # PostgreSQL: skip what another transaction is about to take. SQLite has one writer, and drops the clause.
-    first = _ready(Task.id).limit(1).with_for_update(of=Task, skip_locked=True)
-    task = _take(tx, first.correlate(None).scalar_subquery())
-    return None if task is None else _given(tx, agent, task)
+    if mine := held_by(tx, agent):
+        return Claimed(mine, again=True)
+    return _given(tx, agent, tx.session.scalars(queue.TAKE_FIRST, {"moment": tx.clock()}).first())
 
 
 def claim(tx: Transaction, task_id: str, agent_id: str) -> Claimed:
@@ -88,35 +75,34 @@ def claim(tx: Transaction, task_id: str, agent_id: str) -> Claimed:
         ConflictError: If the task is not ready, somebody else holds it, or the agent holds another one.
     """
     agent, task = _require_able(tx, agent_id), tx.tasks.require(task_id)
-    if held := _held(tx, agent):
-        if held.id == task_id:
-            return Claimed(held, again=True)
+    if mine := held_by(tx, agent):
+        if mine.id == task_id:
+            return Claimed(mine, again=True)
         raise ConflictError(
-            f"agent `{agent.name}` holds task `{held.id}` ({held.name})",
+            f"agent `{agent.name}` holds task `{mine.id}` ({mine.name})",
             why="an agent does one task at a time",
-            hint=f"inv task.done {held.id}, or inv task.fail {held.id}",
+            hint=f"inv task.done {mine.id}, or inv task.fail {mine.id}",
         )
-    taken = _take(tx, _ready(Task.id).where(Task.id == task_id).correlate(None).scalar_subquery())
+    taken = _given(tx, agent, tx.session.scalars(queue.TAKE, {"task": task_id, "moment": tx.clock()}).first())
     if taken is None:
-        raise ConflictError(f"task `{task_id}` ({task.name}) cannot be claimed", why=obstacle(tx, task))
-    return _given(tx, agent, taken)
+        # PostgreSQL: whom we waited for has changed it since we read it.
+        why = obstacle(tx, tx.tasks.require(task_id)) or "another process is about to claim it"
+        raise ConflictError(f"task `{task_id}` ({task.name}) cannot be claimed", why=why)
+    return taken
 
 
 def obstacle(tx: Transaction, task: Task) -> str:
-    """Return why *task* is not ready, for people."""
-    holder = holder_of(tx, task.id)
+    """Return why *task* is not ready, for people; empty if it is."""
     if task.status is TaskStatus.IN_PROGRESS:
+        holder = holder_of(tx, task.id)
         return f"it is in progress, held by {holder.name}" if holder else "it is in progress, and its holder is gone"
     if task.status is not TaskStatus.PENDING:
         return f"it is {task.status}"
     if task.category in PLANNING:
         return f"its category is {task.category}: planning is not dispatched"
-    if blockers := _unfinished(tx, task):
+    if blockers := _unfinished(tx.tasks, task.id):
         return f"it waits for {', '.join(f'{one.id} ({one.name})' for one in blockers)}"
-    phase = tx.phases.require(task.phase_id) if task.phase_id else None
-    if phase and phase.status not in _OPEN:
-        return f"its phase `{phase.name}` is {phase.status}"
-    return f"its phase `{phase.name}` waits for another one" if phase else "another process is about to claim it"
+    return _closed(tx, tx.phases.require(task.phase_id)) if task.phase_id else ""
 
 
 def complete(tx: Transaction, task_id: str, summary: str | None = None, agent_id: str | None = None) -> list[Task]:
@@ -134,8 +120,7 @@ def complete(tx: Transaction, task_id: str, summary: str | None = None, agent_id
         ConflictError: If it is not in progress, or another agent holds it.
     """
     _settle(tx, task_id, agent_id, status=TaskStatus.COMPLETED, summary=summary)
-    dependents = sa.select(TaskDependency.task_id).where(TaskDependency.depends_on_task_id == task_id)
-    return list(tx.session.scalars(_ready().where(Task.id.in_(dependents))))
+    return list(tx.session.scalars(queue.FREED, {"task": task_id}))
 
 
 def fail(
@@ -154,8 +139,9 @@ def fail(
         ConflictError: If it is not in progress, or another agent holds it.
     """
     retries = tx.tasks.require(task_id).retry_count + 1
-    status = TaskStatus.BLOCKED if block or retries > MAX_RETRIES else TaskStatus.PENDING
-    return _settle(tx, task_id, agent_id, status=status, retry_count=retries, summary=reason)
+    status = TaskStatus.BLOCKED if block else _after(retries)
+    _settle(tx, task_id, agent_id, status=status, retry_count=retries, summary=reason)
+    return tx.tasks.require(task_id)
 
 
 def retry(tx: Transaction, task_id: str) -> Task:
@@ -182,32 +168,40 @@ def release_stale(tx: Transaction, lost: Callable[[Agent], bool] = is_lost) -> l
     Returns:
         What was released; an agent whose process has died is `crashed` then.
     """
+    # PostgreSQL: what another process releases meanwhile may be claimed again before we come to it. Whoever has the
+    # row sees to it; the holders are looked up after that.
+    ours = set(tx.session.scalars(queue.LOCK_HELD))
     released = []
     for task, holder in stale(tx, lost):
+        if task.id not in ours:
+            continue
         if holder is not None:
             tx.agents.update(holder.id, status=AgentStatus.CRASHED)
-        retries = task.retry_count + 1
-        status = TaskStatus.PENDING if retries <= MAX_RETRIES else TaskStatus.BLOCKED
         last = holder or tx.agents.find_by_task_id(task.id)
-        released.append(Released(tx.tasks.update(task.id, status=status, retry_count=retries), last))
+        retries = task.retry_count + 1
+        released.append(Released(tx.tasks.update(task.id, status=_after(retries), retry_count=retries), last))
     return released
 
 
 def stale(tx: Transaction, lost: Callable[[Agent], bool] = is_lost) -> list[tuple[Task, Agent | None]]:
     """Return the tasks in progress that nobody works on, with the holder whose process has died, if so."""
-    held = (
-        sa.select(Task, Agent)
-        .outerjoin(Agent, sa.and_(Agent.task_id == Task.id, Agent.status.in_(HOLDING)))
-        .where(sa.text("tasks.status = 'in_progress'"))
-        .order_by(Task.id)
-    )
-    rows = tx.session.execute(held).tuples().all()
-    return [(task, holder) for task, holder in rows if holder is None or lost(holder)]
+    return [(task, holder) for task, holder in held(tx) if holder is None or lost(holder)]
+
+
+def held(tx: Transaction) -> list[tuple[Task, Agent | None]]:
+    """Return the tasks in progress, each with its holder unless that is gone."""
+    return [(task, holder) for task, holder in tx.session.execute(queue.HELD)]
 
 
 def holder_of(tx: Transaction, task_id: str) -> Agent | None:
     """Return the agent that holds a task in progress: not one that is gone, nor one that held it before."""
-    return tx.session.scalars(sa.select(Agent).where(Agent.task_id == task_id, Agent.status.in_(HOLDING))).first()
+    return tx.session.scalars(queue.HOLDER, {"task": task_id}).first()
+
+
+def held_by(tx: Transaction, agent: Agent) -> Task | None:
+    """Return the task that *agent* holds, if any."""
+    task = tx.tasks.find_by_id(agent.task_id) if agent.task_id and agent.status in HOLDING else None
+    return task if task is not None and task.status is TaskStatus.IN_PROGRESS else None
 
 
 def queue_state(tx: Transaction) -> dict[str, int]:
@@ -218,7 +212,7 @@ def queue_state(tx: Transaction) -> dict[str, int]:
     def of(status: TaskStatus) -> int:
         return counts.get((status, False), 0) + counts.get((status, True), 0)
 
-    now = tx.session.scalar(sa.select(sa.func.count()).select_from(_ready(Task.id).order_by(None).subquery())) or 0
+    now = tx.session.scalar(sa.select(sa.func.count()).select_from(queue.READY_IDS.order_by(None).subquery())) or 0
     return {
         "ready": now,
         "waiting": counts.get((TaskStatus.PENDING, False), 0) - now,
@@ -229,50 +223,11 @@ def queue_state(tx: Transaction) -> dict[str, int]:
     }
 
 
-def _ready(*columns: sa.ColumnElement[str] | sa.orm.InstrumentedAttribute[str]) -> sa.Select[Any]:
-    """Return the query of the ready tasks in the order of the queue, which `ix_tasks_queue` serves."""
-    blocker, before = aliased(Task), aliased(Phase)
-    unfinished = (
-        sa.select(TaskDependency.task_id)
-        .join(blocker, blocker.id == TaskDependency.depends_on_task_id)
-        .where(TaskDependency.task_id == Task.id, blocker.status != TaskStatus.COMPLETED)
-    )
-    phase_waits = (
-        sa.select(PhaseDependency.phase_id)
-        .join(before, before.id == PhaseDependency.depends_on_phase_id)
-        .where(PhaseDependency.phase_id == Phase.id, before.status != PhaseStatus.COMPLETED)
-    )
-    phase_open = sa.select(Phase.id).where(
-        Phase.id == Task.phase_id, Phase.status.in_(_OPEN), ~phase_waits.correlate(Phase).exists()
-    )
-    query: sa.Select[Any] = sa.select(*(columns or (Task,)))  # type: ignore[assignment]
-    return query.where(
-        # As text: an index with a condition serves no parameter.
-        sa.text("tasks.status = 'pending'"),
-        Task.category.not_in(PLANNING),
-        ~unfinished.correlate(Task).exists(),
-        sa.or_(Task.phase_id.is_(None), phase_open.correlate(Task).exists()),
-    ).order_by(URGENCY, Task.order, Task.created_at, Task.id)
-
-
-def _take(tx: Transaction, task_id: sa.ScalarSelect[str]) -> Task | None:
-    taken = (
-        sa.update(Task)
-        .where(Task.id == task_id, Task.status == TaskStatus.PENDING)
-        .values(status=TaskStatus.IN_PROGRESS, updated_at=tx.clock())
-        .returning(Task)
-        .execution_options(populate_existing=True, synchronize_session=False)
-    )
-    return tx.session.scalars(taken).first()
-
-
-def _given(tx: Transaction, agent: Agent, task: Task) -> Claimed:
-    tx.agents.update(agent.id, task_id=task.id, initiative_id=task.initiative_id, status=AgentStatus.RUNNING)
-    return Claimed(task, again=False)
-
-
 def _require_able(tx: Transaction, agent_id: str) -> Agent:
-    agent = tx.agents.require(agent_id)
+    """Return an agent that can work; PostgreSQL: as nobody else changes it until we commit."""
+    agent = tx.session.scalars(queue.LOCK_AGENT, {"agent": agent_id}).first()
+    if agent is None:
+        return tx.agents.require(agent_id)  # which says that there is none
     if agent.status in GONE:
         raise ConflictError(
             f"agent `{agent.name}` is {agent.status}",
@@ -282,18 +237,27 @@ def _require_able(tx: Transaction, agent_id: str) -> Agent:
     return agent
 
 
-def _held(tx: Transaction, agent: Agent) -> Task | None:
-    """Return the task that *agent* holds: one in progress that it was given, and nobody since."""
-    task = tx.tasks.find_by_id(agent.task_id) if agent.task_id else None
-    if task is None or task.status is not TaskStatus.IN_PROGRESS:
+def _given(tx: Transaction, agent: Agent, task: Task | None) -> Claimed | None:
+    """Make *agent* the holder of a task that was taken for it, if one was."""
+    if task is None:
         return None
-    holder = holder_of(tx, task.id)
-    return task if holder is not None and holder.id == agent.id else None
+    tx.session.execute(
+        queue.SET_AGENT,
+        {
+            "agent": agent.id,
+            "task_id": task.id,
+            "initiative_id": task.initiative_id,
+            "status": AgentStatus.RUNNING,
+            "updated_at": tx.clock(),
+        },
+    )
+    return Claimed(task, again=False)
 
 
-def _settle(tx: Transaction, task_id: str, agent_id: str | None, **values: object) -> Task:
+def _settle(tx: Transaction, task_id: str, agent_id: str | None, **values: object) -> None:
     """Change a task in progress; its holder is idle then."""
-    task, holder = tx.tasks.require(task_id), holder_of(tx, task_id)
+    row = tx.session.execute(queue.LOCK_TASK, {"task": task_id}).first()
+    task, holder = row or (tx.tasks.require(task_id), None)
     if task.status is not TaskStatus.IN_PROGRESS:
         raise ConflictError(f"task `{task_id}` ({task.name}) is {task.status}, not in progress")
     if agent_id is not None and (holder is None or holder.id != agent_id):
@@ -301,16 +265,26 @@ def _settle(tx: Transaction, task_id: str, agent_id: str | None, **values: objec
             f"task `{task_id}` ({task.name}) is held by {holder.name if holder else 'nobody'}",
             why="only its holder finishes it or gives it up",
         )
-    if values.get("summary") is None:
-        values.pop("summary", None)
+    moment = tx.clock()
+    given = {name: value for name, value in values.items() if value is not None}
+    tx.session.execute(queue.SET_TASK, {"task": task_id, "updated_at": moment, **given})
     if holder is not None:
-        tx.agents.update(holder.id, status=AgentStatus.IDLE)
-    return tx.tasks.update(task_id, **values)
+        tx.session.execute(queue.SET_AGENT, {"agent": holder.id, "updated_at": moment, "status": AgentStatus.IDLE})
 
 
-def _unfinished(tx: Transaction, task: Task) -> Sequence[Task]:
-    return [
-        blocker
-        for one in tx.tasks.get_dependencies(task.id)
-        if (blocker := tx.tasks.require(one)).status is not TaskStatus.COMPLETED
-    ]
+def _after(retries: int) -> TaskStatus:
+    return TaskStatus.PENDING if retries <= MAX_RETRIES else TaskStatus.BLOCKED
+
+
+def _closed(tx: Transaction, phase: Phase) -> str:
+    """Return why a phase's tasks are not dispatched; empty if they are."""
+    if phase.status not in queue.OPEN:
+        return f"its phase `{phase.name}` is {phase.status}"
+    before = _unfinished(tx.phases, phase.id)
+    return f"its phase `{phase.name}` waits for {', '.join(f'`{one.name}`' for one in before)}" if before else ""
+
+
+def _unfinished(nodes: TaskRepository | PhaseRepository, node: str) -> list[Task | Phase]:
+    """Return what a task or a phase still waits for."""
+    found = [nodes.require(one) for one in nodes.get_dependencies(node)]
+    return [one for one in found if one.status != TaskStatus.COMPLETED]

@@ -59,7 +59,8 @@ def postgres_engine(parameters: Mapping[str, str]) -> sa.Engine:
     Args:
         parameters: What libpq connects with, by its keywords.
     """
-    options = f"{parameters.get('options', '')} -c search_path={POSTGRES_SCHEMA}".strip()
+    ours = f"-c lock_timeout={BUSY_SECONDS}s", f"-c search_path={POSTGRES_SCHEMA}"
+    options = " ".join((parameters.get("options", ""), *ours)).strip()  # libpq takes the last word
     return sa.create_engine(
         "postgresql+psycopg://",
         connect_args={**APPLICATION, **parameters, "options": options},
@@ -73,22 +74,25 @@ def writing(engine: sa.Engine) -> sa.Engine:
 
 
 def reading(engine: sa.Engine) -> sa.Engine:
-    """Return *engine* for transactions that cannot write."""
-    return engine.execution_options(postgresql_readonly=True)
+    """Return *engine* for transactions that cannot write, and see the ledger as it was at one moment."""
+    if engine.dialect.name == "sqlite":
+        return engine
+    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
 def _connected(connection: Any, _record: object) -> None:
     connection.isolation_level = None
-    for pragma in (
-        f"busy_timeout = {1000 * BUSY_SECONDS}",  # first: the next ones may have to wait
-        "foreign_keys = ON",
-        "journal_mode = WAL",
-        "synchronous = NORMAL",  # a power cut may take the last commits, and nothing else
-    ):
-        connection.execute(f"PRAGMA {pragma}")
+    connection.execute(f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS}")  # first: the next ones may have to wait
+    connection.execute("PRAGMA foreign_keys = ON")
+    # File systems without shared memory have no WAL, and SQLite goes on without: readers and writers wait then.
+    if connection.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",):
+        connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may take the last commits, and nothing else
 
 
 def _begin(connection: sa.Connection) -> None:
     writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
+    if connection.info.get("writes") is not writes:
+        # Not each time: it makes SQLite prepare every statement anew, https://sqlite.org/pragma.html#pragma_query_only
+        connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
+        connection.info["writes"] = writes
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -4,7 +4,7 @@ What waits for what: the edges between tasks, and between phases, which never cl
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,13 @@ class Edges:
         """Return the ids that wait for *blocker*."""
         return list(session.scalars(sa.select(self.node).where(self.blocker == blocker).order_by(self.node)))
 
+    def all(self, session: Session) -> dict[str, list[str]]:
+        """Return the ids that each waits for, of those that wait."""
+        blockers = defaultdict(list)
+        for node, blocker in session.execute(sa.select(self.node, self.blocker).order_by(self.blocker)):
+            blockers[node].append(blocker)
+        return blockers
+
     def add(self, session: Session, node: str, blocker: str) -> None:
         """
         Let *node* wait for *blocker*; nothing happens when it does already.
@@ -73,11 +80,12 @@ class Edges:
 
     def _path(self, session: Session, start: str, goal: str) -> list[str]:
         """Return the shortest way from *start* to *goal*, which there is."""
+        blockers = self.all(session)  # one query, and only where something is refused
         came_from: dict[str, str | None] = {start: None}
         ahead = deque([start])
         while goal not in came_from:
             node = ahead.popleft()
-            for blocker in self.blockers(session, node):
+            for blocker in blockers.get(node, []):
                 if blocker not in came_from:
                     came_from[blocker] = node
                     ahead.append(blocker)

@@ -87,8 +87,12 @@ class Ledger:
 
     @classmethod
     def _opened(cls, engine: sa.Engine, where: str, clock: Clock) -> Ledger:
-        with _translated(where):
-            ensure_schema(engine)
+        try:
+            with _translated(where):
+                ensure_schema(engine)
+        except BaseException:
+            engine.dispose()
+            raise
         return cls(engine, where, clock)
 
     @contextmanager
@@ -99,7 +103,7 @@ class Ledger:
         Raises:
             LedgerError: If the database refuses.
         """
-        with _translated(self.where), Session(reading(self.engine), expire_on_commit=False) as session:
+        with _translated(self.where), _session(reading(self.engine)) as session:
             yield Transaction(session, self.clock)
 
     @contextmanager
@@ -113,10 +117,15 @@ class Ledger:
         """
         with (
             _translated(self.where),
-            Session(writing(self.engine), expire_on_commit=False) as session,
+            _session(writing(self.engine)) as session,
             session.begin(),
         ):
             yield Transaction(session, self.clock)
+
+
+def _session(engine: sa.Engine) -> Session:
+    # Closed for good: what is written after the transaction would be lost without a word.
+    return Session(engine, expire_on_commit=False, close_resets_only=False)
 
 
 @contextmanager
@@ -126,9 +135,12 @@ def _translated(where: str) -> Iterator[None]:
         yield
     except sa.exc.IntegrityError as error:
         raise refused(error, "change") from None
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise LedgerError("the ledger cannot keep such a value", why=str(error)) from None
     except sa.exc.DBAPIError as error:
-        said = str(error.orig).strip()
-        if "database is locked" in said:
+        # Of a statement the first line, as PostgreSQL's others may quote values; why there is no connection takes more.
+        said = str(error.orig).strip() if error.statement is None else str(error.orig).partition("\n")[0]
+        if "database is locked" in said or "lock timeout" in said:
             why, hint = f"others have been writing for {BUSY_SECONDS} seconds", "try again; `inv ledger.status` tells"
         elif "malformed" in said or "not a database" in said:
             why, hint = said, "move the file away, and put the latest backup beside it in its place: inv ledger.backup"

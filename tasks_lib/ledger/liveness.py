@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks_lib.ledger.schema.agents import GONE
+
 if TYPE_CHECKING:
     from tasks_lib.ledger.schema.agents import Agent
 
@@ -52,6 +54,11 @@ def is_lost(agent: Agent) -> bool:
         return False
     started = _started(agent.pid)
     return started is None or abs((started - agent.pid_started_at).total_seconds()) > _CLOCK_SECONDS
+
+
+def standing(agent: Agent) -> str:
+    """Return an agent's status for people: `lost` where it says that it works, and its process has died."""
+    return "lost" if agent.status not in GONE and is_lost(agent) else agent.status
 
 
 def _started(pid: int) -> datetime | None:

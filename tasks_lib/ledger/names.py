@@ -4,7 +4,13 @@ Names for agents: adjective-animal, easy to say and to type.
 
 from __future__ import annotations
 
+import re
 import secrets
+
+USER = "user"
+"""Stands for the person, whom messages are sent to: no agent is called so."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 ADJECTIVES = (
     "amber bold brave bright brisk calm clever cosy deft eager fair fleet fond gentle glad golden happy honest humble "
@@ -19,6 +25,11 @@ ANIMALS = (
     "pelican puffin puma quail rabbit raven robin salmon seal shrew sloth sparrow stork swan tapir tiger toucan "
     "turtle viper vole walrus weasel whale wolf wombat wren yak zebra"
 )
+
+
+def is_name(text: str) -> bool:
+    """Whether an agent can be called *text*: it is typed after flags, and shown in terminals."""
+    return text != USER and _NAME.fullmatch(text) is not None
 
 
 def propose() -> str:

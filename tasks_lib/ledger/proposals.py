@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.errors import ConflictError
+from tasks_lib.errors import ConflictError, LedgerError
 from tasks_lib.ledger.schema.documents import ProposalStatus, ProposalTarget
 
 if TYPE_CHECKING:
@@ -22,10 +22,13 @@ def accept(tx: Transaction, proposal_id: str) -> Page | Phase | Task:
     Raises:
         NotFoundError: If there is no such proposal, or no longer what it would change.
         ConflictError: If it was accepted or dismissed already.
-        LedgerError: If a field of its metadata does not take that value.
+        LedgerError: If its metadata names no field, or one that does not take that value.
     """
     proposal = _pending(tx, proposal_id)
-    found = _change(tx, proposal) if proposal.target_id else _make(tx, proposal)
+    try:
+        found = _change(tx, proposal) if proposal.target_id else _make(tx, proposal)
+    except TypeError as error:  # its metadata is an agent's
+        raise LedgerError(f"proposal `{proposal_id}` cannot be carried out", why=str(error)) from None
     tx.proposals.update(proposal_id, status=ProposalStatus.ACCEPTED)
     return found
 
@@ -43,19 +46,18 @@ def dismiss(tx: Transaction, proposal_id: str) -> Proposal:
 
 
 def _pending(tx: Transaction, proposal_id: str) -> Proposal:
-    proposal = tx.proposals.require(proposal_id)
+    proposal = tx.proposals.hold(proposal_id)
     if proposal.status is not ProposalStatus.PENDING:
         raise ConflictError(f"proposal `{proposal_id}` was {proposal.status} already")
     return proposal
 
 
 def _fields(proposal: Proposal) -> dict[str, Any]:
-    """Return the fields of what *proposal* makes or changes."""
-    extra = proposal.metadata_ or {}
-    if proposal.target_type is ProposalTarget.PAGE:
-        return {"title": proposal.title, "content": proposal.content, **extra}
-    body = "content" if proposal.target_type is ProposalTarget.PHASE else "description"
-    return {"name": proposal.title, body: proposal.content or proposal.summary, **extra}
+    """Return the fields of what *proposal* makes or changes; a change without content leaves the content."""
+    title = "title" if proposal.target_type is ProposalTarget.PAGE else "name"
+    body = "description" if proposal.target_type is ProposalTarget.TASK else "content"
+    content = {} if proposal.content is None else {body: proposal.content}
+    return {title: proposal.title, **content, **(proposal.metadata_ or {})}
 
 
 def _make(tx: Transaction, proposal: Proposal) -> Page | Phase | Task:

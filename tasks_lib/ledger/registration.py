@@ -8,11 +8,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.errors import ConflictError, LedgerError
-from tasks_lib.ledger import names
+from tasks_lib.ledger import names, wakeup
 from tasks_lib.ledger.liveness import is_lost, process
 from tasks_lib.ledger.schema.agents import GONE, AgentStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from tasks_lib.ledger.ledger import Transaction
     from tasks_lib.ledger.schema.agents import Agent
 
@@ -33,8 +35,13 @@ def register(
 
     Raises:
         ConflictError: If an agent of that name is at work in another worktree.
-        LedgerError: If there is no process *pid*.
+        LedgerError: If there is no process *pid*, or *name* can be none.
     """
+    if name is not None and not names.is_name(name):
+        raise LedgerError(
+            f"no agent can be called `{name}`",
+            why=f"a name is letters, digits, `.`, `_` and `-`, at most 63, and not `{names.USER}`",
+        )
     running = process(pid) if pid is not None else None
     if pid is not None and running is None:
         raise LedgerError(f"there is no process {pid}", why="an agent whose process is not there counts as crashed")
@@ -53,10 +60,27 @@ def register(
     return tx.agents.update(known.id, **values, **({"status": AgentStatus.IDLE} if gone else {}))
 
 
+def stop(tx: Transaction, agent_id: str) -> Agent:
+    """
+    Mark an agent as stopped; what it holds is released by whoever looks next, and who waits for it is told.
+
+    Raises:
+        NotFoundError: If there is no such agent.
+    """
+    wakeup.announce(tx)
+    return tx.agents.update(agent_id, status=AgentStatus.STOPPED)
+
+
 def stop_all(tx: Transaction, worktree_id: str) -> list[Agent]:
-    """Mark the agents of a worktree as stopped and return them; what they hold is released by whoever looks next."""
-    working = [agent for agent in tx.agents.find_all(worktree_id=worktree_id) if agent.status not in GONE]
-    return [tx.agents.update(agent.id, status=AgentStatus.STOPPED) for agent in working]
+    """Mark the agents of a worktree as stopped, and return them."""
+    return [stop(tx, agent.id) for agent in tx.agents.find_all(worktree_id=worktree_id) if agent.status not in GONE]
+
+
+def stop_homeless(tx: Transaction, repository_id: str, worktree_ids: Collection[str]) -> list[Agent]:
+    """Mark the agents of a repository as stopped that belong to none of its worktrees, and return them."""
+    known = {agent.worktree_id for agent in tx.agents.find_all()}
+    homes = {one for one in known if one.startswith(f"{repository_id}/")} - set(worktree_ids)
+    return [agent for home in sorted(homes) for agent in stop_all(tx, home)]
 
 
 def _named(tx: Transaction, values: dict[str, Any]) -> Agent:

@@ -8,6 +8,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from tasks_lib.errors import LedgerError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -35,9 +37,13 @@ def changes(engine: sa.Engine) -> Iterator[Callable[[float], None]]:
     Watch the ledger; whoever looks after this has begun misses nothing.
 
     Yields a function that returns when others have written since it was last called, or after so many seconds.
+
+    Raises:
+        LedgerError: If there is no connection, or it is lost meanwhile.
     """
-    raw = engine.raw_connection()
+    raw = None
     try:
+        raw = engine.raw_connection()
         connection: Any = raw.driver_connection
         if engine.dialect.name == "postgresql":
             connection.autocommit = True
@@ -54,9 +60,12 @@ def changes(engine: sa.Engine) -> Iterator[Callable[[float], None]]:
                 known = now
 
             yield wait
+    except engine.dialect.loaded_dbapi.Error as error:
+        why = f"{str(error).strip()}\nwhat was asked or answered stays"
+        raise LedgerError("the ledger can no longer be watched", why=why, hint="wait anew") from None
     finally:
-        # Not back into the pool: it listens.
-        raw.invalidate()
+        if raw is not None:
+            raw.invalidate()  # not back into the pool: it listens
 
 
 def _version(connection: Any) -> int:

@@ -50,7 +50,7 @@ def save(path: Path, reference: str, *, message: str) -> str:
         )
     head = git.output("rev-parse", "--verify", "HEAD", cwd=path)
     committed = git.output("rev-parse", "HEAD^{tree}", cwd=path)
-    staged, tree = _trees(path)
+    staged, tree = trees(path)
     commit = head
     if {staged, tree} != {committed}:
         parents = ["-p", head]
@@ -92,7 +92,7 @@ def holds(path: Path, commit: str) -> bool:
     """
     head = git.output("rev-parse", "--verify", "HEAD", cwd=path)
     index = head if commit == head else _parents(path, commit)[-1]
-    staged, tree = _trees(path)
+    staged, tree = trees(path)
     if staged != git.output("rev-parse", f"{index}^{{tree}}", cwd=path):
         return False
     return _changed(path, head, commit).isdisjoint(_changed(path, commit, tree))
@@ -103,7 +103,7 @@ def forget(repository: Repository, reference: str) -> None:
     _git(repository.main, "update-ref", "-d", reference)
 
 
-def _trees(path: Path) -> tuple[str | None, str]:
+def trees(path: Path) -> tuple[str | None, str]:
     """Write what is staged, None in a conflict, and all that the worktree holds as trees; the index stays as it is."""
     with tempfile.TemporaryDirectory(prefix="goldentree-") as folder:
         index = Path(folder) / "index"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from tasks_lib.errors import ConflictError
+from tasks_lib.ledger.dialect import is_postgres
 from tasks_lib.ledger.repositories.base import Repository
 from tasks_lib.ledger.schema.agents import Account, Agent, AgentStatus, LogChunk
 
@@ -55,6 +56,20 @@ class AccountRepository(Repository[Account]):
 
     row, noun = Account, "account"
 
+    def named(self, name: str) -> Account:
+        """
+        Return the account that a person means by *name*: its address where only one has that, its id, or its beginning.
+
+        Raises:
+            NotFoundError: If there is none.
+            ConflictError: If several have the address, or begin so.
+        """
+        found = self.find_all(email=name)
+        if len(found) > 1:
+            whose = ", ".join(f"{one.id} ({one.provider})" for one in found)
+            raise ConflictError(f"several accounts are called `{name}`", why=whose, hint="give the id")
+        return found[0] if found else super().named(name)
+
     def find_next_available(self, provider: str) -> Account | None:
         """
         Give out the account of *provider* that was used longest ago, and stamp it; two callers get two of them.
@@ -62,6 +77,9 @@ class AccountRepository(Repository[Account]):
         Returns:
             None while all are exhausted: `earliest_reset` says for how long.
         """
+        if is_postgres(self.session):
+            # One after the other, as on SQLite: rows that are locked and skipped would read as exhausted.
+            self.session.execute(sa.text("LOCK TABLE accounts IN SHARE ROW EXCLUSIVE MODE"))
         moment = self.clock()
         stamped = (
             sa.update(Account)
@@ -74,7 +92,7 @@ class AccountRepository(Repository[Account]):
 
     def peek(self, provider: str) -> Account | None:
         """Return the account that would be given out next, without doing so."""
-        found = self.session.scalar(self._turn(provider, self.clock(), locking=False))
+        found = self.session.scalar(self._turn(provider, self.clock()))
         return self.find_by_id(found) if found else None
 
     def earliest_reset(self, provider: str) -> datetime | None:
@@ -89,7 +107,7 @@ class AccountRepository(Repository[Account]):
         Raises:
             NotFoundError: If there is no such account.
         """
-        account = self.require(id)
+        account = self.hold(id)
         if account.is_exhausted:
             known = account.exhausted_until
             until = max(known, until) if known and until else None
@@ -98,25 +116,19 @@ class AccountRepository(Repository[Account]):
     def clear_expired_exhaustion(self, now: datetime) -> int:
         """Return accounts whose limit has ended by *now* to their turn, and tell how many; never those without end."""
         ended = sa.update(Account).where(Account.is_exhausted, Account.exhausted_until <= now)
-        return self._count(ended.values(is_exhausted=False, exhausted_until=None, updated_at=now))
-
-    def _count(self, statement: sa.Update) -> int:
-        result: Any = self.session.execute(statement.execution_options(synchronize_session=False))
-        self.session.expire_all()
+        result: Any = self.session.execute(ended.values(is_exhausted=False, exhausted_until=None, updated_at=now))
         return int(result.rowcount)
 
-    def _turn(self, provider: str, moment: datetime, *, locking: bool = True) -> sa.Select[str]:
+    def _turn(self, provider: str, moment: datetime) -> sa.Select[str]:
         free = sa.or_(sa.not_(Account.is_exhausted), Account.exhausted_until <= moment)
         order = Account.last_used_at.asc().nulls_first(), Account.sort_order, Account.id
-        turn = sa.select(Account.id).where(Account.provider == provider, free).order_by(*order).limit(1)
-        # PostgreSQL: who comes at the same moment takes the next one. SQLite has one writer, and drops the clause.
-        return turn.with_for_update(skip_locked=True) if locking else turn
+        return sa.select(Account.id).where(Account.provider == provider, free).order_by(*order).limit(1)
 
 
 class LogChunkRepository(Repository[LogChunk]):
     """What agents printed: append-only, and no agent need be there."""
 
-    row, noun = LogChunk, "log chunk"
+    row, noun, listing = LogChunk, "log chunk", ""
 
     def insert_chunk(self, agent_id: str, agent_name: str, session_number: int, content: str) -> LogChunk:
         """Append a piece of a session's output."""

@@ -31,10 +31,12 @@ class Repository(Generic[Row]):
     Attributes:
         row: The entity.
         noun: What one of them is called.
+        listing: The command that shows them, where it is not `NOUN.list`; empty where there is none.
     """
 
     row: type[Row]
     noun: str
+    listing: str | None = None
 
     def __init__(self, session: Session, clock: Clock) -> None:
         self.session = session
@@ -72,6 +74,19 @@ class Repository(Generic[Row]):
             raise self._missing(id)
         return row
 
+    def hold(self, id: str) -> Row:
+        """
+        Return the row *id*, which nobody else changes until we have committed: what it says can be relied on.
+
+        Raises:
+            NotFoundError: If there is none.
+        """
+        # SQLite has one writer, and drops the clause.
+        row = self._first(self._select().where(self.row.id == id).with_for_update(of=self.row, key_share=True))
+        if row is None:
+            raise self._missing(id)
+        return row
+
     def named(self, name: str) -> Row:
         """
         Return the row that a person means by *name*: an id, or its beginning.
@@ -84,7 +99,8 @@ class Repository(Generic[Row]):
             return row
         found: Sequence[Row] = []
         if len(name) >= PREFIX:
-            found = self._all(self._select().where(self.row.id.startswith(name, autoescape=True)).limit(3))
+            # Not LIKE, which on SQLite takes `A` for `a`.
+            found = self._all(self._select().where(sa.func.substr(self.row.id, 1, len(name)) == name).limit(2))
         if len(found) > 1:
             raise ConflictError(f"several {self.noun}s begin with `{name}`", hint="give more of the id")
         if not found:
@@ -108,7 +124,7 @@ class Repository(Generic[Row]):
             NotFoundError: If there is no such row.
             TypeError, LedgerError, ConflictError: As `create`.
         """
-        row = self.require(id)
+        row = self.hold(id)
         for name, value in self._checked(values, fixed={"id", "created_at", "updated_at"}).items():
             setattr(row, name, value)
         if isinstance(row, Timestamped):
@@ -123,10 +139,22 @@ class Repository(Generic[Row]):
         Raises:
             NotFoundError: If there is none, as the second time.
         """
-        # By statement: what the database cascades to must not linger in the session.
+        # By statement, and with the session emptied: what the database cascades to must not linger there.
         if not self.session.execute(sa.delete(self.row).where(self.row.id == id)).rowcount:  # type: ignore[attr-defined]
             raise self._missing(id)
-        self.session.expire_all()
+        self.session.expunge_all()
+
+    def _refuse_circle(self, id: str, above: str | None, up: str) -> None:
+        """
+        Refuse a parent that is the row itself, or below it.
+
+        Args:
+            up: The field that names a row's parent.
+        """
+        while above is not None:
+            if above == id:
+                raise ConflictError(f"{self.noun} `{id}` cannot be moved below itself")
+            above = getattr(self.hold(above), up)
 
     def _order(self) -> tuple[Any, ...]:
         """Return what lists are sorted by; the id at its end makes the order whole."""
@@ -146,12 +174,16 @@ class Repository(Generic[Row]):
         attributes = sa.inspect(self.row).column_attrs
         checked = {}
         for name, value in values.items():
-            if name not in attributes or name in fixed:
+            column = attributes[name].columns[0] if name in attributes else None
+            if not isinstance(column, sa.Column) or name in fixed:
                 raise TypeError(f"a {self.noun} has no field `{name}` to be given")
-            enum = getattr(attributes[name].columns[0].type, "enum_class", None)
+            enum = getattr(column.type, "enum_class", None)
             if enum and value is not None and value not in [*enum]:
                 raise LedgerError(f"`{value}` is no {name} of a {self.noun}", why=f"one of: {', '.join(enum)}")
             checked[name] = enum(value) if enum and value is not None else value
+            # SQLite keeps anything in any column.
+            if value is not None and not isinstance(checked[name], column.type.python_type):
+                raise LedgerError(f"{name} of a {self.noun} is no {type(value).__name__}")
         return checked
 
     def _flush(self) -> None:
@@ -161,7 +193,8 @@ class Repository(Generic[Row]):
             raise refused(error, self.noun) from None
 
     def _missing(self, id: str) -> NotFoundError:
-        return NotFoundError(f"there is no {self.noun} `{id}`", hint=f"inv {self.noun.replace(' ', '-')}.list")
+        listing = f"inv {self.noun}.list" if self.listing is None else self.listing
+        return NotFoundError(f"there is no {self.noun} `{id}`", hint=listing)
 
 
 def refused(error: sa.exc.IntegrityError, noun: str) -> ConflictError:

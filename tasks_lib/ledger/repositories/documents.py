@@ -21,6 +21,17 @@ class PageRepository(Repository[Page]):
 
     row, noun = Page, "page"
 
+    def create(self, **values: Any) -> Page:
+        """
+        Make a page.
+
+        Raises:
+            ConflictError: If it would be a second root, or its parent belongs to another initiative.
+        """
+        if values.get("parent_page_id"):
+            self._require_same_initiative(values["parent_page_id"], values.get("initiative_id"))
+        return super().create(**values)
+
     def find_root_page(self, initiative_id: str) -> Page | None:
         """Return an initiative's root page."""
         return self._first(self._select().where(Page.initiative_id == initiative_id, Page.parent_page_id.is_(None)))
@@ -62,17 +73,22 @@ class PageRepository(Repository[Page]):
         Change a page.
 
         Raises:
-            ConflictError: If its parent would be itself or below itself, or a second root.
+            ConflictError: If its parent would be itself, below itself or in another initiative, or it a second root.
         """
-        if "parent_page_id" in values and values["parent_page_id"] != self.require(id).parent_page_id:
-            above = values["parent_page_id"]
+        page = self.hold(id)
+        if values.get("initiative_id", page.initiative_id) != page.initiative_id:
+            raise ConflictError(f"page `{id}` stays in its initiative")
+        above = values.get("parent_page_id", page.parent_page_id)
+        if above != page.parent_page_id:
             if above is None:
                 raise ConflictError(f"page `{id}` cannot become a second root page")
-            while above is not None:
-                if above == id:
-                    raise ConflictError(f"page `{id}` cannot be moved below itself")
-                above = self.require(above).parent_page_id
+            self._refuse_circle(id, above, "parent_page_id")
+            self._require_same_initiative(above, page.initiative_id)
         return super().update(id, **values)
+
+    def _require_same_initiative(self, above: str, initiative_id: str | None) -> None:
+        if self.require(above).initiative_id != initiative_id:
+            raise ConflictError("a page belongs to the initiative of the page above it")
 
     def _order(self) -> tuple[Any, ...]:
         return Page.sort_order, Page.created_at, Page.id
@@ -91,8 +107,7 @@ class ProposalRepository(Repository[Proposal]):
         """Move all of an agent's proposals from one status to another, no others, and return how many."""
         mine = Proposal.agent_id == agent_id, Proposal.status == current
         moved = sa.update(Proposal).where(*mine).values(status=new, updated_at=self.clock())
-        result: Any = self.session.execute(moved.execution_options(synchronize_session=False))
-        self.session.expire_all()
+        result: Any = self.session.execute(moved)
         return int(result.rowcount)
 
     def count_by_agent_id_and_status(self, agent_id: str, status: ProposalStatus) -> int:

@@ -23,7 +23,7 @@ _MOVES = {
 class ReviewCommentRepository(Repository[ReviewComment]):
     """Comments on phases' diffs."""
 
-    row, noun = ReviewComment, "review comment"
+    row, noun, listing = ReviewComment, "review comment", "inv review.list"
 
     def find_by_phase_id(self, phase_id: str) -> list[ReviewComment]:
         """Return the comments on a phase's diff, as they stand in it."""
@@ -70,8 +70,8 @@ class ErrandRepository(Repository[Errand]):
         Raises:
             ConflictError: If it is, or cannot come to that status from where it is.
         """
-        errand = self.require(id)
-        status = ErrandStatus(values.get("status", errand.status))
+        errand = self.hold(id)
+        status = self._checked(values).get("status", errand.status)
         if not _MOVES[errand.status] or (status is not errand.status and status not in _MOVES[errand.status]):
             wish = f"become {status}" if status is not errand.status else "be changed"
             raise ConflictError(f"errand `{id}` is {errand.status} and cannot {wish}")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class ConversationRepository(Repository[Conversation]):
     """Questions between agents; `conversations` finds whom to ask, and waits."""
 
-    row, noun = Conversation, "conversation"
+    row, noun, listing = Conversation, "conversation", ""
 
     def find_pending_for_agent(self, agent_id: str) -> list[Conversation]:
         """Return the questions that an agent has not answered, the oldest first."""
@@ -90,7 +90,7 @@ class MessageRepository(Repository[Message]):
 class ChatSessionRepository(Repository[ChatSession]):
     """Chats about a phase or task: one active at a time for each; closed is for good."""
 
-    row, noun = ChatSession, "chat session"
+    row, noun, listing = ChatSession, "chat session", ""
 
     def create_session(
         self, *, target_type: ChatTarget, target_id: str, initiative_id: str, agent_id: str | None = None
@@ -154,7 +154,7 @@ class ChatSessionRepository(Repository[ChatSession]):
         return _ChatMessageRepository(self.session, self.clock).find_all(chat_session_id=chat_session_id)
 
     def _require_active(self, id: str) -> None:
-        if self.require(id).status is ChatStatus.CLOSED:
+        if self.hold(id).status is ChatStatus.CLOSED:
             raise ConflictError(f"chat session `{id}` is closed", why="a closed chat stays so", hint="begin a new one")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from tasks_lib.errors import ConflictError, NotFoundError
+from tasks_lib.errors import ConflictError
 from tasks_lib.ledger import graph
 from tasks_lib.ledger.repositories.base import Repository, refused
 from tasks_lib.ledger.schema.work import Initiative, InitiativeProject, InitiativeStatus, Phase, Project, Task
@@ -71,18 +71,35 @@ class TaskRepository(Repository[Task]):
         Raises:
             ConflictError: If phase, parent and initiative do not belong together.
         """
-        above: list[Phase | Task] = []
+        return super().create(**{**values, "initiative_id": self._initiative(values)})
+
+    def update(self, id: str, **values: Any) -> Task:
+        """
+        Change a task.
+
+        Raises:
+            ConflictError: If it would leave its initiative, or become a part of itself.
+        """
+        if values.keys() & {"initiative_id", "phase_id", "parent_task_id"}:
+            task = self.hold(id)
+            self._refuse_circle(id, values.get("parent_task_id"), "parent_task_id")
+            place = {one: getattr(task, one) for one in ("initiative_id", "phase_id", "parent_task_id")}
+            if self._initiative(place | values) != task.initiative_id:
+                raise ConflictError(f"task `{id}` stays in its initiative", why="its dependencies and parts are there")
+            values["initiative_id"] = task.initiative_id
+        return super().update(id, **values)
+
+    def _initiative(self, values: dict[str, Any]) -> str | None:
+        """Return the initiative of a task with *values*: what is given, and that of what it belongs to."""
+        found = {values.get("initiative_id")}
         if values.get("parent_task_id"):
-            above.append(self.require(values["parent_task_id"]))
+            found.add(self.require(values["parent_task_id"]).initiative_id)
         if values.get("phase_id"):
-            phase = self.session.get(Phase, values["phase_id"])
-            if phase is None:
-                raise NotFoundError(f"there is no phase `{values['phase_id']}`", hint="inv phase.list")
-            above.append(phase)
-        for one in above:
-            if values.setdefault("initiative_id", one.initiative_id) != one.initiative_id:
-                raise ConflictError("a task belongs to the initiative of its phase and of the task it is a part of")
-        return super().create(**values)
+            found.add(PhaseRepository(self.session, self.clock).require(values["phase_id"]).initiative_id)
+        found.discard(None)
+        if len(found) > 1:
+            raise ConflictError("a task belongs to the initiative of its phase and of the task it is a part of")
+        return next(iter(found), None)
 
     def find_by_parent_task_id(self, parent_task_id: str) -> list[Task]:
         """Return the parts of a task, in their order."""
@@ -139,7 +156,7 @@ class Changed:
 class ProjectRepository(Repository[Project]):
     """The git repositories that initiatives work on."""
 
-    row, noun = Project, "project"
+    row, noun, listing = Project, "project", "inv initiative.projects"
 
     def set_initiative_projects(self, initiative_id: str, project_ids: Iterable[str]) -> Changed:
         """

@@ -37,6 +37,11 @@ class UtcTime(sa.types.TypeDecorator[datetime]):
     impl = sa.BigInteger
     cache_ok = True
 
+    @property
+    def python_type(self) -> type[datetime]:
+        """What rows have."""
+        return datetime
+
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:
         """Return what is stored for *value*, which must be aware."""
         return None if value is None else (value - _EPOCH) // timedelta(microseconds=1)

@@ -74,5 +74,5 @@ class Errand(Timestamped, Base, kw_only=True):
     project_id: Mapped[str | None] = mapped_column(reference("projects.id", "CASCADE"), index=True, default=None)
     status: Mapped[ErrandStatus] = mapped_column(choice(ErrandStatus), default=ErrandStatus.ACTIVE)
     agent_alias: Mapped[str | None] = column_property(
-        sa.select(Agent.name).where(Agent.id == sa.literal_column("errands.agent_id")).scalar_subquery(), init=False
+        sa.select(Agent.name).where(Agent.id == sa.literal_column("errands.agent_id")).scalar_subquery()
     )

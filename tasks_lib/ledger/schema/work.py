@@ -141,7 +141,7 @@ class Task(Timestamped, Base, kw_only=True):
     status: Mapped[TaskStatus] = mapped_column(choice(TaskStatus), default=TaskStatus.PENDING)
     order: Mapped[int] = mapped_column(default=0)
     summary: Mapped[str | None] = mapped_column(default=None)
-    retry_count: Mapped[int] = mapped_column(default=0)
+    retry_count: Mapped[int] = mapped_column(default=0, server_default="0")
 
 
 class TaskDependency(Base, kw_only=True):
@@ -154,7 +154,7 @@ class TaskDependency(Base, kw_only=True):
     depends_on_task_id: Mapped[str] = mapped_column(reference("tasks.id", "CASCADE"), primary_key=True, index=True)
 
 
-URGENCY = sa.text("CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END")
+URGENCY = sa.text("(CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END)")
 """What the queue is sorted by first; written once, as the index below only serves the very same expression."""
 
 sa.Index(

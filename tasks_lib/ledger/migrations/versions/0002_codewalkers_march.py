@@ -24,7 +24,7 @@ PENDING = sa.text("status = 'pending'")
 IN_PROGRESS = sa.text("status = 'in_progress'")
 ACTIVE = sa.text("status = 'active'")
 HOLDING = sa.text("status IN ('running', 'waiting_for_input')")
-URGENCY = sa.text("CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END")
+URGENCY = sa.text("(CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END)")
 
 
 def upgrade() -> None:

@@ -1,0 +1,251 @@
+"""
+One errand, from its start to its end: the row in the ledger and the worktree of its branch, in step.
+
+What can be killed in between is ordered so that the row tells of it: it is the first that is made, and the last
+that is changed. Loads SQLAlchemy.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tasks_lib.collections._errands import worktrees_by_branch
+from tasks_lib.collections._ledger import ledger_of, short, stop_homeless, worktree_id_of
+from tasks_lib.collections._report import removed
+from tasks_lib.errors import BranchError, ConflictError, LedgerError
+from tasks_lib.ledger import errands
+from tasks_lib.ledger.registration import stop_all
+from tasks_lib.ledger.schema.base import new_id
+from tasks_lib.ledger.schema.review import ErrandStatus
+from tasks_lib.steps import Plan, Step
+from tasks_lib.worktrees import merging
+from tasks_lib.worktrees.branch_diff import since
+from tasks_lib.worktrees.create import creation
+from tasks_lib.worktrees.losses import require_nothing_lost
+from tasks_lib.worktrees.remove import removal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tasks_lib.collections._task import Answer
+    from tasks_lib.databases.ladder import Wish
+    from tasks_lib.ledger.schema.review import Errand
+    from tasks_lib.output import Narrator
+    from tasks_lib.worktrees.branch_diff import Diff
+    from tasks_lib.worktrees.project import Project
+    from tasks_lib.worktrees.registry import Record
+
+
+@dataclass(frozen=True)
+class Start:
+    """An errand to be made: its id, its worktree's record, and the plan."""
+
+    id: str
+    record: Record
+    plan: Plan
+
+
+@contextmanager
+def starting(
+    here: Project, description: str, narrator: Narrator, *, base: str, agent: str, wish: Wish | None
+) -> Iterator[Start]:
+    """
+    Plan an errand: its row, then a worktree as `creation` plans any other; hold its lock meanwhile.
+
+    Args:
+        description: As `errands.described` returns it.
+        base: A branch; the default branch where it is empty.
+        agent: The name of the agent whose errand it is, empty for nobody's.
+
+    Raises:
+        BranchError: If the base is no branch here.
+        GoldentreeError: As `creation`.
+    """
+    base, id = base or here.repository.default_branch(), new_id()  # noqa: A001 - what it is
+    if not here.repository.has_branch(base):
+        raise BranchError(
+            f"there is no branch `{base}` here",
+            why="an errand starts from a branch, and is merged into it",
+            hint=f"git branch {base} origin/{base}, or pass --base BRANCH",
+        )
+    branch = errands.branch_of(description, id)
+
+    def note() -> None:
+        with ledger_of(here).write() as tx:
+            agent_id = tx.agents.named(agent).id if agent else None
+            tx.errands.create(id=id, description=description, branch=branch, base_branch=base, agent_id=agent_id)
+
+    def forget() -> None:
+        with ledger_of(here).write() as tx:
+            if tx.errands.find_by_id(id):
+                tx.errands.delete(id)
+
+    with creation(here, branch, narrator, base=f"refs/heads/{base}", wish=wish) as planned:
+        row = Step(f"note errand {short(id)} in the ledger", note, forget, anchor=True)
+        yield Start(id, planned.record, Plan([row, *planned.plan.stages]))
+
+
+def chosen(here: Project, name: str) -> Errand:
+    """
+    Return the errand that *name* means, an id's beginning or a branch; by default that of the worktree we stand in.
+
+    Raises:
+        NotFoundError, ConflictError: If *name* means none, or several.
+        LedgerError: If we stand in no errand's worktree.
+    """
+    record = None if name else here.record_at(here.repository.here)
+    with ledger_of(here).read() as tx:
+        found = tx.errands.find_all(branch=record.identity.branch if record else name)
+        if not found and not name:
+            raise LedgerError("this worktree is no errand's", hint="name one: inv errand.list")
+        return found[0] if found else tx.errands.named(name)
+
+
+def diff(here: Project, errand: Errand) -> Diff:
+    """
+    Return what an errand changes since it parted from its base branch, uncommitted work included.
+
+    Raises:
+        BranchError: If its branch or base branch is not here.
+    """
+    listed = worktrees_by_branch(here).get(errand.branch)
+    at = listed.path if listed and listed.branch == errand.branch and listed.path.exists() else None
+    return since(here.repository, f"refs/heads/{errand.base_branch}", errand.branch, at)
+
+
+def require_completable(here: Project, errand: Errand, *, force: bool) -> None:
+    """
+    Refuse to hand an errand over that is not active or, without *force*, whose worktree holds uncommitted work.
+
+    Raises:
+        ConflictError, WorktreeError: If so.
+    """
+    errands.require(errand, ErrandStatus.ACTIVE, to="be completed")
+    if not force:
+        _require_committed(here, errand)
+
+
+def complete(here: Project, errand: Errand) -> Errand:
+    """Hand an errand over for review, stop the agents that live in its worktree, and return it."""
+    with ledger_of(here).write() as tx:
+        for record in here.registry.records():
+            if record.identity.branch == errand.branch:
+                stop_all(tx, worktree_id_of(here, record.slug))
+        return tx.errands.update(errand.id, status=ErrandStatus.PENDING_REVIEW)
+
+
+@dataclass
+class Merge:
+    """
+    An errand that is merged.
+
+    Attributes:
+        errand: As it stands; its status is `merged` or `conflict` once it has run.
+        conflicts: The files in conflict.
+    """
+
+    here: Project
+    errand: Errand
+    conflicts: list[str]
+
+    def plan(self) -> Plan:
+        """Return the plan, which is empty for an errand that was merged."""
+        errand, merged = self.errand, self.errand.status is ErrandStatus.MERGED
+        return Plan([] if merged else [Step(f"merge {errand.branch} into {errand.base_branch}", self._do)])
+
+    def _do(self) -> str | None:
+        errand = self.errand
+        message = f"Merge branch '{errand.branch}'\n\n{errand.description}"
+        self.conflicts = merging.merge(self.here, errand.branch, errand.base_branch, message=message)
+        status = ErrandStatus.CONFLICT if self.conflicts else ErrandStatus.MERGED
+        with ledger_of(self.here).write() as tx:
+            self.errand = tx.errands.update(errand.id, status=status)
+        return f"{len(self.conflicts)} in conflict; nothing was changed" if self.conflicts else None
+
+
+def mergeable(here: Project, errand: Errand, *, force: bool, remove: bool) -> Merge:
+    """
+    Return the merge of an errand.
+
+    Args:
+        force: Whether to leave uncommitted work where it is.
+        remove: Whether its worktree is removed afterwards: then one that was merged already will do.
+
+    Raises:
+        ConflictError: If it was not handed over for review.
+        WorktreeError: If its worktree holds uncommitted work that would not be merged, or be removed.
+    """
+    merged = [ErrandStatus.MERGED] if remove else []
+    errands.require(errand, ErrandStatus.PENDING_REVIEW, *merged, to="be merged")
+    if remove or not force:
+        _require_committed(here, errand)
+    return Merge(here, errand, [])
+
+
+def require_resolved(here: Project, errand: Errand) -> None:
+    """
+    Refuse unless an errand that was in conflict merges cleanly now; that is tried, and changes nothing.
+
+    Raises:
+        ConflictError: If it was in none, or still is.
+    """
+    errands.require(errand, ErrandStatus.CONFLICT, to="be resolved")
+    if conflicts := merging.conflicts(here, errand.branch, errand.base_branch):
+        raise ConflictError(
+            f"`{errand.branch}` still conflicts with `{errand.base_branch}`",
+            why="\n".join(conflicts),
+            hint=f"in its worktree: git merge {errand.base_branch}; then commit what is resolved",
+        )
+
+
+def resolve(here: Project, errand: Errand) -> Errand:
+    """Hand an errand over for review again, and return it."""
+    with ledger_of(here).write() as tx:
+        return tx.errands.update(errand.id, status=ErrandStatus.PENDING_REVIEW)
+
+
+def require_open(errand: Errand) -> None:
+    """
+    Refuse to abandon an errand that is finished.
+
+    Raises:
+        ConflictError: If it is.
+    """
+    errands.require(errand, *errands.OPEN, to="be abandoned")
+
+
+def abandon(here: Project, errand: Errand) -> Errand:
+    """Give an errand up, and return it."""
+    with ledger_of(here).write() as tx:
+        return tx.errands.update(errand.id, status=ErrandStatus.ABANDONED)
+
+
+def has_worktree(here: Project, errand: Errand) -> bool:
+    """Whether there is anything of an errand's worktree to remove."""
+    return errand.branch in worktrees_by_branch(here) or any(
+        record.identity.branch == errand.branch for record in here.registry.records()
+    )
+
+
+def remove(here: Project, narrator: Narrator, errand: Errand, *, force: bool = False) -> Answer | None:
+    """
+    Remove an errand's worktree, if it has one, as `inv worktree.remove` does.
+
+    Raises:
+        WorktreeError: If work would be lost.
+    """
+    if not has_worktree(here, errand):
+        return None
+    # `removal` looks for merged work in the default branch only.
+    keep = errand.status is ErrandStatus.MERGED and errand.base_branch != here.repository.default_branch()
+    with removal(here, errand.branch, narrator, force=force, keep_branch=keep) as removing:
+        removing.run(narrator)
+    stop_homeless(here, narrator)
+    return removed(removing)
+
+
+def _require_committed(here: Project, errand: Errand) -> None:
+    if listed := worktrees_by_branch(here).get(errand.branch):
+        require_nothing_lost(here, listed)

@@ -1,0 +1,102 @@
+"""
+The people, most of whom are agents: what they want to know, where they work, their errands.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tasks_lib.ledger.board.text import NONE, ago, badge, code, said, table, written
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tasks_lib.ledger.board.content import Board
+    from tasks_lib.ledger.schema.agents import Agent
+    from tasks_lib.ledger.schema.review import Errand
+    from tasks_lib.ledger.schema.talk import Conversation, Message
+
+
+def messages(board: Board) -> str:
+    """Return what waits for the user."""
+
+    def letter(one: Message) -> str:
+        head = f"{_name(board, one.sender_id)} {badge(one.type)} {ago(one.created_at, board.taken)}"
+        verb = f"reply {one.id[:8]} '...'" if one.requires_response else f"read {one.id[:8]}"
+        return _letter(head, one.content, f"inv message.{verb}")
+
+    return _letters(map(letter, board.messages))
+
+
+def questions(board: Board) -> str:
+    """Return what agents wait for an answer to."""
+
+    def letter(one: Conversation) -> str:
+        asker, asked = _name(board, one.from_agent_id), _name(board, one.to_agent_id)
+        about = f' about <a href="#task-{one.task_id}">a task</a>' if one.task_id in board.states else ""
+        head = f"{asker} asks {asked}{about} {ago(one.created_at, board.taken)}"
+        return _letter(head, one.question, f"inv agent.answer {one.id[:8]} '...'")
+
+    return _letters(map(letter, board.questions))
+
+
+def agents(board: Board) -> str:
+    """Return who is at work, on what and where."""
+    tasks = {task.id: task for work in board.works for task in work.tasks}
+
+    def cells(agent: Agent) -> list[str]:
+        place, task = board.places.get(agent.worktree_id), tasks.get(agent.task_id or "")
+        lost = f" {badge('crashed', 'process has ended')}" if agent.id in board.lost else ""
+        last = task and board.holders.get(task.id) is not agent
+        return [
+            said(agent.name),
+            badge(agent.status) + lost,
+            f'<a href="#task-{task.id}">{said(task.name)}</a>{" (its last)" if last else ""}' if task else NONE,
+            code(place.branch if place else agent.worktree_id),
+            "in another repository" if place is None else code(place.path) if place.path else "removed",
+            code(place.database) if place else NONE,
+            ago(agent.updated_at, board.taken),
+        ]
+
+    headings = ("Agent", "State", "Task", "Branch", "Worktree", "Database", "Last change")
+    return _counted("stopped", len(board.agents) - len(board.at_work), headings, map(cells, board.at_work))
+
+
+def errands(board: Board) -> str:
+    """Return the errands that somebody has to do with."""
+
+    def cells(errand: Errand) -> list[str]:
+        return [
+            said(errand.description),
+            badge(errand.status),
+            code(errand.branch),
+            code(errand.base_branch),
+            said(errand.agent_alias),
+            ago(errand.updated_at, board.taken),
+        ]
+
+    headings = ("Errand", "State", "Branch", "From", "Agent", "Last change")
+    over = len(board.errands) - len(board.open_errands)
+    return _counted("merged or abandoned", over, headings, map(cells, board.open_errands))
+
+
+def _counted(what: str, number: int, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table, with the *number* of those that are left out of it because they are *what*."""
+    shown = list(rows)
+    left_out = f"{number} more {'are' if number > 1 else 'is'} {what}" if number else ""
+    if not shown:
+        return f'<p class="none">{left_out or "None"}.</p>'
+    return table(left_out or "All of them", headings, shown)
+
+
+def _letters(letters: Iterable[str]) -> str:
+    found = "".join(letters)
+    return f"<ul>{found}</ul>" if found else '<p class="none">None.</p>'
+
+
+def _letter(head: str, content: str, cure: str) -> str:
+    return f"<li><p>{head}</p>{written(content)}<p>{code(cure)}</p></li>"
+
+
+def _name(board: Board, agent_id: str | None) -> str:
+    return f"<b>{said(board.agents[agent_id].name)}</b>" if agent_id else "<b>somebody</b>"

@@ -1,0 +1,89 @@
+"""
+What a branch changes since it parted from another one, as text for people and in numbers for programs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tasks_lib.errors import BranchError
+from tasks_lib.worktrees import git, saved
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tasks_lib.worktrees.git import Repository
+
+# Plumbing: what `diff.*` says of prefixes and colours would be in the way of whoever reads a patch by program.
+_DIFF = ("-c", "core.quotePath=false", "diff-tree", "-r", "--no-ext-diff", "--ignore-submodules=none")
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A file, and how many lines were added and removed; None for a binary one."""
+
+    path: str
+    added: int | None
+    removed: int | None
+
+
+@dataclass(frozen=True)
+class Diff:
+    """
+    Two states of a repository's files.
+
+    Attributes:
+        old: A commit.
+        new: A commit or tree.
+    """
+
+    repository: Repository
+    old: str
+    new: str
+
+    def patch(self, *, color: bool = False) -> str:
+        """Return the patch; bytes that are no UTF-8 are replaced."""
+        return self._git("--patch", "--find-renames", f"--color={'always' if color else 'never'}")
+
+    def stat(self) -> str:
+        """Return a line for each file, and a sum."""
+        return self._git("--stat", "--find-renames")
+
+    def files(self) -> list[Changed]:
+        """Return the files; one that was renamed is removed and added."""
+        rows = (row.split("\t", 2) for row in self._git("--numstat", "--no-renames", "-z").split("\0")[:-1])
+        return [Changed(path, _count(added), _count(removed)) for added, removed, path in rows]
+
+    def _git(self, *options: str) -> str:
+        return readable(git.output(*_DIFF, *options, self.old, self.new, cwd=self.repository.main))
+
+
+def since(repository: Repository, base: str, branch: str, at: Path | None = None) -> Diff:
+    """
+    Return what *branch* changes since it parted from *base*.
+
+    Args:
+        base: A branch or commit.
+        at: The worktree of *branch* whose uncommitted work, untracked files included, counts as well.
+
+    Raises:
+        BranchError: If one of them is not there, or they have no history in common.
+    """
+    tip, other = repository.commit(f"refs/heads/{branch}"), repository.commit(base)
+    if tip is None or other is None:
+        missing = branch if tip is None else base
+        raise BranchError(f"there is no branch `{missing}` here", why="deleted or renamed?", hint="git branch --list")
+    parted = git.run("merge-base", other, tip, cwd=repository.main, check=False).stdout.strip()
+    if not parted:
+        raise BranchError(f"`{branch}` and `{base}` have no history in common")
+    return Diff(repository, parted, saved.trees(at)[1] if at else tip)
+
+
+def readable(text: str) -> str:
+    """Return what git said with a sign in place of bytes that are no UTF-8, which cannot be printed."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _count(number: str) -> int | None:
+    return None if number == "-" else int(number)

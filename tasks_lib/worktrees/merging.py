@@ -1,0 +1,151 @@
+"""
+Merging a branch into another one, whoever has that checked out.
+
+The merge is made aside, in a detached worktree of its own: `git merge-tree --write-tree` would do without one, but
+needs git 2.38. What comes out whole moves the base branch in one go: by a fast-forward of the worktree that has it
+checked out, else of the branch alone. A conflict, a failure or a kill leaves every branch, index and file as it was.
+"""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks_lib.errors import BranchError, GitError, WorktreeError
+from tasks_lib.steps import uninterrupted
+from tasks_lib.worktrees import git
+from tasks_lib.worktrees.merged import is_ancestor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tasks_lib.worktrees.git import Repository
+    from tasks_lib.worktrees.project import Project
+
+_NO_HOOKS = ("-c", "core.hooksPath=/dev/null")
+
+# A recorded resolution would be applied unseen; a stash would take somebody's work away.
+_MERGE = ("-c", "rerere.enabled=false", "-c", "merge.autoStash=false", "merge")
+
+_SHOWN = 10
+
+
+def merge(project: Project, branch: str, base: str, *, message: str) -> list[str]:
+    """
+    Merge *branch* into *base* as `git merge` would: with the user's hooks, signature and `merge.ff`.
+
+    Untracked files of a worktree that has *base* checked out stay; git refuses where one is in the way, ignored or not.
+
+    Args:
+        message: Of the merge commit, where there is one.
+
+    Returns:
+        The files in conflict; nothing was changed then. None of them when *base* has the branch's commits now.
+
+    Raises:
+        BranchError: If one of the branches is not there.
+        WorktreeError: If *base* is checked out where there are uncommitted changes, or is being rebased.
+        GitError: If git, or one of its hooks, refuses.
+        RegistryError: If another process is merging.
+    """
+    tip, old = _tip(project.repository, branch), _tip(project.repository, base)
+    if is_ancestor(project.repository, tip, old):
+        return []
+    _holder(project.repository, base)
+    with _aside(project, old) as path:
+        if found := _conflicts(path, branch, "--no-edit", "-m", message, tip):
+            return found
+        _move(project.repository, base, old, git.output("rev-parse", "HEAD", cwd=path))
+    return []
+
+
+def conflicts(project: Project, branch: str, base: str) -> list[str]:
+    """
+    Return the files in which *branch* would conflict with *base*; no hook is run, and nothing changes.
+
+    Raises:
+        BranchError, GitError, RegistryError: As `merge`.
+    """
+    tip, old = _tip(project.repository, branch), _tip(project.repository, base)
+    with _aside(project, old) as path:
+        return _conflicts(path, branch, "--no-commit", "--no-ff", tip)
+
+
+def _tip(repository: Repository, branch: str) -> str:
+    tip = repository.commit(f"refs/heads/{branch}")
+    if tip is None:
+        raise BranchError(f"there is no branch `{branch}` here", why="deleted or renamed?", hint="git branch --list")
+    return tip
+
+
+@contextmanager
+def _aside(project: Project, commit: str) -> Iterator[Path]:
+    """Give a worktree at *commit* that nobody else sees; one at a time, so what a killed run left is known as such."""
+    main, path = project.repository.main, project.registry.directory / "merging"
+
+    def clear() -> None:
+        if any(row.path == path for row in git.worktrees(main)):
+            git.run("worktree", "remove", "--force", "--force", path, cwd=main)
+        shutil.rmtree(path, ignore_errors=True)
+
+    with project.registry.working_on("merging"):
+        clear()
+        try:
+            git.run(*_NO_HOOKS, "worktree", "add", "--detach", path, commit, cwd=main)
+            yield path
+        finally:
+            with uninterrupted():
+                clear()
+
+
+def _conflicts(path: Path, branch: str, *arguments: str) -> list[str]:
+    """Run `git merge` at *path*, and return the files that it could not merge."""
+    result = git.run(*_MERGE, *arguments, cwd=path, check=False)
+    if result.returncode == 0:
+        return []
+    found = git.output("diff", "--name-only", "--diff-filter=U", "-z", cwd=path).split("\0")[:-1]
+    if not found:
+        said = "\n".join(filter(None, (result.stdout.strip(), result.stderr.strip())))
+        raise GitError(
+            f"git does not merge `{branch}`", why=said, hint="nothing was changed; mend that, then try again"
+        )
+    return found
+
+
+def _move(repository: Repository, base: str, old: str, new: str) -> None:
+    """Move *base*, and the files where it is checked out, from *old* forward to *new*."""
+    # Looked up again: somebody may have switched branches, or begun to work, since the merge began.
+    holder = _holder(repository, base)
+    # Ctrl-C waits: it reaches git as well, which would be left with half of the files changed.
+    with uninterrupted():
+        if holder is None:
+            git.run("update-ref", "-m", f"merge: {new}", f"refs/heads/{base}", new, old, cwd=repository.main)
+        else:
+            git.run(*_MERGE, "--ff-only", "--no-overwrite-ignore", new, cwd=holder)
+
+
+def _holder(repository: Repository, base: str) -> Path | None:
+    """Return the worktree that has *base* checked out, which must be without changes; None where none has."""
+    for row in git.worktrees(repository.main):
+        if row.branch is None and row.path.exists() and _is_rebasing(row.path, base):
+            raise WorktreeError(f"`{base}` is being rebased in {row.path}", hint=f"git -C {row.path} rebase --continue")
+        if row.branch == base:
+            options = ("--porcelain", "--untracked-files=no", "--ignore-submodules=dirty")
+            changes = git.output("-c", "core.fsmonitor=false", "status", *options, cwd=row.path).splitlines()
+            if changes:
+                raise WorktreeError(
+                    f"`{base}` is checked out at {row.path}, with uncommitted changes",
+                    why="\n".join([*changes[:_SHOWN], *(["…"] if len(changes) > _SHOWN else [])]),
+                    hint=f"commit them, or: git -C {row.path} stash",
+                )
+            return row.path
+    return None
+
+
+def _is_rebasing(path: Path, branch: str) -> bool:
+    """Whether the worktree at *path*, whose HEAD is detached, is amid a rebase of *branch*."""
+    directory = Path(git.output("rev-parse", "--absolute-git-dir", cwd=path))
+    files = (directory / kind / "head-name" for kind in ("rebase-merge", "rebase-apply"))
+    return any(file.exists() and file.read_text().strip() == f"refs/heads/{branch}" for file in files)
