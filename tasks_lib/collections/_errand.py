@@ -16,7 +16,8 @@ from tasks_lib.collections._ledger import ledger_of, short, stop_homeless, workt
 from tasks_lib.collections._report import removed
 from tasks_lib.errors import BranchError, ConflictError, LedgerError
 from tasks_lib.ledger import errands
-from tasks_lib.ledger.registration import stop_all
+from tasks_lib.ledger.registration import stop
+from tasks_lib.ledger.schema.agents import GONE
 from tasks_lib.ledger.schema.base import new_id
 from tasks_lib.ledger.schema.review import ErrandStatus
 from tasks_lib.steps import Plan, Step
@@ -132,7 +133,9 @@ def complete(here: Project, errand: Errand) -> Errand:
     with ledger_of(here).write() as tx:
         for record in here.registry.records():
             if record.identity.branch == errand.branch:
-                stop_all(tx, worktree_id_of(here, record.slug))
+                for agent in tx.agents.find_all(worktree_id=worktree_id_of(here, record.slug)):
+                    if agent.status not in GONE:
+                        stop(tx, agent.id)
         return tx.errands.update(errand.id, status=ErrandStatus.PENDING_REVIEW)
 
 

@@ -8,22 +8,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._ledger import acting, documents, short
-from tasks_lib.errors import LedgerError
-from tasks_lib.output import in_terminal
+from tasks_lib.errors import ConflictError, LedgerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tasks_lib.ledger.ledger import Transaction
+    from tasks_lib.ledger.ledger import Ledger, Transaction
     from tasks_lib.ledger.schema.agents import Agent
     from tasks_lib.ledger.schema.work import Task
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
-
-SETTLER_HELP = (
-    "Which agent you are, by name; not needed while this worktree has one agent. `user` is a person, who may settle"
-    " every task."
-)
 
 
 class Standing:
@@ -97,11 +91,15 @@ def held(tx: Transaction, agent: Agent | None, name: str) -> Task:
     return task
 
 
-def release(tx: Transaction, narrator: Narrator) -> list[dict[str, Any]]:
+def release(ledger: Ledger, narrator: Narrator) -> list[dict[str, Any]]:
     """Put the tasks of lost holders back into the queue, say so, and return them for JSON."""
     from tasks_lib.ledger import dispatch  # noqa: PLC0415 - as in `Standing`
 
-    released = dispatch.release_stale(tx)
+    with ledger.read() as tx:  # which waits for nobody: mostly there is nothing to release
+        if not dispatch.stale(tx):
+            return []
+    with ledger.write() as tx:
+        released = dispatch.release_stale(tx)
     for one in released:
         who = f"{one.holder.name} is gone" if one.holder else "nobody held it"
         narrator.say(
@@ -124,8 +122,8 @@ def handed(tx: Transaction, agent: Agent, wanted: str) -> tuple[dict[str, Any], 
     if claimed is None:
         state = dispatch.queue_state(tx)
         holders = sorted(holder.name for _, holder in dispatch.held(tx) if holder is not None)
-        data = {"task": None, "again": False, "agent": agent.name, "builds_on": [], "queue": state}
-        return data, _nothing(state, holders)
+        empty: dict[str, Any] = {"task": None, "again": False, "agent": agent.name, "builds_on": [], "queue": state}
+        return empty, _nothing(state, holders)
     task = claimed.task
     before = [tx.tasks.require(one) for one in tx.tasks.get_dependencies(task.id)]
     builds_on = [{"id": one.id, "name": one.name, "summary": one.summary} for one in before]
@@ -166,19 +164,28 @@ def words(text: str) -> list[str]:
     return [word for part in text.split(",") if (word := part.strip())]
 
 
-def fitting(lines: Iterable[str]) -> str:
-    """Return *lines*, cut to the width of the terminal where there is one."""
-    if not in_terminal():
-        return "\n".join(lines)
-    from rich.console import Console  # noqa: PLC0415 - 46 ms that only a terminal pays
-    from rich.text import Text  # noqa: PLC0415 - same
+def projects(tx: Transaction, text: str) -> list[str]:
+    """
+    Return the ids of the projects that are listed in *text*, by name or id.
 
-    width, cut = Console().width, []
-    for line in lines:
-        text = Text(line)
-        text.truncate(width, overflow="ellipsis")
-        cut.append(text.plain)
-    return "\n".join(cut)
+    Raises:
+        NotFoundError: If there is no such project.
+    """
+    known = {one.name: one.id for one in tx.projects.find_all()}
+    return [known.get(word) or tx.projects.named(word).id for word in words(text)]
+
+
+def require_finished(tasks: Iterable[Task], what: str, *, force: bool) -> None:
+    """
+    Refuse to go on with unfinished *tasks*, which would go with *what*.
+
+    Raises:
+        ConflictError: If there are some, without *force*.
+    """
+    unfinished = [task.name for task in tasks if task.status != "completed"]
+    if unfinished and not force:
+        shown = ", ".join(unfinished[:5]) + (", ..." if len(unfinished) > 5 else "")
+        raise ConflictError(f"{what} has {len(unfinished)} unfinished tasks", why=shown, hint="pass --force")
 
 
 def _nothing(state: dict[str, int], holders: list[str]) -> str:

@@ -26,11 +26,12 @@ from tasks_lib.errors import ConflictError, GoldentreeError
 from tasks_lib.output import Narrator, age, pairs, table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from invoke.context import Context
 
-    from tasks_lib.ledger.ledger import Transaction
+    from tasks_lib.ledger.ledger import Ledger, Transaction
     from tasks_lib.ledger.schema.talk import Conversation
-    from tasks_lib.worktrees.project import Project
 
 _TIMEOUT_HELP = "How long to wait: 90s, 15m, 2h; as long as it takes when not given. Exit status 5 when it has passed."
 _CONVERSATION_HELP = "The conversation's id, or its beginning."
@@ -144,8 +145,7 @@ def ask(
     """
     from tasks_lib.ledger import conversations  # noqa: PLC0415 - as in `register`
 
-    here, narrator = project(), Narrator()
-    seconds = _seconds(timeout)
+    here, seconds = project(), _seconds(timeout)
     if c.config.run.dry:
         return preview([f"ask {agent or task or phase}, and wait"])
     ledger, text = ledger_of(here), given(question)
@@ -162,10 +162,10 @@ def ask(
         tx.agents.update(me.id)  # it was heard of
         whom = tx.agents.require(asked.to_agent_id).name
         waiting = tx.conversations.find_pending_for_agent(me.id)
-    narrator.say(f"asked {whom}, conversation {asked.id}")
+    said = [f"asked {whom}, conversation {asked.id}"]
     if waiting:
-        narrator.say("note: somebody waits for an answer of yours: inv agent.listen")
-    return _awaited(here, asked.id, seconds)
+        said.append("note: somebody waits for an answer of yours: inv agent.listen")
+    return _awaited(ledger, asked.id, seconds, said)
 
 
 @task(help={"conversation": _CONVERSATION_HELP, "timeout": _TIMEOUT_HELP})
@@ -176,11 +176,11 @@ def wait(c: Context, conversation: str, timeout: str = "", json: bool = False) -
     For one whose `agent.ask` was interrupted or ran out of time; at once when it
     is answered already. Exit status as of `agent.ask`.
     """
-    here = project()
-    seconds = _seconds(timeout)
-    with ledger_of(here).read() as tx:
+    here, seconds = project(), _seconds(timeout)
+    ledger = ledger_of(here)
+    with ledger.read() as tx:
         found = tx.conversations.named(conversation)
-    return _awaited(here, found.id, seconds)
+    return _awaited(ledger, found.id, seconds)
 
 
 @task(help={"timeout": _TIMEOUT_HELP, "as": AS_HELP})
@@ -193,10 +193,10 @@ def listen(c: Context, timeout: str = "", as_: str = "", json: bool = False) -> 
     """
     from tasks_lib.ledger import conversations  # noqa: PLC0415 - as in `register`
 
-    here = project()
-    seconds, ledger = _seconds(timeout), ledger_of(here)
+    here, seconds = project(), _seconds(timeout)
     if c.config.run.dry:
         return preview(["wait for questions"])
+    ledger = ledger_of(here)
     with ledger.write() as tx:
         me = acting(tx, here, as_)
         tx.agents.update(me.id)  # it was heard of
@@ -327,11 +327,12 @@ def logs(c: Context, name: str, session: str = "", follow: bool = False, json: b
     return Answer(None, "")
 
 
-def _awaited(here: Project, conversation_id: str, timeout: float | None) -> Answer:
+def _awaited(ledger: Ledger, conversation_id: str, timeout: float | None, said: Sequence[str] = ()) -> Answer:
     from tasks_lib.ledger import conversations  # noqa: PLC0415 - as in `register`
 
-    ledger = ledger_of(here)
     with interruptible("the question stays", f"inv agent.wait {conversation_id}"):
+        for line in said:
+            Narrator().say(line)
         found = conversations.wait(ledger, conversation_id, timeout)
     with ledger.read() as tx:
         return Answer(_document(tx, found), found.answer or "")

@@ -1,3 +1,113 @@
 """Chats in which a phase or task is refined."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tasks_lib.collections._ledger import documents, given, ledger_of, short
+from tasks_lib.collections._project import project
+from tasks_lib.collections._report import preview
+from tasks_lib.collections._task import Answer, task
+from tasks_lib.errors import LedgerError
+from tasks_lib.output import table
+
+if TYPE_CHECKING:
+    from invoke.context import Context
+
+_CHAT_HELP = "The chat's id, or its beginning."
+
+
+@task(
+    name="open",
+    help={
+        "phase": "The phase that it is about, by id.",
+        "task": "The task that it is about, by id.",
+        "as": "The agent that takes part, by name.",
+    },
+)
+def open_(c: Context, phase: str = "", task: str = "", as_: str = "", json: bool = False) -> Answer:
+    """
+    Open a chat about a phase or task, or find the one that goes on
+    """
+    here = project()
+    if bool(phase) == bool(task):
+        raise LedgerError("a chat is about one phase or one task", hint="pass --phase ID or --task ID")
+    if c.config.run.dry:
+        return preview([f"open a chat about {phase or task}"])
+    from tasks_lib.ledger.schema.talk import ChatTarget  # noqa: PLC0415 - 250 ms of SQLAlchemy
+
+    with ledger_of(here).write() as tx:
+        kind = ChatTarget.PHASE if phase else ChatTarget.TASK
+        target = tx.phases.named(phase) if phase else tx.tasks.named(task)
+        agent_id = tx.agents.named(as_).id if as_ else None
+        if target.initiative_id is None:
+            raise LedgerError(f"task `{target.id}` belongs to no initiative", why="a chat belongs to one")
+        chat = tx.chat_sessions.find_active_session(kind, target.id) or tx.chat_sessions.create_session(
+            target_type=kind, target_id=target.id, initiative_id=target.initiative_id, agent_id=agent_id
+        )
+    return Answer(documents([chat])[0], f"chat {short(chat.id)} about {kind} {target.name}")
+
+
+@task(
+    help={
+        "chat": _CHAT_HELP,
+        "text": "What to say; - reads standard input.",
+        "role": "Who says it: user, assistant (the agent) or system.",
+    }
+)
+def say(c: Context, chat: str, text: str, role: str = "user", json: bool = False) -> Answer:
+    """
+    Say something in a chat that goes on
+    """
+    here = project()
+    if c.config.run.dry:
+        return preview([f"say something in chat {chat}"])
+    from tasks_lib.ledger.schema.talk import ChatRole  # noqa: PLC0415 - 250 ms of SQLAlchemy
+
+    if role not in [*ChatRole]:
+        raise LedgerError(f"`{role}` is no role in a chat", why=f"one of: {', '.join(ChatRole)}")
+    ledger, content = ledger_of(here), given(text)
+    with ledger.write() as tx:
+        found = tx.chat_sessions.named(chat)
+        said = tx.chat_sessions.create_message(chat_session_id=found.id, role=ChatRole(role), content=content)
+    return Answer(documents([said])[0], f"said in chat {short(found.id)}")
+
+
+@task(help={"chat": _CHAT_HELP})
+def show(c: Context, chat: str, json: bool = False) -> Answer:
+    """
+    Print what was said in a chat
+    """
+    here = project()
+    with ledger_of(here).read() as tx:
+        found = tx.chat_sessions.named(chat)
+        messages = tx.chat_sessions.find_messages_by_session_id(found.id)
+    data = {**documents([found])[0], "messages": documents(messages)}
+    return Answer(data, "\n\n".join(f"{one.role}:\n{one.content}" for one in messages) or "nothing was said yet")
+
+
+@task(name="list", default=True, help={"status": "Only those: active or closed."})
+def list_(c: Context, status: str = "", json: bool = False) -> Answer:
+    """
+    List the chats
+    """
+    here = project()
+    with ledger_of(here).read() as tx:
+        found = tx.chat_sessions.find_all(**({"status": status} if status else {}))
+    rows = [(short(one.id), one.status, one.target_type, short(one.target_id)) for one in found]
+    return Answer(documents(found), table(("ID", "STATUS", "ABOUT", "WHICH"), rows) if rows else "no chats")
+
+
+@task(help={"chat": _CHAT_HELP})
+def close(c: Context, chat: str, json: bool = False) -> Answer:
+    """
+    Close a chat, for good; what was said stays
+    """
+    here = project()
+    if c.config.run.dry:
+        return preview([f"close chat {chat}"])
+    from tasks_lib.ledger.schema.talk import ChatStatus  # noqa: PLC0415 - 250 ms of SQLAlchemy
+
+    with ledger_of(here).write() as tx:
+        closed = tx.chat_sessions.update_session(tx.chat_sessions.named(chat).id, status=ChatStatus.CLOSED)
+    return Answer(documents([closed])[0], f"closed chat {short(closed.id)}")

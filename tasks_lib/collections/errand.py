@@ -61,7 +61,7 @@ def start(
     return Answer({**made.data, **documents([errand])[0]}, f"{made.text}\nerrand    {short(errand.id)}")
 
 
-@task(name="list", help={"status": "Only those: active, pending_review, conflict, merged or abandoned."})
+@task(name="list", default=True, help={"status": "Only those: active, pending_review, conflict, merged or abandoned."})
 def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     """
     List the errands, the newest first, with the state of their worktrees
@@ -200,6 +200,7 @@ def abandon(c: Context, errand: str, force: bool = False, json: bool = False) ->
 
 def _told(errand: Errand, *more: str, gone: Answer | None = None) -> Answer:
     """Return what has become of *errand*, and of its worktree if it is *gone*."""
-    lines = [f"errand {short(errand.id)} is {errand.status}", *more, *([gone.text] if gone else [])]
-    data = documents([errand])[0] | {"removed": gone and gone.data}
-    return Answer(data, "\n".join(lines), ok=gone is None or gone.ok)
+    lines = [f"errand {short(errand.id)} is {errand.status}", *more]
+    if gone is None:
+        return Answer(documents([errand])[0], "\n".join(lines))
+    return Answer({**documents([errand])[0], "removed": gone.data}, "\n".join([*lines, gone.text]), ok=gone.ok)

@@ -1,3 +1,155 @@
-"""Goals, and the projects that they work on."""
+"""Goals, usually features: what phases and tasks are for, and which projects they touch."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tasks_lib.collections._ledger import documents, ledger_of, short
+from tasks_lib.collections._project import project
+from tasks_lib.collections._report import preview
+from tasks_lib.collections._task import Answer, OptionalWord, task
+from tasks_lib.errors import ConflictError, LedgerError
+from tasks_lib.output import pairs, table
+
+if TYPE_CHECKING:
+    from invoke.context import Context
+
+_INITIATIVE_HELP = "The initiative's id, or its beginning."
+_PROJECTS_HELP = "by name or id, between commas"
+
+
+@task(
+    help={
+        "name": "What is to be reached.",
+        "branch": "The branch that its work goes to.",
+        "project": f"The projects that it works on, {_PROJECTS_HELP}.",
+    }
+)
+def add(c: Context, name: str, branch: str = "", project_: str = "", json: bool = False) -> Answer:
+    """
+    Add an initiative
+    """
+    from tasks_lib.collections import _work  # noqa: PLC0415 - `inv --list` stays fast
+
+    here = project()
+    if c.config.run.dry:
+        return preview([f"add the initiative `{name}`"])
+    with ledger_of(here).write() as tx:
+        added = tx.initiatives.create(name=name, branch=branch or None)
+        if project_:
+            tx.projects.set_initiative_projects(added.id, _work.projects(tx, project_))
+        on = tx.projects.find_projects_by_initiative_id(added.id)
+    rows = [("initiative", f"{short(added.id)}  {added.name}"), *(("project", one.name) for one in on)]
+    return Answer({**documents([added])[0], "projects": documents(on)}, pairs(rows))
+
+
+@task(name="list", default=True)
+def list_(c: Context, json: bool = False) -> Answer:
+    """
+    List the initiatives: status, phases, tasks completed of all
+    """
+    with ledger_of(project()).read() as tx:
+        found, tasks, phases = tx.initiatives.find_all(), tx.tasks.find_all(), tx.phases.find_all()
+    if not found:
+        return Answer([], "no initiatives; inv initiative.add NAME makes one")
+    data, rows = documents(found), []
+    for one, row in zip(found, data, strict=True):
+        mine = [task for task in tasks if task.initiative_id == one.id]
+        done = sum(task.status == "completed" for task in mine)
+        stages = sum(phase.initiative_id == one.id for phase in phases)
+        row |= {"phases": stages, "tasks": len(mine), "completed": done}
+        rows.append((short(one.id), one.status, str(stages), f"{done} of {len(mine)}", one.branch or "-", one.name))
+    headings = ("ID", "STATUS", "PHASES", "DONE", "BRANCH", "NAME")
+    return Answer(data, table(headings, rows, spare=("BRANCH", "PHASES", "DONE")))
+
+
+@task(
+    help={
+        "initiative": _INITIATIVE_HELP,
+        "name": "What is to be reached.",
+        "status": "active, pending_review, completed or archived.",
+        "branch": "The branch that its work goes to.",
+    }
+)
+def update(
+    c: Context, initiative: str, name: str = "", status: str = "", branch: str = "", json: bool = False
+) -> Answer:
+    """
+    Change an initiative
+    """
+    here = project()
+    if c.config.run.dry:
+        return preview([f"change {initiative}"])
+    fields = {key: value for key, value in (("name", name), ("status", status), ("branch", branch)) if value}
+    if not fields:
+        raise LedgerError("nothing to change", hint="inv --help initiative.update")
+    with ledger_of(here).write() as tx:
+        changed = tx.initiatives.update(tx.initiatives.named(initiative).id, **fields)
+    return Answer(documents([changed])[0], f"changed {short(changed.id)}  {changed.name} ({changed.status})")
+
+
+@task(help={"initiative": _INITIATIVE_HELP, "force": "Although tasks of it are not finished."})
+def delete(c: Context, initiative: str, force: bool = False, json: bool = False) -> Answer:
+    """
+    Delete an initiative with its phases, tasks, pages and chats
+    """
+    from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
+
+    here = project()
+    if c.config.run.dry:
+        return preview([f"delete {initiative}"])
+    with ledger_of(here).write() as tx:
+        found = tx.initiatives.named(initiative)
+        tasks = tx.tasks.find_all(initiative_id=found.id)
+        _work.require_finished(tasks, f"initiative `{found.name}`", force=force)
+        tx.initiatives.delete(found.id)
+    return Answer({"id": found.id}, f"deleted {short(found.id)}  {found.name}")
+
+
+@task(
+    help={"name": "What it is called.", "url": "Where it is cloned from.", "default-branch": "`main` when not given."}
+)
+def add_project(c: Context, name: str, url: str, default_branch: str = "main", json: bool = False) -> Answer:
+    """
+    Make a git repository known, for initiatives to work on
+    """
+    here = project()
+    if c.config.run.dry:
+        return preview([f"add the project `{name}`"])
+    with ledger_of(here).write() as tx:
+        taken = [one for one in tx.projects.find_all() if one.name == name or one.url == url]
+        if taken:
+            raise ConflictError(f"project `{taken[0].name}` is known already", why=f"at {taken[0].url}")
+        added = tx.projects.create(name=name, url=url, default_branch=default_branch)
+    return Answer(documents([added])[0], pairs([("project", f"{short(added.id)}  {added.name}"), ("url", added.url)]))
+
+
+@task(
+    klass=OptionalWord,
+    help={
+        "initiative": f"{_INITIATIVE_HELP} All projects when not given.",
+        "set": f"Make these its projects, {_PROJECTS_HELP}; empty leaves it none.",
+    },
+)
+def projects(c: Context, initiative: str = "", set_: str | None = None, json: bool = False) -> Answer:
+    """
+    List the projects, or those of an initiative; with --set, choose them
+    """
+    from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
+
+    here = project()
+    if set_ is None:
+        with ledger_of(here).read() as tx:
+            goal = tx.initiatives.named(initiative) if initiative else None
+            found = tx.projects.find_projects_by_initiative_id(goal.id) if goal else tx.projects.find_all()
+    elif c.config.run.dry:
+        return preview([f"make `{set_}` the projects of {initiative}"])
+    else:
+        with ledger_of(here).write() as tx:
+            goal = tx.initiatives.named(initiative)
+            tx.projects.set_initiative_projects(goal.id, _work.projects(tx, set_))
+            found = tx.projects.find_projects_by_initiative_id(goal.id)
+    if not found:
+        return Answer([], "no projects; inv initiative.add-project NAME URL makes one known")
+    rows = [(short(one.id), one.name, one.default_branch, one.url) for one in found]
+    return Answer(documents(found), table(("ID", "NAME", "BRANCH", "URL"), rows, spare=("BRANCH",)))

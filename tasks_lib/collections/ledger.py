@@ -1,3 +1,171 @@
 """The agents' shared database: status, backup, board."""
 
 from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from tasks_lib.collections._ledger import MAIN, ledger_of, short, worktree_id_of
+from tasks_lib.collections._project import project
+from tasks_lib.collections._report import preview
+from tasks_lib.collections._task import Answer, OptionalWord, task
+from tasks_lib.output import Narrator, pairs, size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from invoke.context import Context
+
+    from tasks_lib.databases.url import DatabaseUrl
+    from tasks_lib.ledger.board.content import Place
+    from tasks_lib.worktrees.project import Project
+
+
+@task()
+def status(c: Context, json: bool = False) -> Answer:
+    """
+    Show where the ledger is, whether it is sound, and what is going on in it
+
+    Reads every page of a ledger on SQLite. Exit status 1 when it is damaged; then
+    the cure is told as well. Changes nothing.
+    """
+    from tasks_lib.ledger.health import examine  # noqa: PLC0415 - `inv --list` stays fast
+
+    ledger, narrator = ledger_of(project()), Narrator()
+    with narrator.looking("check the ledger"):
+        found = examine(ledger)
+    stale = [(task, holder.name if holder else None) for task, holder in found.stale]
+    data = {
+        "where": ledger.where,
+        "bytes": found.bytes,
+        "revision": found.revision,
+        "engine": found.engine,
+        "journal_mode": found.journal_mode,
+        "queue": found.queue,
+        "agents": found.agents,
+        "lost": found.lost,
+        "questions": found.questions,
+        "stale": [{"task": task.id, "name": task.name, "holder": holder} for task, holder in stale],
+        "warnings": found.warnings,
+    }
+    engine = f"{found.engine}{f', journal mode {found.journal_mode}' if found.journal_mode else ''}"
+    rows = [
+        ("ledger", f"{ledger.where}  ({size(found.bytes)}, revision {found.revision})"),
+        ("engine", engine),
+        ("tasks", _counted({state.replace("_", " "): number for state, number in found.queue.items()})),
+        ("agents", _counted(found.agents)),
+        *(("  lost", f"{name}  (its process has ended)") for name in found.lost),
+        ("questions", f"{found.questions} open" if found.questions else "none open"),
+        *(
+            ("stale", f"{short(task.id)} {task.name}  (held by {holder or 'nobody'}; the next claim releases it)")
+            for task, holder in stale
+        ),
+    ]
+    return Answer(data, "\n".join([pairs(rows), *(f"\n! {warning}" for warning in found.warnings)]))
+
+
+@task(klass=OptionalWord, help={"file": "Where to; beside the ledger, under today's date, when not given."})
+def backup(c: Context, file: str = "", json: bool = False) -> Answer:
+    """
+    Copy the ledger into a new file, and check the copy
+
+    As it is at one moment, while agents go on. Only you can read the file: it may
+    hold credentials. A file that is there is never replaced.
+    """
+    from tasks_lib.ledger.backup import back_up  # noqa: PLC0415 - as in `status`
+
+    here, narrator = project(), Narrator()
+    ledger, url = ledger_of(here), here.settings.ledger_url
+    name = f"ledger-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.{'dump' if url else 'db'}"
+    target = Path(file).absolute() if file else here.registry.directory / name
+    if c.config.run.dry:
+        return preview([f"copy the ledger at {ledger.where} to {target}"])
+    with narrator.looking(f"copy the ledger to {target}"):
+        count = back_up(ledger, target, _url(url) if url else None)
+    if url:
+        restore = f'pg_restore --clean --if-exists --dbname "$LEDGER_URL" {quote(str(target))}'
+    else:
+        restore = f"stop the agents, remove {ledger.where}-wal and -shm, and copy the file to {ledger.where}"
+    return Answer(
+        {"path": target, "bytes": count, "restore": restore},
+        pairs([("backup", f"{target}  ({size(count)}, checked)"), ("to restore", restore)]),
+    )
+
+
+@task(
+    help={
+        "out": "The file; ledger-board.html beside the ledger when not given.",
+        "open": "Open it in the browser.",
+    }
+)
+def board(c: Context, out: str = "", open: bool = False, json: bool = False) -> Answer:  # noqa: A002 - the flag's name
+    """
+    Draw the ledger on one page: work, graph of tasks, agents, questions
+
+    One HTML file that needs no network and replaces an earlier board only.
+    Prints its path.
+    """
+    from tasks_lib.ledger.board.content import read  # noqa: PLC0415 - as in `status`
+    from tasks_lib.ledger.board.file import write  # noqa: PLC0415 - same
+    from tasks_lib.ledger.board.page import page  # noqa: PLC0415 - same
+
+    here, narrator = project(), Narrator()
+    target = Path(out).absolute() if out else here.registry.directory / "ledger-board.html"
+    if c.config.run.dry:
+        return preview([f"write {target}"])
+    ledger, places = ledger_of(here), _places(here)
+    with narrator.looking("draw the board"):
+        with ledger.read() as tx:
+            found = read(tx, ledger.where, places)
+        write(page(found, here.repository.main.name), target)
+    if open:
+        _show(target, narrator)
+    counts = {
+        "initiatives": sum(work.initiative is not None for work in found.works),
+        "tasks": found.counts,
+        "agents": len(found.at_work),
+        "questions": len(found.questions),
+        "messages": len(found.messages),
+        "errands": len(found.open_errands),
+    }
+    return Answer({"path": target, "counts": counts}, str(target))
+
+
+def _counted(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {what}" for what, number in numbers.items() if number) or "none"
+
+
+def _url(text: str) -> DatabaseUrl:
+    from tasks_lib.databases.url import DatabaseUrl  # noqa: PLC0415 - 150 ms, only where there is a server
+
+    return DatabaseUrl.parse(text, source="LEDGER_URL")
+
+
+def _places(here: Project) -> dict[str, Place]:
+    """Return where the agents of this repository may be, by their worktree's id."""
+    from tasks_lib.ledger.board.content import Place  # noqa: PLC0415 - as in `status`
+    from tasks_lib.worktrees import git  # noqa: PLC0415 - same
+
+    branches = {row.path: row.branch or "(detached)" for row in git.worktrees(here.repository.main)}
+    paths, main = here.registry.paths(), here.repository.main
+    places = {worktree_id_of(here, MAIN): Place(branches.get(main, ""), str(main), "")}
+    for record in here.registry.records():
+        path, names = paths.get(record.slug), record.identity
+        there = path is not None and path.exists()
+        branch = branches.get(path, names.branch) if path else names.branch
+        database = names.database if record.clone else ""
+        places[worktree_id_of(here, record.slug)] = Place(branch, str(path) if there else "", database)
+    return places
+
+
+def _show(target: Path, narrator: Narrator) -> None:
+    """Open a page in the browser of whoever sits before this machine."""
+    import webbrowser  # noqa: PLC0415 - as in `status`
+
+    seen = sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    if not (seen and webbrowser.open(target.as_uri())):
+        narrator.say("there is no browser to open it in")

@@ -1,3 +1,106 @@
-"""The pages of an initiative."""
+"""The pages of an initiative: what was found out and decided."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.collections._ledger import documents, given, ledger_of, short
+from tasks_lib.collections._project import project
+from tasks_lib.collections._report import preview
+from tasks_lib.collections._task import Answer, task
+from tasks_lib.errors import LedgerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from invoke.context import Context
+
+    from tasks_lib.ledger.schema.documents import Page
+
+_PAGE_HELP = "The page's id, or its beginning."
+_INITIATIVE_HELP = "The initiative's id, or its beginning."
+_CONTENT_HELP = "The text; - reads standard input."
+
+
+@task(name="list", help={"initiative": _INITIATIVE_HELP})
+def list_(c: Context, initiative: str, json: bool = False) -> Answer:
+    """
+    List the pages of an initiative, each below its parent
+    """
+    here = project()
+    with ledger_of(here).read() as tx:
+        pages = tx.pages.find_all(initiative_id=tx.initiatives.named(initiative).id)
+    lines = [f"{short(page.id)}  {'  ' * depth}{page.title}" for page, depth in _tree(pages, None)]
+    return Answer(documents(pages), "\n".join(lines) or "no pages")
+
+
+@task(help={"page": _PAGE_HELP})
+def show(c: Context, page: str, json: bool = False) -> Answer:
+    """
+    Print a page
+    """
+    here = project()
+    with ledger_of(here).read() as tx:
+        found = tx.pages.named(page)
+    return Answer(documents([found])[0], "\n\n".join(filter(None, (f"# {found.title}", found.content))))
+
+
+@task(
+    help={
+        "initiative": _INITIATIVE_HELP,
+        "title": "What the page is called.",
+        "content": _CONTENT_HELP,
+        "parent": "The page that it stands below; the root page, made with the first one, when not given.",
+    }
+)
+def write(c: Context, initiative: str, title: str, content: str = "", parent: str = "", json: bool = False) -> Answer:
+    """
+    Write a new page; `page.update` changes one
+    """
+    here = project()
+    if c.config.run.dry:
+        return preview([f"write page {title}"])
+    ledger, text = ledger_of(here), given(content)
+    with ledger.write() as tx:
+        found = tx.initiatives.named(initiative)
+        above = tx.pages.named(parent) if parent else tx.pages.get_or_create_root_page(found.id)
+        page = tx.pages.create(initiative_id=found.id, parent_page_id=above.id, title=title, content=text or None)
+    return Answer(documents([page])[0], f"wrote page {short(page.id)}")
+
+
+@task(
+    help={
+        "page": _PAGE_HELP,
+        "title": "What it is called from now on.",
+        "content": _CONTENT_HELP,
+        "parent": "The page that it stands below from now on.",
+    }
+)
+def update(c: Context, page: str, title: str = "", content: str = "", parent: str = "", json: bool = False) -> Answer:
+    """
+    Change a page's title, content or place; what is not given stays
+    """
+    here = project()
+    if not (title or content or parent):
+        raise LedgerError("nothing to change is given", hint="pass --title, --content or --parent")
+    if c.config.run.dry:
+        return preview([f"change page {page}"])
+    ledger, text = ledger_of(here), given(content)
+    with ledger.write() as tx:
+        values: dict[str, Any] = {}
+        if title:
+            values["title"] = title
+        if content:
+            values["content"] = text
+        if parent:
+            values["parent_page_id"] = tx.pages.named(parent).id
+        changed = tx.pages.update(tx.pages.named(page).id, **values)
+    return Answer(documents([changed])[0], f"changed page {short(changed.id)}")
+
+
+def _tree(pages: Sequence[Page], above: str | None, depth: int = 0) -> Iterator[tuple[Page, int]]:
+    """Yield the pages below the page *above*, each followed by those below it, with how deep it stands."""
+    for page in pages:
+        if page.parent_page_id == above:
+            yield page, depth
+            yield from _tree(pages, page.id, depth + 1)

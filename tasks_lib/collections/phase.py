@@ -1,3 +1,143 @@
-"""Stages of an initiative."""
+"""Stages of an initiative, each approved and merged as one."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.collections._ledger import documents, given, ledger_of, short
+from tasks_lib.collections._project import project
+from tasks_lib.collections._report import preview
+from tasks_lib.collections._task import Answer, OptionalWord, task
+from tasks_lib.errors import LedgerError
+from tasks_lib.output import pairs, table
+
+if TYPE_CHECKING:
+    from invoke.context import Context
+
+_PHASE_HELP = "The phase's id, or its beginning."
+
+
+@task(
+    help={
+        "name": "What the stage is called.",
+        "initiative": "The initiative it belongs to: its id, or the beginning of it.",
+        "content": "What it is about; `-` reads standard input.",
+        "depends": "The phases it waits for: ids, or their beginnings, between commas.",
+    }
+)
+def add(c: Context, name: str, initiative: str, content: str = "", depends: str = "", json: bool = False) -> Answer:
+    """
+    Add a phase to an initiative
+
+    Its tasks are handed out once it is approved: `phase.update --status approved`.
+    """
+    from tasks_lib.collections._work import words  # noqa: PLC0415 - `inv --list` stays fast
+
+    here = project()
+    if c.config.run.dry:
+        return preview([f"add the phase `{name}`"])
+    text = given(content) or None
+    with ledger_of(here).write() as tx:
+        goal = tx.initiatives.named(initiative)
+        added = tx.phases.create(name=name, initiative_id=goal.id, content=text)
+        before = [tx.phases.named(word) for word in words(depends)]
+        for one in before:
+            tx.phases.create_dependency(added.id, one.id)
+    rows = [("phase", f"{short(added.id)}  {added.name}"), ("of", goal.name)]
+    rows += [("waits for", one.name) for one in before]
+    return Answer({**documents([added])[0], "depends_on": [one.id for one in before]}, pairs(rows))
+
+
+@task(name="list", default=True, klass=OptionalWord, help={"initiative": "Only the phases of this one."})
+def list_(c: Context, initiative: str = "", json: bool = False) -> Answer:
+    """
+    List the phases: status, tasks completed of all
+    """
+    with ledger_of(project()).read() as tx:
+        goal = tx.initiatives.named(initiative) if initiative else None
+        found = tx.phases.find_by_initiative_id(goal.id) if goal else tx.phases.find_all()
+        tasks = {one.id: tx.tasks.find_by_phase_id(one.id) for one in found}
+        before = {one.id: tx.phases.get_dependencies(one.id) for one in found}
+    if not found:
+        return Answer([], "no phases; inv phase.add NAME INITIATIVE makes one")
+    data, rows = documents(found), []
+    for one, row in zip(found, data, strict=True):
+        done = sum(task.status == "completed" for task in tasks[one.id])
+        row |= {"tasks": len(tasks[one.id]), "completed": done, "depends_on": before[one.id]}
+        after = ", ".join(short(phase) for phase in before[one.id])
+        rows.append((short(one.id), one.status, f"{done} of {len(tasks[one.id])}", after or "-", one.name))
+    return Answer(data, table(("ID", "STATUS", "DONE", "AFTER", "NAME"), rows, spare=("AFTER", "DONE")))
+
+
+@task(help={"phase": _PHASE_HELP, "blocker": "The phase that has to be completed before it."})
+def depends(c: Context, phase: str, blocker: str, json: bool = False) -> Answer:
+    """
+    Let a phase wait for another one of its initiative
+    """
+    here = project()
+    if c.config.run.dry:
+        return preview([f"let {phase} wait for {blocker}"])
+    with ledger_of(here).write() as tx:
+        waiting, before = tx.phases.named(phase), tx.phases.named(blocker)
+        tx.phases.create_dependency(waiting.id, before.id)
+    return Answer({"phase": waiting.id, "depends_on": before.id}, f"{waiting.name} waits for {before.name}")
+
+
+@task(
+    help={
+        "phase": _PHASE_HELP,
+        "status": "pending, approved, in_progress, completed, blocked or pending_review.",
+        "name": "What the stage is called.",
+        "content": "What it is about; `-` reads standard input, empty takes it away.",
+        "merge-base": "The commit that its branch and the base had in common before it was merged.",
+    }
+)
+def update(
+    c: Context,
+    phase: str,
+    status: str = "",
+    name: str = "",
+    content: str | None = None,
+    merge_base: str = "",
+    json: bool = False,
+) -> Answer:
+    """
+    Change a phase, and print what became ready by it
+
+    Tasks are handed out while their phase is approved or in_progress, and all
+    phases that it waits for are completed.
+    """
+    from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
+
+    here = project()
+    if c.config.run.dry:
+        return preview([f"change {phase}"])
+    fields: dict[str, Any] = {"status": status, "name": name, "merge_base": merge_base}
+    fields = {key: value for key, value in fields.items() if value}
+    if content is not None:
+        fields["content"] = given(content) or None
+    if not fields:
+        raise LedgerError("nothing to change", hint="inv --help phase.update")
+    with ledger_of(here).write() as tx, _work.becoming_ready(tx) as freed:
+        changed = tx.phases.update(tx.phases.named(phase).id, **fields)
+    rows = [("phase", f"{short(changed.id)}  {changed.name} ({changed.status})"), *_work.named(freed)]
+    return Answer({**documents([changed])[0], "ready": documents(freed)}, pairs(rows))
+
+
+@task(help={"phase": _PHASE_HELP, "force": "Although tasks of it are not finished, or phases wait for it."})
+def delete(c: Context, phase: str, force: bool = False, json: bool = False) -> Answer:
+    """
+    Delete a phase with its tasks, and print what became ready by that
+    """
+    from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
+    from tasks_lib.ledger.deletion import delete_phase  # noqa: PLC0415 - same
+
+    here = project()
+    if c.config.run.dry:
+        return preview([f"delete {phase}"])
+    with ledger_of(here).write() as tx:
+        found = tx.phases.named(phase)
+        _work.require_finished(tx.tasks.find_by_phase_id(found.id), f"phase `{found.name}`", force=force)
+        freed = delete_phase(tx, found.id, force=force)
+    rows = [("deleted", f"{short(found.id)}  {found.name}"), *_work.named(freed)]
+    return Answer({"id": found.id, "ready": documents(freed)}, pairs(rows))

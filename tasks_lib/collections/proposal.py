@@ -1,3 +1,170 @@
-"""What agents propose to change."""
+"""What agents propose to change; you accept or dismiss it."""
 
 from __future__ import annotations
+
+from json import JSONDecodeError, loads
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.collections._ledger import AS_HELP, acting, documents, given, ledger_of, short
+from tasks_lib.collections._project import project
+from tasks_lib.collections._report import preview
+from tasks_lib.collections._task import Answer, task
+from tasks_lib.errors import ConflictError, LedgerError
+from tasks_lib.output import table
+
+if TYPE_CHECKING:
+    from invoke.context import Context
+
+    from tasks_lib.ledger.ledger import Transaction
+    from tasks_lib.ledger.schema.documents import Page
+    from tasks_lib.ledger.schema.work import Phase, Task
+
+_IDS_HELP = "The proposals' ids, or their beginnings; several with commas."
+
+
+@task(
+    help={
+        "title": "What the page, phase or task is called afterwards.",
+        "initiative": "The initiative's id, or its beginning.",
+        "type": "What it is about: page, phase or task.",
+        "target": "The one to change; a new one is made when not given.",
+        "summary": "Why, in a sentence.",
+        "content": "The page's or phase's content, or the task's description; - reads standard input.",
+        "metadata": 'Further fields of it, as a JSON object: {"priority": "high"}.',
+        "as": AS_HELP,
+    }
+)
+def add(
+    c: Context,
+    title: str,
+    initiative: str,
+    type: str,  # noqa: A002 - the flag's name
+    target: str = "",
+    summary: str = "",
+    content: str = "",
+    metadata: str = "",
+    as_: str = "",
+    json: bool = False,
+) -> Answer:
+    """
+    Propose a new page, phase or task, or a change to one
+    """
+    here, fields = project(), _fields(metadata)
+    if c.config.run.dry:
+        return preview([f"propose {title}"])
+    ledger, body = ledger_of(here), given(content)
+    with ledger.write() as tx:
+        found = tx.initiatives.named(initiative)
+        proposed = tx.proposals.create(
+            agent_id=acting(tx, here, as_).id,
+            initiative_id=found.id,
+            target_type=type,
+            target_id=_target(tx, type, target, found.id) if target else None,
+            title=title,
+            summary=summary or None,
+            content=body or None,
+            metadata_=fields,
+        )
+    return Answer(documents([proposed])[0], f"proposed {short(proposed.id)}")
+
+
+@task(
+    name="list",
+    default=True,
+    help={
+        "as": "Only those of this agent, by name.",
+        "status": "Only those: pending, accepted or dismissed.",
+        "initiative": "Only those of this initiative, by id.",
+    },
+)
+def list_(c: Context, as_: str = "", status: str = "", initiative: str = "", json: bool = False) -> Answer:
+    """
+    List what was proposed
+    """
+    here = project()
+    with ledger_of(here).read() as tx:
+        equals: dict[str, Any] = {"status": status} if status else {}
+        if as_:
+            equals["agent_id"] = tx.agents.named(as_).id
+        if initiative:
+            equals["initiative_id"] = tx.initiatives.named(initiative).id
+        found = tx.proposals.find_all(**equals)
+        names = {agent.id: agent.name for agent in tx.agents.find_all()}
+    rows = [
+        (
+            short(one.id),
+            one.status,
+            f"{'change' if one.target_id else 'new'} {one.target_type}",
+            names[one.agent_id],
+            " ".join(filter(None, (one.title, one.summary and f"({one.summary})"))),
+        )
+        for one in found
+    ]
+    text = table(("ID", "STATUS", "WHAT", "AGENT", "TITLE"), rows) if rows else "no proposals"
+    return Answer(documents(found), text)
+
+
+@task(help={"proposals": _IDS_HELP})
+def accept(c: Context, proposals: str, json: bool = False) -> Answer:
+    """
+    Carry proposals out: all of them, or none if one cannot be
+    """
+    from tasks_lib.ledger import proposals as service  # noqa: PLC0415 - 250 ms of SQLAlchemy
+
+    here, names = project(), _names(proposals)
+    if c.config.run.dry:
+        return preview([f"accept proposal {name}" for name in names])
+    with ledger_of(here).write() as tx:
+        accepted = [tx.proposals.named(name) for name in names]
+        made = [service.accept(tx, one.id) for one in accepted]
+    data = [
+        {"proposal": one.id, "type": one.target_type, "changed": one.target_id is not None, one.target_type: document}
+        for one, document in zip(accepted, documents(made), strict=True)
+    ]
+    lines = [
+        f"{'changed' if one.target_id else 'made'} {one.target_type} {short(row.id)}  {one.title}"
+        for one, row in zip(accepted, made, strict=True)
+    ]
+    return Answer(data, "\n".join(lines))
+
+
+@task(help={"proposals": _IDS_HELP})
+def dismiss(c: Context, proposals: str, json: bool = False) -> Answer:
+    """
+    Turn proposals down: all of them, or none if one cannot be
+    """
+    from tasks_lib.ledger import proposals as service  # noqa: PLC0415 - 250 ms of SQLAlchemy
+
+    here, names = project(), _names(proposals)
+    if c.config.run.dry:
+        return preview([f"dismiss proposal {name}" for name in names])
+    with ledger_of(here).write() as tx:
+        dismissed = [service.dismiss(tx, tx.proposals.named(name).id) for name in names]
+    return Answer(documents(dismissed), "\n".join(f"dismissed {short(one.id)}  {one.title}" for one in dismissed))
+
+
+def _names(text: str) -> list[str]:
+    # Invoke has no arguments that repeat without a flag.
+    return [name for name in text.replace(",", " ").split() if name]
+
+
+def _fields(text: str) -> dict[str, Any] | None:
+    try:
+        fields = loads(text) if text else None
+    except JSONDecodeError as error:
+        raise LedgerError("--metadata is no JSON", why=str(error)) from None
+    if not isinstance(fields, dict | None):
+        raise LedgerError("--metadata is no JSON object", hint="""--metadata '{"priority": "high"}'""")
+    return fields
+
+
+def _target(tx: Transaction, kind: str, name: str, initiative_id: str) -> str:
+    """Return the id of the page, phase or task *name* of an initiative."""
+    found: Page | Phase | Task
+    if kind == "page":
+        found = tx.pages.named(name)
+    else:
+        found = tx.phases.named(name) if kind == "phase" else tx.tasks.named(name)
+    if found.initiative_id != initiative_id:
+        raise ConflictError(f"{kind} `{name}` belongs to another initiative")
+    return found.id

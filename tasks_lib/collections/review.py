@@ -1,3 +1,156 @@
-"""Comments on a phase's diff."""
+"""The diff of a phase, and the comments on it."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from tasks_lib.collections._ledger import documents, given, ledger_of, short
+from tasks_lib.collections._project import project
+from tasks_lib.collections._report import preview
+from tasks_lib.collections._task import Answer, task
+from tasks_lib.errors import LedgerError
+from tasks_lib.output import table
+
+if TYPE_CHECKING:
+    from invoke.context import Context
+
+_PHASE_HELP = "The phase's id, or its beginning."
+_COMMENT_HELP = "The comment's id, or its beginning."
+
+
+@task(
+    help={
+        "phase": _PHASE_HELP,
+        "file": "The file, as the diff names it.",
+        "line": "Its number from 1; of the old side for a removed line, else of the new one.",
+        "body": "What there is to say; - reads standard input.",
+        "type": "Which line of the diff that is: added, removed or context.",
+        "author": "Who says it.",
+    }
+)
+def add(
+    c: Context,
+    phase: str,
+    file: str,
+    line: str,
+    body: str,
+    type: str = "added",  # noqa: A002 - the flag's name
+    author: str = "you",
+    json: bool = False,
+) -> Answer:
+    """
+    Comment on a line of a phase's diff
+    """
+    here = project()
+    if not line.isdecimal() or int(line) < 1:
+        raise LedgerError(f"`{line}` is no number of a line", why="they count from 1")
+    if c.config.run.dry:
+        return preview([f"comment on {file}:{line}"])
+    ledger, text = ledger_of(here), given(body)
+    with ledger.write() as tx:
+        comment = tx.review_comments.create(
+            phase_id=tx.phases.named(phase).id,
+            file_path=file,
+            line_number=int(line),
+            line_type=type,
+            body=text,
+            author=author,
+        )
+    return Answer(documents([comment])[0], f"comment {short(comment.id)} on {file}:{line}")
+
+
+@task(name="list", help={"phase": _PHASE_HELP, "open": "Only those that are not resolved."})
+def list_(c: Context, phase: str, open: bool = False, json: bool = False) -> Answer:  # noqa: A002 - the flag's name
+    """
+    List the comments on a phase's diff, as they stand in it
+    """
+    here = project()
+    with ledger_of(here).read() as tx:
+        comments = tx.review_comments.find_by_phase_id(tx.phases.named(phase).id)
+    shown = [one for one in comments if not (open and one.resolved)]
+    rows = [
+        (
+            short(one.id),
+            "resolved" if one.resolved else "open",
+            f"{one.file_path}:{one.line_number}",
+            one.line_type,
+            one.author,
+            " ".join(one.body.split()),
+        )
+        for one in shown
+    ]
+    headings = ("ID", "STATE", "WHERE", "LINE", "AUTHOR", "COMMENT")
+    return Answer(documents(shown), table(headings, rows, spare=("LINE", "AUTHOR")) if rows else "no comments")
+
+
+@task(help={"phase": _PHASE_HELP})
+def diff(c: Context, phase: str, json: bool = False) -> Answer:
+    """
+    Show what a phase changes, with the open comments below their lines
+
+    The diff of its initiative's branch since that parted from the default branch;
+    of one that was merged, since the commit that was noted then.
+    """
+    from tasks_lib.collections._review import annotated  # noqa: PLC0415 - `inv --list` stays fast
+    from tasks_lib.worktrees.branch_diff import since  # noqa: PLC0415 - same
+
+    here = project()
+    with ledger_of(here).read() as tx:
+        found = tx.phases.named(phase)
+        initiative = tx.initiatives.require(found.initiative_id)
+        comments = [one for one in tx.review_comments.find_by_phase_id(found.id) if not one.resolved]
+    if initiative.branch is None:
+        raise LedgerError(
+            f"initiative `{initiative.name}` has no branch",
+            why="a phase's diff is that of its initiative's branch",
+            hint=f"inv initiative.update {short(initiative.id)} --branch BRANCH",
+        )
+    base = found.merge_base or f"refs/heads/{here.repository.default_branch()}"
+    changes = since(here.repository, base, initiative.branch)
+    patch = changes.patch()
+    if not json:
+        return Answer(None, annotated(patch, comments) if patch else f"`{initiative.branch}` changes nothing")
+    files = [asdict(file) for file in changes.files()]
+    data = {"id": found.id, "merge_base": changes.old, "files": files, "patch": patch, "comments": documents(comments)}
+    return Answer(data, "")
+
+
+@task(help={"comment": _COMMENT_HELP})
+def resolve(c: Context, comment: str, json: bool = False) -> Answer:
+    """
+    Mark a comment as resolved
+    """
+    here = project()
+    if c.config.run.dry:
+        return preview([f"resolve comment {comment}"])
+    with ledger_of(here).write() as tx:
+        found = tx.review_comments.resolve(tx.review_comments.named(comment).id)
+    return Answer(documents([found])[0], f"resolved comment {short(found.id)}")
+
+
+@task(help={"comment": _COMMENT_HELP})
+def unresolve(c: Context, comment: str, json: bool = False) -> Answer:
+    """
+    Mark a comment as open again
+    """
+    here = project()
+    if c.config.run.dry:
+        return preview([f"reopen comment {comment}"])
+    with ledger_of(here).write() as tx:
+        found = tx.review_comments.unresolve(tx.review_comments.named(comment).id)
+    return Answer(documents([found])[0], f"reopened comment {short(found.id)}")
+
+
+@task(help={"comment": _COMMENT_HELP})
+def delete(c: Context, comment: str, json: bool = False) -> Answer:
+    """
+    Delete a comment
+    """
+    here = project()
+    if c.config.run.dry:
+        return preview([f"delete comment {comment}"])
+    with ledger_of(here).write() as tx:
+        found = tx.review_comments.named(comment)
+        tx.review_comments.delete(found.id)
+    return Answer(documents([found])[0], f"deleted comment {short(found.id)}")

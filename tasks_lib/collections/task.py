@@ -1,3 +1,399 @@
 """The work queue: tasks that wait for each other, claimed by one agent each."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.collections._ledger import AS_HELP, NOTHING_READY, acting, documents, given, ledger_of, number, short
+from tasks_lib.collections._project import project
+from tasks_lib.collections._report import preview
+from tasks_lib.collections._task import Answer, OptionalWord, task
+from tasks_lib.errors import ConflictError, LedgerError
+from tasks_lib.output import Narrator, pairs, table
+
+if TYPE_CHECKING:
+    from invoke.context import Context
+
+_TASK_HELP = "The task's id, or its beginning."
+_SETTLER_HELP = f"{AS_HELP} `user` is a person, who may settle every task."
+_CATEGORIES = "execute, verify, merge or review; research, discuss, plan, detail and refine are not handed out."
+_DESCRIPTION_HELP = "All that an agent has to know; `-` reads standard input."
+
+
+@task(
+    help={
+        "name": "What is to be done, in a few words.",
+        "description": _DESCRIPTION_HELP,
+        "initiative": "The goal it belongs to; that of its phase, parent or dependencies when not given.",
+        "phase": "The phase it belongs to.",
+        "parent": "The task it is a part of, which does not wait for it.",
+        "priority": "high, medium or low; medium when not given.",
+        "category": f"{_CATEGORIES} execute when not given.",
+        "order": "Its place among tasks of the same priority, from 1; those without come first.",
+        "depends": "The tasks it waits for: ids, or their beginnings, between commas.",
+    }
+)
+def add(
+    c: Context,
+    name: str,
+    description: str = "",
+    initiative: str = "",
+    phase: str = "",
+    parent: str = "",
+    priority: str = "",
+    category: str = "",
+    order: str = "",
+    depends: str = "",
+    json: bool = False,
+) -> Answer:
+    """
+    Add a task, with what it waits for
+
+    It is there with all of its dependencies, or not at all.
+    """
+    from tasks_lib.collections import _work  # noqa: PLC0415 - `inv --list` stays fast
+    from tasks_lib.ledger import dispatch  # noqa: PLC0415 - same
+
+    here = project()
+    if c.config.run.dry:
+        return preview([f"add the task `{name}`"])
+    fields: dict[str, Any] = {
+        "name": name,
+        "order": number(order, "--order") or 0,
+        "description": given(description) or None,
+    }
+    fields |= {key: value for key, value in (("priority", priority), ("category", category)) if value}
+    with ledger_of(here).write() as tx:
+        before = [tx.tasks.named(word) for word in _work.words(depends)]
+        if phase:
+            fields["phase_id"] = tx.phases.named(phase).id
+        if parent:
+            fields["parent_task_id"] = tx.tasks.named(parent).id
+        if initiative:
+            fields["initiative_id"] = tx.initiatives.named(initiative).id
+        elif before and not phase and not parent:
+            fields["initiative_id"] = before[0].initiative_id
+        added = tx.tasks.create(**fields)
+        for one in before:
+            tx.tasks.create_dependency(added.id, one.id)
+        standing = dispatch.obstacle(tx, added) or "ready"
+    rows = [("task", f"{short(added.id)}  {added.name}"), ("now", standing)]
+    return Answer({**documents([added])[0], "depends_on": [one.id for one in before]}, pairs(rows))
+
+
+@task(help={"task": _TASK_HELP, "blocker": "The task that has to be completed before it."})
+def depends(c: Context, task: str, blocker: str, json: bool = False) -> Answer:
+    """
+    Let a task wait for another one
+
+    A dependency that would close a circle is refused, and the circle shown. One
+    that is in progress already goes on: its holder is not stopped.
+    """
+    from tasks_lib.ledger import dispatch  # noqa: PLC0415 - as in `add`
+    from tasks_lib.ledger.schema.work import TaskStatus  # noqa: PLC0415 - same
+
+    here, narrator = project(), Narrator()
+    if c.config.run.dry:
+        return preview([f"let {task} wait for {blocker}"])
+    with ledger_of(here).write() as tx:
+        waiting, before = tx.tasks.named(task), tx.tasks.named(blocker)
+        tx.tasks.create_dependency(waiting.id, before.id)
+        holder = dispatch.holder_of(tx, waiting.id)
+    started = waiting.status is TaskStatus.IN_PROGRESS and before.status is not TaskStatus.COMPLETED
+    if started:
+        who = f"{holder.name} works on it" if holder else "its holder is gone"
+        narrator.say(f"warning: `{waiting.name}` is in progress already, {who}")
+    data = {"task": waiting.id, "depends_on": before.id, "in_progress": started}
+    return Answer(data, f"{waiting.name} waits for {before.name}")
+
+
+@task(help={"limit": "At most so many; all when not given."})
+def ready(c: Context, limit: str = "", json: bool = False) -> Answer:
+    """
+    List what can be claimed, those first that would be
+
+    Sorted by priority, then order, then age.
+    """
+    from tasks_lib.ledger import dispatch  # noqa: PLC0415 - as in `add`
+
+    with ledger_of(project()).read() as tx:
+        found = dispatch.ready(tx, number(limit, "--limit"))
+    if not found:
+        return Answer([], "nothing is ready; inv task.list tells why")
+    rows = [(short(one.id), one.priority, one.category, one.name) for one in found]
+    return Answer(documents(found), table(("ID", "PRIORITY", "CATEGORY", "NAME"), rows, spare=("CATEGORY", "PRIORITY")))
+
+
+@task(klass=OptionalWord, help={"task": f"{_TASK_HELP} The first that is ready when not given.", "as": AS_HELP})
+def claim(c: Context, task: str = "", as_: str = "", json: bool = False) -> Answer:
+    """
+    Take a task, which is yours alone then, and print all it needs
+
+    Its description, and what came of the tasks it waited for. Who asks again gets
+    the task it holds. Tasks of lost agents go back into the queue first: those
+    that were stopped, and those whose process (`agent.register --pid`) has died.
+    Exit status 3 when nothing is ready.
+    """
+    from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
+
+    here, narrator = project(), Narrator()
+    if c.config.run.dry:
+        return preview([f"claim {task or 'the first task that is ready'}"])
+    ledger = ledger_of(here)
+    released = _work.release(ledger, narrator)
+    with ledger.write() as tx:
+        data, text = _work.handed(tx, acting(tx, here, as_), task)
+    return Answer({**data, "released": released}, text, ok=data["task"] is not None, status=NOTHING_READY)
+
+
+@task(
+    klass=OptionalWord,
+    help={
+        "task": f"{_TASK_HELP} The one that you hold when not given.",
+        "summary": "What came of it, for those who build on it; `-` reads standard input.",
+        "claim": "Take the next one at once, as `task.claim` does.",
+        "as": _SETTLER_HELP,
+    },
+)
+def done(
+    c: Context, task: str = "", summary: str = "", claim: bool = False, as_: str = "", json: bool = False
+) -> Answer:
+    """
+    Finish a task, and print what became ready by it
+
+    Only its holder can, or a person who says `--as user`. With --claim, exit
+    status 3 says that nothing is ready; the task is finished all the same.
+    """
+    from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
+    from tasks_lib.ledger import dispatch  # noqa: PLC0415 - same
+
+    here, narrator = project(), Narrator()
+    if c.config.run.dry:
+        return preview([f"finish {task or 'the task that you hold'}"])
+    ledger, said = ledger_of(here), given(summary)
+    released = _work.release(ledger, narrator) if claim else []
+    with ledger.write() as tx:
+        me = _work.settler(tx, here, as_)
+        mine = _work.held(tx, me, task)
+        freed = dispatch.complete(tx, mine.id, said or None, me.id if me else None)
+        finished = tx.tasks.require(mine.id)
+        claimed, next_ = _work.handed(tx, acting(tx, here, as_), "") if claim else (None, "")
+    data = {"task": documents([finished])[0], "ready": documents(freed), "claimed": claimed, "released": released}
+    text = pairs([("done", f"{short(finished.id)}  {finished.name}"), *_work.named(freed)])
+    ok = claimed is None or claimed["task"] is not None
+    return Answer(data, f"{text}\n\n{next_}".rstrip(), ok=ok, status=NOTHING_READY)
+
+
+@task(
+    klass=OptionalWord,
+    help={
+        "task": f"{_TASK_HELP} The one that you hold when not given.",
+        "reason": "Why, for whoever tries next; `-` reads standard input.",
+        "block": "Do not put it back into the queue until somebody says `task.retry`.",
+        "as": _SETTLER_HELP,
+    },
+)
+def fail(
+    c: Context, task: str = "", reason: str = "", block: bool = False, as_: str = "", json: bool = False
+) -> Answer:
+    """
+    Give a task up: back into the queue, the fourth time blocked
+
+    Only its holder can, or a person who says `--as user`. The reason is kept as
+    the task's summary, and shown to whoever claims it next.
+    """
+    from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
+    from tasks_lib.ledger import dispatch  # noqa: PLC0415 - same
+
+    here = project()
+    if c.config.run.dry:
+        return preview([f"give up {task or 'the task that you hold'}"])
+    said = given(reason)
+    with ledger_of(here).write() as tx:
+        me = _work.settler(tx, here, as_)
+        failed = dispatch.fail(tx, _work.held(tx, me, task).id, said or None, me.id if me else None, block=block)
+    times = f"lost or failed {failed.retry_count} time{'s' if failed.retry_count > 1 else ''}"
+    return Answer(documents([failed])[0], f"{failed.name} is {failed.status}, {times}")
+
+
+@task(help={"task": _TASK_HELP})
+def retry(c: Context, task: str, json: bool = False) -> Answer:
+    """
+    Put a blocked task back into the queue, as if it had never failed
+    """
+    from tasks_lib.ledger import dispatch  # noqa: PLC0415 - as in `add`
+
+    here = project()
+    if c.config.run.dry:
+        return preview([f"retry {task}"])
+    with ledger_of(here).write() as tx:
+        found = dispatch.retry(tx, tx.tasks.named(task).id)
+    return Answer(documents([found])[0], f"{found.name} is {found.status} again")
+
+
+@task(
+    name="list",
+    default=True,
+    help={
+        "status": "Only those: pending, in_progress, completed or blocked.",
+        "phase": "Only those of this phase.",
+        "initiative": "Only those of this initiative.",
+    },
+)
+def list_(c: Context, status: str = "", phase: str = "", initiative: str = "", json: bool = False) -> Answer:
+    """
+    List the tasks, and how they stand
+
+    Pending ones are ready, waiting (for a task or a phase) or planning, which is
+    not handed out. `lost` is one whose holder is gone: the next `task.claim` puts
+    it back into the queue.
+    """
+    from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
+
+    with ledger_of(project()).read() as tx:
+        wanted: dict[str, str] = {"status": status} if status else {}
+        if phase:
+            wanted["phase_id"] = tx.phases.named(phase).id
+        if initiative:
+            wanted["initiative_id"] = tx.initiatives.named(initiative).id
+        found, standing = tx.tasks.find_all(**wanted), _work.Standing(tx)
+    if not found:
+        return Answer([], "no such tasks" if wanted else "no tasks; inv task.add NAME makes one")
+    rows = []
+    for one in found:
+        holder = standing.holders.get(one.id)
+        rows.append((short(one.id), standing.of(one), one.priority, holder.name if holder else "-", one.name))
+    text = table(("ID", "STANDS", "PRIORITY", "HOLDER", "NAME"), rows, spare=("PRIORITY", "HOLDER"))
+    return Answer([standing.document(one) for one in found], text)
+
+
+@task(help={"task": _TASK_HELP})
+def show(c: Context, task: str, json: bool = False) -> Answer:
+    """
+    Show all of a task: who holds it, what it waits for, who waits for it
+    """
+    from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
+    from tasks_lib.ledger import dispatch  # noqa: PLC0415 - same
+
+    with ledger_of(project()).read() as tx:
+        found, standing = tx.tasks.named(task), _work.Standing(tx)
+        phase = tx.phases.require(found.phase_id) if found.phase_id else None
+        initiative = tx.initiatives.require(found.initiative_id) if found.initiative_id else None
+        parent = tx.tasks.require(found.parent_task_id) if found.parent_task_id else None
+        last, why = tx.agents.find_by_task_id(found.id), dispatch.obstacle(tx, found)
+        near = {
+            "waits for": [tx.tasks.require(one) for one in tx.tasks.get_dependencies(found.id)],
+            "is awaited by": [tx.tasks.require(one) for one in tx.tasks.get_dependents(found.id)],
+            "part": tx.tasks.find_by_parent_task_id(found.id),
+        }
+    rows = [
+        ("task", f"{short(found.id)}  {found.name}"),
+        ("stands", standing.of(found)),
+        ("not ready", why),
+        ("category", f"{found.category}, {found.priority} priority, order {found.order}"),
+        ("initiative", f"{short(initiative.id)}  {initiative.name}" if initiative else ""),
+        ("phase", f"{short(phase.id)}  {phase.name} ({phase.status})" if phase else ""),
+        ("part of", f"{short(parent.id)}  {parent.name}" if parent else ""),
+        ("last holder", last.name if last else ""),
+        ("tried", f"lost or failed {found.retry_count} times" if found.retry_count else ""),
+        ("summary", found.summary or ""),
+        *((label, f"{short(one.id)}  {one.name} ({standing.of(one)})") for label, ones in near.items() for one in ones),
+    ]
+    text = pairs(row for row in rows if row[1]) + (f"\n\n{found.description}" if found.description else "")
+    data = {
+        **standing.document(found),
+        "obstacle": why or None,
+        "last_holder": last.name if last else None,
+        "waits_for": documents(near["waits for"]),
+        "awaited_by": documents(near["is awaited by"]),
+        "parts": documents(near["part"]),
+    }
+    return Answer(data, text)
+
+
+@task(klass=OptionalWord, help={"initiative": "Only this one: its id, or the beginning of it."})
+def tree(c: Context, initiative: str = "", json: bool = False) -> Answer:
+    """
+    Draw initiatives, their phases, tasks and the tasks' parts
+
+    ✓ completed, ▶ in progress, ○ ready, · waiting, ~ planning, ✗ blocked, ! lost.
+    """
+    from tasks_lib.collections import _tree, _work  # noqa: PLC0415 - as in `add`
+
+    with ledger_of(project()).read() as tx:
+        only = tx.initiatives.named(initiative) if initiative else None
+        standing = _work.Standing(tx)
+        branches = _tree.grown(tx, standing, only)
+    if not branches:
+        return Answer([], "no initiatives and no tasks; inv task.add NAME makes one")
+    return Answer([branch.data for branch in branches], _tree.drawn(branches))
+
+
+@task(
+    help={
+        "task": _TASK_HELP,
+        "name": "What is to be done.",
+        "description": f"{_DESCRIPTION_HELP} Empty takes it away.",
+        "priority": "high, medium or low.",
+        "order": "Its place among tasks of the same priority.",
+        "category": _CATEGORIES,
+        "phase": "Another phase of its initiative.",
+    }
+)
+def update(
+    c: Context,
+    task: str,
+    name: str = "",
+    description: str | None = None,
+    priority: str = "",
+    order: str = "",
+    category: str = "",
+    phase: str = "",
+    json: bool = False,
+) -> Answer:
+    """
+    Change what is said of a task
+
+    Its status changes by `task.claim`, `done`, `fail` and `retry` only.
+    """
+    here = project()
+    if c.config.run.dry:
+        return preview([f"change {task}"])
+    fields: dict[str, Any] = {
+        "name": name,
+        "priority": priority,
+        "category": category,
+        "order": number(order, "--order"),
+    }
+    fields = {key: value for key, value in fields.items() if value}
+    if description is not None:
+        fields["description"] = given(description) or None
+    with ledger_of(here).write() as tx:
+        found = tx.tasks.named(task)
+        if phase:
+            to = tx.phases.named(phase)
+            if to.initiative_id != found.initiative_id:
+                raise ConflictError(f"phase `{to.name}` belongs to another initiative than task `{found.name}`")
+            fields["phase_id"] = to.id
+        if not fields:
+            raise LedgerError("nothing to change", hint="inv --help task.update")
+        changed = tx.tasks.update(found.id, **fields)
+    return Answer(documents([changed])[0], f"changed {short(changed.id)}  {changed.name}")
+
+
+@task(help={"task": _TASK_HELP, "force": "Although it is in progress, or others wait for it: they are ready then."})
+def delete(c: Context, task: str, force: bool = False, json: bool = False) -> Answer:
+    """
+    Delete a task with its parts, and print what became ready by that
+    """
+    from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
+    from tasks_lib.ledger.deletion import delete_task  # noqa: PLC0415 - same
+
+    here = project()
+    if c.config.run.dry:
+        return preview([f"delete {task}"])
+    with ledger_of(here).write() as tx:
+        found = tx.tasks.named(task)
+        freed = delete_task(tx, found.id, force=force)
+    rows = [("deleted", f"{short(found.id)}  {found.name}"), *_work.named(freed)]
+    return Answer({"id": found.id, "ready": documents(freed)}, pairs(rows))

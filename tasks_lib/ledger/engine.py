@@ -41,7 +41,10 @@ def sqlite_engine(path: Path) -> sa.Engine:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        if not path.exists():
+            # Else left alone: closing it would cancel the locks that this process' other connections have on it,
+            # https://sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
         raise LedgerError(
             f"`{path}` cannot be opened: {error.strerror}", hint="check its permissions and the free space there"

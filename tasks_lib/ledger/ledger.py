@@ -120,6 +120,7 @@ class Ledger:
             _session(writing(self.engine)) as session,
             session.begin(),
         ):
+            session.connection()  # now, not with the first statement: the clock is read after the lock is taken
             yield Transaction(session, self.clock)
 
 
@@ -143,7 +144,7 @@ def _translated(where: str) -> Iterator[None]:
         if "database is locked" in said or "lock timeout" in said:
             why, hint = f"others have been writing for {BUSY_SECONDS} seconds", "try again; `inv ledger.status` tells"
         elif "malformed" in said or "not a database" in said:
-            why, hint = said, "move the file away, and put the latest backup beside it in its place: inv ledger.backup"
+            why, hint = said, "stop the agents, move it and its -wal and -shm away, and copy the latest backup there"
         else:
             why, hint = said, ""
         raise LedgerError(f"the ledger at `{where}` cannot be used", why=why, hint=hint) from None

@@ -61,7 +61,7 @@ def _fields(proposal: Proposal) -> dict[str, Any]:
 
 
 def _make(tx: Transaction, proposal: Proposal) -> Page | Phase | Task:
-    fields = {"initiative_id": proposal.initiative_id, **_fields(proposal)}
+    fields = {**_fields(proposal), "initiative_id": proposal.initiative_id}
     if proposal.target_type is ProposalTarget.PAGE:
         root = tx.pages.get_or_create_root_page(proposal.initiative_id)
         return tx.pages.create(**{"parent_page_id": root.id, **fields})

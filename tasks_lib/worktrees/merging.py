@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.errors import BranchError, GitError, WorktreeError
 from tasks_lib.steps import uninterrupted
 from tasks_lib.worktrees import git
+from tasks_lib.worktrees.branch_diff import readable
 from tasks_lib.worktrees.merged import is_ancestor
 
 if TYPE_CHECKING:
@@ -51,11 +52,11 @@ def merge(project: Project, branch: str, base: str, *, message: str) -> list[str
         RegistryError: If another process is merging.
     """
     tip, old = _tip(project.repository, branch), _tip(project.repository, base)
-    if is_ancestor(project.repository, tip, old):
-        return []
-    _holder(project.repository, base)
-    with _aside(project, old) as path:
-        if found := _conflicts(path, branch, "--no-edit", "-m", message, tip):
+    with _aside(project) as path:
+        if is_ancestor(project.repository, tip, old):
+            return []
+        _holder(project.repository, base)
+        if found := _conflicts(project, path, old, "--no-edit", "-m", message, tip):
             return found
         _move(project.repository, base, old, git.output("rev-parse", "HEAD", cwd=path))
     return []
@@ -69,8 +70,8 @@ def conflicts(project: Project, branch: str, base: str) -> list[str]:
         BranchError, GitError, RegistryError: As `merge`.
     """
     tip, old = _tip(project.repository, branch), _tip(project.repository, base)
-    with _aside(project, old) as path:
-        return _conflicts(path, branch, "--no-commit", "--no-ff", tip)
+    with _aside(project) as path:
+        return _conflicts(project, path, old, "--no-commit", "--no-ff", tip)
 
 
 def _tip(repository: Repository, branch: str) -> str:
@@ -81,8 +82,8 @@ def _tip(repository: Repository, branch: str) -> str:
 
 
 @contextmanager
-def _aside(project: Project, commit: str) -> Iterator[Path]:
-    """Give a worktree at *commit* that nobody else sees; one at a time, so what a killed run left is known as such."""
+def _aside(project: Project) -> Iterator[Path]:
+    """Give the place to merge at, and clear it; one at a time, so what is there already was left by a killed run."""
     main, path = project.repository.main, project.registry.directory / "merging"
 
     def clear() -> None:
@@ -93,25 +94,23 @@ def _aside(project: Project, commit: str) -> Iterator[Path]:
     with project.registry.working_on("merging"):
         clear()
         try:
-            git.run(*_NO_HOOKS, "worktree", "add", "--detach", path, commit, cwd=main)
             yield path
         finally:
             with uninterrupted():
                 clear()
 
 
-def _conflicts(path: Path, branch: str, *arguments: str) -> list[str]:
-    """Run `git merge` at *path*, and return the files that it could not merge."""
+def _conflicts(project: Project, path: Path, commit: str, *arguments: str) -> list[str]:
+    """Run `git merge` on *commit* in a new worktree at *path*, and return the files that it could not merge."""
+    git.run(*_NO_HOOKS, "worktree", "add", "--detach", path, commit, cwd=project.repository.main)
     result = git.run(*_MERGE, *arguments, cwd=path, check=False)
     if result.returncode == 0:
         return []
     found = git.output("diff", "--name-only", "--diff-filter=U", "-z", cwd=path).split("\0")[:-1]
     if not found:
         said = "\n".join(filter(None, (result.stdout.strip(), result.stderr.strip())))
-        raise GitError(
-            f"git does not merge `{branch}`", why=said, hint="nothing was changed; mend that, then try again"
-        )
-    return found
+        raise GitError("git does not merge it", why=said, hint="nothing was changed; mend that, then try again")
+    return [readable(name) for name in found]
 
 
 def _move(repository: Repository, base: str, old: str, new: str) -> None:

@@ -37,12 +37,12 @@ def unfinished(project: Project, record: Record, path: Path | None) -> Problem |
         note = removals.cut_short(project, record)
         torn_down = there and note is not None and note.only_databases
         return Problem("its removal was cut short", inside(project, path, "teardown") if torn_down else remove)
+    if record.state == "creating" and (there or record.made_worktree):
+        create = f"inv worktree.create {record.identity.branch}"
+        return Problem("its making was cut short", create if record.made_worktree else inside(project, path, "setup"))
     if not there:
         gone = f"its worktree is gone from {path or record.path}: deleted, or on a volume that is away"
         return Problem(gone, f"{remove} --keep-branch")
-    if record.state == "creating":
-        create = f"inv worktree.create {record.identity.branch}"
-        return Problem("its making was cut short", create if record.made_worktree else inside(project, path, "setup"))
     if record.clone is None:
         return Problem(f"there is no database `{record.identity.database}` yet", inside(project, path, "setup"))
     return None

@@ -40,7 +40,7 @@ def test_help_for_everything(name):
 @pytest.mark.parametrize("name", sorted(name for name in ARGUMENTS if not name.startswith(("server.", "demo"))))
 def test_a_failure_is_one_document_too(tmp_path, name):
     """Outside of a repository every task that needs one says so in JSON, with status 1."""
-    arguments = ["x"] if any(argument.positional for argument in ARGUMENTS[name]) else []
+    arguments = ["x"] * sum(argument.positional for argument in ARGUMENTS[name])
     result = goldentree(tmp_path, name, *arguments, "--json")
     assert result.returncode == 1
     assert result.stderr == ""

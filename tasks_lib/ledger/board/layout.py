@@ -90,12 +90,12 @@ def lay_out(nodes: Sequence[str], edges: Iterable[tuple[str, str]]) -> Drawing:
                 (_left(column[target]), boxes[target][1] + HEIGHT * number // (len(arriving) + 1)),
             ]
 
-    bottom = max((round(height) + HEIGHT // 2 for height in middle.values()), default=MARGIN - GAP)
+    bottom = max((round(height) + HEIGHT // 2 for height in middle.values()), default=MARGIN - 2 * GAP)
     width = max(_left(len(slots)) - GUTTER, MARGIN + _ABREAST * (WIDTH + GAP) - GAP if len(tied) < len(nodes) else 0)
     abreast = (width - MARGIN + GAP) // (WIDTH + GAP)
     for number, node in enumerate(node for node in nodes if node not in boxes):
         down, right = divmod(number, abreast)
-        boxes[node] = MARGIN + right * (WIDTH + GAP), bottom + GAP + down * (HEIGHT + GAP)
+        boxes[node] = MARGIN + right * (WIDTH + GAP), bottom + 2 * GAP + down * (HEIGHT + GAP)
     return Drawing(width + MARGIN, max((y for _, y in boxes.values()), default=0) + HEIGHT + MARGIN, boxes, lines)
 
 

@@ -59,7 +59,8 @@ def agents(board: Board) -> str:
         ]
 
     headings = ("Agent", "State", "Task", "Branch", "Worktree", "Database", "Last change")
-    return _counted("stopped", len(board.agents) - len(board.at_work), headings, map(cells, board.at_work))
+    left_out = len(board.agents) - len(board.at_work), "stopped"
+    return _table("Agents at work", left_out, headings, map(cells, board.at_work))
 
 
 def errands(board: Board) -> str:
@@ -76,17 +77,17 @@ def errands(board: Board) -> str:
         ]
 
     headings = ("Errand", "State", "Branch", "From", "Agent", "Last change")
-    over = len(board.errands) - len(board.open_errands)
-    return _counted("merged or abandoned", over, headings, map(cells, board.open_errands))
+    left_out = len(board.errands) - len(board.open_errands), "merged or abandoned"
+    return _table("Errands under way", left_out, headings, map(cells, board.open_errands))
 
 
-def _counted(what: str, number: int, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table, with the *number* of those that are left out of it because they are *what*."""
-    shown = list(rows)
-    left_out = f"{number} more {'are' if number > 1 else 'is'} {what}" if number else ""
+def _table(caption: str, left_out: tuple[int, str], headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table; its caption tells how many are left out, and why."""
+    shown, (number, why) = list(rows), left_out
+    more = f"{number} {'are' if number > 1 else 'is'} {why}" if number else ""
     if not shown:
-        return f'<p class="none">{left_out or "None"}.</p>'
-    return table(left_out or "All of them", headings, shown)
+        return f'<p class="none">{f"None; {more}" if more else "None"}.</p>'
+    return table(f"{caption}; {more}" if more else caption, headings, shown)
 
 
 def _letters(letters: Iterable[str]) -> str:

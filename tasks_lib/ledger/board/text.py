@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 NONE = '<span class="none">-</span>'
 
 STATES = {
-    "ready": "ready",
+    "completed": "completed",
     "in_progress": "in progress",
+    "ready": "ready",
     "waiting": "waiting",
     "planning": "planning",
     "blocked": "blocked",
-    "completed": "completed",
 }
 """The states of tasks and what they are called, in the order in which they are shown."""
 

@@ -41,23 +41,23 @@ def _initiative(board: Board, work: Work) -> str:
     name = one.name if one else "Tasks of no initiative"
     done = sum(board.states[task.id] == "completed" for task in work.tasks)
     about = [f"{done} of {len(work.tasks)} tasks completed"]
-    if one:
-        about = [badge(one.status), *([code(one.branch)] if one.branch else []), *about]
+    if one and one.branch:
+        about.append(code(one.branch))
     body = f"""<p class="about">{" ".join(f"<span>{part}</span>" for part in about)}</p>
 {_share(board, work.tasks)}
 {_phases(board, work) if work.phases else ""}
 {drawing(board, work, name) if work.tasks else '<p class="none">No tasks yet.</p>'}
 {_tasks(board, work) if work.tasks else ""}"""
-    title = f"<h3>{said(name)}</h3>"
+    title = f"<h3>{said(name)}</h3> {badge(one.status) if one else ''}"
     if one and one.status in _OVER:
-        return f"<article><details><summary>{title} {badge(one.status)}</summary>{body}</details></article>"
+        return f"<article><details><summary>{title}</summary>{body}</details></article>"
     return f"<article>{title}{body}</article>"
 
 
 def _share(board: Board, tasks: Sequence[Task]) -> str:
     """Return how tasks are spread over the states, as a bar; the legend has the numbers."""
     states = [board.states[task.id] for task in tasks]
-    parts = ((state, states.count(state)) for state in reversed(STATES))
+    parts = ((state, states.count(state)) for state in STATES)
     bar = "".join(f'<i class="{state}" style="flex-grow:{number}"></i>' for state, number in parts if number)
     return f'<div class="share" aria-hidden="true">{bar}</div>'
 
@@ -100,4 +100,4 @@ def _tasks(board: Board, work: Work) -> str:
         map(cells, work.tasks),
         [f"task-{task.id}" for task in work.tasks],
     )
-    return f"<details><summary>{len(work.tasks)} tasks as a table</summary>{rows}</details>"
+    return f"<details><summary>The tasks as a table</summary>{rows}</details>"

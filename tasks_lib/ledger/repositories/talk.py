@@ -90,7 +90,7 @@ class MessageRepository(Repository[Message]):
 class ChatSessionRepository(Repository[ChatSession]):
     """Chats about a phase or task: one active at a time for each; closed is for good."""
 
-    row, noun, listing = ChatSession, "chat session", ""
+    row, noun, listing = ChatSession, "chat session", "inv chat.list"
 
     def create_session(
         self, *, target_type: ChatTarget, target_id: str, initiative_id: str, agent_id: str | None = None

@@ -1,5 +1,5 @@
 """
-The schema of seed 004: 15 tables, as Codewalkers had them in February 2026.
+The schema of seed 004: 14 tables, as Codewalkers had them in February 2026.
 """
 
 from __future__ import annotations

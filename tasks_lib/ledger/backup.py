@@ -1,0 +1,120 @@
+"""
+Backups: a ledger as it is at one moment, in a file that was opened and checked.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import subprocess
+from contextlib import closing, contextmanager
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from tasks_lib.errors import LedgerError
+from tasks_lib.ledger import migrate
+from tasks_lib.ledger.engine import POSTGRES_SCHEMA
+from tasks_lib.ledger.health import require_sound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tasks_lib.databases.url import DatabaseUrl
+    from tasks_lib.ledger.ledger import Ledger
+
+
+def back_up(ledger: Ledger, target: Path, url: DatabaseUrl | None) -> int:
+    """
+    Copy a ledger into the new file *target*, which only its owner can read, while others go on.
+
+    Args:
+        url: Where it is on PostgreSQL, None on SQLite.
+
+    Returns:
+        The size of the file in bytes.
+
+    Raises:
+        LedgerError: If there is such a file, it cannot be written, or what was written cannot be read;
+            nothing is left behind then.
+        ServerError: If no pg_dump fits the server.
+    """
+    with _new(target) as unfinished:
+        if url is None:
+            migrate.back_up(ledger.engine, unfinished)
+            _read(unfinished)
+        else:
+            _dump(ledger, url, unfinished)
+    return target.stat().st_size
+
+
+@contextmanager
+def _new(target: Path) -> Iterator[Path]:
+    """Give the path of a file that becomes *target* when all goes well; what is killed never has that name."""
+    try:
+        target.touch(0o600, exist_ok=False)  # nobody else's from here on
+    except FileExistsError:
+        raise LedgerError(f"`{target}` is there already", hint="name a file that is not") from None
+    except OSError as error:
+        raise _unwritable(target, error) from None
+    unfinished = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield unfinished
+        with unfinished.open("rb") as file:
+            os.fsync(file)
+        unfinished.replace(target)
+    except BaseException as error:
+        unfinished.unlink(missing_ok=True)
+        target.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _unwritable(target, error) from None
+        raise
+
+
+def _read(file: Path) -> None:
+    """Check a copy on SQLite from its first page to its last."""
+    # Immutable: no log is made beside it.
+    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?immutable=1", uri=True)) as copy:
+        require_sound(copy.execute, file)
+        if copy.execute("SELECT version_num FROM alembic_version").fetchone() != (migrate.REVISIONS[-1],):
+            raise LedgerError(f"`{file}` is not what the ledger is")
+
+
+def _dump(ledger: Ledger, url: DatabaseUrl, target: Path) -> None:
+    """Dump the ledger's schema, and read the dump from its beginning to its end."""
+    from tasks_lib.databases import binaries  # noqa: PLC0415 - only where there is a server
+
+    with ledger.engine.connect() as connection:
+        version = int(connection.exec_driver_sql("SHOW server_version_num").scalar_one())
+    client = binaries.client_for(version)
+    # A service file would come before these variables; the URL's parameters have what it says.
+    inherited = {key: value for key, value in os.environ.items() if key != "PGSERVICE"}
+    environment = {**inherited, **url.environment(), "LC_ALL": "C"}
+    target.touch(0o600)
+    for command in (
+        ["pg_dump", "--no-password", "--format=custom", f"--schema={POSTGRES_SCHEMA}", f"--file={target}"],
+        ["pg_restore", f"--file={os.devnull}", str(target)],
+    ):
+        program, *arguments = command
+        done = subprocess.run(
+            [client.program(program), *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if done.returncode:
+            why = done.stderr.strip() or f"{program} exited with {done.returncode}"
+            raise LedgerError(f"the ledger cannot be copied to `{target}`", why=why)
+
+
+def _unwritable(target: Path, error: OSError) -> LedgerError:
+    cure = (
+        f"mkdir -p {quote(str(target.parent))}"
+        if isinstance(error, FileNotFoundError)
+        else "check permissions and free space"
+    )
+    return LedgerError(f"`{target}` cannot be written: {error.strerror}", hint=cure)

@@ -1,0 +1,40 @@
+"""The tasks of `message`, run through `inv`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+
+def test_messages(tmp_path):
+    """They wait for the user, or an agent, until they are read; a reply goes back to whoever has written."""
+    (tmp_path / "tasks.py").write_text("from tasks_lib import ns\n")
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "commit", "--quiet", "--allow-empty", "--message", "Start"], cwd=tmp_path, check=True)
+
+    def inv(*arguments, text="", status=0):
+        command = [sys.executable, "-m", "invoke", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, input=text, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout or done.stderr
+
+    def data(*arguments, **options):
+        return json.loads(inv(*arguments, "--json", **options))["data"]
+
+    assert "this worktree has no agent" in inv("message.send", "hello", status=1)
+    inv("agent.register", "ann")
+    sent = data("message.send", "-", "--requires-response", text="May I?\n")
+    assert (sent["sender"], sent["recipient"], sent["content"], sent["type"]) == ("ann", "user", "May I?", "question")
+    assert "ann, 0 s ago (wants a reply)\nMay I?" in inv("message.list")
+    assert inv("message.read", sent["id"][:8]) == "ann to user:\nMay I?\n"
+    assert inv("message.list") == "no messages for user\n"
+    assert data("message.list", "--all")[0]["status"] == "read"
+    reply = data("message.reply", sent["id"], "Yes")
+    assert (reply["sender"], reply["recipient"], reply["type"]) == ("user", "ann", "response")
+    [read] = [data("message.read", sent["id"])]
+    assert (read["status"], [one["content"] for one in read["replies"]]) == ("responded", ["Yes"])
+    data("message.send", "Stop", "--to", "ann", "--as", "user")
+    assert [one["content"] for one in data("message.list", "--to", "ann")] == ["Yes", "Stop"]
+    assert "reaches nobody" in inv("message.send", "x", "--as", "user", status=1)
+    assert "is empty" in inv("message.send", " ", status=1)

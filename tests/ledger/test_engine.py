@@ -1,0 +1,191 @@
+"""Transactions on both engines: who waits for whom, who may write, what is told of an error."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import sqlalchemy as sa
+
+from tasks_lib.errors import ConflictError, LedgerError, NotFoundError
+from tasks_lib.ledger import engine, migrate
+from tasks_lib.ledger.clock import now
+from tasks_lib.ledger.ledger import Ledger
+
+SECRET = "s3cret-t0ken"
+
+
+def test_sqlite_connections(sqlite_ledger, tmp_path):
+    """Every connection of the pool checks foreign keys and writes ahead; the files are their owner's alone."""
+    with sqlite_ledger.write() as tx:
+        tx.initiatives.create(name="a")
+    connections = [sqlite_ledger.engine.connect() for _ in range(4)]
+    for connection in connections:
+        pragmas = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("foreign_keys", "journal_mode", "synchronous", "busy_timeout", "mmap_size")
+        }
+        assert pragmas == {
+            "foreign_keys": 1,
+            "journal_mode": "wal",
+            "synchronous": 1,
+            "busy_timeout": 10_000,
+            "mmap_size": 0,
+        }
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("ledger.db*")}
+    assert modes == {"ledger.db": 0o600, "ledger.db-wal": 0o600, "ledger.db-shm": 0o600}
+    for connection in connections:
+        connection.close()
+
+
+def test_readers_cannot_write_and_do_not_wait(ledger):
+    """While somebody writes, readers see what was there before; they cannot write themselves, the next one can."""
+    written, seen = threading.Event(), threading.Event()
+
+    def write():
+        with ledger.write() as tx:
+            tx.initiatives.create(name="a")
+            written.set()
+            assert seen.wait(30)
+
+    with ThreadPoolExecutor() as pool:
+        writer = pool.submit(write)
+        assert written.wait(30)
+        with ledger.read() as tx:
+            assert tx.initiatives.find_all() == []
+            assert not writer.done()
+            seen.set()
+            writer.result()
+            assert tx.initiatives.find_all() == []  # as it was when this one began
+    with pytest.raises(LedgerError, match=r"read-?only"), ledger.read() as tx:
+        tx.initiatives.create(name="b")
+    with ledger.write() as tx:
+        tx.initiatives.create(name="c")
+    with ledger.read() as tx:
+        assert [one.name for one in tx.initiatives.find_all()] == ["a", "c"]
+
+
+def test_transactions(ledger):
+    """What an exception leaves is undone; rows are plain afterwards; repositories are of no use after it."""
+    with pytest.raises(NotFoundError), ledger.write() as tx:
+        tx.initiatives.delete(tx.initiatives.create(name="a").id + "?")
+    with ledger.write() as tx:
+        kept = tx.initiatives.create(name="b")
+        gone = tx.initiatives.create(name="c")
+        tx.initiatives.delete(gone.id)
+    assert (kept.name, gone.name) == ("b", "c")
+    with pytest.raises(sa.exc.InvalidRequestError):
+        tx.initiatives.create(name="lost without a word")
+    with ledger.read() as tx:
+        assert tx.initiatives.find_all() == [kept]
+
+
+def test_a_conflict_within_a_savepoint(ledger):
+    """What the schema refuses within a savepoint is undone alone; the transaction goes on."""
+    with ledger.write() as tx:
+        tx.agents.create(name="owl", worktree_id="w")
+        with pytest.raises(ConflictError, match="agents"), tx.session.begin_nested():
+            tx.agents.create(name="owl", worktree_id="w")
+        tx.agents.create(name="yak", worktree_id="w")
+    with ledger.read() as tx:
+        assert [one.name for one in tx.agents.find_all()] == ["owl", "yak"]
+
+
+def test_errors_show_no_values(ledger):
+    """However a write fails, its error names columns and constraints; what was to be written may be a secret."""
+
+    def attempts(tx):
+        yield lambda: tx.accounts.create(id="a", email="e", credentials=SECRET)
+        yield lambda: tx.accounts.create(email=None, credentials=SECRET)
+        yield lambda: tx.accounts.create(email="e", credentials=SECRET, sort_order=2**70)
+        yield lambda: tx.accounts.create(email="e", credentials=SECRET, sort_order=SECRET)
+        yield lambda: tx.accounts.create(email="e", credentials=[SECRET])
+        yield lambda: tx.accounts.create(email="\udcff", credentials=SECRET)
+        yield lambda: tx.session.execute(sa.text("UPDATE accounts SET nothing = :it"), {"it": SECRET})
+        yield lambda: tx.session.execute(sa.text("UPDATE accounts SET id = :it, email = NULL"), {"it": SECRET})
+
+    with ledger.write() as tx:
+        tx.accounts.create(id="a", email="e", credentials=SECRET)
+    for number in range(8):
+        with pytest.raises(LedgerError) as caught, ledger.write() as tx:
+            list(attempts(tx))[number]()
+        error = caught.value
+        assert SECRET not in f"{error} {error!r} {error.why} {error.hint} {error.__cause__!r}"
+    with ledger.read() as tx:
+        (account,) = tx.accounts.find_all()
+    assert SECRET not in repr(account)
+
+
+def test_a_writer_that_waits_too_long(ledger):
+    """Whoever cannot write because others do is told so, and how long it has waited."""
+    statement = "PRAGMA busy_timeout = 50" if ledger.engine.dialect.name == "sqlite" else "SET lock_timeout = '50ms'"
+    sa.event.listen(ledger.engine, "connect", lambda raw, _: raw.execute(statement))
+    ledger.engine.dispose()
+    with ledger.write() as tx:
+        agent = tx.agents.create(name="owl", worktree_id="w")
+    with ledger.write() as tx:
+        tx.agents.update(agent.id, provider="codex")
+        with pytest.raises(LedgerError, match="cannot be used") as caught, ledger.write() as other:
+            other.agents.update(agent.id, provider="gemini")
+    assert "10 seconds" in caught.value.why
+
+
+def test_search_path_on_postgres(postgres_parameters):
+    """The tables are in a schema of their own, whatever options the user's URL has; those apply as well."""
+    options = r"-c search_path=public,\"odd\ name\" -c statement_timeout=7s"
+    ledger = Ledger.on_postgres({**postgres_parameters, "options": options}, "there")
+    with ledger.engine.connect() as connection:
+        assert connection.exec_driver_sql("SHOW search_path").scalar() == "goldentree"
+        assert connection.exec_driver_sql("SHOW statement_timeout").scalar() == "7s"
+        assert connection.exec_driver_sql("SHOW lock_timeout").scalar() == "10s"
+        assert {*sa.inspect(connection).get_table_names(schema="public")} == set()
+        assert len(sa.inspect(connection).get_table_names()) == 20
+    ledger.engine.dispose()
+    mine = engine.postgres_engine({**postgres_parameters, "options": "-c lock_timeout=3s", "application_name": "mine"})
+    with mine.connect() as connection:
+        assert connection.exec_driver_sql("SHOW application_name").scalar() == "mine"
+    mine.dispose()
+
+
+def test_no_ledger_can_be_opened(tmp_path, postgres_parameters):
+    """Where there can be no ledger, one is told why, without a password."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LedgerError, match="cannot be opened"):
+        Ledger.on_sqlite(tmp_path / "file" / "ledger.db")
+    (tmp_path / "garbage.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(LedgerError) as caught:
+        Ledger.on_sqlite(tmp_path / "garbage.db")
+    assert "not a database" in caught.value.why
+    with pytest.raises(LedgerError) as caught:
+        Ledger.on_postgres({**postgres_parameters, "password": SECRET}, "there")
+    assert "password authentication failed" in caught.value.why
+    assert SECRET not in f"{caught.value} {caught.value.why}"
+
+
+def test_odd_paths(tmp_path):
+    """A ledger can be in a directory of any name, and be copied from there."""
+    directory = tmp_path / "a b?c#d%20é&mode=ro"
+    ledger = Ledger.on_sqlite(directory / "ledger.db")
+    migrate.back_up(ledger.engine, directory / "copy.db")
+    ledger.engine.dispose()
+    assert {path.name for path in directory.iterdir()} >= {"ledger.db", "copy.db"}
+    assert [path.name for path in tmp_path.iterdir()] == [directory.name]
+
+
+def test_without_wal(tmp_path):
+    """Where SQLite cannot write ahead, the ledger works all the same, and a power cut does no more harm."""
+    # This way of locking has no shared memory, as network file systems have none.
+    file = f"file:{tmp_path / 'ledger.db'}?vfs=unix-dotfile"
+    made = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(file, uri=True), poolclass=sa.QueuePool)
+    sa.event.listen(made, "connect", engine._connected)
+    sa.event.listen(made, "begin", engine._begin)
+    ledger = Ledger._opened(made, "there", now)
+    with ledger.write() as tx:
+        tx.initiatives.create(name="a")
+        assert tx.session.scalar(sa.text("PRAGMA journal_mode")) == "delete"
+        assert tx.session.scalar(sa.text("PRAGMA synchronous")) == 2
+    with ledger.read() as tx:
+        assert [one.name for one in tx.initiatives.find_all()] == ["a"]
+    made.dispose()

@@ -1,0 +1,133 @@
+"""The work queue under many processes, some of which are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from tasks_lib.ledger import dispatch, registration
+from tasks_lib.ledger.schema.work import TaskStatus
+
+DRAIN = """
+from tasks_lib.ledger import dispatch, registration
+ledger, result = opened(), []
+with ledger.write() as tx:
+    me = registration.register(tx, f"r/{number}").id
+while True:
+    with ledger.write() as tx:
+        claimed = dispatch.claim_next(tx, me)
+    if claimed is None:
+        break
+    result.append(claimed.task.id)
+    with ledger.write() as tx:
+        dispatch.complete(tx, claimed.task.id, None, me)
+"""
+
+BY_NAME = """
+from tasks_lib.ledger import dispatch
+try:
+    with opened().write() as tx:
+        result = dispatch.claim(tx, tx.tasks.find_all()[0].id, tx.agents.named("ab"[number]).id).task.name
+except GoldentreeError as error:
+    result = error.why
+"""
+
+RELEASE = """
+from tasks_lib.ledger import dispatch, registration
+ledger, result = opened(), []
+with ledger.write() as tx:
+    me = registration.register(tx, f"r/{number}").id
+for _ in range(10):
+    with ledger.write() as tx:
+        dispatch.release_stale(tx)
+        claimed = dispatch.claim_next(tx, me)
+    if claimed and not claimed.again:
+        result.append(claimed.task.id)
+"""
+
+# Claims a task and is killed holding it.
+CLAIMER = """
+import json, os, signal, sys
+from pathlib import Path
+from tasks_lib.ledger import dispatch, registration
+from tasks_lib.ledger.ledger import Ledger
+
+where = json.loads(sys.argv[1])
+ledger = Ledger.on_postgres(where, "there") if isinstance(where, dict) else Ledger.on_sqlite(Path(where))
+with ledger.write() as tx:
+    me = registration.register(tx, "r/main", name="mayfly", pid=os.getpid())
+    claimed = dispatch.claim_next(tx, me.id)
+print(claimed.task.name, flush=True)
+signal.pause()
+"""
+
+
+def test_eight_processes_drain_the_queue(ledger, place, crowd):
+    """Each of 500 tasks is claimed and done once, and nobody meets an error."""
+    with ledger.write() as tx:
+        made = [tx.tasks.create(name=str(number)).id for number in range(500)]
+    claimed = crowd(place, 8, DRAIN)
+    assert all(isinstance(one, list) for one in claimed), claimed
+    assert Counter(task for one in claimed for task in one) == Counter(made)
+    with ledger.read() as tx:
+        assert dispatch.queue_state(tx)["completed"] == len(made)
+
+
+def test_two_claim_the_same_task(ledger, place, crowd):
+    """One has it; the other is told who."""
+    for round_ in range(3):
+        with ledger.write() as tx:
+            tx.tasks.create(name="t", order=-round_)
+            for name in "ab":
+                registration.register(tx, "r/main", name=name)
+        assert sorted(crowd(place, 2, BY_NAME)) in (
+            ["it is in progress, held by a", "t"],
+            ["it is in progress, held by b", "t"],
+        )
+        with ledger.write() as tx:
+            dispatch.complete(tx, tx.tasks.find_all()[0].id)
+
+
+def test_many_release_the_same_tasks(ledger, place, crowd):
+    """What several find lost at once is released once, and nobody takes it from who claimed it since."""
+    with ledger.write() as tx:
+        for number in range(5):
+            tx.tasks.create(name=str(number))
+            registration.register(tx, "r/gone", name=f"lost-{number}")
+            dispatch.claim_next(tx, tx.agents.named(f"lost-{number}").id)
+            registration.stop(tx, tx.agents.named(f"lost-{number}").id)
+    claimed = [task for one in crowd(place, 8, RELEASE) for task in one]
+    with ledger.read() as tx:
+        tasks = tx.tasks.find_all()
+        assert sorted(claimed) == sorted(task.id for task in tasks)
+        assert {(task.status, task.retry_count) for task in tasks} == {(TaskStatus.IN_PROGRESS, 1)}
+        assert all(holder for _, holder in dispatch.held(tx))
+
+
+def test_claimers_that_are_killed(ledger, place):
+    """The next claim frees what a killed process held; the fourth time it is blocked, until somebody retries it."""
+    with ledger.write() as tx:
+        task = tx.tasks.create(name="cursed").id
+    for crash in range(1, dispatch.MAX_RETRIES + 2):
+        where = json.dumps(str(place) if isinstance(place, Path) else place)
+        with subprocess.Popen(
+            [sys.executable, "-c", CLAIMER, where], stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
+        ) as claimer:
+            assert claimer.stdout.readline() == "cursed\n"
+            with ledger.write() as tx:
+                assert dispatch.release_stale(tx) == []
+            os.kill(claimer.pid, signal.SIGKILL)
+        with ledger.write() as tx:
+            [released] = dispatch.release_stale(tx)
+            assert (released.holder.name, released.task.retry_count) == ("mayfly", crash)
+            assert tx.agents.find_by_name("mayfly").status == "crashed"
+            assert tx.tasks.require(task).status == ("pending" if crash <= dispatch.MAX_RETRIES else "blocked")
+    with ledger.write() as tx:
+        assert dispatch.ready(tx) == []
+        assert dispatch.retry(tx, task).retry_count == 0
+        assert [one.id for one in dispatch.ready(tx)] == [task]

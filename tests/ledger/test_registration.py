@@ -1,0 +1,56 @@
+"""Agents come and go."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tasks_lib.errors import ConflictError, LedgerError
+from tasks_lib.ledger import dispatch, registration
+from tasks_lib.ledger.liveness import standing
+from tasks_lib.ledger.schema.agents import AgentStatus
+from tasks_lib.ledger.schema.work import TaskStatus
+
+
+def test_registering(ledger):
+    """A name of its own for each; one that comes back is the same and keeps what it holds, unless it was stopped."""
+    with ledger.write() as tx:
+        one, other = (registration.register(tx, "r/a_1") for _ in range(2))
+        assert one.name != other.name
+        initiative = tx.initiatives.create(name="i")
+        tx.tasks.create(initiative_id=initiative.id, name="t")
+        dispatch.claim_next(tx, one.id)
+        back = registration.register(tx, "r/a_1", name=one.name, pid=os.getpid(), session_id="s")
+        assert (back.id, back.status, back.session_id) == (one.id, AgentStatus.RUNNING, "s")
+        assert standing(back) == "running"
+        with pytest.raises(ConflictError, match="is running in another worktree"):
+            registration.register(tx, "r/b_2", name=one.name)
+        registration.stop(tx, one.id)
+        moved = registration.register(tx, "r/b_2", name=one.name)
+        assert (moved.id, moved.status, moved.worktree_id, moved.pid) == (one.id, AgentStatus.IDLE, "r/b_2", None)
+
+
+@pytest.mark.parametrize("name", ["user", "", "-x", "a b", "a\x1b[31m", "ü", "a" * 64])
+def test_a_name_that_is_none(sqlite_ledger, name):
+    """What is typed after flags and shown in terminals has no blanks, dashes in front or escapes."""
+    with pytest.raises(LedgerError, match="no agent can be called"), sqlite_ledger.write() as tx:
+        registration.register(tx, "r/main", name=name)
+
+
+def test_a_worktree_that_is_gone(ledger):
+    """Its agents are stopped and stay; what they held goes to the next one; other repositories' are left alone."""
+    with ledger.write() as tx:
+        gone, stays, other = (registration.register(tx, home) for home in ("r/gone_1", "r/main", "another/gone_1"))
+        initiative = tx.initiatives.create(name="i")
+        task = tx.tasks.create(initiative_id=initiative.id, name="t")
+        dispatch.claim_next(tx, gone.id)
+        assert [one.id for one in registration.stop_homeless(tx, "r", {"r/main"})] == [gone.id]
+        assert registration.stop_homeless(tx, "r", {"r/main"}) == []
+        statuses = {one.id: one.status for one in tx.agents.find_all()}
+        assert statuses == {gone.id: AgentStatus.STOPPED, stays.id: AgentStatus.IDLE, other.id: AgentStatus.IDLE}
+        with pytest.raises(ConflictError, match="is stopped"):
+            dispatch.claim_next(tx, gone.id)
+        [released] = dispatch.release_stale(tx)
+        assert (released.task.id, released.task.status) == (task.id, TaskStatus.PENDING)
+        assert dispatch.claim_next(tx, stays.id).task.id == task.id
