@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench import rivals
 from bench.copies import Copy, Part
+from bench.ledger import Figure
 from bench.ours import CURRENT, STALE
 from bench.processes import Command
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from bench.timing import Times
 
-Row = Copy | Part | Command
+Row = Copy | Part | Command | Figure
 
 _NEUTRAL = "#7d8590"
 """A grey that can be read on GitHub's white and on its black."""
@@ -50,6 +51,7 @@ def page(rows: Sequence[Row], left_out: Sequence[str]) -> str:
     copies = [row for row in rows if isinstance(row, Copy)]
     parts = [row for row in rows if isinstance(row, Part)]
     commands = [row for row in rows if isinstance(row, Command)]
+    figures = [row for row in rows if isinstance(row, Figure)]
     return "\n".join(
         [
             "# Benchmark",
@@ -71,6 +73,11 @@ def page(rows: Sequence[Row], left_out: Sequence[str]) -> str:
             "From the start of the process to its end, on the 17 MB golden with three sessions connected.",
             "",
             *_table(("faster", "than", "command", *_TIMES), map(_command, commands)),
+            "## The ledger",
+            "",
+            "On SQLite, on the file system of temporary files. Each claim is a transaction of its own.",
+            "",
+            *_table(("median", "least to most", "target", "what"), map(_figure, figures)),
         ]
     )
 
@@ -140,6 +147,11 @@ def _part(row: Part) -> tuple[str, ...]:
 
 def _command(row: Command) -> tuple[str, ...]:
     return (_ratio(row.times.faster_than(row.base)), row.than, row.command, *_times(row.times))
+
+
+def _figure(row: Figure) -> tuple[str, ...]:
+    least, most = min(row.values), max(row.values)
+    return (f"{row.median:.0f} {row.unit}", f"{least:.0f} to {most:.0f}", row.target, row.what)
 
 
 def _times(times: Times, remark: str = "") -> tuple[str, ...]:

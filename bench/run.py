@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from bench import goldens, report, rivals
 from bench.copies import measure_copies, measure_parts
+from bench.ledger import measure_ledger
 from bench.processes import measure_commands
 from bench.servers import file_systems, postgres_versions, running
 from bench.sessions import SESSIONS
@@ -80,6 +81,8 @@ def _measure(servers: Sequence[Server], sizes: Sequence[int], scratch: Path, run
         _say(f"{target.name}: whole commands")
         goldens.create(target, GOLDEN)
         yield from measure_commands(target, GOLDEN, scratch, runs)
+    _say("the ledger")
+    yield from measure_ledger(scratch, runs)
 
 
 def _measure_golden(target: Target, tools: Sequence[Tool], scratch: Path, rounds: int) -> Iterator[Row]:

@@ -131,7 +131,7 @@ def complete(c: Context, errand: str = "", force: bool = False, json: bool = Fal
 )
 def merge(c: Context, errand: str, force: bool = False, remove: bool = False, json: bool = False) -> Answer:
     """
-    Merge a completed errand into its base branch, wherever that is checked out
+    Merge a completed errand into its base branch, checked out or not
 
     As `git merge` does, with your hooks, signature and `merge.ff`; but aside, so
     that a conflict changes nothing: it is noted, its files are named, and the
@@ -143,7 +143,7 @@ def merge(c: Context, errand: str, force: bool = False, remove: bool = False, js
 
     here, narrator = project(), Narrator()
     merging = _errand.mergeable(here, _errand.chosen(here, errand), force=force, remove=remove)
-    plan, one = merging.plan(), merging.errand
+    plan = merging.plan()
     if c.config.run.dry:
         return preview([*plan.preview(), *(["remove its worktree"] if remove else [])])
     plan.run(narrator)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tasks_lib.errors import LedgerError
 from tasks_lib.ledger import dispatch, migrate
 from tasks_lib.ledger.liveness import is_lost
-from tasks_lib.ledger.schema.agents import GONE
+from tasks_lib.ledger.schema.agents import GONE, AgentStatus
 from tasks_lib.ledger.schema.talk import ConversationStatus
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def examine(ledger: Ledger, version: tuple[int, ...] = sqlite3.sqlite_version_in
         if lite := ledger.engine.dialect.name == "sqlite":
             require_sound(run, Path(ledger.where))
         agents = tx.agents.find_all()
+        states = Counter(agent.status for agent in agents)
         journal = str(run("PRAGMA journal_mode").scalar()) if lite else None
         return Health(
             bytes=_file_bytes(Path(ledger.where)) if lite else int(run(_POSTGRES_BYTES).scalar() or 0),
@@ -88,7 +89,7 @@ def examine(ledger: Ledger, version: tuple[int, ...] = sqlite3.sqlite_version_in
             engine=f"SQLite {_dotted(version)}" if lite else f"PostgreSQL {run('SHOW server_version').scalar()}",
             journal_mode=journal,
             queue=dispatch.queue_state(tx),
-            agents=Counter(agent.status.value for agent in agents),
+            agents={state.value: states[state] for state in AgentStatus if states[state]},
             lost=[agent.name for agent in agents if agent.status not in GONE and is_lost(agent)],
             questions=len(tx.conversations.find_all(status=ConversationStatus.PENDING)),
             stale=dispatch.stale(tx),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import stat
 import subprocess
 import sys
@@ -14,61 +15,75 @@ CANARY = "canary-5f2c"
 
 @pytest.fixture
 def inv(tmp_path):
-    """Give a function that runs `inv` in a repository and returns status, answer and narration, without the canary."""
-    path = tmp_path / "app"
-    path.mkdir()
-    (path / "tasks.py").write_text("from tasks_lib import ns\n")
-    subprocess.run(["git", "init", "--quiet"], cwd=path, check=True)
-    subprocess.run(["git", "commit", "--quiet", "--allow-empty", "--message", "Start"], cwd=path, check=True)
+    """Give a function that runs tasks, one after the other, and returns what was said; never with the canary."""
+    (tmp_path / "tasks.py").write_text("from tasks_lib import ns\n")
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "commit", "--quiet", "--allow-empty", "--message", "Start"], cwd=tmp_path, check=True)
 
-    def run(*arguments, text="", status=0):
-        assert CANARY not in "".join(arguments)
-        done = subprocess.run(
-            [sys.executable, "-m", "invoke", *arguments],
-            cwd=path, input=text, capture_output=True, text=True, check=False, timeout=60,
-        )  # fmt: skip
+    def run(*tasks, text="", status=0, core=("--no-dedupe",)):
+        command = [sys.executable, "-m", "invoke", *core, *(word for task in tasks for word in shlex.split(task))]
+        done = subprocess.run(command, cwd=tmp_path, input=text, capture_output=True, text=True, check=False)
         assert done.returncode == status, done.stdout + done.stderr
-        assert CANARY not in done.stdout + done.stderr
+        assert CANARY not in "".join([*command, done.stdout, done.stderr])
         assert "Traceback" not in done.stderr
-        return done.stdout, done.stderr
+        return done.stdout + done.stderr
 
     return run
 
 
-def test_accounts(inv, tmp_path):
-    """They take turns; credentials go in by a file or standard input and out to a new file, and are never printed."""
+@pytest.fixture
+def data(inv):
+    """Give a function that runs tasks with `--json`, and returns the data of each."""
 
-    def data(*arguments, **options):
-        return json.loads(inv(*arguments, "--json", **options)[0])["data"]
+    def run(*tasks, **options):
+        said, found = inv(*(f"{task} --json" for task in tasks), **options).strip(), []
+        while said:
+            document, end = json.JSONDecoder().raw_decode(said)
+            found.append(document["data"])
+            said = said[end:].strip()
+        return found
 
-    file = tmp_path / "credentials"
-    file.write_text(f"{CANARY}-a")
-    assert data("account.add", "a@x", "--credentials-file", str(file))["credentials"] is True
-    assert data("account.add", "b@x", "--credentials-file", "-", text=f"{CANARY}-b\n")["credentials"] is True
-    assert "is known" in inv("account.add", "a@x", status=1)[1]
-    data("account.add", "c@x", "--provider", "codex")
-    file.write_bytes(CANARY.encode() + b"\xff")
-    assert "is not UTF-8" in inv("account.add", "d@x", "--credentials-file", str(file), status=1)[1]
-    assert inv("account.list")[0].count("never") == 3
+    return run
 
-    written = tmp_path / "out"
-    turns = [data("account.next")["account"]["email"] for _ in range(3)]
-    assert turns == ["a@x", "b@x", "a@x"]
-    assert "take b@x" in inv("-R", "account.next")[0]
-    inv("account.next", "--write", str(written))
-    assert (written.read_text(), stat.S_IMODE(written.stat().st_mode)) == (f"{CANARY}-b", 0o600)
-    assert "File exists" in inv("account.next", "--write", str(written), status=1)[1]
-    assert data("account.next")["account"]["email"] == "a@x"  # its turn was not lost
-    assert "has no credentials" in inv("account.next", "--provider", "codex", "--write", f"{written}2", status=1)[1]
 
-    assert "exhausted until it is cleared" in inv("account.exhausted", "a@x")[0]
-    assert data("account.next")["account"]["email"] == "b@x"
-    until = data("account.exhausted", "b@x", "--until", "2h")["exhausted_until"]
-    assert data("account.exhausted", "b@x", "--until", "2020-01-01T00:00Z")["exhausted_until"] == until
-    assert data("account.next", status=3) == {"account": None, "free_at": until}
-    assert "the first is free at" in inv("account.next", status=3)[0]
-    assert "is no time" in inv("account.exhausted", "b@x", "--until", "soon", status=1)[1]
-    assert data("account.clear") == {"cleared": 0}
-    assert data("account.clear", "b@x") == {"cleared": 1}
-    assert data("account.delete", "b@x")["email"] == "b@x"
-    assert [one["email"] for one in data("account.list")] == ["a@x", "c@x"]
+def test_accounts_take_turns(inv, data):
+    """The one used longest ago comes first; who is exhausted is passed over, until its limit ends or it is cleared."""
+    data("account.add a@x", "account.add b@x", "account.add c@x --provider codex")
+    assert "`a@x` of claude is known" in inv("account.add a@x", status=1)
+    turns = data(*["account.next"] * 3, "account.next --provider codex")
+    assert [one["account"]["email"] for one in turns] == ["a@x", "b@x", "a@x", "c@x"]
+    assert inv("account.next", core=["-R"]) == "would take b@x\n"
+    _, turn, limited, shorter = data(
+        "account.exhausted a@x",
+        "account.next",
+        "account.exhausted b@x --until 2h",
+        "account.exhausted b@x --until 2020-01-01T00:00Z",
+    )
+    assert turn["account"]["email"] == "b@x"
+    assert limited["exhausted_until"] == shorter["exhausted_until"]
+    [none] = data("account.next", status=3)
+    assert none == {"account": None, "free_at": limited["exhausted_until"]}
+    assert "`soon` is no time" in inv("account.exhausted b@x --until soon", status=1)
+    said = inv("account.list", "account.clear b@x", "account.next", "account.delete b@x", "account.list")
+    assert "exhausted until it is cleared" in said
+    assert "cleared 1\naccount  b@x" in said
+    assert said.rpartition("deleted b@x")[2].count("@x") == 2
+
+
+def test_credentials(inv, data, tmp_path):
+    """They go in by a file or standard input and out to a new file of mode 0600, and are printed nowhere."""
+    secret, out = tmp_path / "secret", tmp_path / "out"
+    secret.write_text(f"{CANARY}-old")
+    added = data(f"account.add a@x --credentials-file {secret}", "account.add b@x --credentials-file -", text=CANARY)
+    assert [one["credentials"] for one in added] == [True, True]
+    secret.write_text(f"{CANARY}-new")
+    data(f"account.add a@x --credentials-file {secret}", f"account.next --write {out}", "account.list")
+    inv("account.list", "account.exhausted b@x --until 1h", "account.clear b@x")
+    assert (out.read_text(), stat.S_IMODE(out.stat().st_mode)) == (f"{CANARY}-new", 0o600)
+    assert "File exists\n  no turn was taken" in inv(f"account.next --write {out}", status=1)
+    [after] = data("account.next")
+    assert after["account"]["email"] == "b@x"
+    secret.write_bytes(CANARY.encode() + b"\xff")
+    assert "is not UTF-8 text" in inv(f"account.add d@x --credentials-file {secret}", status=1)
+    data("account.add e@x --provider codex")
+    assert "has no credentials" in inv(f"account.next --provider codex --write {out}2", status=1)

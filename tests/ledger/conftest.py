@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import shutil
 import subprocess
 import sys
 import warnings
@@ -58,35 +59,79 @@ SECOND = ("depends_on_phase_id", "depends_on_task_id", "to_agent_id")
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def place(request, tmp_path):
-    """Give where a ledger can be made, on each of the two engines: a path, or what libpq connects with."""
-    return tmp_path / "ledger.db" if request.param == "sqlite" else request.getfixturevalue("postgres_parameters")
+    """Give where an empty ledger is, on each of the two engines: a path, or what libpq connects with."""
+    if request.param == "sqlite":
+        return shutil.copy(request.getfixturevalue("blank_file"), tmp_path / "ledger.db")
+    return request.getfixturevalue("new_database")(request.getfixturevalue("blank_database"))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def nowhere(request, tmp_path):
+    """Give where a ledger can be made, on each of the two engines."""
+    if request.param == "sqlite":
+        return tmp_path / "ledger.db"
+    return request.getfixturevalue("new_database")()
 
 
 @pytest.fixture
 def ledger(place):
     """Give an empty ledger, on each of the two engines."""
-    ledger = Ledger.on_sqlite(place) if isinstance(place, Path) else Ledger.on_postgres(place, "the test's database")
+    ledger = opened(place)
     yield ledger
     ledger.engine.dispose()
 
 
 @pytest.fixture
-def sqlite_ledger(tmp_path):
+def sqlite_ledger(blank_file, tmp_path):
     """Give an empty ledger in a file."""
-    ledger = Ledger.on_sqlite(tmp_path / "ledger.db")
+    ledger = opened(shutil.copy(blank_file, tmp_path / "ledger.db"))
     yield ledger
     ledger.engine.dispose()
 
 
 @pytest.fixture
-def postgres_parameters(servers):
-    """Give what libpq connects to an empty database with, which is dropped afterwards."""
+def postgres_parameters(new_database):
+    """Give what libpq connects to an empty database with."""
+    return new_database()
+
+
+def opened(place):
+    """Open the ledger at *place*."""
+    return Ledger.on_sqlite(place) if isinstance(place, Path) else Ledger.on_postgres(place, "the test's database")
+
+
+@pytest.fixture(scope="session")
+def blank_file(tmp_path_factory):
+    """Give an empty ledger to copy."""
+    path = tmp_path_factory.mktemp("blank") / "ledger.db"
+    opened(path).engine.dispose()
+    return path
+
+
+@pytest.fixture(scope="session")
+def blank_database(servers):
+    """Give the name of a database with an empty ledger, to copy."""
     url = DatabaseUrl.parse(servers(binaries.server_binaries()))
-    name = f"ledger_{secrets.token_hex(4)}"
     with psycopg.connect(url.text, autocommit=True) as server:
-        server.execute(f"CREATE DATABASE {name} STRATEGY file_copy")
-        yield url.with_database(name).parameters
-        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        server.execute("CREATE DATABASE blank_ledger")
+    opened(url.with_database("blank_ledger").parameters).engine.dispose()
+    return "blank_ledger"
+
+
+@pytest.fixture
+def new_database(servers):
+    """Give a function that makes a copy of a database and returns what libpq connects with; dropped afterwards."""
+    url, made = DatabaseUrl.parse(servers(binaries.server_binaries())), []
+    with psycopg.connect(url.text, autocommit=True) as server:
+
+        def new(template="template1"):
+            made.append(name := f"ledger_{secrets.token_hex(4)}")
+            server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+            return url.with_database(name).parameters
+
+        yield new
+        for name in made:
+            server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from tasks_lib.errors import ConflictError, LedgerError, NotFoundError, NoTargetError, TimedOutError
+from tasks_lib.errors import ConflictError, LedgerError, NoTargetError, NotFoundError, TimedOutError
 from tasks_lib.ledger import conversations, logs, registration
 from tasks_lib.ledger.ledger import Ledger
 from tasks_lib.ledger.schema.agents import AgentStatus
@@ -99,6 +99,16 @@ def test_an_agent_whose_process_died_is_not_asked(ledger, agents):
         write(ledger, lambda tx: registration.register(tx, "r/main", pid=process.pid))
 
 
+@pytest.fixture
+def only_woken(monkeypatch):
+    """Let no wait look by itself, and fail where one has slept until its 30 seconds were over."""
+    monkeypatch.setattr(conversations, "LOOK_SECONDS", 1000)
+    begun = time.monotonic()
+    yield
+    assert time.monotonic() - begun < 30
+
+
+@pytest.mark.usefixtures("only_woken")
 def test_listening(ledger, agents):
     """What was asked before is there at once, what comes later wakes; what is answered does not come again."""
     first = asked(ledger, agents)
@@ -115,6 +125,7 @@ def test_listening(ledger, agents):
     stopped.result()
 
 
+@pytest.mark.usefixtures("only_woken")
 def test_answering(ledger, agents):
     """Whoever waits gets the answer; of two that answer one wins, and the other is shown what was said."""
     question = asked(ledger, agents)

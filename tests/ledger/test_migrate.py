@@ -20,9 +20,9 @@ FEBRUARY = {
 
 
 @pytest.fixture
-def old(place, fill):
+def old(nowhere, fill):
     """Give the engine of a ledger at revision 0001 with rows in every table."""
-    engine = sqlite_engine(place) if isinstance(place, Path) else postgres_engine(place)
+    engine = sqlite_engine(nowhere) if isinstance(nowhere, Path) else postgres_engine(nowhere)
     with migrate._alone(engine) as connection:
         migrate._run(connection, "upgrade", "0001")
         fill(connection, **FEBRUARY)
@@ -46,17 +46,17 @@ def rows(engine):
         return found
 
 
-def test_many_begin_at_once(place, crowd):
+def test_many_begin_at_once(nowhere, crowd):
     """Twelve processes that find no ledger make one, once; who comes later does not even load Alembic."""
     began = "import sys\nopened()\nresult = 'alembic' in sys.modules"
-    assert len(crowd(place, 12, began)) == 12
-    assert crowd(place, 1, began) == [False]
-    engine = sqlite_engine(place) if isinstance(place, Path) else postgres_engine(place)
+    assert len(crowd(nowhere, 12, began)) == 12
+    assert crowd(nowhere, 1, began) == [False]
+    engine = sqlite_engine(nowhere) if isinstance(nowhere, Path) else postgres_engine(nowhere)
     assert rows(engine) == {("alembic_version", "0002"): {"version_num": "0002"}}
     engine.dispose()
 
 
-def test_upgrade_keeps_every_row(old, place):
+def test_upgrade_keeps_every_row(old, nowhere):
     """What 0001 holds is all there in 0002, in its words; a copy was made first, for the owner alone. And back."""
     before = rows(old)
     assert len(before) == 11 * 2 + 3 + 1
@@ -72,11 +72,11 @@ def test_upgrade_keeps_every_row(old, place):
             kept |= changed.get(key, {})
             assert kept.items() <= after[table, key].items()
     assert {row["retry_count"] for (table, _), row in after.items() if table == "tasks"} == {0}
-    if isinstance(place, Path):
+    if isinstance(nowhere, Path):
         with old.connect() as connection:
             assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
             assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
-        backup = place.with_name("ledger.0001.bak")
+        backup = nowhere.with_name("ledger.0001.bak")
         assert backup.stat().st_mode & 0o777 == 0o600
         copy = sqlite_engine(backup)
         assert rows(copy) == before
@@ -93,14 +93,14 @@ def test_upgrade_keeps_every_row(old, place):
     migrate.ensure_schema(old)
 
 
-def test_upgrade_that_fails_changes_nothing(old, place):
+def test_upgrade_that_fails_changes_nothing(old, nowhere):
     """A migration that fails at its end leaves the ledger as it was, and works once the cause is gone."""
     with writing(old).begin() as connection:
         connection.exec_driver_sql("CREATE TABLE review_comments (id TEXT)")
     before = rows(old)
     for _ in range(2):
         with pytest.raises(LedgerError, match="review_comments"):
-            opened(place)
+            opened(nowhere)
         assert rows(old) == before
     with writing(old).begin() as connection:
         connection.exec_driver_sql("DROP TABLE review_comments")
@@ -108,7 +108,7 @@ def test_upgrade_that_fails_changes_nothing(old, place):
     assert rows(old).keys() >= before.keys() - {("alembic_version", "0001")}
 
 
-def test_upgrade_that_is_killed_changes_nothing(old, place, crowd):
+def test_upgrade_that_is_killed_changes_nothing(old, nowhere, crowd):
     """Processes that are killed in the middle of a migration leave it to the next one."""
     before = rows(old)
     old.dispose()
@@ -123,14 +123,14 @@ def kill(connection, cursor, statement, *_):
 
 opened()
 """
-    assert crowd(place, 3, killed) == [None, None, None]
+    assert crowd(nowhere, 3, killed) == [None, None, None]
     assert rows(old) == before
-    crowd(place, 4, killed + "result = 'done'")
+    crowd(nowhere, 4, killed + "result = 'done'")
     assert ("alembic_version", "0002") in rows(old)
     assert len(rows(old)) == len(before)
 
 
-def test_newer_ledger_is_refused(ledger, place):
+def test_newer_ledger_is_refused(ledger):
     """A ledger of a newer version is left alone, and one is told what to do."""
     with writing(ledger.engine).begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0099'")

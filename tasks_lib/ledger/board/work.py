@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.ledger.board.drawing import drawing
 from tasks_lib.ledger.board.text import NONE, STATES, badge, code, mark, said, table, words, written
-from tasks_lib.ledger.schema.work import InitiativeStatus
+from tasks_lib.ledger.schema.work import InitiativeStatus, Priority
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +87,7 @@ def _tasks(board: Board, work: Work) -> str:
         return [
             f"{said(task.name)}<small>{code(task.id[:8])}</small>{written(task.description)}",
             f"{mark(board.states[task.id])} {STATES[board.states[task.id]]}",
-            f"{words(task.category)}, {task.priority} priority",
+            words(task.category) + (f", {task.priority} priority" if task.priority is not Priority.MEDIUM else ""),
             said(phases.get(task.phase_id or "")),
             waits or NONE,
             said(holder.name if holder else None),
