@@ -41,7 +41,8 @@ CREATED = (
         "`<git common dir>/goldentree/`",
         "the registry: one JSON record per worktree and per removal that can be undone, this repository's id, "
         "lock files, names of databases under construction, golden's last fingerprint, the log of tidying; no "
-        "passwords",
+        "passwords. And `ledger.db` (0600), once it is used, its backups, `ledger-board.html`, and `merging`, a "
+        "worktree, while an errand is merged",
         ("{common}/goldentree/*",),
     ),
     Created(
@@ -87,6 +88,7 @@ CREATED = (
         "`GOLDENTREE_HOME`",
         "the embedded server: programs, data, log, and `pg_service.conf` with its password (0600)",
     ),
+    Created("`LEDGER_URL`", "the schema `goldentree` with the ledger's tables"),
     Created("the main worktree", "what `init` was asked for, and never over a file that is there"),
     Created("portless", "where it is installed: the route of the dev URL"),
 )
@@ -117,6 +119,7 @@ DELETED = (
         "a snapshot, a spare", "this repository's own, when a newer snapshot has taken its place, or its golden is gone"
     ),
     Deleted("a removal's record and ref", "`worktree.undo`, and `worktree.gc --yes` after `WORKTREE_KEEP_REMOVED`"),
+    Deleted("a row of the ledger", "`….delete`, with what it cascades to; removing a worktree only stops its agents"),
     Deleted("sessions in a worktree's own database", "when it is parked or replaced"),
     Deleted("idle sessions on golden", "with `--evict` only"),
 )

@@ -58,7 +58,7 @@ def _box(board: Board, work: Work, task: Task, corner: Point) -> str:
     return (
         f'<li class="box {state}" style="left:{corner[0]}px;top:{corner[1]}px;width:{WIDTH}px;height:{HEIGHT}px">'
         f'<a id="box-{task.id}" href="#task-{task.id}" data-task="{task.id}" title="{escape(task.name)}">'
-        f'{mark(state)}<span class="name" dir="auto">{task.name}</span>'
+        f'{mark(state)}<span class="name" dir="auto">{escape(task.name)}</span>'
         f'<span class="remark">{" · ".join(_remarks(board, work, task))}</span></a></li>'
     )
 
