@@ -88,7 +88,7 @@ def test_a_command_that_does_nothing(main):
         ({"worktree__copy": ["."]}, "names no file"),
         ({"worktree__after_setup": {"run": "x"}}, "not a command or a list of commands"),
         ({"worktree__env_style": "linked"}, "unknown env style `linked`"),
-        ({"worktree__keep_removed": "a week"}, "is no age"),
+        ({"worktree__keep_removed": "a week"}, "is no duration"),
         ({"db__companions": ["world"]}, "not a list of mappings"),
         ({"db__companions": [{"name": "world"}]}, "is not understood"),
         ({"db__companions": [{"name": "world", "env": "W", "templte": "x"}]}, "is not understood"),
@@ -133,7 +133,7 @@ def test_ages(main, written, seconds):
 @pytest.mark.parametrize("written", ["soon", "-1", "1.5h", "5 m", "9999999s"])
 def test_no_ages(main, written):
     """Anything else is refused, and the error shows how to write one."""
-    with pytest.raises(SettingsError, match="is no age") as caught:
+    with pytest.raises(SettingsError, match="is no duration") as caught:
         load(main, {}, {"WORKTREE_GOLDEN_MAX_AGE": written})
     assert "15m" in caught.value.hint
 

@@ -10,6 +10,8 @@ read begin with BEGIN, and under WAL wait for nobody.
 from __future__ import annotations
 
 import os
+import sqlite3
+import time
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -88,8 +90,21 @@ def _connected(connection: Any, _record: object) -> None:
     connection.execute(f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS}")  # first: the next ones may have to wait
     connection.execute("PRAGMA foreign_keys = ON")
     # File systems without shared memory have no WAL, and SQLite goes on without: readers and writers wait then.
-    if connection.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",):
+    if _journal(connection) == "wal":
         connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may take the last commits, and nothing else
+
+
+def _journal(connection: Any) -> str:
+    """Write ahead if that is possible, and return how *connection* does write."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+        except sqlite3.OperationalError as error:
+            # Of those that find a file not yet so, one changes it, and SQLite lets none of the others wait.
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _begin(connection: sa.Connection) -> None:

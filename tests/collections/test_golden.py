@@ -88,7 +88,7 @@ def test_an_age_that_is_accepted(repository, own):
 
     assert "is younger than WORKTREE_GOLDEN_MAX_AGE: " in result.stderr
     wrong = repository.refuses("worktree.create", "b", env={"WORKTREE_GOLDEN_MAX_AGE": "soon"})
-    assert "`soon` in environment is no age" in wrong
+    assert "`soon` in environment is no duration" in wrong
 
 
 def test_spares(repository, own):

@@ -12,8 +12,6 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Base.metadata,
     render_as_batch=True,
-    # Alembic takes SQLite's for not transactional, as its driver once was.
-    transactional_ddl=True,
 )
 with context.begin_transaction():
     context.run_migrations()
