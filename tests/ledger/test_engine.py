@@ -164,6 +164,25 @@ def test_no_ledger_can_be_opened(tmp_path, postgres_parameters):
     assert SECRET not in f"{caught.value} {caught.value.why}"
 
 
+def test_a_file_that_others_read(tmp_path):
+    """Where SQLite cannot begin to write ahead as others have the file open, which it does not wait for, we do."""
+    path = tmp_path / "ledger.db"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("CREATE TABLE other (id TEXT)")
+    other.execute("BEGIN")
+    other.execute("SELECT * FROM other").fetchall()
+    with ThreadPoolExecutor() as pool:
+        opening = pool.submit(Ledger.on_sqlite, path)
+        with pytest.raises(TimeoutError):
+            opening.result(0.2)
+        other.execute("COMMIT")
+        ledger = opening.result(30)
+    with ledger.read() as tx:
+        assert tx.session.scalar(sa.text("PRAGMA journal_mode")) == "wal"
+    ledger.engine.dispose()
+    other.close()
+
+
 def test_odd_paths(tmp_path):
     """A ledger can be in a directory of any name, and be copied from there."""
     directory = tmp_path / "a b?c#d%20é&mode=ro"

@@ -85,18 +85,13 @@ def test_two_cannot_close_a_circle_together(ledger, place, crowd):
     """Of those who add A -> B and B -> A at the same moment, one succeeds."""
     with ledger.write() as tx:
         initiative = tx.initiatives.create(name="i").id
-        for one in range(8):
-            tx.tasks.create(id=f"a{one}", name="a", initiative_id=initiative)
-            tx.tasks.create(id=f"b{one}", name="b", initiative_id=initiative)
+        for one in ("a", "b"):
+            tx.tasks.create(id=one, name=one, initiative_id=initiative)
     code = """
-ledger, result = opened(), []
-for one in range(8):
-    try:
-        with ledger.write() as tx:
-            tx.tasks.create_dependency(*((f"a{one}", f"b{one}") if number else (f"b{one}", f"a{one}")))
-        result.append("added")
-    except GoldentreeError as error:
-        result.append(type(error).__name__)
+import time
+with opened().write() as tx:
+    tx.tasks.create_dependency(*(("a", "b") if number else ("b", "a")))
+    time.sleep(0.3)  # not committed while the other one looks
+    result = "added"
 """
-    first, second = crowd(place, 2, code)
-    assert [{*pair} for pair in zip(first, second, strict=True)] == [{"added", "CycleError"}] * 8
+    assert {*crowd(place, 2, code)} == {"added", "CycleError"}

@@ -157,14 +157,15 @@ class TaskDependency(Base, kw_only=True):
 URGENCY = sa.text("(CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END)")
 """What the queue is sorted by first; written once, as the index below only serves the very same expression."""
 
+_QUEUED = sa.text(f"status = 'pending' AND category NOT IN {tuple(map(str, PLANNING))}")
 sa.Index(
     "ix_tasks_queue",
     URGENCY,
     Task.__table__.c.order,
     Task.__table__.c.created_at,
     Task.__table__.c.id,
-    sqlite_where=sa.text("status = 'pending'"),
-    postgresql_where=sa.text("status = 'pending'"),
+    sqlite_where=_QUEUED,
+    postgresql_where=_QUEUED,
 )
 # In progress are as many as there are agents; found by each that looks for lost holders.
 sa.Index(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 revision = "0002"
 down_revision = "0001"
 
-PENDING = sa.text("status = 'pending'")
+QUEUED = sa.text("status = 'pending' AND category NOT IN ('research', 'discuss', 'plan', 'detail', 'refine')")
 IN_PROGRESS = sa.text("status = 'in_progress'")
 ACTIVE = sa.text("status = 'active'")
 HOLDING = sa.text("status IN ('running', 'waiting_for_input')")
@@ -58,7 +58,7 @@ def upgrade() -> None:
         table.add_column(sa.Column("host", sa.Text))
         table.add_column(sa.Column("pid_started_at", sa.BigInteger))
     queue: list[str | sa.TextClause] = [URGENCY, "order", "created_at", "id"]
-    op.create_index("ix_tasks_queue", "tasks", queue, sqlite_where=PENDING, postgresql_where=PENDING)
+    op.create_index("ix_tasks_queue", "tasks", queue, sqlite_where=QUEUED, postgresql_where=QUEUED)
     op.create_index("ix_tasks_held", "tasks", ["id"], sqlite_where=IN_PROGRESS, postgresql_where=IN_PROGRESS)
     _unique("uq_agents_holder", "agents", ["task_id"], HOLDING)
     _make_new_tables()
