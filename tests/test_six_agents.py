@@ -96,7 +96,7 @@ def worktrees(repository):
 
 def make_graph(ledger):
     """Make tasks of which most wait for some of those before them; return who waits for whom."""
-    chance = random.Random(5)  # noqa: S311 - a graph, not a secret
+    chance = random.Random(5)
     with ledger.write() as tx:
         initiative = tx.initiatives.create(name="a graph")
         tasks = [tx.tasks.create(name=f"task {number}", initiative_id=initiative.id) for number in range(TASKS)]

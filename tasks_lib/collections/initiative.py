@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from tasks_lib.collections._ledger import documents, ledger_of, short
 from tasks_lib.collections._project import project
@@ -116,6 +117,8 @@ def add_project(c: Context, name: str, url: str, default_branch: str = "main", j
     here = project()
     if c.config.run.dry:
         return preview([f"add the project `{name}`"])
+    if urlsplit(url).password:
+        raise LedgerError("the URL holds a password", why="everybody who reads the ledger would see it")
     with ledger_of(here).write() as tx:
         taken = [one for one in tx.projects.find_all() if one.name == name or one.url == url]
         if taken:

@@ -272,43 +272,10 @@ def show(c: Context, task: str, json: bool = False) -> Answer:
     """
     Show all of a task: who holds it, what it waits for, who waits for it
     """
-    from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
-    from tasks_lib.ledger import dispatch  # noqa: PLC0415 - same
+    from tasks_lib.collections import _show  # noqa: PLC0415 - as in `add`
 
     with ledger_of(project()).read() as tx:
-        found, standing = tx.tasks.named(task), _work.Standing(tx)
-        phase = tx.phases.require(found.phase_id) if found.phase_id else None
-        initiative = tx.initiatives.require(found.initiative_id) if found.initiative_id else None
-        parent = tx.tasks.require(found.parent_task_id) if found.parent_task_id else None
-        last, why = tx.agents.find_by_task_id(found.id), dispatch.obstacle(tx, found)
-        near = {
-            "waits for": [tx.tasks.require(one) for one in tx.tasks.get_dependencies(found.id)],
-            "is awaited by": [tx.tasks.require(one) for one in tx.tasks.get_dependents(found.id)],
-            "part": tx.tasks.find_by_parent_task_id(found.id),
-        }
-    rows = [
-        ("task", f"{short(found.id)}  {found.name}"),
-        ("stands", standing.of(found)),
-        ("not ready", why),
-        ("category", f"{found.category}, {found.priority} priority, order {found.order}"),
-        ("initiative", f"{short(initiative.id)}  {initiative.name}" if initiative else ""),
-        ("phase", f"{short(phase.id)}  {phase.name} ({phase.status})" if phase else ""),
-        ("part of", f"{short(parent.id)}  {parent.name}" if parent else ""),
-        ("last holder", last.name if last else ""),
-        ("tried", f"lost or failed {found.retry_count} times" if found.retry_count else ""),
-        ("summary", found.summary or ""),
-        *((label, f"{short(one.id)}  {one.name} ({standing.of(one)})") for label, ones in near.items() for one in ones),
-    ]
-    text = pairs(row for row in rows if row[1]) + (f"\n\n{found.description}" if found.description else "")
-    data = {
-        **standing.document(found),
-        "obstacle": why or None,
-        "last_holder": last.name if last else None,
-        "waits_for": documents(near["waits for"]),
-        "awaited_by": documents(near["is awaited by"]),
-        "parts": documents(near["part"]),
-    }
-    return Answer(data, text)
+        return _show.task(tx, tx.tasks.named(task))
 
 
 @task(klass=OptionalWord, help={"initiative": "Only this one: its id, or the beginning of it."})

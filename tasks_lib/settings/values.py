@@ -72,7 +72,9 @@ def duration(origin: Origin, name: str, *, default: str) -> timedelta:
     """Return a time span such as `90s` or `7d`; a bare number counts seconds."""
     found = re.fullmatch(r"(\d{1,6})([smhd]?)", str(default if origin.value in (None, "") else origin.value))
     if not found:
-        raise SettingsError(f"`{origin.value}` in {origin.layer} is no duration", hint=f"write {name} as 90s, 15m, 2h or 1d")
+        raise SettingsError(
+            f"`{origin.value}` in {origin.layer} is no duration", hint=f"write {name} as 90s, 15m, 2h or 1d"
+        )
     unit = {"m": "minutes", "h": "hours", "d": "days"}.get(found[2], "seconds")
     return timedelta(**{unit: int(found[1])})
 

@@ -116,6 +116,10 @@ def test_errors_show_no_values(ledger):
     with ledger.read() as tx:
         (account,) = tx.accounts.find_all()
     assert SECRET not in repr(account)
+    if ledger.engine.dialect.name == "postgresql":
+        with pytest.raises(LedgerError) as caught, ledger.write() as tx:
+            tx.session.execute(sa.text("SELECT CAST(:it AS json)"), {"it": SECRET})
+        assert caught.value.why == "invalid input syntax for type json"
 
 
 def test_a_writer_that_waits_too_long(ledger):
@@ -164,13 +168,11 @@ def test_no_ledger_can_be_opened(tmp_path, postgres_parameters):
     assert SECRET not in f"{caught.value} {caught.value.why}"
 
 
-def test_a_file_that_others_read(tmp_path):
-    """Where SQLite cannot begin to write ahead as others have the file open, which it does not wait for, we do."""
+def test_a_file_that_others_write(tmp_path):
+    """Who cannot begin to write ahead, as somebody writes, waits: SQLite does not, so many that start together failed."""
     path = tmp_path / "ledger.db"
     other = sqlite3.connect(path, isolation_level=None)
-    other.execute("CREATE TABLE other (id TEXT)")
-    other.execute("BEGIN")
-    other.execute("SELECT * FROM other").fetchall()
+    other.execute("BEGIN IMMEDIATE")
     with ThreadPoolExecutor() as pool:
         opening = pool.submit(Ledger.on_sqlite, path)
         with pytest.raises(TimeoutError):

@@ -4,6 +4,7 @@ What every repository can do: make, find, change and delete rows, within the cal
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from tasks_lib.ledger.clock import Clock
 
 Row = TypeVar("Row", bound=Created)
+
+LINES = ("name", "title")
+"""Fields that stand in lists and trees: text without line breaks and what else moves a terminal's cursor."""
 
 PREFIX = 4
 """Fewest characters by which an id can be named."""
@@ -184,6 +188,13 @@ class Repository(Generic[Row]):
             # SQLite keeps anything in any column.
             if value is not None and not isinstance(checked[name], column.type.python_type):
                 raise LedgerError(f"{name} of a {self.noun} is no {type(value).__name__}")
+            if name in LINES and not _is_line(checked[name]):
+                raise LedgerError(
+                    f"the {name} of a {self.noun} is empty"
+                    if not value.strip()
+                    else f"the {name} of a {self.noun} is no line",
+                    why="lists and trees show it; what needs more goes into a description",
+                )
         return checked
 
     def _flush(self) -> None:
@@ -195,6 +206,10 @@ class Repository(Generic[Row]):
     def _missing(self, id: str) -> NotFoundError:
         listing = f"inv {self.noun}.list" if self.listing is None else self.listing
         return NotFoundError(f"there is no {self.noun} `{id}`", hint=listing)
+
+
+def _is_line(text: str) -> bool:
+    return bool(text.strip()) and not any(unicodedata.category(character) == "Cc" for character in text)
 
 
 def refused(error: sa.exc.IntegrityError, noun: str) -> ConflictError:
