@@ -25,7 +25,7 @@ HOSTILE = (
     "]]> --> </svg></style></script>",
     "שלום \u202eabc",
     "x" * 300,
-    "a & b\x1b[31m",
+    "a &amp; b",
     "' onfocus='alert(3)",
 )
 

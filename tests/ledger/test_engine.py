@@ -169,7 +169,7 @@ def test_no_ledger_can_be_opened(tmp_path, postgres_parameters):
 
 
 def test_a_file_that_others_write(tmp_path):
-    """Who cannot begin to write ahead, as somebody writes, waits: SQLite does not, so many that start together failed."""
+    """Who cannot switch to writing ahead because somebody writes waits for that, which SQLite does not do by itself."""
     path = tmp_path / "ledger.db"
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -188,7 +188,7 @@ class Repository(Generic[Row]):
             # SQLite keeps anything in any column.
             if value is not None and not isinstance(checked[name], column.type.python_type):
                 raise LedgerError(f"{name} of a {self.noun} is no {type(value).__name__}")
-            if name in LINES and not _is_line(checked[name]):
+            if name in LINES and value is not None and not _is_line(value):
                 raise LedgerError(
                     f"the {name} of a {self.noun} is empty"
                     if not value.strip()
