@@ -33,14 +33,21 @@ QUIET_SECONDS = 1.0
 PROGRESS_SECONDS = 5.0
 """How often a step in a pipe says how far it is."""
 
+_CONTROL = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\n")}, "\ufffd")
+"""What moves a terminal's cursor: cells may be anybody's words."""
+
 _BAR = 24
 """How many characters a full bar has."""
 
 
-def answer(text: str) -> None:
+def answer(text: str, end: str = "\n") -> None:
     """Print *text* on stdout; a reader that has gone away (`| head`) is no failure."""
     try:
-        print(text, flush=True)
+        print(text, end=end, flush=True)
+    except UnicodeEncodeError:
+        # The locale lacks a character, or a file's name is no text: better UTF-8, and that name's bytes, than nothing.
+        sys.stdout.buffer.write(f"{text}{end}".encode(errors="surrogateescape"))
+        sys.stdout.flush()
     except BrokenPipeError:
         # Python flushes stdout once more at exit; give it somewhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -63,7 +70,7 @@ def _json(value: Any) -> str:
 
 def in_terminal() -> bool:
     """Whether the answer is read by people, as it is printed."""
-    return sys.stdout.isatty()
+    return sys.stdout is not None and sys.stdout.isatty()  # None where it is closed, `>&-`
 
 
 def table(
@@ -78,7 +85,7 @@ def table(
         spare: The columns that a narrow terminal goes without, the first of them first.
         styles: Of each row in a terminal, as Rich names them.
     """
-    lines = [tuple(headings), *(tuple(row) for row in rows)]
+    lines = [tuple(headings), *(tuple(cell.translate(_CONTROL) for cell in row) for row in rows)]
     if in_terminal():
         return _drawn(lines, list(spare), styles)
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]

@@ -94,7 +94,7 @@ class Plan:
             GoldentreeError: As a step raised it, after undoing; what could not be undone is added to it.
         """
         touched: list[Step] = []
-        with _terminations_interrupt():
+        with terminations_interrupt():
             try:
                 for stage in self.stages:
                     self._run_stage(stage if isinstance(stage, tuple) else (stage,), touched, narrator)
@@ -166,7 +166,7 @@ def _undo(touched: list[Step], narrator: Narrator) -> str:
 
 
 @contextmanager
-def _terminations_interrupt() -> Iterator[None]:
+def terminations_interrupt() -> Iterator[None]:
     """Let SIGTERM and SIGHUP arrive as Ctrl-C does, so that they roll back as well."""
     with _handling((signal.SIGTERM, signal.SIGHUP), signal.default_int_handler):
         yield
@@ -184,7 +184,9 @@ def _handling(signals: tuple[signal.Signals, ...], handler: signal.Handlers | Ca
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers; a caller's thread is the caller's to stop
         return
-    before = {number: signal.signal(number, handler) for number in signals}
+    # What is ignored already stays so: `nohup`.
+    heeded = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heeded}
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -20,9 +21,10 @@ def test_documents():
 
 
 def test_a_table():
-    """Columns are aligned, and no line ends in blanks."""
+    """Columns are aligned, no line ends in blanks, and no cell reaches the terminal's controls."""
     assert output.table(("A", "B", "C"), [("long", "x", ""), ("s", "", "y")]) == "A     B  C\nlong  x\ns        y"
     assert output.table(("A", "B"), []) == "A  B"
+    assert output.table(("A",), [("\x1b]0;owned\x07 \x9b2J",)]) == "A\n\ufffd]0;owned\ufffd \ufffd2J"
 
 
 @pytest.mark.parametrize(
@@ -99,3 +101,16 @@ def test_a_reader_that_went_away():
         check=True,
     )
     assert result.stderr == ""
+
+
+def test_what_the_locale_lacks(monkeypatch):
+    """An answer that the locale cannot say comes as UTF-8, with the bytes of a name that is no text."""
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    output.answer("├ ü \udcff")
+    assert sys.stdout.buffer.getvalue() == "├ ü ".encode() + b"\xff\n"
+
+
+def test_stdout_is_closed(monkeypatch):
+    """Without a stdout (`>&-`) there is no terminal, and a table is drawn for nobody."""
+    monkeypatch.setattr(sys, "stdout", None)
+    output.answer(output.table(["A"], [["b"]]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 
@@ -9,7 +10,7 @@ import pytest
 
 from tasks_lib.errors import GitError, Interrupted
 from tasks_lib.output import Narrator
-from tasks_lib.steps import Plan, Step
+from tasks_lib.steps import Plan, Step, terminations_interrupt
 
 
 class World:
@@ -139,3 +140,14 @@ def test_in_a_thread(world, narrator):
     thread.start()
     thread.join()
     assert world.done == {"a"}
+
+
+def test_what_is_ignored_stays_ignored():
+    """Under `nohup` the terminal that goes away interrupts nothing; SIGTERM does."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with terminations_interrupt():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tasks_lib.errors import GoldentreeError, Interrupted, LedgerError, WorktreeError
+from tasks_lib.steps import terminations_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,9 +154,21 @@ def given(text: str) -> str:
     if text != "-":
         return text
     try:
-        return sys.stdin.buffer.read().decode().removesuffix("\n")
+        return standard_input().read().decode().removesuffix("\n")
     except UnicodeDecodeError:
         raise LedgerError("standard input is not UTF-8 text") from None
+
+
+def standard_input() -> BinaryIO:
+    """
+    Return standard input.
+
+    Raises:
+        LedgerError: If it is closed, as `<&-` does it.
+    """
+    if sys.stdin is None:
+        raise LedgerError("standard input is closed")
+    return sys.stdin.buffer
 
 
 def number(text: str, flag: str) -> int | None:
@@ -176,10 +189,11 @@ def interruptible(why: str, hint: str = "") -> Iterator[None]:
     Say on Ctrl-C how things stand, and how to go on.
 
     Raises:
-        Interrupted: On Ctrl-C.
+        Interrupted: On Ctrl-C, SIGTERM or SIGHUP.
     """
     try:
-        yield
+        with terminations_interrupt():
+            yield
     except KeyboardInterrupt:
         raise Interrupted("interrupted", why=why, hint=hint) from None
 

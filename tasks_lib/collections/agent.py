@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import signal
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from tasks_lib import output
 from tasks_lib.collections._ledger import (
     AS_HELP,
     acting,
@@ -17,6 +17,7 @@ from tasks_lib.collections._ledger import (
     ledger_of,
     number,
     short,
+    standard_input,
     worktree_id,
 )
 from tasks_lib.collections._project import project
@@ -200,7 +201,8 @@ def listen(c: Context, timeout: str = "", as_: str = "", json: bool = False) -> 
     with ledger.write() as tx:
         me = acting(tx, here, as_)
         tx.agents.update(me.id)  # it was heard of
-    with interruptible("questions stay until they are answered", "inv agent.listen"):
+    waiting = Narrator().looking(f"listen for questions to {me.name}")
+    with interruptible("questions stay until they are answered", "inv agent.listen"), waiting:
         found = conversations.listen(ledger, me.id, seconds)
     with ledger.read() as tx:
         data = [_document(tx, one) for one in found]
@@ -277,15 +279,15 @@ def log(c: Context, session: str = "", as_: str = "", json: bool = False) -> Ans
     here = project()
     if c.config.run.dry:
         return preview(["keep standard input as a log"])
-    ledger = ledger_of(here)
+    ledger, source = ledger_of(here), standard_input()
     with ledger.read() as tx:
         agent = acting(tx, here, as_)
         session_number = number(session, "--session") or tx.log_chunks.get_session_count(agent.id) + 1
-    if not sys.stdin.isatty():
+    if not source.isatty():
         # A terminal sends it to the whole pipeline; to many agents it is a key like any other.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     with interruptible("what came until then is kept"):
-        count = sum(1 for _ in logs.append(ledger, agent, session_number, sys.stdin.fileno()))
+        count = sum(1 for _ in logs.append(ledger, agent, session_number, source.fileno()))
     data = {"agent": agent.name, "session": session_number, "chunks": count}
     return Answer(data, f"session {session_number} of {agent.name}: kept {count} piece{'' if count == 1 else 's'}")
 
@@ -323,7 +325,7 @@ def logs(c: Context, name: str, session: str = "", follow: bool = False, json: b
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has gone away (`| head`) ends this, too
     with interruptible("what comes is kept all the same", f"inv agent.logs {name} --follow"):
         for chunk in chunks:
-            print(chunk.content, end="", flush=True)
+            output.answer(chunk.content, end="")
     return Answer(None, "")
 
 

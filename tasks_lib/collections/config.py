@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from invoke.context import Context
 
     from tasks_lib.settings import Settings
+    from tasks_lib.settings.table import Setting
 
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
@@ -32,7 +33,7 @@ def show(c: Context, json: bool = False) -> Answer:
         {
             "name": setting.key or setting.env,
             "env": setting.env,
-            "value": _value(settings, setting.name),
+            "value": _value(settings, setting),
             "origin": settings.origins[setting.name],
         }
         for setting in SETTINGS
@@ -41,12 +42,12 @@ def show(c: Context, json: bool = False) -> Answer:
     return Answer(data, table(("SETTING", "VALUE", "ORIGIN", "ENVIRONMENT"), cells, spare=("ENVIRONMENT",)))
 
 
-def _value(settings: Settings, name: str) -> Any:
-    value = getattr(settings, name)
-    if name in ("database_url", "pull_url") and value:
+def _value(settings: Settings, setting: Setting) -> Any:
+    name, value = setting.name, getattr(settings, setting.name)
+    if name.endswith("_url") and value:
         from tasks_lib.databases.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
 
-        return DatabaseUrl.parse(value).masked
+        return DatabaseUrl.parse(value, source=str(setting.env)).masked
     if isinstance(value, timedelta):
         return _written(value)
     if name in ("migrate", "generate"):

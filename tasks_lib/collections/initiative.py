@@ -117,8 +117,8 @@ def add_project(c: Context, name: str, url: str, default_branch: str = "main", j
     here = project()
     if c.config.run.dry:
         return preview([f"add the project `{name}`"])
-    if urlsplit(url).password:
-        raise LedgerError("the URL holds a password", why="everybody who reads the ledger would see it")
+    if _has_secret(url):
+        raise LedgerError("the URL holds a password or token", why="everybody who reads the ledger would see it")
     with ledger_of(here).write() as tx:
         taken = [one for one in tx.projects.find_all() if one.name == name or one.url == url]
         if taken:
@@ -156,3 +156,12 @@ def projects(c: Context, initiative: str = "", set_: str | None = None, json: bo
         return Answer([], "no projects; inv initiative.add-project NAME URL makes one known")
     rows = [(short(one.id), one.name, one.default_branch, one.url) for one in found]
     return Answer(documents(found), table(("ID", "NAME", "BRANCH", "URL"), rows, spare=("BRANCH",)))
+
+
+def _has_secret(url: str) -> bool:
+    """Whether *url* holds more than ssh's user; a token may stand in the user's place."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise LedgerError("that is no URL", why="it is not shown because it may hold a password") from None
+    return bool(parts.password or (parts.username and parts.scheme in ("http", "https")))

@@ -87,7 +87,7 @@ def backup(c: Context, file: str = "", json: bool = False) -> Answer:
     with narrator.looking(f"copy the ledger to {target}"):
         count = back_up(ledger, target, _url(url) if url else None)
     if url:
-        restore = f'pg_restore --clean --if-exists --dbname "$LEDGER_URL" {quote(str(target))}'
+        restore = f'pg_restore --single-transaction --clean --if-exists --dbname "$LEDGER_URL" {quote(str(target))}'
     else:
         restore = f"stop the agents, remove {ledger.where}-wal and -shm, and copy the file to {ledger.where}"
     return Answer(

@@ -171,12 +171,12 @@ def release_stale(tx: Transaction, lost: Callable[[Agent], bool] = is_lost) -> l
     # PostgreSQL: what another process releases meanwhile may be claimed again before we come to it. Whoever has the
     # row sees to it; the holders are looked up after that.
     ours = set(tx.session.scalars(queue.LOCK_HELD))
+    found = [(task, holder) for task, holder in stale(tx, lost) if task.id in ours]
+    # The oldest first, as `registration.stop_homeless` does: on PostgreSQL the two would lock each other out.
+    for one in sorted((holder for _, holder in found if holder), key=lambda one: (one.created_at, one.id)):
+        tx.agents.update(one.id, status=AgentStatus.CRASHED)
     released = []
-    for task, holder in stale(tx, lost):
-        if task.id not in ours:
-            continue
-        if holder is not None:
-            tx.agents.update(holder.id, status=AgentStatus.CRASHED)
+    for task, holder in found:
         last = holder or tx.agents.find_by_task_id(task.id)
         retries = task.retry_count + 1
         released.append(Released(tx.tasks.update(task.id, status=_after(retries), retry_count=retries), last))

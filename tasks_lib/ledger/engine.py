@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from tasks_lib.errors import LedgerError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 BUSY_SECONDS = 10
@@ -41,6 +41,7 @@ def sqlite_engine(path: Path) -> sa.Engine:
     Raises:
         LedgerError: If the file cannot be made.
     """
+    path = path.absolute()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
@@ -52,7 +53,11 @@ def sqlite_engine(path: Path) -> sa.Engine:
             f"`{path}` cannot be opened: {error.strerror}", hint="check its permissions and the free space there"
         ) from None
     engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), hide_parameters=True)
+    # SQLite would go on in a file that nobody else sees, where writes are lost and waits never end, or make a new one.
+    same = _only(path)
+    sa.event.listen(engine, "do_connect", same)
     sa.event.listen(engine, "connect", _connected)
+    sa.event.listen(engine, "begin", same)
     sa.event.listen(engine, "begin", _begin)
     return engine
 
@@ -105,6 +110,28 @@ def _journal(connection: Any) -> str:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
+
+
+def _only(path: Path) -> Callable[..., None]:
+    """Return what refuses to go on once *path* is another file than now; it may be given anything."""
+
+    def identity() -> tuple[int, int] | None:
+        try:
+            found = path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def require(*_: object) -> None:
+        if identity() != opened:
+            raise LedgerError(
+                "the ledger is no longer the file that was opened",
+                why=f"`{path}` was deleted, moved or replaced meanwhile",
+                hint="run the command again",
+            )
+
+    opened = identity()
+    return require
 
 
 def _begin(connection: sa.Connection) -> None:

@@ -143,6 +143,8 @@ def _translated(where: str) -> Iterator[None]:
         said = str(error.orig).strip() if error.statement is None else str(error.orig).partition("\n")[0]
         if "database is locked" in said or "lock timeout" in said:
             why, hint = f"others have been writing for {BUSY_SECONDS} seconds", "try again; `inv ledger.status` tells"
+        elif "deadlock detected" in said:
+            why, hint = "somebody else was changing the same rows; nothing was changed here", "try again"
         elif "malformed" in said or "not a database" in said:
             why, hint = said, "stop the agents, move it and its -wal and -shm away, and copy the latest backup there"
         else:

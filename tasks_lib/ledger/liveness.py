@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tasks_lib.ledger.schema.agents import Agent
 
 _CLOCK_SECONDS = 2
-"""By how much a process' start may seem to move: the kernel derives it from the time of boot, in whole seconds."""
+"""By how much a process' start may seem to move: in some containers the time of boot does, in whole seconds."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,19 @@ def standing(agent: Agent) -> str:
 
 
 def _started(pid: int) -> datetime | None:
-    """Return when the process *pid* was started, None if it is not there, or only waits to be reaped."""
+    """
+    Return when the process *pid* was started, None if it is not there, or only waits to be reaped.
+
+    On Linux, where the kernel counts from the boot, as if that had been in 1970: the time of boot is the clock's less
+    the uptime, so whoever sets the clock would make all agents look lost.
+    """
     import psutil  # noqa: PLC0415 - only where agents have a pid
 
     try:
         found = psutil.Process(pid)
         if found.status() == psutil.STATUS_ZOMBIE:
             return None
-        return datetime.fromtimestamp(found.create_time(), UTC)
+        boot = psutil.boot_time() if psutil.LINUX else 0
+        return datetime.fromtimestamp(found.create_time() - boot, UTC)
     except psutil.NoSuchProcess:
         return None

@@ -41,10 +41,16 @@ def ensure_schema(engine: sa.Engine) -> None:
     with reading(engine).connect() as connection:
         if _is_current(connection):
             return
-    with _alone(engine) as connection:
-        if not _is_current(connection):  # now that we have the lock
-            _back_up(engine, revision(connection))
-            _run(connection, "upgrade", "head")
+    copy = None
+    try:
+        with _alone(engine) as connection:
+            if not _is_current(connection):  # now that we have the lock
+                copy = _back_up(engine, revision(connection))
+                _run(connection, "upgrade", "head")
+    except BaseException:
+        if copy is not None:
+            copy.unlink()  # nothing was changed: the next attempts would each leave another one
+        raise
 
 
 def downgrade(engine: sa.Engine, to: str) -> None:
@@ -75,17 +81,17 @@ def back_up(engine: sa.Engine, target: Path) -> None:
         source.execute("VACUUM INTO ?", (str(target),))
     except OSError as error:
         raise LedgerError(f"`{target}` cannot be written: {error.strerror}") from None
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeEncodeError) as error:  # SQLite's names are UTF-8
         target.unlink()
         raise LedgerError(f"the ledger cannot be copied to `{target}`", why=str(error)) from None
     finally:
         source.close()
 
 
-def _back_up(engine: sa.Engine, now: str | None) -> None:
+def _back_up(engine: sa.Engine, now: str | None) -> Path | None:
     """Keep a copy beside the file; on PostgreSQL, where tables change in a transaction, backups are the server's."""
     if now is None or engine.dialect.name != "sqlite":
-        return
+        return None
     file = Path(str(engine.url.database))
     target = file.with_name(f"{file.stem}.{now}.bak")
     number = 1
@@ -93,6 +99,7 @@ def _back_up(engine: sa.Engine, now: str | None) -> None:
         number += 1
         target = file.with_name(f"{file.stem}.{now}.{number}.bak")
     back_up(engine, target)
+    return target
 
 
 @contextmanager

@@ -83,7 +83,8 @@ FREED = READY.where(Task.id.in_(_WAITED_FOR_IT))
 """Of those that wait for `task`, the ready ones."""
 
 # PostgreSQL: skip what another transaction is about to take. SQLite has one writer, and drops the clause.
-TAKE_FIRST = _take(READY_IDS.limit(1).with_for_update(of=Task, skip_locked=True))
+# Not those that it only refers to: a task that somebody lets another one wait for is as ready as before.
+TAKE_FIRST = _take(READY_IDS.limit(1).with_for_update(of=Task, skip_locked=True, key_share=True))
 TAKE = _take(READY_IDS.where(Task.id == sa.bindparam("task")))
 """Put the first ready task, or `task` if it is ready, in progress at `moment`."""
 
@@ -96,7 +97,7 @@ HELD = _WITH_HOLDER.where(Task.status == _IN_PROGRESS).order_by(Task.id)
 
 HOLDER = sa.select(Agent).where(Agent.task_id == sa.bindparam("task"), _HOLDING).execution_options(**_FRESH)
 
-LOCK_HELD = sa.select(Task.id).where(Task.status == _IN_PROGRESS).with_for_update(skip_locked=True)
+LOCK_HELD = sa.select(Task.id).where(Task.status == _IN_PROGRESS).with_for_update(skip_locked=True, key_share=True)
 LOCK_TASK = _WITH_HOLDER.where(Task.id == sa.bindparam("task")).with_for_update(of=Task)
 LOCK_AGENT = sa.select(Agent).where(Agent.id == sa.bindparam("agent")).with_for_update().execution_options(**_FRESH)
 

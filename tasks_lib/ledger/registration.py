@@ -71,16 +71,12 @@ def stop(tx: Transaction, agent_id: str) -> Agent:
     return tx.agents.update(agent_id, status=AgentStatus.STOPPED)
 
 
-def stop_all(tx: Transaction, worktree_id: str) -> list[Agent]:
-    """Mark the agents of a worktree as stopped, and return them."""
-    return [stop(tx, agent.id) for agent in tx.agents.find_all(worktree_id=worktree_id) if agent.status not in GONE]
-
-
 def stop_homeless(tx: Transaction, repository_id: str, worktree_ids: Collection[str]) -> list[Agent]:
     """Mark the agents of a repository as stopped that belong to none of its worktrees, and return them."""
-    known = {agent.worktree_id for agent in tx.agents.find_all()}
-    homes = {one for one in known if one.startswith(f"{repository_id}/")} - set(worktree_ids)
-    return [agent for home in sorted(homes) for agent in stop_all(tx, home)]
+    ours = [agent for agent in tx.agents.find_all() if agent.worktree_id.startswith(f"{repository_id}/")]
+    homeless = [agent for agent in ours if agent.worktree_id not in worktree_ids]
+    # The oldest first, as `dispatch.release_stale` does: on PostgreSQL the two would lock each other out.
+    return [stop(tx, agent.id) for agent in homeless if agent.status not in GONE]
 
 
 def _named(tx: Transaction, values: dict[str, Any]) -> Agent:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.registry import Record
 
 
-_PULL_URL = "PULL_DATABASE_URL"
+_MAIN_ONLY = ("PULL_DATABASE_URL", "LEDGER_URL")
+"""Logins of servers that worktrees share, which are nobody's business there: tasks read them in the main one."""
 
 
 def step(project: Project, record: Record, path: Path) -> Step:
@@ -64,9 +65,8 @@ def values(project: Project, record: Record) -> dict[str, str]:
     found = fields(project, record)
     written = {key: template.format(**found) for key, template in project.settings.env.items()}
     written |= {one.companion.env: one.url.text for one in clones.companions(project, record)}
-    # Production's credentials are nobody's business in a worktree: pulling reads them in the main one.
-    main = (project.repository.main / name for name in project.settings.env_files)
-    return written | ({_PULL_URL: ""} if any(_PULL_URL in env_values(file) for file in main) else {})
+    main = set[str]().union(*(env_values(project.repository.main / name) for name in project.settings.env_files))
+    return written | {key: "" for key in _MAIN_ONLY if key in main}
 
 
 def fields(project: Project, record: Record) -> dict[str, str]:

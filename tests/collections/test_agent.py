@@ -117,7 +117,7 @@ def test_an_agent_that_dies(bench):
 
 
 def test_a_log(bench):
-    """It outlives Ctrl-C in a pipe, ends with the agent, and comes back as it was, session by session."""
+    """It outlives Ctrl-C in a pipe, ends with the agent, and comes back as it was; SIGTERM ends who follows it."""
     process = bench.start("agent.log", "--as", "ann", stdin=subprocess.PIPE)
     process.stdin.write("one\n")
     process.stdin.flush()
@@ -128,7 +128,7 @@ def test_a_log(bench):
     stdout, stderr = process.communicate("two", timeout=60)
     assert (process.returncode, stdout, stderr) == (0, "session 1 of ann: kept 2 pieces\n", "")
     assert following.stdout.read(3) == "two"
-    following.send_signal(signal.SIGINT)
+    following.send_signal(signal.SIGTERM)
     assert "hint: inv agent.logs ann --follow" in following.communicate(timeout=60)[1]
     assert following.returncode == 1
     assert bench.json("agent.log", "--as", "ann", text="three")["session"] == 2

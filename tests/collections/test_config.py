@@ -20,8 +20,10 @@ def test_values_and_origins(repository):
     assert found["db.migrate"] == ("none", "environment")
     assert found["db.generate"][1] == "default"
     password = repository.url.partition("@")[0].rpartition(":")[2]
-    assert found["DATABASE_URL"] == (repository.url.replace(password, "***"), ".env")
-    shown = repository.inv("config.show")
+    masked = repository.url.replace(password, "***")
+    assert found["DATABASE_URL"] == (masked, ".env")
+    shown = repository.inv("config.show", env=dict.fromkeys(("PULL_DATABASE_URL", "LEDGER_URL"), repository.url))
+    assert shown.stdout.count(masked) == 3
     assert password not in shown.stdout + shown.stderr
     assert "VITE_PORT={port}" in shown.stdout
 

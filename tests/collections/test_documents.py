@@ -45,6 +45,9 @@ def test_pages(work, monkeypatch):
         page.update(Context(), first["id"], parent=second["id"])
     with pytest.raises(LedgerError, match="nothing to change"):
         page.update(Context(), first["id"])
+    monkeypatch.setattr(sys, "stdin", None)  # `<&-`
+    with pytest.raises(LedgerError, match="standard input is closed"):
+        page.update(Context(), first["id"], content="-")
     assert work.json("-R", "page.write", work.initiative, "No") == {"plan": ["write page No"]}
     assert len(page.list_(Context(), work.initiative)) == 3
 

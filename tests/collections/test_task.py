@@ -7,7 +7,10 @@ import subprocess
 import sys
 
 import pytest
+from invoke.context import Context
 
+from tasks_lib.collections import initiative
+from tasks_lib.errors import LedgerError
 from tasks_lib.ledger import dispatch, registration
 from tasks_lib.ledger.ledger import Ledger
 
@@ -149,3 +152,16 @@ def test_lost_holders(inv, ledger, path):
     with ledger.read() as tx:
         assert [one.name for one in tx.tasks.find_all()] == ["t"]
         assert [one.name for one in tx.phases.find_all()] == ["q"]
+
+
+@pytest.mark.parametrize("url", ["https://ada:secret@h/x", "https://ghp_secret@h/x", "https://[secret"])
+def test_a_url_with_a_secret(url):
+    """A project's URL is everybody's to read: with a password or a token in it it is refused, and not shown."""
+    with pytest.raises(LedgerError) as caught:
+        initiative.add_project(Context(), "web", url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_url_with_a_user_of_ssh():
+    """`git@` is no secret."""
+    assert not any(map(initiative._has_secret, ("ssh://git@h/x", "git@h:x", "https://h/x", "../x")))

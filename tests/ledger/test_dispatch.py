@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from tasks_lib.errors import ConflictError, NotFoundError
 from tasks_lib.ledger import dispatch, registration
+from tasks_lib.ledger.ledger import Ledger
 from tasks_lib.ledger.schema.agents import AgentStatus
 from tasks_lib.ledger.schema.work import PLANNING, PhaseStatus, TaskStatus
 
@@ -214,3 +215,15 @@ def test_an_index_serves_the_queue(sqlite_ledger):
         assert any(f"SCAN tasks USING INDEX {index}" in plan or f"COVERING INDEX {index}" in plan for plan in plans), (
             plans
         )
+
+
+def test_a_task_that_somebody_lets_another_wait_for(postgres_parameters):
+    """It can be claimed meanwhile: being referred to changes nothing in it."""
+    ledger = Ledger.on_postgres(postgres_parameters, "there")
+    with ledger.write() as tx:
+        agent, task = registration.register(tx, "r/main"), tx.tasks.create(name="t")
+    with ledger.write() as tx:
+        tx.tasks.create_dependency(tx.tasks.create(name="later").id, task.id)
+        with ledger.write() as other:
+            assert dispatch.claim_next(other, agent.id).task.id == task.id
+    ledger.engine.dispose()

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from tasks_lib.errors import ConflictError, LedgerError, NotFoundError
-from tasks_lib.ledger import engine, migrate
+from tasks_lib.ledger import conversations, engine, migrate
 from tasks_lib.ledger.clock import now
 from tasks_lib.ledger.ledger import Ledger
 
@@ -210,3 +210,40 @@ def test_without_wal(tmp_path):
     with ledger.read() as tx:
         assert [one.name for one in tx.initiatives.find_all()] == ["a"]
     made.dispose()
+
+
+def test_a_file_that_is_replaced_while_open(tmp_path):
+    """Who has the former file open is told so, be it to write or to wait; SQLite would go on in it, seen by nobody."""
+    path = tmp_path / "ledger.db"
+    ledger = Ledger.on_sqlite(path)
+    for replace in (lambda: path.rename(tmp_path / "moved.db"), path.touch):
+        replace()
+        with pytest.raises(LedgerError, match="no longer the file"), ledger.write() as tx:
+            tx.initiatives.create(name="lost without a word")
+        with pytest.raises(LedgerError, match="no longer the file"):
+            conversations.listen(ledger, "somebody")
+    ledger.engine.dispose()
+
+
+def test_two_that_wait_for_each_other(postgres_parameters):
+    """PostgreSQL ends one of them, which is told to try again; the other has all that it wrote."""
+    ledger = Ledger.on_postgres({**postgres_parameters, "options": "-c deadlock_timeout=20ms"}, "there")
+    with ledger.write() as tx:
+        ids = [tx.initiatives.create(name=name).id for name in "ab"]
+    both = threading.Barrier(2)
+
+    def rename(name, ids):
+        try:
+            with ledger.write() as tx:
+                tx.initiatives.update(ids[0], name=name)
+                both.wait(30)
+                tx.initiatives.update(ids[1], name=name)
+        except LedgerError as error:
+            return error.hint
+        return name
+
+    with ThreadPoolExecutor() as pool:
+        told = {*pool.map(rename, ("c", "d"), (ids, ids[::-1]))}
+    with ledger.read() as tx:
+        assert {one.name for one in tx.initiatives.find_all()} | {"try again"} == told
+    ledger.engine.dispose()

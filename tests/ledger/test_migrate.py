@@ -102,6 +102,8 @@ def test_upgrade_that_fails_changes_nothing(old, nowhere):
         with pytest.raises(LedgerError, match="review_comments"):
             opened(nowhere)
         assert rows(old) == before
+    if isinstance(nowhere, Path):
+        assert [*nowhere.parent.glob("*.bak")] == []  # else each attempt would leave one
     with writing(old).begin() as connection:
         connection.exec_driver_sql("DROP TABLE review_comments")
     migrate.ensure_schema(old)
@@ -175,3 +177,7 @@ def test_backup(sqlite_ledger, tmp_path):
     assert target.read_bytes() == was
     with pytest.raises(LedgerError, match="cannot be written"):
         migrate.back_up(sqlite_ledger.engine, tmp_path / "nowhere" / "copy.db")
+    unsayable = tmp_path / "\udcff.db"
+    with pytest.raises(LedgerError, match="cannot be copied"):
+        migrate.back_up(sqlite_ledger.engine, unsayable)
+    assert not unsayable.exists()

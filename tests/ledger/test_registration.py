@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import psutil
 import pytest
 
 from tasks_lib.errors import ConflictError, LedgerError
@@ -54,3 +55,27 @@ def test_a_worktree_that_is_gone(ledger):
         [released] = dispatch.release_stale(tx)
         assert (released.task.id, released.task.status) == (task.id, TaskStatus.PENDING)
         assert dispatch.claim_next(tx, stays.id).task.id == task.id
+
+
+def test_the_clock_is_set(sqlite_ledger, tmp_path, monkeypatch):
+    """Whoever sets the machine's clock, which moves the time of boot with it, makes no agent look lost."""
+    with sqlite_ledger.write() as tx:
+        agent = registration.register(tx, "r/main", pid=os.getpid())
+    (tmp_path / str(os.getpid())).symlink_to(f"/proc/{os.getpid()}")
+    (tmp_path / "stat").write_text("btime 1000000000\n")
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path), raising=False)  # Linux' only
+    assert standing(agent) == "idle"
+
+
+def test_the_order_of_several(sqlite_ledger):
+    """Whatever changes several agents begins with the oldest; in another order two would lock each other out."""
+    with sqlite_ledger.write() as tx:
+        old, young = (registration.register(tx, home) for home in ("r/b", "r/a"))
+        for agent, task in ((old, "b"), (young, "a")):
+            tx.tasks.create(id=task, name="t")
+            dispatch.claim(tx, task, agent.id)
+        dispatch.release_stale(tx, lambda _: True)
+        assert tx.agents.require(old.id).updated_at < tx.agents.require(young.id).updated_at
+        for agent in (old, young):
+            tx.agents.update(agent.id, status=AgentStatus.IDLE)
+        assert [one.id for one in registration.stop_homeless(tx, "r", [])] == [old.id, young.id]

@@ -44,6 +44,7 @@ def team(repository):
     (main / "seed.env").write_text("SEED=1\n")
     with (main / ".env").open("a") as file:
         file.write("PULL_DATABASE_URL=postgresql://ada:s3cret@production/app\n")
+        file.write("LEDGER_URL=postgresql://ada:s3cret@127.0.0.1:1/ledger\n")
     repository.sql(f"CREATE DATABASE template{repository.prefix}")
     repository.sql("CREATE TABLE workflow AS SELECT 1", f"template{repository.prefix}")
     repository.commit("Team")
@@ -81,8 +82,8 @@ def test_everything_once(team):
     assert json.loads((there / "agent" / "browser.json").read_text()) == {"sessionName": "app-a_86f7e4"}
     assert stat.S_IMODE((there / "agent" / "browser.json").stat().st_mode) == 0o600
     assert lines(there / "installed") == [f"55120 {env['WORLD_URL']} 1 []"]
-    # Production is none of a worktree's business.
-    assert env["PULL_DATABASE_URL"] == ""
+    # Production is none of a worktree's business, nor is the login of the ledger.
+    assert "s3cret" not in (there / ".env").read_text()
     # A setup command cannot take the worktree's own database for the companion's.
     assert lines(there / "world") == [f"{env['WORLD_URL']} {env['WORLD_URL']} {world}"]
     # Of what was given, git sees nothing.

@@ -195,6 +195,9 @@ class Repository(Generic[Row]):
                     else f"the {name} of a {self.noun} is no line",
                     why="lists and trees show it; what needs more goes into a description",
                 )
+            # PostgreSQL keeps none.
+            if isinstance(value, str) and "\0" in value:
+                raise LedgerError(f"the {name} of a {self.noun} holds a NUL", why="that is no text")
         return checked
 
     def _flush(self) -> None:

@@ -19,7 +19,7 @@ from tasks_lib.ledger.schema.work import Initiative
 class PageRepository(Repository[Page]):
     """The pages of initiatives, each below one root."""
 
-    row, noun = Page, "page"
+    row, noun, listing = Page, "page", "inv page.list INITIATIVE"
 
     def create(self, **values: Any) -> Page:
         """

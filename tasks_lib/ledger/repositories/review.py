@@ -23,7 +23,7 @@ _MOVES = {
 class ReviewCommentRepository(Repository[ReviewComment]):
     """Comments on phases' diffs."""
 
-    row, noun, listing = ReviewComment, "review comment", "inv review.list"
+    row, noun, listing = ReviewComment, "review comment", "inv review.list PHASE"
 
     def find_by_phase_id(self, phase_id: str) -> list[ReviewComment]:
         """Return the comments on a phase's diff, as they stand in it."""

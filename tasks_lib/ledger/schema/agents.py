@@ -51,7 +51,8 @@ class Agent(Timestamped, Base, kw_only=True):
         task_id: The task it holds, or the last one it held.
         session_id: The session of its own command line, to resume it.
         worktree_id: Repository id and slug of the registry's record, or `main` for the main worktree.
-        pid: The process whose end means that the agent is lost; on `host`, started at `pid_started_at`.
+        pid: The process whose end means that the agent is lost; on `host`, started at `pid_started_at`, which on
+            Linux counts from the machine's boot.
             The two are ours, not the seed's: a pid says nothing on another machine, or once it is given anew.
         result: What it ended with.
         pending_questions: What it wants to know from its user.

@@ -184,3 +184,9 @@ def test_names_are_one_line(sqlite_ledger, name):
     """What lists and trees show cannot be empty, nor move a terminal's cursor."""
     with pytest.raises(LedgerError, match="the name of a task is"), sqlite_ledger.write() as tx:
         tx.tasks.create(name=name)
+
+
+def test_a_nul_is_no_text(ledger):
+    """PostgreSQL cannot keep it, so no ledger does: one can be taken to the other."""
+    with pytest.raises(LedgerError, match="the description of a task holds a NUL"), ledger.write() as tx:
+        tx.tasks.create(name="a", description="b\0c")

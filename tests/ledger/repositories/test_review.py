@@ -46,7 +46,7 @@ def test_review_comments(ledger):
         assert tx.review_comments.unresolve("a").resolved is False
         with pytest.raises(NotFoundError) as caught:
             tx.review_comments.resolve("nothing")
-        assert caught.value.hint == "inv review.list"
+        assert caught.value.hint == "inv review.list PHASE"
         for wrong in ({"line_number": 0}, {"phase_id": "nothing"}):
             fields = {"phase_id": phase, "file_path": "f", "line_number": 1, "line_type": "added", "body": "b"}
             with pytest.raises(ConflictError), tx.session.begin_nested():
