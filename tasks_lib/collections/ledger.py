@@ -31,7 +31,7 @@ def status(c: Context, json: bool = False) -> Answer:
     Show where the ledger is, whether it is sound, and what is going on in it
 
     Reads every page of a ledger on SQLite. Exit status 1 when it is damaged; then
-    the cure is told as well. Changes nothing.
+    the cure is told as well.
     """
     from tasks_lib.ledger.health import examine  # noqa: PLC0415 - `inv --list` stays fast
 
