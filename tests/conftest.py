@@ -264,11 +264,17 @@ class Repository:
 
     def world(self):
         """Return all that a refused command must leave as it was."""
+        rows = self.sql("SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database ORDER BY 1")
+        file = self.path / ".git/goldentree/repository.json"
+        known = json.loads(file.read_text())["id"] if file.exists() else "?"
         return {
             "worktrees": self.git("worktree", "list", "--porcelain"),
             "refs": self.git("for-each-ref"),
             "records": self.records(),
-            "databases": self.sql("SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database ORDER BY 1"),
+            # In the background, other tests' repositories are tidied.
+            "databases": [
+                (name, note) for name, note in rows if not name.startswith("goldentree_") or known in (note or "")
+            ],
             "beside": sorted(self.path.parent.iterdir()),
             "env": {path: path.read_bytes() for path in self.path.parent.glob("*/.env")},
         }

