@@ -4,6 +4,8 @@ The ledger itself: transactions that read, and transactions that write.
 
 from __future__ import annotations
 
+import os
+import weakref
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -93,7 +95,9 @@ class Ledger:
         except BaseException:
             engine.dispose()
             raise
-        return cls(engine, where, clock)
+        ledger = cls(engine, where, clock)
+        weakref.finalize(ledger, _close, engine, os.getpid())
+        return ledger
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -122,6 +126,12 @@ class Ledger:
         ):
             session.connection()  # now, not with the first statement: the clock is read after the lock is taken
             yield Transaction(session, self.clock)
+
+
+def _close(engine: sa.Engine, owner: int) -> None:
+    """Close the connections of a ledger that nobody has any more; not in a forked child, whose they are not."""
+    if os.getpid() == owner:
+        engine.dispose()
 
 
 def _session(engine: sa.Engine) -> Session:

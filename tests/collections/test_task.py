@@ -1,10 +1,9 @@
-"""The tasks of `task`, `phase` and `initiative`, run through `inv`."""
+"""The tasks of `task`, `phase` and `initiative`."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-import sys
 
 import pytest
 from invoke.context import Context
@@ -27,12 +26,11 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def inv(path):
-    """Give a function that runs `inv`: the data or the error with --json, otherwise stdout; stderr is `inv.said`."""
+def inv(path, program):
+    """Give a function that runs tasks: the data or the error with --json, otherwise stdout; stderr is `inv.said`."""
 
     def run(*arguments, text="", status=0):
-        command = [sys.executable, "-m", "invoke", *arguments]
-        done = subprocess.run(command, cwd=path, input=text, capture_output=True, text=True, check=False, timeout=60)
+        done = program(path, *arguments, text=text)
         assert done.returncode == status, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         run.said = done.stderr
