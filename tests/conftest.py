@@ -265,16 +265,13 @@ class Repository:
     def world(self):
         """Return all that a refused command must leave as it was."""
         rows = self.sql("SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database ORDER BY 1")
-        file = self.path / ".git/goldentree/repository.json"
-        known = json.loads(file.read_text())["id"] if file.exists() else "?"
+        mine = self.databases()
         return {
             "worktrees": self.git("worktree", "list", "--porcelain"),
             "refs": self.git("for-each-ref"),
             "records": self.records(),
-            # In the background, other tests' repositories are tidied.
-            "databases": [
-                (name, note) for name, note in rows if not name.startswith("goldentree_") or known in (note or "")
-            ],
+            # A snapshot, taken where golden is in use, is kept; other tests' repositories are tidied in the background.
+            "databases": [row for row in rows if not row[0].startswith("goldentree_") or row[0] in mine],
             "beside": sorted(self.path.parent.iterdir()),
             "env": {path: path.read_bytes() for path in self.path.parent.glob("*/.env")},
         }
