@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tasks_lib.ledger.schema.review import Errand
     from tasks_lib.worktrees.git import Listed
     from tasks_lib.worktrees.project import Project
+    from tasks_lib.worktrees.registry import Record
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,14 @@ def standings(here: Project, errands: Sequence[Errand]) -> list[Standing]:
     worktrees = worktrees_by_branch(here)
     rows = [worktrees[one.branch] for one in errands if one.branch in worktrees]
     states = dict(zip((row.path for row in rows), gitstate.states(here.repository, rows), strict=True))
+    records = {record.identity.branch: record for record in reversed(here.registry.records())}
+    removed = {note.record.identity.branch for note in removals.notes(here) if note.record}
     found = []
     for one in errands:
         listed = worktrees.get(one.branch)
         dirty = states[listed.path].dirty if listed else None
-        found.append(Standing(one, listed, dirty, _ahead(here, one), _problem(here, one, listed)))
+        problem = _problem(here, one, listed, records.get(one.branch), removed)
+        found.append(Standing(one, listed, dirty, _ahead(here, one), problem))
     return found
 
 
@@ -109,16 +113,22 @@ def _ahead(here: Project, errand: Errand) -> int | None:
     return int(git.output("rev-list", "--count", f"{base}..{branch}", cwd=here.repository.main))
 
 
-def _problem(here: Project, errand: Errand, listed: Listed | None) -> Problem | None:
-    """Return what is wrong with the worktree of an errand that is not finished."""
+def _problem(
+    here: Project, errand: Errand, listed: Listed | None, record: Record | None, removed: set[str]
+) -> Problem | None:
+    """
+    Return what is wrong with the worktree of an errand that is not finished.
+
+    Args:
+        removed: The branches of worktrees whose removal can be undone.
+    """
     there = listed is not None and listed.path.exists()
-    record = next((one for one in here.registry.records() if one.identity.branch == errand.branch), None)
     if errand.status not in OPEN or (there and (record is None or record.state == "ready")):
         return None
     if record is not None:
         return unfinished(here, record, listed.path if listed else None)
     create = f"inv worktree.create {errand.branch}"
-    if any(note.record and note.record.identity.branch == errand.branch for note in removals.notes(here)):
+    if errand.branch in removed:
         return Problem("its worktree was removed", f"inv worktree.undo {errand.branch}")
     if here.repository.has_branch(errand.branch):
         return Problem("it has no worktree", create)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tasks_lib.databases.url import DatabaseUrl
     from tasks_lib.ledger.ledger import Ledger, Transaction
     from tasks_lib.ledger.schema.agents import Agent
     from tasks_lib.output import Narrator
@@ -41,14 +42,24 @@ def ledger_of(here: Project) -> Ledger:
     """
     from tasks_lib.ledger.ledger import Ledger  # noqa: PLC0415 - 250 ms of SQLAlchemy
 
+    url = ledger_url(here)
+    return Ledger.on_sqlite(_file(here)) if url is None else Ledger.on_postgres(url.parameters, url.masked)
+
+
+def ledger_url(here: Project) -> DatabaseUrl | None:
+    """
+    Return what LEDGER_URL names, None where the ledger is a file.
+
+    Raises:
+        SettingsError: If it cannot be used.
+    """
     if here.settings.ledger_url is None:
-        return Ledger.on_sqlite(_file(here))
-    from tasks_lib.databases.server import require_psycopg  # noqa: PLC0415 - as above
-    from tasks_lib.databases.url import DatabaseUrl  # noqa: PLC0415 - as above
+        return None
+    from tasks_lib.databases.server import require_psycopg  # noqa: PLC0415 - 150 ms, only where there is a server
+    from tasks_lib.databases.url import DatabaseUrl  # noqa: PLC0415 - same
 
     require_psycopg()
-    url = DatabaseUrl.parse(here.settings.ledger_url, source="LEDGER_URL")
-    return Ledger.on_postgres(url.parameters, url.masked)
+    return DatabaseUrl.parse(here.settings.ledger_url, source="LEDGER_URL")
 
 
 def _file(here: Project) -> Path:

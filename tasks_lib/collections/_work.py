@@ -4,14 +4,13 @@ Work as the commands on tasks, phases and initiatives show it: who holds what, w
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._ledger import acting, documents, short
 from tasks_lib.errors import ConflictError, LedgerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from tasks_lib.ledger.ledger import Ledger, Transaction
     from tasks_lib.ledger.schema.agents import Agent
@@ -147,16 +146,6 @@ def handed(tx: Transaction, agent: Agent, wanted: str) -> tuple[dict[str, Any], 
 def named(tasks: Iterable[Task]) -> list[tuple[str, str]]:
     """Return the lines of `pairs` for tasks that became ready."""
     return [("ready", f"{short(task.id)}  {task.name}") for task in tasks]
-
-
-@contextmanager
-def becoming_ready(tx: Transaction) -> Iterator[list[Task]]:
-    """Yield a list, which has the tasks that the body made ready when it is over."""
-    from tasks_lib.ledger import dispatch  # noqa: PLC0415 - as in `Standing`
-
-    before, found = {task.id for task in dispatch.ready(tx)}, list[Any]()
-    yield found
-    found += [task for task in dispatch.ready(tx) if task.id not in before]
 
 
 def words(text: str) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from tasks_lib.collections._ledger import MAIN, ledger_of, short, worktree_id_of
+from tasks_lib.collections._ledger import MAIN, ledger_of, ledger_url, short, worktree_id_of
 from tasks_lib.collections._project import project
 from tasks_lib.collections._report import preview
 from tasks_lib.collections._task import Answer, OptionalWord, task
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from invoke.context import Context
 
-    from tasks_lib.databases.url import DatabaseUrl
     from tasks_lib.ledger.board.content import Place
     from tasks_lib.worktrees.project import Project
 
@@ -79,13 +78,13 @@ def backup(c: Context, file: str = "", json: bool = False) -> Answer:
     from tasks_lib.ledger.backup import back_up  # noqa: PLC0415 - as in `status`
 
     here, narrator = project(), Narrator()
-    ledger, url = ledger_of(here), here.settings.ledger_url
+    ledger, url = ledger_of(here), ledger_url(here)
     name = f"ledger-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.{'dump' if url else 'db'}"
     target = Path(file).absolute() if file else here.registry.directory / name
     if c.config.run.dry:
         return preview([f"copy the ledger at {ledger.where} to {target}"])
     with narrator.looking(f"copy the ledger to {target}"):
-        count = back_up(ledger, target, _url(url) if url else None)
+        count = back_up(ledger, target, url)
     if url:
         restore = f'pg_restore --single-transaction --clean --if-exists --dbname "$LEDGER_URL" {quote(str(target))}'
     else:
@@ -137,12 +136,6 @@ def board(c: Context, out: str = "", open: bool = False, json: bool = False) -> 
 
 def _counted(numbers: Mapping[str, int]) -> str:
     return ", ".join(f"{number} {what}" for what, number in numbers.items() if number) or "none"
-
-
-def _url(text: str) -> DatabaseUrl:
-    from tasks_lib.databases.url import DatabaseUrl  # noqa: PLC0415 - 150 ms, only where there is a server
-
-    return DatabaseUrl.parse(text, source="LEDGER_URL")
 
 
 def _places(here: Project) -> dict[str, Place]:

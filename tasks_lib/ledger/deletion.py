@@ -31,10 +31,10 @@ def delete_task(tx: Transaction, task_id: str, *, force: bool = False) -> list[T
     going = _with_parts(tx, Task.id == task_id)
     if not force:
         _require_unneeded(tx, going, [], f"task `{task.name}`", f"inv task.delete {task_id} --force")
-    before = {one.id for one in dispatch.ready(tx)}
-    _close_chats(tx, ChatTarget.TASK, going)
-    tx.tasks.delete(task_id)
-    return [one for one in dispatch.ready(tx) if one.id not in before]
+    with dispatch.becoming_ready(tx) as freed:
+        _close_chats(tx, ChatTarget.TASK, going)
+        tx.tasks.delete(task_id)
+    return freed
 
 
 def delete_phase(tx: Transaction, phase_id: str, *, force: bool = False) -> list[Task]:
@@ -51,11 +51,11 @@ def delete_phase(tx: Transaction, phase_id: str, *, force: bool = False) -> list
         later = tx.phases.get_dependents(phase_id) if phase.status is not PhaseStatus.COMPLETED else []
         names = [tx.phases.require(one).name for one in later]
         _require_unneeded(tx, going, names, f"phase `{phase.name}`", f"inv phase.delete {phase_id} --force")
-    before = {one.id for one in dispatch.ready(tx)}
-    _close_chats(tx, ChatTarget.TASK, going)
-    _close_chats(tx, ChatTarget.PHASE, {phase_id})
-    tx.phases.delete(phase_id)
-    return [one for one in dispatch.ready(tx) if one.id not in before]
+    with dispatch.becoming_ready(tx) as freed:
+        _close_chats(tx, ChatTarget.TASK, going)
+        _close_chats(tx, ChatTarget.PHASE, {phase_id})
+        tx.phases.delete(phase_id)
+    return freed
 
 
 def _with_parts(tx: Transaction, which: sa.ColumnElement[bool]) -> dict[str, Task]:

@@ -7,6 +7,7 @@ who comes second gets the next one. Planning categories are never dispatched.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from tasks_lib.ledger.schema.agents import GONE, HOLDING, Agent, AgentStatus
 from tasks_lib.ledger.schema.work import PLANNING, Phase, Task, TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tasks_lib.ledger.ledger import Transaction
     from tasks_lib.ledger.ports import PhaseRepository, TaskRepository
@@ -47,6 +48,14 @@ class Released:
 def ready(tx: Transaction, limit: int | None = None) -> list[Task]:
     """Return the tasks that can be claimed, those first that would be; at most *limit*."""
     return list(tx.session.scalars(queue.READY.limit(limit)))
+
+
+@contextmanager
+def becoming_ready(tx: Transaction) -> Iterator[list[Task]]:
+    """Yield a list, which has the tasks that the body made ready when it is over."""
+    before, found = {task.id for task in ready(tx)}, list[Task]()
+    yield found
+    found += [task for task in ready(tx) if task.id not in before]
 
 
 def claim_next(tx: Transaction, agent_id: str) -> Claimed | None:

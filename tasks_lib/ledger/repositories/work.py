@@ -5,7 +5,7 @@ Repositories of the work: initiatives, phases, tasks, projects.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -16,6 +16,8 @@ from tasks_lib.ledger.schema.work import Initiative, InitiativeProject, Initiati
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+Waiting = TypeVar("Waiting", Phase, Task)
 
 
 class InitiativeRepository(Repository[Initiative]):
@@ -28,41 +30,54 @@ class InitiativeRepository(Repository[Initiative]):
         return self.find_all(status=status)
 
 
-class PhaseRepository(Repository[Phase]):
+class _WaitingRepository(Repository[Waiting]):
+    """
+    Rows that wait for others of their kind.
+
+    Attributes:
+        edges: Which waits for which.
+    """
+
+    edges: graph.Edges
+
+    def create_dependency(self, id: str, depends_on_id: str) -> None:
+        """
+        Let a row wait for another one of its initiative, a task in whatever phase; a second time changes nothing.
+
+        Raises:
+            NotFoundError: If one of them is not there.
+            ConflictError: If they are the same, or of two initiatives, none of which could be finished by itself.
+            CycleError: If that closes a circle.
+        """
+        if self.require(id).initiative_id != self.require(depends_on_id).initiative_id:
+            raise ConflictError(
+                f"{self.noun} `{id}` cannot wait for `{depends_on_id}`", why="they belong to two initiatives"
+            )
+        self.edges.add(self.session, id, depends_on_id)
+
+    def get_dependencies(self, id: str) -> list[str]:
+        """Return the ids of the rows that this one waits for."""
+        return self.edges.blockers(self.session, id)
+
+    def get_dependents(self, id: str) -> list[str]:
+        """Return the ids of the rows that wait for this one."""
+        return self.edges.waiting(self.session, id)
+
+
+class PhaseRepository(_WaitingRepository[Phase]):
     """The stages of initiatives, and which waits for which."""
 
-    row, noun = Phase, "phase"
+    row, noun, edges = Phase, "phase", graph.PHASES
 
     def find_by_initiative_id(self, initiative_id: str) -> list[Phase]:
         """Return an initiative's phases, the oldest first."""
         return self.find_all(initiative_id=initiative_id)
 
-    def create_dependency(self, phase_id: str, depends_on_phase_id: str) -> None:
-        """
-        Let a phase wait for another one of its initiative; a second time changes nothing.
 
-        Raises:
-            NotFoundError: If one of them is not there.
-            ConflictError: If they belong to two initiatives, or are the same.
-            CycleError: If that closes a circle.
-        """
-        phase, blocker = self.require(phase_id), self.require(depends_on_phase_id)
-        require_same_initiative(self.noun, phase, blocker)
-        graph.PHASES.add(self.session, phase_id, depends_on_phase_id)
-
-    def get_dependencies(self, phase_id: str) -> list[str]:
-        """Return the ids of the phases that this one waits for."""
-        return graph.PHASES.blockers(self.session, phase_id)
-
-    def get_dependents(self, phase_id: str) -> list[str]:
-        """Return the ids of the phases that wait for this one."""
-        return graph.PHASES.waiting(self.session, phase_id)
-
-
-class TaskRepository(Repository[Task]):
+class TaskRepository(_WaitingRepository[Task]):
     """The tasks, and which waits for which; `dispatch` hands them out."""
 
-    row, noun = Task, "task"
+    row, noun, edges = Task, "task", graph.TASKS
 
     def create(self, **values: Any) -> Task:
         """
@@ -109,40 +124,8 @@ class TaskRepository(Repository[Task]):
         """Return a phase's tasks, in their order."""
         return self.find_all(phase_id=phase_id)
 
-    def create_dependency(self, task_id: str, depends_on_task_id: str) -> None:
-        """
-        Let a task wait for another one of its initiative, in whatever phase; a second time changes nothing.
-
-        Raises:
-            NotFoundError: If one of them is not there.
-            ConflictError: If they belong to two initiatives, or are the same.
-            CycleError: If that closes a circle.
-        """
-        task, blocker = self.require(task_id), self.require(depends_on_task_id)
-        require_same_initiative(self.noun, task, blocker)
-        graph.TASKS.add(self.session, task_id, depends_on_task_id)
-
-    def get_dependencies(self, task_id: str) -> list[str]:
-        """Return the ids of the tasks that this one waits for."""
-        return graph.TASKS.blockers(self.session, task_id)
-
-    def get_dependents(self, task_id: str) -> list[str]:
-        """Return the ids of the tasks that wait for this one."""
-        return graph.TASKS.waiting(self.session, task_id)
-
     def _order(self) -> tuple[Any, ...]:
         return Task.order, Task.created_at, Task.id
-
-
-def require_same_initiative(noun: str, one: Phase | Task, other: Phase | Task) -> None:
-    """
-    Refuse a dependency between two initiatives: neither could be finished by itself.
-
-    Raises:
-        ConflictError: If they belong to two.
-    """
-    if one.initiative_id != other.initiative_id:
-        raise ConflictError(f"{noun} `{one.id}` cannot wait for `{other.id}`", why="they belong to two initiatives")
 
 
 @dataclass(frozen=True)
