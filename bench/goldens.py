@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from tasks_lib.databases.server import scalar
-from tasks_lib.loquent import golden
+from tasks_lib.loquent import fixture
 
 if TYPE_CHECKING:
     from bench.servers import Target
@@ -76,7 +76,7 @@ ORDER BY n, m;
 
 def create(target: Target, name: str, megabytes: int = 0) -> int:
     """Make the golden template *name*, grown to *megabytes* where the fixture's 17 are too few; return its bytes."""
-    golden.create(target.url.text, name)
+    fixture.create(target.url.text, name)
     return grow(target, name, megabytes)
 
 

@@ -16,6 +16,7 @@ Every failure that a user can meet and cure.
     │   ├── OwnershipError       a database that we cannot prove is ours
     │   └── CloneError           a clone that could not be built or did not verify
     ├── ToolchainError           migrate or generate failed, or no tool could be chosen
+    ├── TwilioError              Twilio refuses, answers nonsense or not at all
     ├── LedgerError              the ledger cannot be used, or refuses
     │   ├── NotFoundError        it has no such row
     │   ├── ConflictError        somebody was first, or the state of a row forbids it
@@ -138,6 +139,12 @@ class ToolchainError(GoldentreeError):
     """Migrate or generate failed, or no tool could be chosen."""
 
     kind = "toolchain"
+
+
+class TwilioError(GoldentreeError):
+    """Twilio refuses, answers nonsense or not at all."""
+
+    kind = "twilio"
 
 
 class LedgerError(GoldentreeError):

@@ -20,7 +20,7 @@ from dotenv import dotenv_values
 from tasks_lib.databases import binaries
 from tasks_lib.databases.embedded.cluster import Cluster
 from tasks_lib.databases.embedded.disposable import disposable
-from tasks_lib.loquent.golden import create
+from tasks_lib.loquent.fixture import create
 
 PRIVATE = ("DATABASE_URL", "LEDGER_URL", "GOLDENTREE_", "WORKTREE_", "CONDUCTOR_", "GIT_", "PG", "XDG_", "INVOKE_")
 

@@ -144,6 +144,49 @@ def pull(c: Context, unmasked: bool = False, evict: bool = False, json: bool = F
     return report_pulled(pulling, narrator)
 
 
+@task(
+    help={
+        "into": "Build this golden template instead of the configured one.",
+        "only": "Make this block alone; what it refers to has to be there.",
+        "dry_run": "Say what would be made, and do nothing (as `inv -R`).",
+        "force": "Build on a server that is not on this machine, or looks like production.",
+    }
+)
+def build(
+    c: Context, into: str = "", only: str = "", dry_run: bool = False, force: bool = False, json: bool = False
+) -> Answer:
+    """
+    Build the golden template from nothing: migrations, then Loquent's account
+
+    One that is there gets what it lacks, in one transaction. The main worktree's
+    seed.env says what is wanted; seed.env.example lists its keys.
+    """
+    from tasks_lib.collections._account import Building, report  # noqa: PLC0415 - as in `status`
+    from tasks_lib.loquent.build import chosen  # noqa: PLC0415 - same
+
+    here, narrator, blocks = project(), Narrator(), chosen(only or None)
+    building = Building(here, narrator, into or here.settings.template)
+    building.examine(blocks, force=force)
+    if dry_run or c.config.run.dry:
+        return report(building, building.foresee(blocks), dry=True)
+    building.plan(blocks).run(narrator)
+    return report(building, building.outcomes)
+
+
+@task(help={"into": "Look at this golden template instead of the configured one."})
+def verify(c: Context, into: str = "", json: bool = False) -> Answer:
+    """
+    Prove that the account in the golden template is usable; status 1 if it is not
+
+    One line for each row of the table that golden.build goes by: what is there,
+    what is missing, or why it is left out.
+    """
+    from tasks_lib.collections._account import Building, verified  # noqa: PLC0415 - as in `status`
+
+    here = project()
+    return verified(Building(here, Narrator(), into or here.settings.template))
+
+
 @task(help={"evict": _EVICT})
 def undo(c: Context, evict: bool = False, json: bool = False) -> Answer:
     """

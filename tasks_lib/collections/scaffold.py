@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         "compose": "Add a compose file with PostgreSQL 17.",
         "mise": "Add a .mise.toml that exports the env files.",
         "env-templates": "Add examples of the env files of the `layered` style.",
+        "seed": "Add seed.env.example, whose copy golden.build reads.",
     }
 )
 def init(
@@ -38,6 +39,7 @@ def init(
     compose: bool = False,
     mise: bool = False,
     env_templates: bool = False,
+    seed: bool = False,
     json: bool = False,
 ) -> Answer:
     """
@@ -63,6 +65,7 @@ def init(
         "compose": compose,
         "mise": mise,
         "env-templates": env_templates,
+        "seed": seed,
     }
     flags = [flag for flag, wanted in asked.items() if wanted]
     # Where only the standalone binary is installed there is no `inv` for a hook to call.

@@ -51,6 +51,15 @@ def publish(connection: Connection[Any], golden: Golden | None, temporary: str, 
     return warnings
 
 
+def as_golden(connection: Connection[Any], temporary: str, golden: str) -> None:
+    """Make the finished database *temporary* the golden template *golden*, in the caller's transaction."""
+    from psycopg import sql  # noqa: PLC0415 - only where a database is published
+
+    # Golden is its users', not ours: it bears no mark.
+    connection.execute(sql.SQL("COMMENT ON DATABASE {} IS NULL").format(sql.Identifier(temporary)))
+    rename(connection, temporary, golden)
+
+
 def replay(connection: Connection[Any], golden: Golden, name: str) -> list[str]:
     """Give the database *name* golden's settings and privileges; return a warning for each that was refused."""
     warnings = _replay_settings(connection, golden, name)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tasks_lib.databases import clone, fill, ownership, park, promote, snapshot, transfer
 from tasks_lib.databases.golden import describe, require_golden, require_space
 from tasks_lib.databases.owned import owned
-from tasks_lib.databases.publish import rename, replay
+from tasks_lib.databases.publish import as_golden, replay
 from tasks_lib.databases.pull_empty import create
 from tasks_lib.databases.pull_remote import examine
 from tasks_lib.databases.server import scalar
@@ -130,13 +130,10 @@ def into_golden(pull: Pull, *, evicting: bool) -> Pulled:
     source = pull.source
 
     def publish(here: Connection[Any], name: str) -> tuple[str, list[str]]:
-        from psycopg import sql  # noqa: PLC0415 - only where a database is published
-
         if not ownership.exists(here, source.golden):
             with here.transaction():
                 _open(here, name)
-                here.execute(sql.SQL("COMMENT ON DATABASE {} IS NULL").format(sql.Identifier(name)))
-                rename(here, name, source.golden)
+                as_golden(here, name, source.golden)
             return "", []
         ownership.await_readers(here, source.golden)
         golden = require_golden(here, source.golden)

@@ -1,7 +1,8 @@
 """
 The repository on the stage: a small application, migrated by Alembic, with its models written by sqlacodegen.
 
-Its files lie in `application/`: those of `main`, and those that the branch `feat-x` adds.
+Its files lie in `application/`: those of `main`, and those that the branch `feat-x` adds. Its first migrations are
+Loquent's.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import subprocess
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING
 
+from tasks_lib import loquent
 from tasks_lib.errors import GitError, GoldentreeError, ToolchainError
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from tasks_lib.databases.url import DatabaseUrl
 
 BRANCH = "feat-x"
+
 
 GIT_ENVIRONMENT = {
     # Hooks, signatures and templates that people have configured are for their own repositories.
@@ -52,12 +55,15 @@ def require_tools(path: str) -> None:
 
 def make(path: Path, golden: DatabaseUrl, environment: Mapping[str, str]) -> None:
     """
-    Make the repository at *path*, and migrate the database of *golden* to the head of its main branch.
+    Make the repository at *path*, whose env file names the database of *golden*.
 
     Raises:
-        GoldentreeError: If git or Alembic fails.
+        GoldentreeError: If git fails.
     """
-    path.mkdir()
+    with as_file(files(loquent).joinpath("migrations")) as migrations:
+        # The application has a configuration of its own.
+        ignore = shutil.ignore_patterns("__pycache__", "alembic.ini")
+        shutil.copytree(migrations, path / "app" / "migrations", ignore=ignore)
 
     def git(*arguments: str) -> None:
         _run(("git", *arguments), path, environment)
@@ -72,7 +78,6 @@ def make(path: Path, golden: DatabaseUrl, environment: Mapping[str, str]) -> Non
     git("switch", "--quiet", "--create", BRANCH)
     commit(BRANCH, "Call contacts back on the channel they prefer")
     git("switch", "--quiet", "main")
-    _run(("alembic", "upgrade", "head"), path, {**environment, "DATABASE_URL": golden.text})
 
 
 def _lay_out(tree: str, path: Path, golden: DatabaseUrl) -> None:

@@ -38,6 +38,7 @@ def smoke() -> None:
         GoldentreeError: At the first check that fails.
     """
     with stage(Narrator()) as here:
+        prove_golden(here)
         with here.sessions(3) as sessions:
             first = here.ask("worktree.create", FIRST, WORKTREE_CLONE_METHOD="dump")
             second = here.ask("worktree.create", SECOND)
@@ -49,6 +50,20 @@ def smoke() -> None:
         prove_rows(here, first, second)
         prove_ports_and_env_files(here, first, second)
         prove_removal(here, first, second)
+
+
+def prove_golden(here: Stage) -> None:
+    """Build the golden template from nothing, and once more, which must change nothing."""
+    with here.twilio():
+        built = here.ask("golden.build")
+        made = [block["block"] for block in built["blocks"] if block["state"] == "made"]
+        _require(len(made) == len(built["blocks"]), "a block was not made", *built["blocks"])
+        before = here.ask("golden.status")["fingerprint"]
+        here.ask("golden.build")
+    after = here.ask("golden.status")["fingerprint"]
+    _require(before == after, "building golden twice has changed it", f"{before} -> {after}")
+    checks = here.ask("golden.verify")["checks"]
+    answer(f"golden from nothing: OK, {len(made)} blocks, {len(checks)} checks; building it again changes nothing")
 
 
 def prove_clone(here: Stage, made: Mapping[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """
-The stage: a server with a golden template, a repository of a small application, and a branch to work on.
+The stage: a server, a repository of a small application, and a branch to work on.
 
-Everything on it is real: PostgreSQL, git, Alembic, sqlacodegen, and `inv` as a child process.
+Everything on it is real: PostgreSQL, git, Alembic, sqlacodegen, and `inv` as a child process. Only Twilio is played,
+by a server on this machine.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from tasks_lib.databases.embedded.disposable import disposable
 from tasks_lib.databases.server import Server
 from tasks_lib.databases.url import DatabaseUrl
 from tasks_lib.demo import repository
+from tasks_lib.demo.twilio import playing
 from tasks_lib.errors import GoldentreeError
-from tasks_lib.loquent import golden
 from tasks_lib.toolchains.alembic import Alembic
 
 if TYPE_CHECKING:
@@ -38,6 +39,12 @@ if TYPE_CHECKING:
     from tasks_lib.toolchains.base import Drift
 
 GOLDEN = "loquent_latest"
+
+PROOF_TABLES = {"contacts": "contact", "agents": "ai_agent", "phones": "phone_number"}
+"""What seed 000, section 07, counts in source and clone: its label, and the table behind it."""
+
+LEDGER = "seaql_migrations"
+"""SeaORM's table of applied migrations, from before the application went over to Alembic."""
 
 _OUTSIDE = ("DATABASE_URL", "WORKTREE_", "CONDUCTOR_", "GIT_", "PG", "INVOKE_")
 """Variables that people and hooks export, and that must not reach the stage."""
@@ -80,6 +87,20 @@ class Stage:
         return json.loads(said)["data"]
 
     @contextmanager
+    def twilio(self) -> Iterator[None]:
+        """Play Twilio, with a `seed.env` that leads there; afterwards both are gone."""
+        seed = self.main / "seed.env"
+        with playing() as stand_in:
+            seed.touch(0o600)
+            account = f"TWILIO_WORKTREE_SUBACCOUNT_SID={stand_in.account.sid}\n"
+            account += f"TWILIO_WORKTREE_SUBACCOUNT_TOKEN={stand_in.account.token}\n"
+            seed.write_text(f"TWILIO_API_URL={stand_in.url}\n{account}")
+            try:
+                yield
+            finally:
+                seed.unlink()
+
+    @contextmanager
     def sessions(self, count: int) -> Iterator[list[Connection[Any]]]:
         """Hold *count* connections to the golden template open, as a dev server does."""
         with ExitStack() as opened:
@@ -91,8 +112,8 @@ class Stage:
 
     def ledger(self, database: str) -> list[str]:
         """Return the SeaORM migrations that *database* has, in order."""
-        query = f"SELECT version FROM {golden.LEDGER} ORDER BY version"  # noqa: S608 - our own constant
-        return inspect.column(self.server, database, golden.LEDGER, query)
+        query = f"SELECT version FROM {LEDGER} ORDER BY version"  # noqa: S608 - our own constant
+        return inspect.column(self.server, database, LEDGER, query)
 
     def drift(self, worktree: Path, database: str) -> Drift:
         """Compare the Alembic migrations of the branch at *worktree* with those that *database* has."""
@@ -127,7 +148,7 @@ class Stage:
 
 def proof(found: Facts) -> dict[str, int]:
     """Return the rows that seed 000, section 07, counts: its label, and how many *found* has."""
-    return {label: found.tables[f"public.{table}"] for label, table in golden.PROOF_TABLES.items()}
+    return {label: found.tables[f"public.{table}"] for label, table in PROOF_TABLES.items()}
 
 
 @contextmanager
@@ -149,9 +170,7 @@ def stage(narrator: Narrator, *, keep: bool = False) -> Iterator[Stage]:
         with narrator.step("start a PostgreSQL server"):
             url = _kept_server(root, cleanup) if keep else cleanup.enter_context(disposable())
         server = Server(DatabaseUrl.parse(url))
-        with narrator.step(f"build the golden template {GOLDEN}"):
-            golden.create(url, GOLDEN)
-        with narrator.step("make a repository, and migrate golden to the head of its main branch"):
+        with narrator.step("make a repository"):
             # The project is named after the directory, and golden after the project.
             main = root / "loquent"
             repository.make(main, server.url.with_database(GOLDEN), environment)

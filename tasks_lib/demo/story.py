@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING
 from tasks_lib.databases import inspect
 from tasks_lib.databases.server import scalar
 from tasks_lib.demo.repository import BRANCH
-from tasks_lib.demo.stage import GOLDEN, kept_home, proof, stage
+from tasks_lib.demo.stage import GOLDEN, LEDGER, kept_home, proof, stage
 from tasks_lib.errors import GoldentreeError
-from tasks_lib.loquent.golden import LEDGER
 from tasks_lib.output import Narrator, answer, pairs, size, table
 from tasks_lib.worktrees import git
 
@@ -43,9 +42,11 @@ def tell(*, keep: bool) -> None:
     """
     # A story is one stream, in a pipe as well: what `inv` narrates belongs between our lines.
     with redirect_stderr(sys.stdout):
-        _heading("The stage: a server, a golden template, a repository")
+        _heading("The stage: a server, a repository")
         with stage(Narrator(), keep=keep) as here:
             try:
+                _introduce(here)
+                _build(here)
                 _play(here)
                 if not keep:
                     _heading("And away with it")
@@ -61,8 +62,8 @@ def tell(*, keep: bool) -> None:
 
 def _play(here: Stage) -> None:
     with here.sessions(SESSIONS) as sessions:
-        _introduce(here)
-        _heading("One command")
+        _heading("One command for a branch")
+        answer(f"{SESSIONS} connections to {GOLDEN} stay open all the while, as those of a dev server would.\n")
         _command(here, "worktree.create", BRANCH)
         made = next(row for row in here.ask("worktree.list") if row["branch"] == BRANCH)
         _explain(here, made, sessions)
@@ -71,24 +72,31 @@ def _play(here: Stage) -> None:
 
 
 def _introduce(here: Stage) -> None:
-    bytes_, tables = inspect.size_and_tables(here.server, GOLDEN)
-    with here.server.connect(GOLDEN) as connection:
+    with here.server.connect() as connection:
         release = connection.info.parameter_status("server_version")
-    applied = here.drift(here.main, GOLDEN).applied
     added = git.output("diff", "--name-only", "main", BRANCH, cwd=here.main).splitlines()
     answer(
         "\n"
         + pairs(
             [
                 ("server", f"PostgreSQL {release} at {here.server.url}"),
-                ("golden", f"{GOLDEN}: {size(bytes_)}, {tables} tables, {len(here.ledger(GOLDEN))} SeaORM migrations,"),
-                ("", f"then {len(applied)} of Alembic: {', '.join(applied)}"),
                 ("repository", f"{here.main}, on main"),
                 ("branch", f"{BRANCH}, with {len(added)} more: {', '.join(Path(name).stem for name in added)}"),
             ]
         )
     )
-    answer(f"\n{SESSIONS} connections to {GOLDEN} stay open all the while, as those of a dev server would.")
+
+
+def _build(here: Stage) -> None:
+    _heading("Golden, from nothing: main's migrations, then Loquent's account")
+    answer("The phone number is that of a stand-in for Twilio, on this machine.\n")
+    with here.twilio():
+        _command(here, "golden.build")
+    answer("")
+    _command(here, "golden.verify")
+    bytes_, tables = inspect.size_and_tables(here.server, GOLDEN)
+    applied, before = here.drift(here.main, GOLDEN).applied, len(here.ledger(GOLDEN))
+    answer(f"\n{size(bytes_)}, {tables} tables; {before} migrations of SeaORM, then {len(applied)} of Alembic.")
 
 
 def _command(here: Stage, *arguments: str) -> None:
@@ -117,7 +125,7 @@ def _explain(here: Stage, made: Mapping[str, Any], sessions: list[Connection[Any
             ]
         )
     )
-    answer("\nm004 has filled its new column in from the rows that came along:")
+    answer("\nm008 has filled its new column in from the rows that came along:")
     answer(_preferred_channels(here, database))
 
     _heading("Models: generated from that database by sqlacodegen")

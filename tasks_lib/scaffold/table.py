@@ -76,4 +76,5 @@ TEMPLATES = (
     ),
     Template("env-templates/env.local.example", "env.local.example", "env-templates"),
     Template("env-templates/env.development.local.example", "env.development.local.example", "env-templates"),
+    Template("seed.env.example", "seed.env.example", "seed"),
 )

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from tasks_lib.errors import ToolchainError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
     from tasks_lib.toolchains.base import Command
@@ -33,7 +33,14 @@ _TO_FIRST_COLUMN = re.compile(r"\r|\x1b\[1?G")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def run(command: Command, *, env: Mapping[str, str], on_line: Callable[[str], None], hint: str) -> None:
+def run(
+    command: Command,
+    *,
+    env: Mapping[str, str],
+    on_line: Callable[[str], None],
+    hint: str,
+    secrets: Collection[str] = (),
+) -> None:
     """
     Run *command* to its end.
 
@@ -42,6 +49,7 @@ def run(command: Command, *, env: Mapping[str, str], on_line: Callable[[str], No
         env: Its environment, from `child_environment`.
         on_line: Called with each line that it prints, as it prints it, without passwords and colours.
         hint: What to do when it fails.
+        secrets: What is blotted out like the database's passwords.
 
     Raises:
         ToolchainError: If its program is not installed, or it does not exit with 0.
@@ -51,7 +59,7 @@ def run(command: Command, *, env: Mapping[str, str], on_line: Callable[[str], No
     tail: deque[str] = deque(maxlen=TAIL_LINES)
 
     def relay(line: str) -> None:
-        tail.append(without_passwords(line, env))
+        tail.append(without_passwords(line, env, secrets))
         on_line(tail[-1])
 
     with _published(command) as output:
@@ -63,11 +71,11 @@ def run(command: Command, *, env: Mapping[str, str], on_line: Callable[[str], No
             raise ToolchainError(f"`{shown}` {ended}", why="\n".join([*tail, command.remark]).strip(), hint=hint)
 
 
-def without_passwords(text: str, env: Mapping[str, str]) -> str:
-    """Return *text* with the passwords of *env*'s database blotted out, as written and percent-decoded."""
+def without_passwords(text: str, env: Mapping[str, str], others: Collection[str] = ()) -> str:
+    """Blot out the passwords of *env*'s database in *text*, as written and percent-decoded, and *others*."""
     url = env.get("DATABASE_URL", "")
     written = [found for pair in re.findall(r"://[^:/@]*:([^/@]*)@|\bpassword=([^&\s]*)", url) for found in pair]
-    secrets = {env.get("PGPASSWORD", ""), *written, *map(unquote, written)} - {""}
+    secrets = {env.get("PGPASSWORD", ""), *written, *map(unquote, written), *others} - {""}
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "***")
     return text

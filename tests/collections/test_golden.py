@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from tasks_lib.loquent.golden import create
+from tasks_lib.loquent.fixture import create
 
 
 @pytest.fixture

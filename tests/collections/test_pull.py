@@ -14,7 +14,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from tasks_lib.loquent.golden import create
+from tasks_lib.loquent.fixture import create
 
 WORD = "p@ss:w/rd%#"
 

@@ -6,7 +6,7 @@ import subprocess
 
 from tasks_lib.databases.binaries import server_binaries
 from tasks_lib.databases.embedded.cluster import Cluster
-from tasks_lib.loquent.golden import create
+from tasks_lib.loquent.fixture import create
 
 
 def test_the_main_job_without_any_database_url(repository, home):

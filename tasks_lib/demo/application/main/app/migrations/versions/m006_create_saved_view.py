@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-revision = "m002"
-down_revision = "m001"
+revision = "m006"
+down_revision = "m005"
 
 
 def upgrade() -> None:

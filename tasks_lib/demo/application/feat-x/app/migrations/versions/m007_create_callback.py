@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "m003"
-down_revision = "m002"
+revision = "m007"
+down_revision = "m006"
 
 
 def upgrade() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "m004"
-down_revision = "m003"
+revision = "m008"
+down_revision = "m007"
 
 
 def upgrade() -> None:

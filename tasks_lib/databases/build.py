@@ -1,0 +1,53 @@
+"""
+A golden template from nothing: filled under a temporary name, and called by its own once it is complete.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from tasks_lib.databases import clone
+from tasks_lib.databases.ownership import await_no_sessions, exists
+from tasks_lib.databases.publish import as_golden, label
+from tasks_lib.databases.temporaries import temporary
+from tasks_lib.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tasks_lib.databases.source import Source
+    from tasks_lib.databases.url import DatabaseUrl
+
+T = TypeVar("T")
+
+
+def build(source: Source, fill: Callable[[DatabaseUrl], T], *, now: str, say: Callable[[str], object]) -> T:
+    """
+    Make the golden template of *source*, in UTF-8 and with the server's own locale; return what *fill* returns.
+
+    Args:
+        fill: Is given the URL of the new, empty database.
+        now: The time, in ISO 8601.
+        say: Is told what is swept.
+
+    Raises:
+        DatabaseError: If there is a database of that name by then; nothing is left behind then, or if *fill* fails.
+    """
+    from psycopg import sql  # noqa: PLC0415 - only where a database is made
+
+    clone.sweep(source, say)
+    with source.server.building() as connection, temporary(source, connection) as name:
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'")
+        connection.execute(statement.format(sql.Identifier(name)))
+        label(connection, name, source.mark("temporary", created=now))
+        filled = fill(source.server.url.with_database(name))
+        await_no_sessions(connection, name)
+        if exists(connection, source.golden):
+            raise DatabaseError(
+                f"a database `{source.golden}` has been made meanwhile",
+                why="somebody else built it, or restored it",
+                hint="inv golden.build  # makes what is missing there",
+            )
+        with connection.transaction():
+            as_golden(connection, name, source.golden)
+    return filled

@@ -1,0 +1,145 @@
+"""
+What a block is: one part of the account, that knows what of it is missing and how to make that.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, LiteralString
+
+from tasks_lib.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from psycopg import Connection
+
+    from tasks_lib.loquent.seed_env import Seed
+    from tasks_lib.loquent.twilio import Account, Number
+
+SLUG = "loquent-dev"
+"""Of the organization that is made where the owner has none."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """
+    What the blocks are made of, apart from what their SQL says.
+
+    Attributes:
+        numbers: What Twilio says that the shared account has; empty where it was not asked.
+        hash_of: Returns the hash of an email's password, which is written down before.
+        twilio: Returns the account that the organization is to be connected to; asked only where one is configured.
+    """
+
+    seed: Seed
+    hash_of: Callable[[str], str]
+    twilio: Callable[[], Account]
+    numbers: tuple[Number, ...] = ()
+
+
+def _nothing(connection: Connection[Any], values: Mapping[str, Any], inputs: Inputs) -> Mapping[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Block:
+    """
+    One part of the account, said in SQL; `values` tells which parameters its statements may name.
+
+    Attributes:
+        name: As `--only` takes it.
+        missing: A query for what is not there of it, one text a row; none once it is complete.
+        make: Statements that make what is missing, guarded by themselves: what is there stays as it is.
+        wanted: The WITH clause that *missing* and *make* begin with.
+        parameters: Further ones.
+        prepare: Returns those that have to be asked for, before it is made.
+        needs: The blocks whose rows it refers to.
+        skipped: Returns why the configuration leaves it out, empty if it does not.
+        obstacle: A query for why it cannot be made on this database, no row if it can.
+    """
+
+    name: str
+    missing: LiteralString
+    make: tuple[LiteralString, ...]
+    wanted: LiteralString = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    prepare: Callable[[Connection[Any], Mapping[str, Any], Inputs], Mapping[str, Any]] = _nothing
+    needs: tuple[str, ...] = ()
+    skipped: Callable[[Seed], str] = lambda _: ""
+    obstacle: LiteralString = ""
+
+
+_BEARINGS: LiteralString = """
+WITH people AS (
+    SELECT
+        (SELECT id FROM "user" WHERE email = %(owner)s) AS owner_id,
+        (SELECT id FROM "user" WHERE email = %(staff)s) AS staff_id
+), account AS (
+    SELECT people.*, coalesce(
+        (SELECT organization_id FROM member WHERE user_id = owner_id AND is_owner ORDER BY joined_at, id LIMIT 1),
+        (SELECT id FROM organization WHERE slug = %(slug)s)
+    ) AS organization_id
+    FROM people
+)
+SELECT
+    account.*, owner.id AS owner_member_id, staff.id AS staff_member_id,
+    (SELECT email FROM member JOIN "user" ON "user".id = user_id
+     WHERE organization_id = account.organization_id AND is_owner) AS owned_by
+FROM account
+LEFT JOIN member AS owner ON owner.organization_id = account.organization_id AND owner.user_id = owner_id
+LEFT JOIN member AS staff ON staff.organization_id = account.organization_id AND staff.user_id = staff_id
+"""
+
+
+def values(connection: Connection[Any], inputs: Inputs) -> dict[str, Any]:
+    """
+    Return the parameters of all blocks' statements: what is configured, and the ids of whom it is about, as of now.
+
+    The account is the organization that the owner's email owns, else the one of our own slug.
+
+    Raises:
+        DatabaseError: If that belongs to somebody else.
+    """
+    from psycopg.rows import dict_row  # noqa: PLC0415 - only where a database is built
+
+    seed = inputs.seed
+    configured: dict[str, Any] = {
+        "owner": seed.owner_email,
+        "staff": seed.staff_email,
+        "slug": SLUG,
+        "twilio_sid": seed.shared.account.sid if seed.shared else None,
+        "numbers": json.dumps([asdict(number) for number in inputs.numbers]),
+    }
+    with connection.cursor(row_factory=dict_row) as cursor:
+        found = cursor.execute(_BEARINGS, configured).fetchone() or {}
+    if found["owned_by"] not in (None, seed.owner_email):
+        raise DatabaseError(
+            f"the organization `{SLUG}` belongs to {found['owned_by']}",
+            why=f"seed.env says that it is {seed.owner_email}'s, and an organization has one owner",
+            hint=f"set SEED_OWNER_EMAIL={found['owned_by']} in seed.env",
+        )
+    return {**configured, **found}
+
+
+def missing(connection: Connection[Any], block: Block, inputs: Inputs) -> list[str]:
+    """Return what of *block* is not there."""
+    known = {**values(connection, inputs), **block.parameters}
+    return [row[0] for row in connection.execute(block.wanted + block.missing, known)]
+
+
+def make(connection: Connection[Any], block: Block, inputs: Inputs) -> None:
+    """Make what of *block* is missing."""
+    known = {**values(connection, inputs), **block.parameters}
+    known |= block.prepare(connection, known, inputs)
+    for statement in block.make:
+        connection.execute(block.wanted + statement, known)
+
+
+def obstacle(connection: Connection[Any], block: Block, inputs: Inputs) -> str:
+    """Return why *block* cannot be made on this database, empty if it can."""
+    if not block.obstacle:
+        return ""
+    row = connection.execute(block.obstacle, values(connection, inputs)).fetchone()
+    return row[0] if row else ""

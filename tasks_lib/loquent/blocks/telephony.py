@@ -1,0 +1,135 @@
+"""
+Twilio: seed 001, sections 03 and 04. Rows alone; at Twilio nothing is changed for the shared account.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.loquent.block import Block
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from psycopg import Connection
+
+    from tasks_lib.loquent.block import Inputs
+    from tasks_lib.loquent.seed_env import Seed
+
+_SINK = (
+    "event_sink_sid",
+    "sms_subscription_sid",
+    "call_subscription_sid",
+    "twiml_app_sid",
+    "api_key_sid",
+    "api_key_secret",
+)
+
+
+def _no_account(seed: Seed) -> str:
+    return "" if seed.shared or seed.parent else "TWILIO_WORKTREE_SUBACCOUNT_SID is not set in seed.env"
+
+
+def _not_shared(seed: Seed) -> str:
+    return "" if seed.shared else "TWILIO_WORKTREE_SUBACCOUNT_SID is not set in seed.env"
+
+
+def _account(connection: Connection[Any], values: Mapping[str, Any], inputs: Inputs) -> Mapping[str, Any]:
+    account, shared = inputs.twilio(), inputs.seed.shared
+    # Events reach only an account whose sink is set up: the shared one.
+    sink = {name: asdict(shared)[name] for name in _SINK} if shared else dict.fromkeys(_SINK)
+    return {**sink, "sid": account.sid, "token": account.token, "events": shared is not None}
+
+
+TWILIO = Block(
+    "twilio",
+    missing="""
+        SELECT coalesce(%(twilio_sid)s, 'a subaccount')
+        WHERE NOT EXISTS (SELECT FROM organization_twilio_settings WHERE organization_id = %(organization_id)s)
+    """,
+    make=(
+        """
+        INSERT INTO organization_twilio_settings (
+            organization_id, account_sid, auth_token, is_byo, event_sink_sid, sms_subscription_sid,
+            call_subscription_sid, twiml_app_sid, api_key_sid, api_key_secret, sms_events_active,
+            call_events_active, connected_at
+        ) VALUES (
+            %(organization_id)s, %(sid)s, %(token)s, false, %(event_sink_sid)s, %(sms_subscription_sid)s,
+            %(call_subscription_sid)s, %(twiml_app_sid)s, %(api_key_sid)s, %(api_key_secret)s, %(events)s,
+            %(events)s, now()
+        )
+        ON CONFLICT (organization_id) DO NOTHING
+        """,
+    ),
+    prepare=_account,
+    needs=("organization",),
+    skipped=_no_account,
+)
+
+NUMBERS = Block(
+    "numbers",
+    missing="""
+        SELECT number FROM jsonb_to_recordset(%(numbers)s::jsonb) AS new (number text)
+        WHERE NOT EXISTS (SELECT FROM phone_number AS old WHERE old.number = new.number)
+        UNION ALL
+        SELECT 'those of ' || %(twilio_sid)s::text
+        WHERE jsonb_array_length(%(numbers)s::jsonb) = 0
+            AND NOT EXISTS (SELECT FROM phone_number WHERE organization_id = %(organization_id)s)
+        ORDER BY 1
+    """,
+    make=(
+        """
+        INSERT INTO phone_number (
+            organization_id, number, twilio_sid, friendly_name, ai_agent_sms_enabled, ai_agent_call_enabled,
+            routing_mode, voice_webhook_active
+        )
+        SELECT %(organization_id)s, number, sid, friendly_name, sms, voice, 'staff', voice_webhook
+        FROM jsonb_to_recordset(%(numbers)s::jsonb)
+            AS new (number text, sid text, friendly_name text, sms boolean, voice boolean, voice_webhook boolean)
+        ORDER BY number
+        ON CONFLICT (number) DO NOTHING
+        """,
+    ),
+    needs=("twilio",),
+    skipped=_not_shared,
+    obstacle="""
+        SELECT 'the organization is connected to ' || account_sid || ', which is not the account of seed.env'
+        FROM organization_twilio_settings
+        WHERE organization_id = %(organization_id)s AND account_sid <> %(twilio_sid)s
+    """,
+)
+
+# The first by number: Twilio lists the newest first, so its order changes with every number that is bought.
+TEXT_REPLY = Block(
+    "text-reply",
+    missing="""
+        SELECT 'Text Reply on a number'
+        WHERE NOT EXISTS (
+            SELECT FROM phone_number
+            JOIN ai_agent ON ai_agent.id = ai_agent_id
+            WHERE phone_number.organization_id = %(organization_id)s AND slug = 'text-reply'
+        )
+    """,
+    make=(
+        """
+        UPDATE phone_number SET ai_agent_id = ai_agent.id, routing_mode = 'ai_agent'
+        FROM ai_agent
+        WHERE (ai_agent.organization_id, user_id, slug) = (%(organization_id)s, %(owner_id)s, 'text-reply')
+            AND system_source_id IS NOT NULL
+            AND phone_number.id = (
+                SELECT id FROM phone_number
+                WHERE organization_id = %(organization_id)s AND ai_agent_sms_enabled AND ai_agent_id IS NULL
+                ORDER BY number LIMIT 1
+            )
+        """,
+    ),
+    needs=("numbers", "agents"),
+    obstacle="""
+        SELECT 'no number is free that receives text messages'
+        WHERE NOT EXISTS (
+            SELECT FROM phone_number
+            WHERE organization_id = %(organization_id)s AND ai_agent_sms_enabled AND ai_agent_id IS NULL
+        )
+    """,
+)

@@ -1,0 +1,137 @@
+"""
+The logins of the account in `.local-credentials`, one line `email / password` each, and the hashes that accept them.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import secrets
+import shlex
+import stat
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from io import FileIO
+from typing import TYPE_CHECKING
+
+from tasks_lib.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HEADER = "# Logins of the development account, written by `golden.build`. Keep this file out of git.\n"
+
+_LOGIN = re.compile(r"^[ \t]*(\S+)[ \t]+/[ \t]+(\S.*?)\s*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """The file of logins at *path*, which only its owner may read."""
+
+    path: Path
+
+    def password(self, email: str) -> str | None:
+        """
+        Return the password that is written down for *email*, None where there is none.
+
+        Raises:
+            SettingsError: If the file cannot be read, or is not one of ours to keep secrets in.
+        """
+        with suppress(FileNotFoundError), self._opened("rb") as file:
+            return self._logins(file).get(email.lower())
+        return None
+
+    def ensure(self, email: str) -> tuple[str, bool]:
+        """
+        Return the password that is written down for *email*, or append a new one, and whether it is new.
+
+        Processes that do so at once agree: they take turns. A new password is on the disk before it is returned.
+
+        Raises:
+            SettingsError: As `password`, or if the file cannot be written.
+        """
+        with self._opened("a+b") as file:
+            # Not only for a file of others' making: a strict umask may have left a new one without our own rights.
+            os.fchmod(file.fileno(), 0o600)
+            if known := self._logins(file).get(email.lower()):
+                return known, False
+            password = secrets.token_urlsafe(18)
+            self._append(file, f"{email.lower()} / {password}\n")
+            return password, True
+
+    def _append(self, file: FileIO, line: str) -> None:
+        """
+        Add *line* with a single write.
+
+        A signal does not stop the kernel within the write of one line, so a kill leaves all of it or none; and what a
+        power failure cuts off was not yet returned to anyone. A disk that is full does cut: that piece is taken back.
+        """
+        size = file.seek(0, os.SEEK_END)
+        before = "" if size else HEADER
+        if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
+            before = "\n"
+        data = (before + line).encode()
+        try:
+            if file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+        except BaseException:
+            file.truncate(size)
+            raise
+
+    def _logins(self, file: FileIO) -> dict[str, str]:
+        file.seek(0)
+        try:
+            text = file.readall().decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise SettingsError(
+                f"`{self.path}` is not UTF-8 text", why=f"{error.reason} at byte {error.start}", hint="save it as UTF-8"
+            ) from None
+        return {email.lower(): password for email, password in _LOGIN.findall(text)}
+
+    @contextmanager
+    def _opened(self, mode: str) -> Iterator[FileIO]:
+        """Open and lock the file: "rb" for readers, FileNotFoundError if there is none, "a+b" for one alone."""
+        hint = f"see what it is and whose: ls -ld {shlex.quote(str(self.path))}"
+        try:
+            with FileIO(self.path, mode, opener=_open) as file:
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+                    raise SettingsError(
+                        f"`{self.path}` is not a file of your own",
+                        why="somebody else could read the passwords in it",
+                        hint=hint,
+                    )
+                fcntl.flock(file, fcntl.LOCK_EX if file.writable() else fcntl.LOCK_SH)
+                yield file
+        except OSError as error:
+            if mode == "rb" and isinstance(error, FileNotFoundError):
+                raise
+            what = "is a symbolic link" if error.errno == errno.ELOOP else f"cannot be used: {error.strerror}"
+            raise SettingsError(f"`{self.path}` {what}", hint=hint) from None
+
+
+def hashed(password: str) -> str:
+    """Return *password* as an Argon2id hash in PHC format, with a salt of its own."""
+    from argon2 import PasswordHasher  # noqa: PLC0415 - loads a C library
+
+    return PasswordHasher().hash(password)
+
+
+def matches(password: str, hash_: str) -> bool:
+    """Tell whether *hash_* is one of *password*; no hash of another kind than Argon2 is."""
+    from argon2 import PasswordHasher  # noqa: PLC0415 - as in `hashed`
+    from argon2.exceptions import VerificationError  # noqa: PLC0415
+
+    try:
+        return PasswordHasher().verify(hash_, password)
+    except (VerificationError, ValueError):  # InvalidHashError is a ValueError, and so is what non-ASCII raises
+        return False
+
+
+def _open(path: str, flags: int) -> int:
+    # Without O_NONBLOCK, a named pipe would be waited for.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)

@@ -1,0 +1,81 @@
+"""
+The schema that the blocks stand on: the product's own migrations make it, or those that lie here.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.errors import DatabaseError
+from tasks_lib.loquent.blocks.agents import SOURCES
+from tasks_lib.toolchains.base import Command
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+BUNDLED = Command((sys.executable, "-m", "alembic", "upgrade", "heads"), Path(__file__).with_name("migrations"))
+"""What migrates a database that DATABASE_URL names, for repositories without a migration tool."""
+
+TABLES = (
+    "user",
+    "email_password_account",
+    "organization",
+    "member",
+    "staff_presence",
+    "tag",
+    "notification_preference",
+    "subscription_tier",
+    "organization_subscription",
+    "org_budget",
+    "organization_twilio_settings",
+    "phone_number",
+    "ai_agent",
+    "ai_agent_memory",
+    "ai_agent_skill",
+    "ai_agent_can_invoke",
+    "contact",
+    "contact_phone",
+    "contact_tag",
+    "message",
+    "task",
+    "contact_note",
+    "call",
+)
+"""Every table that a block writes to, or reads."""
+
+
+def require(connection: Connection[Any]) -> None:
+    """
+    Make sure that the database is one that the blocks can be made in.
+
+    Raises:
+        DatabaseError: If it lacks a table, or rows that the product's migrations make.
+    """
+    name = connection.info.dbname
+    found = connection.execute(
+        "SELECT one FROM unnest(%s::text[]) AS one WHERE to_regclass(quote_ident(one)) IS NULL", [list(TABLES)]
+    ).fetchall()
+    if found:
+        shown = ", ".join(f"`{row[0]}`" for row in found[:5]) + (
+            f" and {len(found) - 5} more" if len(found) > 5 else ""
+        )
+        raise DatabaseError(
+            f"the schema of `{name}` is not Loquent's: it has no {shown}",
+            why="golden.build makes an account of the product Loquent, in tables that migrations have made",
+            hint="WORKTREE_MIGRATE=none inv golden.build --into NEW_NAME  # in the schema that comes with this tool\n"
+            "inv golden.pull  # a golden template of another product, made of a database of its own",
+        )
+    lacking = connection.execute(
+        "SELECT 'the tier enterprise' WHERE NOT EXISTS (SELECT FROM subscription_tier WHERE slug = 'enterprise') "
+        "UNION ALL SELECT 'the system agent ' || source FROM unnest(%s::text[]) AS source "
+        "WHERE NOT EXISTS (SELECT FROM ai_agent WHERE organization_id IS NULL AND slug = source)",
+        [list(SOURCES)],
+    ).fetchall()
+    if lacking:
+        raise DatabaseError(
+            f"`{name}` lacks {', '.join(row[0] for row in lacking)}",
+            why="the product's migrations make them, and the account is made of them",
+            hint="apply all migrations to it, then run the same command",
+        )

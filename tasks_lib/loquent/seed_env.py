@@ -1,0 +1,230 @@
+"""
+What the main worktree's `seed.env` says about the account: its logins, its Twilio, its Stripe (seed 001, section 10).
+
+A key in that file opts in; the process environment is not asked, so that what a shell happens to export never ends up
+in a golden template.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from tasks_lib.errors import SettingsError
+from tasks_lib.loquent.twilio import API, Account
+from tasks_lib.settings import env_values
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Form:
+    """
+    What a value looks like.
+
+    Attributes:
+        what: As "is not …" continues.
+        pattern: A regular expression for the whole value.
+        cure: What to put there instead.
+        is_public: Whether errors may show the value.
+    """
+
+    what: str
+    pattern: str
+    cure: str
+    is_public: bool = False
+
+
+def _sid(prefix: str, what: str) -> Form:
+    """Return the form of one kind of SID: https://www.twilio.com/docs/glossary/what-is-a-sid."""
+    pattern = f"{prefix}[0-9a-f]{{32}}"
+    return Form(f"the SID of {what}", pattern, f"an SID of that kind is `{prefix}` and 32 hexadecimal digits")
+
+
+_ACCOUNT = _sid("AC", "an account")
+_SUBSCRIPTION = _sid("DF", "an event subscription")
+
+_WORD = r"[!\"$-~][!-~]*"
+"""Printable ASCII without `#` first: python-dotenv takes what follows an empty `KEY= # …` for the value."""
+
+_SECRET = Form("a secret of Twilio's", _WORD, "put the secret there as one word, and comments on lines of their own")
+_STRIPE = Form(
+    "a key of a Stripe sandbox",
+    rf"(?![a-z]+_live_){_WORD}",
+    "a development database is no place for a live key; copy the sandbox's from its Developers page",
+)
+_EMAIL = Form("an email address", r"[!-?A-~]+@[A-Za-z0-9.-]+", "write it as name@example.com", is_public=True)
+
+_SWITCH = Form("a switch", "[01]", "write 1 or 0", is_public=True)
+_URL = Form("an http or https URL", r"https?://[^\s/?#@]+(/[^\s?#@]*)?", "write it without user, password and query")
+
+_SUBACCOUNT, _SUBACCOUNT_TOKEN = "TWILIO_WORKTREE_SUBACCOUNT_SID", "TWILIO_WORKTREE_SUBACCOUNT_TOKEN"
+_API_KEY, _API_KEY_SECRET = "TWILIO_WORKTREE_API_KEY_SID", "TWILIO_WORKTREE_API_KEY_SECRET"
+
+
+@dataclass(frozen=True)
+class Key:
+    """
+    One row of the table of keys.
+
+    Attributes:
+        name: As it stands in the file.
+        form: What its value looks like.
+        why: One line on what it is for.
+        default: What an absent or empty value means; empty for nothing.
+        needs: Keys without which this one is of no use.
+    """
+
+    name: str
+    form: Form
+    why: str
+    default: str = ""
+    needs: tuple[str, ...] = ()
+
+
+KEYS = (
+    Key(_SUBACCOUNT, _ACCOUNT, "the shared Twilio account", needs=(_SUBACCOUNT_TOKEN,)),
+    Key(_SUBACCOUNT_TOKEN, _SECRET, "its auth token", needs=(_SUBACCOUNT,)),
+    Key("TWILIO_WORKTREE_EVENT_SINK_SID", _sid("DG", "an event sink"), "its event sink", needs=(_SUBACCOUNT,)),
+    Key("TWILIO_WORKTREE_SMS_SUBSCRIPTION_SID", _SUBSCRIPTION, "for events of messages", needs=(_SUBACCOUNT,)),
+    Key("TWILIO_WORKTREE_CALL_SUBSCRIPTION_SID", _SUBSCRIPTION, "for events of calls", needs=(_SUBACCOUNT,)),
+    Key("TWILIO_WORKTREE_TWIML_APP_SID", _sid("AP", "a TwiML app"), "its TwiML app", needs=(_SUBACCOUNT,)),
+    Key(_API_KEY, _sid("SK", "an API key"), "its API key", needs=(_API_KEY_SECRET, _SUBACCOUNT)),
+    Key(_API_KEY_SECRET, _SECRET, "that key's secret", needs=(_API_KEY,)),
+    Key("TWILIO_ACCOUNT_SID", _ACCOUNT, "the account to make a subaccount of", needs=("TWILIO_AUTH_TOKEN",)),
+    Key("TWILIO_AUTH_TOKEN", _SECRET, "that account's auth token", needs=("TWILIO_ACCOUNT_SID",)),
+    Key("TWILIO_API_URL", _URL, "a stand-in or a proxy for Twilio", API),
+    Key("STRIPE_SECRET_KEY", _STRIPE, "the Stripe sandbox's secret key"),
+    Key("STRIPE_WEBHOOK_SECRET", _STRIPE, "the signing secret of its webhook"),
+    Key("SEED_SAMPLE_DATA", _SWITCH, "whether there are contacts", "1"),
+    Key("SEED_OWNER_EMAIL", _EMAIL, "who signs in as the owner", "owner@example.com"),
+    Key("SEED_SECOND_STAFF_EMAIL", _EMAIL, "who signs in as a member without a role", "staff@example.com"),
+)
+"""The keys that are read, in the order of `seed.env.example`, which is held against them."""
+
+_OURS = ("TWILIO_WORKTREE_", "SEED_")
+"""How keys begin that nobody else has; any other unknown key is another program's."""
+
+_TELLING = re.compile(r"[A-Z]{2}(?=[0-9a-f]{32}\Z)|[a-z]+_(live|test)_|#")
+"""The beginning of a value that may be shown though it is a secret: it says of which kind it is."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The Twilio account that all worktrees share (seed 001, section 03)."""
+
+    account: Account
+    event_sink_sid: str | None
+    sms_subscription_sid: str | None
+    call_subscription_sid: str | None
+    twiml_app_sid: str | None
+    api_key_sid: str | None
+    api_key_secret: str | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Seed:
+    """
+    What is to be built.
+
+    Attributes:
+        owner_email, staff_email: In lower case, and different.
+        shared: The account to point at.
+        parent: Without *shared*, the account to make a subaccount of.
+        stripe: The keys that are set, by their names, for the migrate command's environment.
+        twilio_url: Without a slash at its end.
+    """
+
+    owner_email: str
+    staff_email: str
+    sample_data: bool
+    shared: Shared | None
+    parent: Account | None
+    stripe: Mapping[str, str] = field(repr=False)
+    twilio_url: str
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Every value that must be blotted out wherever it would be printed."""
+        accounts = [self.shared.account if self.shared else None, self.parent]
+        found = {account.token for account in accounts if account} | set(self.stripe.values())
+        if self.shared and self.shared.api_key_secret:
+            found.add(self.shared.api_key_secret)
+        return frozenset(found)
+
+
+def load(path: Path) -> Seed:
+    """
+    Read the `seed.env` at *path*; without one, everything is as the defaults say.
+
+    Raises:
+        SettingsError: If it cannot be read, or a key or value in it cannot be meant; no secret is shown.
+    """
+    values = _values(path)
+    owner, staff = values["SEED_OWNER_EMAIL"].lower(), values["SEED_SECOND_STAFF_EMAIL"].lower()
+    if owner == staff:
+        raise SettingsError(
+            f"the owner and the second member are both `{owner}` in `{path}`",
+            why="an email address is one person's login",
+            hint="change SEED_OWNER_EMAIL or SEED_SECOND_STAFF_EMAIL",
+        )
+    return Seed(
+        owner_email=owner,
+        staff_email=staff,
+        sample_data=values["SEED_SAMPLE_DATA"] == "1",
+        shared=_shared(values),
+        parent=_account(values, "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"),
+        stripe={key.name: values[key.name] for key in KEYS if key.form is _STRIPE and values[key.name]},
+        twilio_url=values["TWILIO_API_URL"].rstrip("/"),
+    )
+
+
+def _shared(values: Mapping[str, str]) -> Shared | None:
+    account = _account(values, _SUBACCOUNT, _SUBACCOUNT_TOKEN)
+    if account is None:
+        return None
+    return Shared(
+        account=account,
+        event_sink_sid=values["TWILIO_WORKTREE_EVENT_SINK_SID"] or None,
+        sms_subscription_sid=values["TWILIO_WORKTREE_SMS_SUBSCRIPTION_SID"] or None,
+        call_subscription_sid=values["TWILIO_WORKTREE_CALL_SUBSCRIPTION_SID"] or None,
+        twiml_app_sid=values["TWILIO_WORKTREE_TWIML_APP_SID"] or None,
+        api_key_sid=values[_API_KEY] or None,
+        api_key_secret=values[_API_KEY_SECRET] or None,
+    )
+
+
+def _account(values: Mapping[str, str], sid: str, token: str) -> Account | None:
+    return Account(values[sid], values[token], keys=(sid, token)) if values[sid] else None
+
+
+def _values(path: Path) -> dict[str, str]:
+    """Return the value of every key, empty where there is none; each has its form, and what it needs."""
+    found = {name: value.strip() for name, value in env_values(path).items()}
+    values = {key.name: found.get(key.name) or key.default for key in KEYS}
+    for name in found:
+        if name.startswith(_OURS) and name not in values:
+            nearest = get_close_matches(name, values, n=1, cutoff=0)[0]
+            raise SettingsError(
+                f"unknown key `{name}` in `{path}`",
+                why="a misspelt key would be ignored in silence",
+                hint=f"the nearest that there is: {nearest}",
+            )
+    for key in KEYS:
+        value = values[key.name]
+        if value and not re.fullmatch(key.form.pattern, value):
+            telling = _TELLING.match(value)
+            shown = f"found `{value}`" if key.form.is_public else f"it begins with `{telling[0]}`" if telling else ""
+            raise SettingsError(f"`{key.name}` in `{path}` is not {key.form.what}", why=shown, hint=key.form.cure)
+        lacking = next((other for other in KEYS if other.name in key.needs and not values[other.name]), None)
+        if value and lacking:
+            raise SettingsError(
+                f"`{key.name}` in `{path}` lacks `{lacking.name}`, {lacking.why}",
+                why="it is of no use alone",
+                hint=f"set {lacking.name}, or empty {key.name}",
+            )
+    return values

@@ -1,0 +1,295 @@
+"""
+Twilio's REST API, as much of it as an account is built from: its phone numbers, and a subaccount by its name.
+
+What holds for all of its answers: https://www.twilio.com/docs/usage/twilios-response.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from tasks_lib.errors import TwilioError
+from tasks_lib.output import age
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from requests import Response, Session
+    from urllib3 import BaseHTTPResponse, Retry
+
+API = "https://api.twilio.com"
+
+PAGE_SIZE = 200
+"""How many rows to ask for at once; Twilio sends 50 unless told, and 1000 at most."""
+
+PAGES = 500
+"""How many pages a list may have: more are a server that goes round in circles."""
+
+TIMEOUT = (10.0, 30.0)
+"""Seconds to wait for a connection, and for an answer."""
+
+RETRIES = 3
+
+BACKOFF = 1.0
+"""Seconds before the first retry; they double from one to the next, and up to half of this is added by chance."""
+
+LONGEST_WAIT = 60.0
+"""Seconds that Twilio may ask us to wait; rather than longer, we say when to come back."""
+
+_ACCOUNTS = "/2010-04-01/Accounts"
+_LOOPBACK = re.compile(r"http://(localhost|127(\.\d+){3}|\[::1\])(:\d+)?(/.*)?")
+_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+_NUMBER_SID = re.compile(r"PN[0-9a-f]{32}")
+_ACCOUNT_SID = re.compile(r"AC[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Account:
+    """
+    How one logs in.
+
+    Attributes:
+        sid: No secret: it stands in every URL.
+        token: The auth token, which is one.
+        keys: The keys of `seed.env` that hold the two, for hints.
+    """
+
+    sid: str
+    token: str = field(repr=False)
+    keys: tuple[str, str] = field(
+        default=("TWILIO_WORKTREE_SUBACCOUNT_SID", "TWILIO_WORKTREE_SUBACCOUNT_TOKEN"), repr=False, compare=False
+    )
+
+
+@dataclass(frozen=True)
+class Number:
+    """
+    A phone number of an account: one row of its `IncomingPhoneNumbers`.
+
+    Attributes:
+        number: In E.164: `+` and digits.
+        sms, voice: What it can receive.
+        voice_webhook: Whether calls to it are handled: by a URL, an application or a SIP trunk.
+    """
+
+    number: str
+    sid: str
+    friendly_name: str
+    sms: bool
+    voice: bool
+    voice_webhook: bool
+
+
+@dataclass(frozen=True)
+class Twilio:
+    """
+    Twilio as *account* sees it.
+
+    Every method raises `TwilioError` where Twilio refuses, or answers nonsense or not at all; no error holds the token.
+
+    Args:
+        say: Told before each wait, of each further page, and of what is skipped.
+        url: Where it is, without a slash at its end; plain HTTP only on this machine.
+    """
+
+    account: Account
+    say: Callable[[str], object]
+    url: str = API
+
+    def __post_init__(self) -> None:
+        if not (self.url.startswith("https://") or _LOOPBACK.fullmatch(self.url)):
+            raise TwilioError(
+                "Twilio's URL does not begin with `https://`",
+                why="the auth token would go over the network for everybody to read",
+                hint=f"correct TWILIO_API_URL in seed.env, or remove it: then it is {API}",
+            )
+
+    def numbers(self) -> list[Number]:
+        """
+        Return the account's phone numbers, in Twilio's order: not a stable one.
+
+        https://www.twilio.com/docs/phone-numbers/api/incomingphonenumber-resource
+        """
+        path = f"{_ACCOUNTS}/{self.account.sid}/IncomingPhoneNumbers.json?PageSize={PAGE_SIZE}"
+        with self._session() as session:
+            rows = self._rows(session, path, "incoming_phone_numbers")
+        numbers = [number for row in rows if (number := self._number(row))]
+        # Whoever buys one while we read moves rows to the next page, where we meet them again.
+        return list({number.sid: number for number in numbers}.values())
+
+    def subaccount(self, name: str) -> Account:
+        """
+        Return the active subaccount whose friendly name is *name*; create it where there is none.
+
+        https://www.twilio.com/docs/iam/api/subaccounts
+        """
+        query = urlencode({"FriendlyName": name, "Status": "active", "PageSize": PAGE_SIZE})
+        with self._session() as session:
+            rows = self._rows(session, f"{_ACCOUNTS}.json?{query}", "accounts")
+            # The account itself is in that list, too.
+            others = [row for row in rows if row.get("sid") != self.account.sid]
+            found = [row for row in others if (row.get("friendly_name"), row.get("status")) == (name, "active")]
+            if found:
+                row = min(found, key=lambda row: str(row.get("sid")))
+            else:
+                row = self._ask(session, "POST", f"{_ACCOUNTS}.json", {"FriendlyName": name})
+        sid, token = row.get("sid"), row.get("auth_token")
+        if not (isinstance(sid, str) and _ACCOUNT_SID.fullmatch(sid) and isinstance(token, str) and token):
+            raise _nonsense("a subaccount without `sid` or `auth_token`")
+        return Account(sid, token, self.account.keys)
+
+    def _number(self, row: Mapping[str, Any]) -> Number | None:
+        """Return the phone number in *row*; None for one that nobody could call."""
+        try:
+            number, sid, capabilities = row["phone_number"], row["sid"], row["capabilities"]
+            sms, voice = capabilities["sms"], capabilities["voice"]
+        except (KeyError, TypeError):
+            raise _nonsense("a phone number without its number, SID or capabilities") from None
+        if not (_E164.fullmatch(str(number)) and _NUMBER_SID.fullmatch(str(sid))):
+            self.say(f"skipped {number!r} (SID {sid!r}), which is no phone number in E.164")
+            return None
+        return Number(
+            number=number,
+            sid=sid,
+            friendly_name=_plain(row.get("friendly_name") or number),
+            sms=sms is True,
+            voice=voice is True,
+            voice_webhook=any(row.get(key) for key in ("voice_url", "voice_application_sid", "trunk_sid")),
+        )
+
+    def _rows(self, session: Session, path: str, key: str) -> list[dict[str, Any]]:
+        """Return what all pages of the list at *path* hold under *key*."""
+        rows: list[dict[str, Any]] = []
+        seen: set[str] = set()
+        while path:
+            if path in seen or len(seen) == PAGES:
+                raise _nonsense(f"a list that does not end after {len(seen)} pages")
+            if seen:
+                self.say(f"Twilio has more than {len(rows)} {key.replace('_', ' ')}; reading on")
+            seen.add(path)
+            page = self._ask(session, "GET", path)
+            found, path = page.get(key), page.get("next_page_uri", "nowhere")
+            if not (isinstance(found, list) and all(isinstance(row, dict) for row in found)):
+                raise _nonsense(f"a page without `{key}`")
+            # Null at the end, else relative to the API's URL; anything else would take our credentials elsewhere.
+            if path and not re.match("/(?!/)", str(path)):
+                raise _nonsense("a page whose `next_page_uri` is missing, or leads to another host")
+            rows += found
+        return rows
+
+    def _ask(self, session: Session, method: str, path: str, form: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Return the JSON object with which Twilio answers."""
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415 - as `_session`
+
+        started = time.monotonic()
+        try:
+            response = session.request(method, self.url + path, data=form, timeout=TIMEOUT, allow_redirects=False)
+        # All that requests raises is an OSError, and so is what it lets through: a CA bundle that is not there.
+        except (OSError, HTTPError) as error:
+            raise TwilioError(
+                f"Twilio cannot be reached: {_words(error)}",
+                why=f"given up after {age(time.monotonic() - started)}",
+                hint="check the network, HTTPS_PROXY and https://status.twilio.com, and run it again",
+            ) from None
+        try:
+            body = response.json()
+        except ValueError:
+            body = None
+        if response.status_code not in {200, 201}:
+            raise self._refusal(response, body if isinstance(body, dict) else {}, time.monotonic() - started)
+        if not isinstance(body, dict):
+            raise _nonsense("no JSON object")
+        return body
+
+    def _refusal(self, response: Response, body: Mapping[str, Any], seconds: float) -> TwilioError:
+        """Return the error for an answer that came after *seconds*, and says no."""
+        status, code = response.status_code, body.get("code", "")
+        said = _plain(f"{code} {body.get('message') or response.reason}").strip()
+        said = said.replace(self.account.token or "\0", "…")
+        if status in {401, 403}:
+            sid, token = self.account.keys
+            return TwilioError(
+                f"Twilio refuses the account `{self.account.sid}`: {said}", hint=f"correct {sid} / {token} in seed.env"
+            )
+        why = hint = ""
+        if response.is_redirect:
+            why = "redirects are not followed: our credentials are for Twilio alone"
+        elif status == 429 or status >= 500:
+            why, hint = f"given up after {age(seconds)}", "see https://status.twilio.com, and run it again later"
+        elif isinstance(code, int):
+            hint = f"see https://www.twilio.com/docs/api/errors/{code}"
+        return TwilioError(f"Twilio answers {status}: {said}", why=why, hint=hint)
+
+    def _session(self) -> Session:
+        """Return a session that logs in and is patient."""
+        # 70 ms, only where Twilio is asked.
+        from requests import Session  # noqa: PLC0415
+        from requests.adapters import HTTPAdapter  # noqa: PLC0415
+        from requests.auth import HTTPBasicAuth  # noqa: PLC0415
+
+        session = Session()
+        # As bytes: requests would encode text in Latin-1, and show a token that has other characters in a traceback.
+        session.auth = HTTPBasicAuth(self.account.sid.encode(), self.account.token.encode())
+        # Nothing for this machine goes through a proxy, where it would be read on the way.
+        session.trust_env = self.url.startswith("https://")
+        session.mount(self.url, HTTPAdapter(max_retries=_patience(self.say)))
+        return session
+
+
+def _patience(say: Callable[[str], object]) -> Retry:
+    """
+    Return which requests are sent again, and when; each wait is told to *say* first.
+
+    GET after anything that may pass; POST only where nothing was done: no connection, or 429, "not processed"
+    (https://www.twilio.com/docs/api/errors/20429).
+    """
+    from urllib3 import Retry  # noqa: PLC0415 - as `_session`
+
+    class Patience(Retry):
+        def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:  # noqa: ARG002
+            return status_code == 429 or (status_code >= 500 and method == "GET")
+
+        def sleep(self, response: BaseHTTPResponse | None = None) -> None:
+            last = self.history[-1]
+            problem = f"cannot be reached: {_words(last.error)}" if last.error else f"answers {last.status}"
+            wait = (response and self.get_retry_after(response)) or self.get_backoff_time() or BACKOFF
+            if wait > LONGEST_WAIT:
+                raise TwilioError(f"Twilio {problem}, and asks us to wait", hint=f"run it again in {age(wait)}")
+            say(f"Twilio {problem}; trying again in {age(wait)}")
+            time.sleep(wait)
+
+    return Patience(
+        total=RETRIES,
+        other=0,  # a certificate does not become valid by asking again
+        allowed_methods={"GET"},
+        backoff_factor=BACKOFF,
+        backoff_jitter=BACKOFF / 2,
+        raise_on_status=False,
+    )
+
+
+def _nonsense(found: str) -> TwilioError:
+    return TwilioError(
+        f"Twilio answers nonsense: {found}",
+        hint="see whether something else answers in its place: TWILIO_API_URL in seed.env, HTTPS_PROXY",
+    )
+
+
+def _plain(text: object) -> str:
+    """Return what others wrote without characters that a terminal or PostgreSQL takes amiss."""
+    return "".join(character for character in str(text) if character.isprintable())
+
+
+def _words(error: BaseException) -> str:
+    """Return what went wrong in the innermost words: those around them hold URLs and addresses of objects."""
+    from urllib3.exceptions import LocationValueError  # noqa: PLC0415 - as `_session`
+
+    while isinstance(inner := getattr(error, "reason", None) or (error.args or [None])[-1], BaseException):
+        error = inner
+    if isinstance(error, LocationValueError):  # its words would hold a proxy's password
+        return "its URL, or that of a proxy, is malformed"
+    return re.split(r"[)>]: ", str(error), maxsplit=1)[-1] or type(error).__name__
