@@ -88,6 +88,10 @@ CREATED = (
         "`GOLDENTREE_HOME`",
         "the embedded server: programs, data, log, and `pg_service.conf` with its password (0600)",
     ),
+    Created(
+        "`.local-credentials`",
+        "in the main worktree, 0600 and excluded from git: the logins of the account that `golden.build` has made",
+    ),
     Created("`LEDGER_URL`", "the schema `goldentree` with the ledger's tables"),
     Created("the main worktree", "what `init` was asked for, and never over a file that is there"),
     Created("portless", "where it is installed: the route of the dev URL"),

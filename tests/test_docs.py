@@ -9,6 +9,8 @@ import pytest
 
 from tasks_lib import ns
 from tasks_lib.footprint import CREATED, DELETED
+from tasks_lib.loquent.blocks import BLOCKS
+from tasks_lib.loquent.seed_env import KEYS
 from tasks_lib.settings import ENV_FIELDS, SETTINGS
 from tasks_lib.toolchains.presets import PRESETS
 
@@ -69,3 +71,12 @@ def test_readme_has_the_footprint(heading, rows):
     """The two tables are the code's own lists."""
     section = README.partition(f"## {heading}\n")[2].partition("\n## ")[0]
     assert re.findall(r"^\| (.+?) \| (.+) \|$", section, re.MULTILINE)[2:] == rows
+
+
+def test_page_of_the_account():
+    """docs/loquent.md has a row for each block, in build order, and one for each key of seed.env with its default."""
+    text = (ROOT / "docs" / "loquent.md").read_text()
+    blocks, keys = (re.findall(r"^\| `([\w-]+)` \| (.+) \|$", part, re.MULTILINE) for part in text.split("## seed.env"))
+
+    assert [name for name, _ in blocks] == [block.name for block in BLOCKS]
+    assert keys == [(key.name, f"{key.why} | {f'`{key.default}`' if key.default else 'nothing'}") for key in KEYS]

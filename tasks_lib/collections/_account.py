@@ -194,9 +194,12 @@ class Building:
         from tasks_lib.toolchains.run import run  # noqa: PLC0415 - as in `seed`
         from tasks_lib.worktrees import tools  # noqa: PLC0415 - same
 
+        environment = tools.environment(self.project, url, self.project.repository.main)
+        # What the shell exports of Stripe's may be the live keys.
+        ours = {name: value for name, value in environment.items() if not name.startswith("STRIPE_")}
         run(
             self.migration,
-            env={**tools.environment(self.project, url, self.project.repository.main), **self.seed.stripe},
+            env={**ours, **self.seed.stripe},
             on_line=self.narrator.relay,
             hint="mend it, then run the same command",
             secrets=self.seed.secrets,

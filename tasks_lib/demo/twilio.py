@@ -31,7 +31,7 @@ _ACCOUNTS = "/2010-04-01/Accounts"
 
 
 def phone_number(number: str, friendly_name: str, **fields: object) -> dict[str, Any]:
-    """Return a row of `IncomingPhoneNumbers` that can do everything; *fields* say what it has else."""
+    """Return a row of `IncomingPhoneNumbers` that can do everything, but for what *fields* say."""
     return {
         "account_sid": ACCOUNT.sid,
         "api_version": "2010-04-01",
@@ -67,7 +67,8 @@ class StandIn:
     Attributes:
         requests: What it was asked: method and path with query.
         faults: What it answers first, one each time.
-        accounts: All that it knows, the parent first.
+        accounts: All that it knows, its own first.
+        ended: Until when `hang` lasts.
     """
 
     numbers: Sequence[Mapping[str, Any]]
@@ -102,11 +103,8 @@ class StandIn:
             case "GET", ".json":
                 filters = {"friendly_name": fields.get("FriendlyName"), "status": fields.get("Status")}
                 wanted = {(key, value) for key, value in filters.items() if value}
-                return (
-                    200,
-                    {},
-                    self.page("accounts", [row for row in self.accounts if wanted <= row.items()], path, fields),
-                )
+                found = [row for row in self.accounts if wanted <= row.items()]
+                return 200, {}, self.page("accounts", found, path, fields)
             case "POST", ".json":
                 made = Account(f"AC{len(self.accounts):032}", f"token-{len(self.accounts)}")
                 return 201, {}, self.add_account(fields["FriendlyName"], made)
@@ -120,16 +118,16 @@ class StandIn:
         number = int(fields.get("Page", 0))
         start = number * size
         shown = rows[start : start + size]
+        is_last = start + size >= len(rows)
 
-        def uri(page: int, **more: str) -> str:
-            return f"{path}?{urlencode({**fields, 'PageSize': size, 'Page': page, **more})}"
+        def uri(page: int, **token: str) -> str:
+            return f"{path}?{urlencode({**fields, 'PageSize': size, 'Page': page, **token})}"
 
-        more = start + size < len(rows)
         return {
             key: shown,
             "end": start + max(len(shown) - 1, 0),
             "first_page_uri": uri(0),
-            "next_page_uri": uri(number + 1, PageToken=f"PA{shown[-1]['sid']}") if more else None,
+            "next_page_uri": None if is_last else uri(number + 1, PageToken=f"PA{shown[-1]['sid']}"),
             "page": number,
             "page_size": size,
             "previous_page_uri": uri(number - 1) if number else None,
@@ -157,9 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             status, headers, body = fault
         elif self.headers.get("Authorization") != f"Basic {login}":
-            status, headers, body = refusal(
-                401, 20003, "Authenticate", **{"WWW-Authenticate": 'Basic realm="Twilio API"'}
-            )
+            status, headers, body = refusal(401, 20003, "Authenticate")
         else:
             status, headers, body = self.play.answer(self.command, target.path, fields)
         content = (body if isinstance(body, str) else json.dumps(body)).encode()
@@ -169,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_POST = do_GET  # noqa: N815 - same
+    do_POST = do_GET  # noqa: N815 - http.server's name
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - same
         """Say nothing: stderr belongs to the narration."""
