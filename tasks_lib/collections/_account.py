@@ -4,6 +4,7 @@ Where the Loquent account meets a repository: its golden template, its `seed.env
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -13,7 +14,10 @@ from tasks_lib.output import pairs, size, table
 from tasks_lib.steps import Plan, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    from psycopg import Connection
 
     from tasks_lib.databases.source import Source
     from tasks_lib.databases.url import DatabaseUrl
@@ -29,6 +33,9 @@ if TYPE_CHECKING:
 _SHOWN = 4
 """How many of the parts that were made are named."""
 
+_PATIENCE = "10s"
+"""How long to wait for a lock that somebody holds in the golden template, as PostgreSQL writes durations."""
+
 
 @dataclass
 class Building:
@@ -38,7 +45,7 @@ class Building:
     narrator: Narrator
     into: str
     outcomes: Sequence[Outcome] = ()
-    numbers: tuple[Number, ...] = ()
+    numbers: tuple[Number, ...] | None = None
 
     @cached_property
     def source(self) -> Source:
@@ -72,6 +79,18 @@ class Building:
         with self.source.server.connect() as connection:
             return exists(connection, self.into)
 
+    @contextmanager
+    def opened(self) -> Iterator[Connection[Any]]:
+        """
+        Connect to the golden template.
+
+        Raises:
+            DatabaseError: If somebody, a migration say, does not let go of a table there.
+        """
+        with self.source.server.connect(self.into) as connection:
+            connection.execute("SELECT set_config('lock_timeout', %s, false)", [_PATIENCE])
+            yield connection
+
     def examine(self, blocks: Sequence[Block], *, force: bool) -> None:
         """
         Make sure, before any change, that the account can be made there.
@@ -92,17 +111,17 @@ class Building:
                 here = pulled is not None and pulled == server.url.with_database(self.into)
                 safety.require_development(server, connection, self.into, pulled=here)
         if self.exists:
-            with server.connect(self.into) as connection:
+            with self.opened() as connection:
                 if not force:
                     safety.require_sandbox(connection)
-                schema.require(connection)
+                schema.require(connection, self.into)
         elif len(blocks) < len(BLOCKS):
             raise GoldenMissingError(
                 f"there is no golden template `{self.into}`",
                 why="--only makes what is missing in one that is there",
-                hint="inv golden.build  # all of it",
+                hint="leave out --only, which makes all of it",
             )
-        if seed.shared is None and seed.parent is not None:
+        if seed.shared is None and seed.parent is not None and any(block.name == "twilio" for block in blocks):
             self.narrator.say(
                 "warning: seed.env has no shared Twilio account; a subaccount is made where there is none"
             )
@@ -129,7 +148,7 @@ class Building:
 
         if not self.exists:
             return foresee(None, blocks, self.inputs())
-        with self.source.server.connect(self.into) as connection:
+        with self.opened() as connection:
             return foresee(connection, blocks, self.inputs())
 
     def plan(self, blocks: Sequence[Block]) -> Plan:
@@ -156,11 +175,9 @@ class Building:
         from tasks_lib.databases import ownership  # noqa: PLC0415 - as in `seed`
         from tasks_lib.loquent.build import fill  # noqa: PLC0415 - same
 
-        server = self.source.server
-        with server.connect() as guard, server.connect(self.into) as connection:
-            ownership.hold(guard, self.into)
+        with self.source.server.connect() as guard, self.opened() as connection:
+            ownership.hold(guard, self.into, patience=_PATIENCE)
             with connection.transaction():
-                connection.execute("SET LOCAL lock_timeout = '10s'")
                 self.outcomes = fill(connection, blocks, self.inputs())
         return self._remark()
 
@@ -174,7 +191,7 @@ class Building:
         def account(url: DatabaseUrl) -> None:
             self._migrate(url)
             with Server(url).connect(url.database or "") as connection:
-                schema.require(connection)
+                schema.require(connection, self.into)
                 with connection.transaction():
                     self.outcomes = fill(connection, blocks, self.inputs())
                 connection.execute("ANALYZE")
@@ -191,12 +208,15 @@ class Building:
         return tools.command(self.project, self.project.repository.main, "migrate") or schema.BUNDLED
 
     def _migrate(self, url: DatabaseUrl) -> None:
-        from tasks_lib.toolchains.run import run  # noqa: PLC0415 - as in `seed`
+        from tasks_lib.loquent.seed_env import KEYS  # noqa: PLC0415 - as in `seed`
+        from tasks_lib.toolchains.run import run  # noqa: PLC0415 - same
         from tasks_lib.worktrees import tools  # noqa: PLC0415 - same
 
         environment = tools.environment(self.project, url, self.project.repository.main)
-        # What the shell exports of Stripe's may be the live keys.
+        # What the shell exports of Stripe's, or the application's `.env` holds, may be the live keys. SeaORM's programs
+        # read that file themselves, but nothing that is set already, be it to nothing.
         ours = {name: value for name, value in environment.items() if not name.startswith("STRIPE_")}
+        ours |= {key.name: "" for key in KEYS if key.name.startswith("STRIPE_")}
         run(
             self.migration,
             env={**ours, **self.seed.stripe},
@@ -273,9 +293,9 @@ def verified(building: Building) -> Answer:
     server = building.source.server
     with server.connect() as connection:
         require_golden(connection, building.into)
-    with server.connect(building.into) as connection:
+    with building.opened() as connection:
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        schema.require(connection)
+        schema.require(connection, building.into)
         findings = verify(connection, building.inputs(), building.credentials)
     marks = {"ok": "✓", "broken": "✗", "skipped": "-"}
     cells = [(f"{marks[one.state]} {one.title}", one.text) for one in findings]

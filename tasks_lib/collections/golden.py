@@ -153,19 +153,25 @@ def pull(c: Context, unmasked: bool = False, evict: bool = False, json: bool = F
     }
 )
 def build(
-    c: Context, into: str = "", only: str = "", dry_run: bool = False, force: bool = False, json: bool = False
+    c: Context,
+    into: str | None = None,
+    only: str | None = None,
+    dry_run: bool = False,
+    force: bool = False,
+    json: bool = False,
 ) -> Answer:
     """
-    Build the golden template from nothing: migrations, then Loquent's account
+    Build the golden template from nothing, with Loquent's account in it
 
-    One that is there gets what it lacks, in one transaction. The main worktree's
-    seed.env says what is wanted; seed.env.example lists its keys.
+    The repository's migrations make the schema. A golden template that is there
+    gets what it lacks, in one transaction. The main worktree's seed.env says
+    what is wanted: docs/loquent.md.
     """
     from tasks_lib.collections._account import Building, report  # noqa: PLC0415 - as in `status`
     from tasks_lib.loquent.build import chosen  # noqa: PLC0415 - same
 
-    here, narrator, blocks = project(), Narrator(), chosen(only or None)
-    building = Building(here, narrator, into or here.settings.template)
+    here, narrator, blocks = project(), Narrator(), chosen(only)
+    building = Building(here, narrator, here.settings.template if into is None else into)
     building.examine(blocks, force=force)
     if dry_run or c.config.run.dry:
         return report(building, building.foresee(blocks), dry=True)
@@ -174,17 +180,17 @@ def build(
 
 
 @task(help={"into": "Look at this golden template instead of the configured one."})
-def verify(c: Context, into: str = "", json: bool = False) -> Answer:
+def verify(c: Context, into: str | None = None, json: bool = False) -> Answer:
     """
-    Prove that the account in the golden template is usable; status 1 if it is not
+    Prove that the account in the golden template is usable
 
-    One line for each row of the table that golden.build goes by: what is there,
-    what is missing, or why it is left out.
+    A line for each check: what is there, what is wrong, or why it is left out.
+    Status 1 if anything is wrong. Twilio is not asked.
     """
     from tasks_lib.collections._account import Building, verified  # noqa: PLC0415 - as in `status`
 
     here = project()
-    return verified(Building(here, Narrator(), into or here.settings.template))
+    return verified(Building(here, Narrator(), here.settings.template if into is None else into))
 
 
 @task(help={"evict": _EVICT})

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from tasks_lib.databases import clone
-from tasks_lib.databases.ownership import await_no_sessions, exists
+from tasks_lib.databases.ownership import await_no_sessions, exists, hold
 from tasks_lib.databases.publish import as_golden, label
 from tasks_lib.databases.temporaries import temporary
 from tasks_lib.errors import DatabaseError
@@ -33,21 +33,31 @@ def build(source: Source, fill: Callable[[DatabaseUrl], T], *, now: str, say: Ca
     Raises:
         DatabaseError: If there is a database of that name by then; nothing is left behind then, or if *fill* fails.
     """
-    from psycopg import sql  # noqa: PLC0415 - only where a database is made
+    from psycopg import errors, sql  # noqa: PLC0415 - only where a database is made
 
     clone.sweep(source, say)
-    with source.server.building() as connection, temporary(source, connection) as name:
-        statement = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'")
-        connection.execute(statement.format(sql.Identifier(name)))
-        label(connection, name, source.mark("temporary", created=now))
-        filled = fill(source.server.url.with_database(name))
-        await_no_sessions(connection, name)
+    with source.server.building() as connection:
+        # Whoever builds it as well waits, so that what is made outside, at Twilio, is made once.
+        hold(connection, source.golden)
         if exists(connection, source.golden):
-            raise DatabaseError(
-                f"a database `{source.golden}` has been made meanwhile",
-                why="somebody else built it, or restored it",
-                hint="inv golden.build  # makes what is missing there",
-            )
-        with connection.transaction():
-            as_golden(connection, name, source.golden)
+            raise _taken(source.golden)
+        with temporary(source, connection) as name:
+            statement = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'")
+            connection.execute(statement.format(sql.Identifier(name)))
+            label(connection, name, source.mark("temporary", created=now))
+            filled = fill(source.server.url.with_database(name))
+            await_no_sessions(connection, name)
+            try:
+                with connection.transaction():
+                    as_golden(connection, name, source.golden)
+            except (errors.DuplicateDatabase, errors.UniqueViolation):
+                raise _taken(source.golden) from None
     return filled
+
+
+def _taken(golden: str) -> DatabaseError:
+    return DatabaseError(
+        f"a database `{golden}` has been made meanwhile",
+        why="somebody else built it, or restored it",
+        hint="run the same command again: it makes what is missing there",
+    )

@@ -181,5 +181,6 @@ def _missing(connection: Connection[Any], name: str) -> GoldenMissingError:
         f"there is no golden template `{name}` on the server",
         why=f"databases there: {', '.join(others)}",
         hint=f"inv golden.pull makes it of PULL_DATABASE_URL; or create {name} and restore into it\n"
-        "(inv server.status tells how to log in to the embedded server); or set WORKTREE_TEMPLATE_DB",
+        "(inv server.status tells how to log in to the embedded server); or set WORKTREE_TEMPLATE_DB\n"
+        "inv golden.build makes it from nothing, of the product Loquent",
     )

@@ -28,7 +28,7 @@ class Inputs:
     What the blocks are made of, apart from what their SQL says.
 
     Attributes:
-        numbers: What Twilio says that the shared account has; empty where it was not asked.
+        numbers: What Twilio says that the shared account has; None where it was not asked.
         hash_of: Returns the hash of an email's password, which is written down before.
         twilio: Returns the account that the organization is to be connected to; asked only where one is configured.
     """
@@ -36,7 +36,7 @@ class Inputs:
     seed: Seed
     hash_of: Callable[[str], str]
     twilio: Callable[[], Account]
-    numbers: tuple[Number, ...] = ()
+    numbers: tuple[Number, ...] | None = None
 
 
 def _nothing(connection: Connection[Any], values: Mapping[str, Any], inputs: Inputs) -> Mapping[str, Any]:
@@ -57,7 +57,8 @@ class Block:
         prepare: Returns those that have to be asked for, before it is made.
         needs: The blocks whose rows it refers to.
         skipped: Returns why the configuration leaves it out, empty if it does not.
-        obstacle: A query for why it cannot be made on this database, no row if it can.
+        obstacle: A query for why it cannot be made on this database, no row if it can; asked, too, where the blocks
+            that it needs are yet to be made.
     """
 
     name: str
@@ -86,7 +87,8 @@ WITH people AS (
 SELECT
     account.*, owner.id AS owner_member_id, staff.id AS staff_member_id,
     (SELECT email FROM member JOIN "user" ON "user".id = user_id
-     WHERE organization_id = account.organization_id AND is_owner) AS owned_by
+     WHERE organization_id = account.organization_id AND is_owner
+     ORDER BY email <> %(owner)s, email LIMIT 1) AS owned_by
 FROM account
 LEFT JOIN member AS owner ON owner.organization_id = account.organization_id AND owner.user_id = owner_id
 LEFT JOIN member AS staff ON staff.organization_id = account.organization_id AND staff.user_id = staff_id
@@ -110,7 +112,7 @@ def values(connection: Connection[Any], inputs: Inputs) -> dict[str, Any]:
         "staff": seed.staff_email,
         "slug": SLUG,
         "twilio_sid": seed.shared.account.sid if seed.shared else None,
-        "numbers": json.dumps([asdict(number) for number in inputs.numbers]),
+        "numbers": None if inputs.numbers is None else json.dumps([asdict(number) for number in inputs.numbers]),
     }
     with connection.cursor(row_factory=dict_row) as cursor:
         found = cursor.execute(_BEARINGS, configured).fetchone() or {}

@@ -12,7 +12,7 @@ from tasks_lib.loquent.block import make, missing, obstacle
 from tasks_lib.loquent.blocks import BLOCKS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from psycopg import Connection
 
@@ -62,12 +62,7 @@ def foresee(connection: Connection[Any] | None, blocks: Sequence[Block], inputs:
     Raises:
         DatabaseError: If what a block refers to neither is there nor would be made.
     """
-    outcomes: dict[str, Outcome] = {}
-    for block in blocks:
-        if connection is not None:
-            _require_needs(connection, block, blocks, inputs)
-        outcomes[block.name] = _examine(connection, block, inputs, outcomes)
-    return list(outcomes.values())
+    return [outcome for _, outcome in _examined(connection, blocks, inputs)]
 
 
 def fill(connection: Connection[Any], blocks: Sequence[Block], inputs: Inputs) -> list[Outcome]:
@@ -78,17 +73,39 @@ def fill(connection: Connection[Any], blocks: Sequence[Block], inputs: Inputs) -
         DatabaseError: If what a block refers to is not there, or a block is incomplete after it was made.
         TwilioError: If a subaccount has to be made, and cannot.
     """
-    outcomes: dict[str, Outcome] = {}
-    for block in blocks:
-        _require_needs(connection, block, blocks, inputs)
-        outcomes[block.name] = _examine(connection, block, inputs, outcomes)
-        if outcomes[block.name].state == "made":
+    outcomes = []
+    for block, outcome in _examined(connection, blocks, inputs):
+        if outcome.state == "made":
             _make(connection, block, inputs)
-    return list(outcomes.values())
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _examined(
+    connection: Connection[Any] | None, blocks: Sequence[Block], inputs: Inputs
+) -> Iterator[tuple[Block, Outcome]]:
+    """Yield each of *blocks* with what is to become of it, seen when its turn comes."""
+    outcomes: dict[str, Outcome] = {}
+    # Those that are not to be built are asked as well: whether they are there, or will never be, decides for others.
+    for block in BLOCKS:
+        outcomes[block.name] = outcome = _examine(connection, block, inputs, outcomes)
+        if block in blocks:
+            if outcome.state == "made":
+                _require_needs(block, blocks, outcomes)
+            yield block, outcome
 
 
 def _make(connection: Connection[Any], block: Block, inputs: Inputs) -> None:
-    make(connection, block, inputs)
+    from psycopg import errors  # noqa: PLC0415 - only where a database is filled
+
+    try:
+        make(connection, block, inputs)
+    except errors.IntegrityError as error:
+        # Without its detail: that is the whole row, the auth token of Twilio included.
+        raise DatabaseError(
+            f"block `{block.name}` cannot be made: {error.diag.message_primary}",
+            why="the schema asks for more than the blocks give, or already holds a row in their place",
+        ) from None
     if left := missing(connection, block, inputs):
         raise DatabaseError(
             f"block `{block.name}` was made, and yet there is no {', '.join(left)}",
@@ -100,24 +117,19 @@ def _examine(connection: Connection[Any] | None, block: Block, inputs: Inputs, b
     lacking = [] if connection is None else missing(connection, block, inputs)
     if connection is not None and not lacking:
         return Outcome(block.name, "there")
-    needed = [before[need] for need in block.needs if need in before]
     reason = block.skipped(inputs.seed) or next(
-        (f"needs {one.block}, which is skipped" for one in needed if one.state == "skipped"), ""
+        (f"needs {need}, which is skipped" for need in block.needs if before[need].state == "skipped"), ""
     )
-    # What an earlier block would make is not yet there to be asked for.
-    if not reason and connection is not None and all(not missing(connection, one, inputs) for one in _needs(block)):
+    if not reason and connection is not None:
         reason = obstacle(connection, block, inputs)
     return Outcome(block.name, "skipped", reason=reason) if reason else Outcome(block.name, "made", tuple(lacking))
 
 
-def _needs(block: Block) -> list[Block]:
-    return [one for one in BLOCKS if one.name in block.needs]
-
-
-def _require_needs(connection: Connection[Any], block: Block, blocks: Sequence[Block], inputs: Inputs) -> None:
-    for need in _needs(block):
-        if need not in blocks and (lacking := missing(connection, need, inputs)):
+def _require_needs(block: Block, blocks: Sequence[Block], outcomes: Mapping[str, Outcome]) -> None:
+    built = {one.name for one in blocks}
+    for need in block.needs:
+        if need not in built and outcomes[need].state == "made":
             raise DatabaseError(
-                f"block `{block.name}` needs `{need.name}`, of which is missing: {', '.join(lacking)}",
-                hint=f"inv golden.build --only {need.name}  # or all of them: inv golden.build",
+                f"block `{block.name}` needs `{need}`, of which is missing: {', '.join(outcomes[need].made)}",
+                hint=f"inv golden.build --only {need}  # or all of them: inv golden.build",
             )

@@ -46,14 +46,16 @@ TABLES = (
 """Every table that a block writes to, or reads."""
 
 
-def require(connection: Connection[Any]) -> None:
+def require(connection: Connection[Any], name: str) -> None:
     """
     Make sure that the database is one that the blocks can be made in.
+
+    Args:
+        name: What it is called, or will be.
 
     Raises:
         DatabaseError: If it lacks a table, or rows that the product's migrations make.
     """
-    name = connection.info.dbname
     found = connection.execute(
         "SELECT one FROM unnest(%s::text[]) AS one WHERE to_regclass(quote_ident(one)) IS NULL", [list(TABLES)]
     ).fetchall()
@@ -64,7 +66,7 @@ def require(connection: Connection[Any]) -> None:
         raise DatabaseError(
             f"the schema of `{name}` is not Loquent's: it has no {shown}",
             why="golden.build makes an account of the product Loquent, in tables that migrations have made",
-            hint="WORKTREE_MIGRATE=none inv golden.build --into NEW_NAME  # in the schema that comes with this tool\n"
+            hint="WORKTREE_MIGRATE=none inv golden.build  # a new one, in the schema that comes with this tool\n"
             "inv golden.pull  # a golden template of another product, made of a database of its own",
         )
     lacking = connection.execute(

@@ -54,6 +54,7 @@ CHECKS = (
         "user, account, organization, owner",
         ("user", "account", "organization", "owner"),
         "SELECT %(owner)s || ' owns ' || name || ' and can sign in' FROM organization WHERE id = %(organization_id)s",
+        "SELECT %(owner)s || ' is no owner' FROM member WHERE id = %(owner_member_id)s AND NOT is_owner",
         emails=("owner",),
     ),
     Check(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tasks_lib.demo.twilio import playing
+from tasks_lib.loquent import schema
+from tasks_lib.loquent.blocks import BLOCKS
 from tasks_lib.toolchains.seaorm import SeaORM
+from tasks_lib.toolchains.sources import literals, read_python
 from tests.toolchains.contract import SQL, Project, RealToolContract, ToolchainContract, execute, write
 
 if TYPE_CHECKING:
@@ -14,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tasks_lib.toolchains.base import Toolchain
+    from tests.conftest import Repository
 
 CARGO = """
 [package]
@@ -61,7 +67,7 @@ pub struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.get_connection().execute_unprepared("%s").await?;
+        manager.get_connection().execute_unprepared(r###"%s"###).await?;
         Ok(())
     }
 }
@@ -118,3 +124,97 @@ class TestSeaORMForReal(SeaORMProject, RealToolContract):
         made = {path.name for path in (worktree / "src/bases/db/schemas").iterdir()}
         assert {"contact.rs", "message.rs", "task.rs", "prelude.rs"} <= made
         assert "seaql_migrations.rs" not in made
+
+
+KEYS_OF_STRIPE = """
+        let key = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let values = ["STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"].map(|name| key(name).into());
+        let sql = "INSERT INTO core_conf (stripe_secret_key, stripe_webhook_secret) VALUES ($1, $2)";
+        let insert = sea_orm::Statement::from_sql_and_values(sea_orm::DbBackend::Postgres, sql, values);
+        manager.get_connection().execute_raw(insert).await?;
+        Ok(())
+"""
+"""What Loquent's migration of the plans does beside its SQL."""
+
+
+class Loquent(SeaORMProject):
+    """Loquent's own schema in a migration crate, and then one migration more."""
+
+    files = {**SeaORMProject.files, ".gitignore": ".env*\nseed.env\ntarget\n", "tasks.py": "from tasks_lib import ns\n"}
+
+    def __init__(self) -> None:
+        versions = sorted((schema.BUNDLED.cwd / "versions").glob("m0*.py"))
+        days = enumerate([path.stem.partition("_")[2] for path in versions], start=1)
+        self.keys = (*(f"m202601{day:02}_090000_{what}" for day, what in days), "m20260201_090000_saved_view")
+        self.sql = [*(_without_seaorms_own(literals(read_python(path).body)["SQL"]) for path in versions)]
+        self.sql += ["CREATE TABLE saved_view (id uuid PRIMARY KEY, name text NOT NULL)"]
+
+    def migration(self, number: int) -> tuple[str, str]:
+        text = MIGRATION % self.sql[number]
+        if "CREATE TABLE core_conf" in text:
+            text = text.replace("        Ok(())\n", KEYS_OF_STRIPE)
+        return f"migration/src/{self.keys[number]}.rs", text
+
+    def lay_out(self, folder: Path, count: int | None = None) -> None:
+        """Write the first *count* migrations, by default all, and the rest of the crate."""
+        count = count or len(self.keys)
+        write(folder, {**self.files, **dict(self.migration(number) for number in range(count))})
+        self.write_migrator(folder, count)
+
+
+def _without_seaorms_own(sql: str) -> str:
+    """Leave out the ledger, which SeaORM keeps itself, and the 297 that are made up."""
+    return re.sub(r"CREATE TABLE seaql_migrations \(.*?\);", "", sql, flags=re.DOTALL).partition("-- 297 applied")[0]
+
+
+@pytest.mark.seaorm
+@pytest.mark.timeout(1800)
+def test_builds_the_account_of_loquent(repository: Repository, cargo_tool: Callable[..., None]) -> None:
+    """Cargo migrates an empty golden template, the account goes in, and a branch's clone gets only what is new."""
+    cargo_tool("sea-orm-cli", "sea-orm-cli")
+    loquent, golden = Loquent(), f"{repository.prefix}_latest"
+    released = [*loquent.keys[:-1]]
+    ledger = "SELECT version, applied_at FROM seaql_migrations ORDER BY version"
+    loquent.lay_out(repository.path, len(released))
+    # SeaORM's program reads the env file of its own accord.
+    live = "STRIPE_SECRET_KEY=sk_live_of_the_app\nSTRIPE_WEBHOOK_SECRET=whsec_of_the_app\n"
+    env = repository.path / ".env"
+    env.write_text(f"DATABASE_URL='{repository.url}'\nWORKTREE_TEMPLATE_DB={golden}\n{live}")
+
+    with playing() as twilio:
+        shared = "TWILIO_WORKTREE_SUBACCOUNT"
+        account = f"{shared}_SID={twilio.account.sid}\n{shared}_TOKEN={twilio.account.token}\n"
+        keys = f"{account}TWILIO_API_URL={twilio.url}\nSTRIPE_SECRET_KEY=sk_test_sandbox\n"
+        (repository.path / "seed.env").write_text(keys)
+        built = repository.json("golden.build", timeout=1200)
+        fingerprint = repository.json("golden.status")["fingerprint"]
+        again = repository.json("golden.build")
+
+    assert built["schema"] == "migrated by cargo run --manifest-path migration/Cargo.toml -- up"
+    assert [(one["block"], one["state"]) for one in built["blocks"]] == [(block.name, "made") for block in BLOCKS]
+    assert {one["state"] for one in again["blocks"]} == {"there"}
+    assert repository.json("golden.status")["fingerprint"] == fingerprint
+    assert {check["state"] for check in repository.json("golden.verify")["checks"]} == {"ok"}
+    before = repository.sql(ledger, golden)
+    assert [version for version, _ in before] == released
+    assert repository.sql("SELECT stripe_secret_key, stripe_webhook_secret FROM core_conf", golden) == [
+        ("sk_test_sandbox", None)
+    ]
+
+    repository.commit("Loquent")
+    repository.git("switch", "--quiet", "--create", "views")
+    loquent.lay_out(repository.path)
+    repository.commit("Save views")
+    repository.git("switch", "--quiet", "main")
+    made = repository.json("worktree.create", "views", timeout=600)
+    there = repository.worktree("views")
+
+    assert repository.sql(ledger, made["database"])[:-1] == before, "what golden had was not applied again"
+    status = repository.json("db.status", cwd=there)["migrations"]
+    assert status == {"applied": list(loquent.keys), "pending": [], "missing": []}
+    assert repository.sql(ledger, golden) == before
+    entities = {path.name for path in (there / "src/bases/db/schemas").iterdir()}
+    assert {"ai_agent.rs", "user.rs", "saved_view.rs"} <= entities
+    later = there / "migration/src/m20260202_090000_later.rs"
+    later.write_text("")
+    assert repository.json("db.status", cwd=there)["migrations"]["pending"] == [later.stem]

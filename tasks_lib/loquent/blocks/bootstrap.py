@@ -96,7 +96,7 @@ PREFERENCES = Block(
             )
         )
     """,
-    missing="SELECT event FROM absent",
+    missing="SELECT event FROM absent ORDER BY 1",
     make=(
         """
         INSERT INTO notification_preference (user_id, event, channel)

@@ -5,7 +5,7 @@ Twilio: seed 001, sections 03 and 04. Rows alone; at Twilio nothing is changed f
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 from tasks_lib.loquent.block import Block
 
@@ -73,8 +73,8 @@ NUMBERS = Block(
         SELECT number FROM jsonb_to_recordset(%(numbers)s::jsonb) AS new (number text)
         WHERE NOT EXISTS (SELECT FROM phone_number AS old WHERE old.number = new.number)
         UNION ALL
-        SELECT 'those of ' || %(twilio_sid)s::text
-        WHERE jsonb_array_length(%(numbers)s::jsonb) = 0
+        SELECT 'those of ' || coalesce(%(twilio_sid)s, 'Twilio')
+        WHERE coalesce(%(numbers)s::jsonb, '[]') = '[]'
             AND NOT EXISTS (SELECT FROM phone_number WHERE organization_id = %(organization_id)s)
         ORDER BY 1
     """,
@@ -97,26 +97,44 @@ NUMBERS = Block(
         SELECT 'the organization is connected to ' || account_sid || ', which is not the account of seed.env'
         FROM organization_twilio_settings
         WHERE organization_id = %(organization_id)s AND account_sid <> %(twilio_sid)s
+        UNION ALL
+        SELECT 'the account ' || %(twilio_sid)s || ' has none' WHERE %(numbers)s::jsonb = '[]'
     """,
 )
+
+LINES: LiteralString = """
+    WITH line AS (
+        SELECT ai_agent_sms_enabled AS sms, ai_agent_id FROM phone_number
+        WHERE organization_id = %(organization_id)s
+        UNION ALL
+        SELECT sms, NULL FROM jsonb_to_recordset(%(numbers)s::jsonb) AS new (number text, sms boolean)
+        WHERE NOT EXISTS (SELECT FROM phone_number AS old WHERE old.number = new.number)
+        UNION ALL -- where Twilio was not asked, the best is expected
+        SELECT true, NULL
+        WHERE %(numbers)s::jsonb IS NULL
+            AND NOT EXISTS (SELECT FROM phone_number WHERE organization_id = %(organization_id)s)
+    )
+"""
+"""The WITH clause of obstacles: the numbers that the organization has once `NUMBERS` is made."""
 
 # The first by number: Twilio lists the newest first, so its order changes with every number that is bought.
 TEXT_REPLY = Block(
     "text-reply",
-    missing="""
-        SELECT 'Text Reply on a number'
-        WHERE NOT EXISTS (
+    wanted="""
+        WITH answered AS (
             SELECT FROM phone_number
             JOIN ai_agent ON ai_agent.id = ai_agent_id
             WHERE phone_number.organization_id = %(organization_id)s AND slug = 'text-reply'
         )
     """,
+    missing="SELECT 'Text Reply on a number' WHERE NOT EXISTS (SELECT FROM answered)",
     make=(
         """
         UPDATE phone_number SET ai_agent_id = ai_agent.id, routing_mode = 'ai_agent'
         FROM ai_agent
         WHERE (ai_agent.organization_id, user_id, slug) = (%(organization_id)s, %(owner_id)s, 'text-reply')
             AND system_source_id IS NOT NULL
+            AND NOT EXISTS (SELECT FROM answered)
             AND phone_number.id = (
                 SELECT id FROM phone_number
                 WHERE organization_id = %(organization_id)s AND ai_agent_sms_enabled AND ai_agent_id IS NULL
@@ -125,11 +143,9 @@ TEXT_REPLY = Block(
         """,
     ),
     needs=("numbers", "agents"),
-    obstacle="""
+    obstacle=LINES  # noqa: S608 - both are literals
+    + """
         SELECT 'no number is free that receives text messages'
-        WHERE NOT EXISTS (
-            SELECT FROM phone_number
-            WHERE organization_id = %(organization_id)s AND ai_agent_sms_enabled AND ai_agent_id IS NULL
-        )
+        WHERE NOT EXISTS (SELECT FROM line WHERE sms AND ai_agent_id IS NULL)
     """,
 )

@@ -1,0 +1,568 @@
+"""`golden.build` and `golden.verify`, as users meet them: real servers, real processes, and a stand-in for Twilio."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tasks_lib.collections import _account
+from tasks_lib.databases.binaries import client_for
+from tasks_lib.demo.twilio import phone_number, playing, refusal
+from tasks_lib.loquent import schema, twilio
+from tasks_lib.loquent.blocks import BLOCKS
+from tasks_lib.loquent.credentials import matches
+from tasks_lib.toolchains.run import run
+
+STRIPE = {"STRIPE_SECRET_KEY": "sk_test_canary-1", "STRIPE_WEBHOOK_SECRET": "whsec_canary-2"}
+LINES = [phone_number(f"+1500555000{n}", f"Line {n}") for n in (6, 7, 8)]
+
+
+@pytest.fixture(scope="module")
+def migrated(server_url):
+    """Give the name of a database that only the bundled migrations have run on."""
+    name = f"migrated_{secrets.token_hex(4)}"
+    with psycopg.connect(server_url, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+        url = server_url.rpartition("/")[0] + f"/{name}"
+        run(schema.BUNDLED, env={**os.environ, "DATABASE_URL": url}, on_line=str, hint="")
+        yield name
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+def psql(server_url, migrated, tmp_path_factory):
+    """Give a command that migrates as the bundled migrations do, in a tenth of the time."""
+    script = tmp_path_factory.mktemp("migrated") / "schema.sql"
+    with psycopg.connect(server_url) as connection:
+        pg_dump = client_for(connection.info.server_version).program("pg_dump")
+    url = server_url.rpartition("/")[0] + f"/{migrated}"
+    subprocess.run([pg_dump, "--no-owner", "--file", script, url], check=True)
+    return f"psql --quiet --no-psqlrc -v ON_ERROR_STOP=1 --output /dev/null --file {script}"
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Play Twilio, which is asked again without a wait."""
+    monkeypatch.setattr(twilio, "BACKOFF", 0.01)
+    with playing(LINES, page_size=2) as play:
+        yield play
+
+
+class Builder:
+    """A repository whose golden template is not there yet, and tasks in it that tell no secret."""
+
+    def __init__(self, repository, program, migrated):
+        self.repository, self.program, self.migrated = repository, program, migrated
+        self.path, self.sql = repository.path, repository.sql
+        self.golden = f"{repository.prefix}_latest"
+        self.credentials = self.path / ".local-credentials"
+        env = self.path / ".env"
+        env.write_text(env.read_text().replace("=loquent_latest", f"={self.golden}"))
+
+    def setting(self, **variables):
+        """Add *variables* to the env file."""
+        with (self.path / ".env").open("a") as env:
+            env.writelines(f"{key}={json.dumps(value)}\n" for key, value in variables.items())
+
+    def seed(self, play=None, *, parent=False, **keys):
+        """Write a `seed.env` with *keys*, and with the account that *play* plays, to share or as a *parent*."""
+        names = ("ACCOUNT_SID", "AUTH_TOKEN") if parent else ("WORKTREE_SUBACCOUNT_SID", "WORKTREE_SUBACCOUNT_TOKEN")
+        if play:
+            account = dict(zip(names, (play.account.sid, play.account.token), strict=True))
+            keys |= {f"TWILIO_{name}": value for name, value in account.items()} | {"TWILIO_API_URL": play.url}
+        (self.path / "seed.env").write_text("".join(f"{key}={value}\n" for key, value in keys.items()))
+
+    def migrate(self):
+        """Make the golden template, with the schema alone."""
+        self.sql(f'CREATE DATABASE "{self.golden}" TEMPLATE {self.migrated}')
+
+    def logins(self):
+        """Return the password of each email, of which there is one."""
+        text = self.credentials.read_text() if self.credentials.exists() else ""
+        lines = [line.split(" / ") for line in text.splitlines() if not line.startswith("#")]
+        assert len(lines) == len(dict(lines))
+        return dict(lines)
+
+    def safe(self, text):
+        """Return *text*, in which there is no secret."""
+        password = self.repository.url.partition("@")[0].rpartition(":")[2]
+        for secret in [password, "stand-in" * 4, *STRIPE.values(), *self.logins().values()]:
+            assert secret not in text
+        return text
+
+    def __call__(self, *arguments, task="golden.build", status=0):
+        """Run *task* in this process, and return what it said: answer, narration."""
+        result = self.program(self.path, task, *arguments)
+        said = self.safe(result.stdout), self.safe(result.stderr)
+        assert result.returncode == status, said
+        return said
+
+    def data(self, *arguments, **options):
+        """Run a task with `--json`, and return its data."""
+        return json.loads(self(*arguments, "--json", **options)[0])["data"]
+
+    def states(self, *arguments):
+        """Build, and return what became of each block."""
+        return {one["block"]: one["state"] for one in self.data(*arguments)["blocks"]}
+
+    def fingerprint(self):
+        """Return golden's."""
+        return self.data(task="golden.status")["fingerprint"]
+
+    def world(self):
+        """Return all that a refused build leaves as it was."""
+        return self.repository.world(), sorted(self.path.iterdir()), self.logins()
+
+    def refuses(self, *arguments, **options):
+        """Run a task, expect an error and nothing else to have happened, and return what it said."""
+        before = self.world()
+        answer, said = self(*arguments, status=1, **options)
+        assert "error: " in said
+        assert answer == ""
+        assert self.world() == before
+        return said
+
+    def start(self, *arguments):
+        """Start `inv golden.build` as a process of its own."""
+        command = [sys.executable, "-m", "invoke", "golden.build", *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command, cwd=self.path, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, bufsize=1
+        )
+
+    def wait(self, query):
+        """Wait until *query* has a row."""
+        deadline = time.monotonic() + 30
+        while not self.sql(query):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+WAITING = "SELECT pid FROM pg_locks WHERE NOT granted"
+NOBODY = "SELECT 1 WHERE NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory')"
+
+
+@pytest.fixture
+def build(repository, program, migrated):
+    return Builder(repository, program, migrated)
+
+
+def read_until(stream, text):
+    """Read lines of *stream* until one holds *text*."""
+    lines = []
+    while text not in "".join(lines):
+        lines.append(stream.readline())
+        assert lines[-1], lines
+    return "".join(lines)
+
+
+def test_from_nothing(build):
+    """Without tool and configuration: made, verified, cloned; the logins work, and a second run changes nothing."""
+    repository = build.repository
+    made = repository.inv("golden.build")
+    assert made.returncode == 0, made.stderr
+    build.safe(made.stdout + made.stderr)
+    rows = [re.split("  +", line) for line in made.stdout.splitlines()]
+    assert [row[0] for row in rows[1:17]] == [block.name for block in BLOCKS]
+    assert ["tags", "made", "Lead, Customer, Do not call"] in rows
+    assert ["numbers", "skipped", "TWILIO_WORKTREE_SUBACCOUNT_SID is not set in seed.env"] in rows
+    assert ["schema", "by goldentree's own migrations"] in rows
+    assert rows[-2][:2] == ["golden", build.golden]
+    assert re.fullmatch(r"\(new, \d+ MB\)", rows[-2][2])
+    assert "  │ Running upgrade m004 -> m005" in made.stderr
+    assert f"the password of owner@example.com is in {build.credentials}" in made.stderr
+    assert f"✓ build the golden template {build.golden}, by goldentree's own migrations" in made.stderr
+
+    assert stat.S_IMODE(build.credentials.stat().st_mode) == 0o600
+    assert repository.git("status", "--porcelain") == ""
+    logins = build.logins()
+    query = 'SELECT email, password_hash FROM email_password_account JOIN "user" ON "user".id = user_id'
+    assert {email: matches(logins[email], hash_) for email, hash_ in build.sql(query, build.golden)} == {
+        "owner@example.com": True,
+        "staff@example.com": True,
+    }
+
+    before = build.fingerprint()
+    again = build.data()
+    assert (again["created"], again["schema"]) == (False, "as it is")
+    assert {one["state"] for one in again["blocks"]} == {"there", "skipped"}
+    assert "0 of 16 blocks made" in build()[1]
+    assert before == build.fingerprint()
+    assert build.logins() == logins
+
+    answer, _ = build(task="golden.verify")
+    assert [line[0] for line in answer.splitlines()] == list("✓✓--✓✓✓✓")
+    database = repository.json("worktree.create", "a")["database"]
+    assert build.sql("SELECT count(*) FROM contact", database) == [(10,)]
+    build.sql("DELETE FROM staff_presence", build.golden)
+    answer, _ = build(task="golden.verify", status=1)
+    assert "✗ second staff member                 no presence" in answer
+    assert "inv golden.build makes what is missing" in answer
+    assert build.states()["staff"] == "made"
+
+
+def test_with_twilio(build, stand_in, psql):
+    """All blocks are made, of numbers on several pages; Text Reply has the first one of them."""
+    build.setting(WORKTREE_MIGRATE=psql)
+    build.seed(stand_in, **STRIPE)
+    assert set(build.states().values()) == {"made"}
+    assert len(stand_in.requests) == 2
+    query = "SELECT number, slug FROM phone_number LEFT JOIN ai_agent ON ai_agent.id = ai_agent_id ORDER BY 1"
+    assert build.sql(query, build.golden) == [
+        ("+15005550006", "text-reply"),
+        ("+15005550007", None),
+        ("+15005550008", None),
+    ]
+    answer, _ = build(task="golden.verify")
+    assert [line[0] for line in answer.splitlines()] == list("✓" * 8)
+    # A number that was bought meanwhile is added, and the text agent stays where it is.
+    stand_in.numbers = [phone_number("+15005550001", "New"), *LINES]
+    assert [one["made"] for one in build.data()["blocks"] if one["state"] == "made"] == [["+15005550001"]]
+    assert build.sql(query, build.golden)[0] == ("+15005550001", None)
+
+
+@pytest.mark.parametrize(
+    ("faults", "error"),
+    [
+        ([refusal(401, 20003, "Authenticate")], "correct TWILIO_WORKTREE_SUBACCOUNT_SID / TWILIO_WORKTREE_SUBACCOUNT"),
+        ([refusal(500, 20500, "Oops")] * 9, "Twilio answers 500: 20500 Oops"),
+        (["reset"] * 9, "Twilio cannot be reached"),
+    ],
+)
+def test_twilio_fails(build, stand_in, psql, faults, error):
+    """Bad credentials, a server in trouble, one that hangs up: a clear error, and nothing is made, not even a login."""
+    build.setting(WORKTREE_MIGRATE=psql)
+    build.seed(stand_in)
+    stand_in.faults += faults
+    assert error in build.refuses()
+    stand_in.faults[:] = faults
+    document = json.loads(build("--json", status=1)[0])
+    assert document["error"]["code"] == "twilio"
+    assert not build.credentials.exists()
+
+
+def test_a_subaccount(build, stand_in, psql):
+    """Without a shared account a subaccount is made, once; numbers are left out, as a new one has none."""
+    build.setting(WORKTREE_MIGRATE=psql)
+    build.seed(stand_in, parent=True)
+    answer, said = build()
+    assert "warning: seed.env has no shared Twilio account" in said
+    assert re.search(r"numbers +skipped", answer)
+    query = "SELECT account_sid, is_byo, sms_events_active FROM organization_twilio_settings"
+    made = build.sql(query, build.golden)
+    assert made == [(stand_in.accounts[1]["sid"], False, False)]
+    build.sql(f'DROP DATABASE "{build.golden}"')
+    logins = build.logins()
+    assert build.states()["twilio"] == "made"
+    assert build.sql(query, build.golden) == made
+    assert build.logins() == logins
+    assert "warning" not in build("--only", "tags")[1]
+    assert [request for request in stand_in.requests if "POST" in request] == ["POST /2010-04-01/Accounts.json"]
+    # Where the subaccount is refused, the account was begun: what is left is a password that the next run takes.
+    build.sql(f'DROP DATABASE "{build.golden}"')
+    build.credentials.unlink()
+    stand_in.faults.append(refusal(401, 20003, "Authenticate"))
+    assert "correct TWILIO_ACCOUNT_SID / TWILIO_AUTH_TOKEN" in build(status=1)[1]
+    assert build.repository.databases() == []
+    assert build.logins().keys() == {"owner@example.com"}
+    build()
+
+
+ENV = """
+import os, sys
+import psutil
+from pathlib import Path
+chain = [psutil.Process(), *psutil.Process().parents()]
+Path(__file__).with_name("ps").write_text(str([one.cmdline() for one in chain if "pytest" not in str(one.cmdline())]))
+print("env", dict(os.environ))
+print(os.environ["DATABASE_URL"], os.environ["STRIPE_SECRET_KEY"], file=sys.stderr)
+"""
+
+
+@pytest.fixture
+def alembic(build, monkeypatch):
+    """Have the repository migrate by Alembic, with Loquent's migrations, and print all that it is told."""
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    monkeypatch.setenv("STRIPE_SECRET_KEY", "sk_live_of-the-shell")
+    folder = build.path / "migrations"
+    shutil.copytree(Path(schema.__file__).parent / "migrations", folder)
+    (build.path / "alembic.ini").write_text("[alembic]\nscript_location = %(here)s/migrations\npath_separator = os\n")
+    script = (folder / "env.py").read_text()
+    (folder / "env.py").write_text(script.replace("import annotations\n", f"import annotations\n{ENV}"))
+    return folder
+
+
+def test_a_tool_of_its_own(build, alembic):
+    """The repository's migrations make the schema, with the sandbox's keys; neither they nor `ps` show a secret."""
+    build.seed(**STRIPE)
+    assert "migrated by alembic upgrade heads" in build("--dry-run")[0]
+    _, said = build()
+    assert "STRIPE_SECRET_KEY" in said
+    assert "sk_live" not in said
+    assert build.sql("SELECT stripe_secret_key, stripe_webhook_secret FROM core_conf", build.golden) == [
+        tuple(STRIPE.values())
+    ]
+    chain = (alembic / "ps").read_text()
+    assert "alembic" in chain
+    build.safe(chain)
+
+
+def test_a_migration_that_fails(build, alembic):
+    """Its words are in the error, without secrets, and nothing is left; migrations of another product are refused."""
+    build.seed(**STRIPE)
+    revision = 'revision, down_revision = "m006", "m005"\n\n\ndef upgrade():\n    raise ValueError("no " + str(ENV))\n'
+    last = alembic / "versions" / "m006_bad.py"
+    last.write_text(f"import os\n\nENV = dict(os.environ)\n{revision}")
+    said = build.refuses()
+    assert "`alembic upgrade heads` exited with 1" in said
+    assert "ValueError: no {" in said
+    assert not build.credentials.exists()
+
+    shutil.rmtree(alembic / "versions")
+    last.parent.mkdir()
+    last.write_text('from alembic import op\nrevision, down_revision = "m001", None\ndef upgrade(): ...\n')
+    said = build.refuses()
+    assert f"the schema of `{build.golden}` is not Loquent's: it has no `user`, " in said
+    assert "hint: WORKTREE_MIGRATE=none inv golden.build" in said
+
+
+def test_dry_run(build, stand_in, psql):
+    """What would be made is said; nothing is, and Twilio is not asked, whether golden is there or not."""
+    build.setting(WORKTREE_MIGRATE=psql)
+    build.seed(stand_in)
+    before = build.world()
+    answer, said = build("--dry-run")
+    assert (answer, said) == (build("--dry-run")[0], "")
+    assert re.findall(r"^([a-z-]+) +would make", answer, re.MULTILINE) == [block.name for block in BLOCKS]
+    assert f"golden  {build.golden}  (would be new)\nschema  migrated by psql" in answer
+    assert build.world() == before
+    build()
+    asked = list(stand_in.requests)
+    build.sql("DELETE FROM tag WHERE name = 'Lead'; DELETE FROM call", build.golden)
+    before = build.world(), build.fingerprint()
+    result = build.program(build.path, "-R", "golden.build")
+    assert result.returncode == 0
+    assert re.findall(r"^([a-z-]+) +would make +(.*)", result.stdout, re.MULTILINE) == [
+        ("tags", "Lead"),
+        ("contacts", "tag of Ben O'Hara, tag of 小明"),
+        ("conversation", "call"),
+    ]
+    assert (build.world(), build.fingerprint()) == before
+    assert stand_in.requests == asked
+
+
+def test_only(build):
+    """One block alone is made; refused where there is nothing for it to stand on, with the command that cures it."""
+    assert "there is no golden template" in build.refuses("--only", "tags")
+    build.migrate()
+    assert "hint: inv golden.build --only owner  # or all of them" in build.refuses("--only", "agents")
+    for name in ("x", ""):
+        said = build.refuses("--only", name)
+        assert f"there is no block `{name}`\nhint: one of: user, account, organization" in said
+    build()
+    build.sql("DELETE FROM tag WHERE name = 'Lead'", build.golden)
+    assert build.data("--only", "tags")["blocks"] == [
+        {"block": "tags", "state": "made", "made": ["Lead"], "reason": None}
+    ]
+    assert build.states()["contacts"] == "made", "the tags of contacts, which --only has left out"
+
+
+def test_names(build, psql, migrated):
+    """Any name that PostgreSQL bears whole, unless it is that of a database of another kind."""
+    build.setting(WORKTREE_MIGRATE=psql)
+    build.migrate()
+    build()
+    clone = build.repository.json("worktree.create", "a", env={"WORKTREE_MIGRATE": "none"})["database"]
+    snapshot = build.data(task="golden.refresh")["database"]
+    for name, error in {
+        "postgres": "is PostgreSQL's own database",
+        "": "a golden template cannot be called ``",
+        "x" * 64: "a database's name has 1 to 63 bytes",
+        "ü" * 32: "a database's name has 1 to 63 bytes",
+        clone: f"`{clone}` is the clone of worktree `a_86f7e4`",
+        snapshot: f"`{snapshot}` is the snapshot of `{build.golden}`",
+    }.items():
+        assert error in build.refuses("--into", name), name
+    odd = f"""-{build.repository.prefix} "q" 'é'\\%s={{}}"""
+    for name in (odd, odd.ljust(61, "x")):
+        assert build.data(f"--into={name}")["golden"] == name
+        assert build.states(f"--into={name}", "--only", "tags") == {"tags": "there"}
+        assert build.data(f"--into={name}", task="golden.verify")["usable"]
+        quoted = name.replace('"', '""')
+        build.sql(f'DROP DATABASE "{quoted}"')
+
+
+def test_production(build, psql):
+    """What looks like production is refused until it is forced, and so are live keys, and a `seed.env` in disorder."""
+    build.setting(WORKTREE_MIGRATE=psql)
+    name = f"{build.repository.prefix}_prod"
+    said = build.refuses("--into", name)
+    assert f"it looks like production: its golden is called `{name}`" in said
+    assert "hint: --force" in said
+    assert build.data("--into", name, "--force")["created"] is True
+    assert "its golden is called" in build.refuses("--into", name)
+
+    build.migrate()
+    build.sql("UPDATE core_conf SET stripe_secret_key = 'rk_live_canary'", build.golden)
+    said = build.refuses()
+    assert f"`{build.golden}` has a live key of Stripe" in said
+    assert "canary" not in said
+    build.sql("UPDATE core_conf SET stripe_secret_key = NULL", build.golden)
+    build.seed(STRIPE_SECRET_KEY="sk_live_canary")
+    said = build.refuses("--force")
+    assert "`STRIPE_SECRET_KEY` in" in said
+    assert "canary" not in said
+    build.seed(SEED_SAMPLE_DAT=0)
+    assert "nearest that there is: SEED_SAMPLE_DATA" in build.refuses()
+    (build.path / "seed.env").write_bytes(b"SEED_OWNER_EMAIL=\xff\n")
+    assert "seed.env" in build.refuses()
+
+
+def test_no_server(build, monkeypatch):
+    """A server that does not answer is said, without its password."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:canary@127.0.0.1:1/db")
+    _, said = build(status=1)
+    assert "no PostgreSQL server answers at postgresql://me:***@127.0.0.1:1/db" in said
+    assert json.loads(build("--json", status=1)[0])["error"]["code"] == "server"
+
+
+def test_while_others_are_connected(build, monkeypatch):
+    """Sessions stay, writers too; a table that somebody has locked is an error, once it has been waited for."""
+    build.migrate()
+    with ExitStack() as opened:
+        url = build.repository.url.replace("loquent_latest", build.golden)
+        one, two, three = (opened.enter_context(psycopg.connect(url, autocommit=True)) for _ in range(3))
+        one.execute("BEGIN")
+        one.execute("INSERT INTO organization (name, slug) VALUES ('Another', 'another')")
+        assert "skipped" in build()[0]
+        one.execute("COMMIT")
+        counts = [session.execute("SELECT count(*) FROM organization").fetchone() for session in (one, two, three)]
+        assert counts == [(2,)] * 3
+
+        monkeypatch.setattr(_account, "_PATIENCE", "50ms")
+        for table in ("tag", "ai_agent"):
+            with one.transaction():
+                one.execute(f"LOCK TABLE {table}")
+                for task in ("golden.build", "golden.verify"):
+                    said = build.refuses(task=task)
+                    assert f"a lock in `{build.golden}` was not released in time" in said
+
+
+def test_one_transaction(build, stand_in):
+    """What fails in the last block leaves nothing of the first; a row that is refused is not shown."""
+    build.seed(stand_in)
+    build.migrate()
+    build.sql(
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no calls'; END $$;"
+        "CREATE TRIGGER no BEFORE INSERT ON call FOR EACH ROW EXECUTE FUNCTION no()",
+        build.golden,
+    )
+    before = build.fingerprint()
+    assert "no calls" in build(status=1)[1]
+    assert build.sql('SELECT count(*) FROM "user"', build.golden) == [(0,)]
+    build.sql("DROP TRIGGER no ON call", build.golden)
+    build.sql("ALTER TABLE organization_twilio_settings ADD region text NOT NULL", build.golden)
+    _, said = build(status=1)
+    assert 'block `twilio` cannot be made: null value in column "region"' in said
+    build.sql("ALTER TABLE organization_twilio_settings DROP region", build.golden)
+    assert before != build.fingerprint()
+    assert set(build.states().values()) == {"made"}
+
+
+def test_killed(build, stand_in, psql, request):
+    """Wherever a build dies, new or in place, the next one completes it: one login each, one subaccount."""
+    build.setting(WORKTREE_MIGRATE=psql)
+    build.seed(stand_in, parent=True)
+    makes = [
+        (where, number, "tasks_lib.loquent.build:_make") for number in range(1, 14) for where in ("before", "after")
+    ]
+    publish = [(where, 1, "tasks_lib.databases.build:as_golden") for where in ("before", "after")]
+    points = [(new, *point) for new in (True, False) for point in makes + publish * new]
+    if not request.config.getoption("--every-point"):
+        # After the subaccount, which is no part of the transaction; before the name; after the last block.
+        points = [(True, *makes[17]), (True, *publish[0]), (False, *makes[17]), (False, *makes[-1])]
+    for new, *point in points:
+        stand_in.requests.clear()
+        if not new:
+            build.migrate()
+        assert build.repository.dies(*point, "golden.build"), point
+        build.wait(NOBODY)
+        left = build.repository.databases()
+        assert [name.startswith("goldentree_tmp_") for name in left] == [new]
+        _, said = build()
+        assert not new or f"swept {left[0]}" in said
+        assert build.data(task="golden.verify")["usable"]
+        assert build.repository.databases() == [build.golden]
+        assert build.logins().keys() == {"owner@example.com", "staff@example.com"}
+        assert sum("POST" in request for request in stand_in.requests) == 1
+        before = build.fingerprint()
+        assert "made" not in build.states().values()
+        assert build.fingerprint() == before
+        build.sql(f'DROP DATABASE "{build.golden}"')
+        build.credentials.unlink()
+        del stand_in.accounts[1:]
+
+
+@pytest.mark.parametrize("where", ["migration", "twilio"])
+def test_interrupted(build, stand_in, where):
+    """Ctrl-C in the migration, and while Twilio is waited for, leaves nothing."""
+    build.setting(WORKTREE_MIGRATE="echo started; sleep 60")
+    build.seed(stand_in)
+    if where == "twilio":
+        stand_in.faults.append(refusal(503, 20503, "Busy", **{"Retry-After": "50"}))
+    before = build.world()
+    with build.start() as process:
+        read_until(process.stderr, "started" if where == "migration" else "trying again in 50 s")
+        assert len(build.repository.databases()) == (where == "migration")
+        process.send_signal(signal.SIGINT)
+        answer, said = process.communicate(timeout=30)
+    assert (process.returncode, answer) == (1, "")
+    assert "error: interrupted\n  either it was complete already, or nothing of it is left" in build.safe(said)
+    assert build.world() == before
+
+
+def test_two_at_once(build, stand_in, psql):
+    """Of two that build the same, one makes it, and the other says so, after it was made."""
+    go = build.path.parent / "go"
+    build.setting(WORKTREE_MIGRATE=f"echo started; until [ -e {go} ]; do sleep 0.02; done; {psql}")
+    build.seed(stand_in, parent=True)
+    with build.start() as one:
+        read_until(one.stderr, "started")
+        with build.start("--json") as two:
+            build.wait(WAITING)
+            go.touch()
+            answers = [process.communicate(timeout=30) for process in (one, two)]
+    assert (one.returncode, two.returncode) == (0, 1), answers
+    assert f"a database `{build.golden}` has been made meanwhile" == json.loads(answers[1][0])["error"]["message"]
+    assert build.repository.databases() == [build.golden]
+    assert len(stand_in.accounts) == 2
+    assert "made" not in build.states().values()
+
+
+def test_two_in_place_at_once(build):
+    """Of two that top up the same, both succeed, one after the other, and nothing is there twice."""
+    build.migrate()
+    url = build.repository.url.replace("loquent_latest", build.golden)
+    with psycopg.connect(url) as session, build.start("--json") as one, build.start("--json") as two:
+        session.execute("LOCK TABLE tag")
+        build.wait(f"SELECT 1 FROM ({WAITING}) AS waiting HAVING count(*) = 2")
+        session.rollback()
+        answers = [process.communicate(timeout=30) for process in (one, two)]
+    assert (one.returncode, two.returncode) == (0, 0), answers
+    states = [{block["state"] for block in json.loads(answer)["data"]["blocks"]} for answer, _ in answers]
+    assert sorted(map(sorted, states)) == [["made", "skipped"], ["skipped", "there"]]
+    assert build.data(task="golden.verify")["usable"]
+    assert build.sql("SELECT count(*) FROM contact", build.golden) == [(10,)]
