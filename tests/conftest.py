@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tasks_lib.databases import binaries
 from tasks_lib.databases.embedded.cluster import Cluster
 from tasks_lib.databases.embedded.disposable import disposable
 from tasks_lib.loquent.fixture import create
+from tests import inprocess
 
 PRIVATE = ("DATABASE_URL", "LEDGER_URL", "GOLDENTREE_", "WORKTREE_", "CONDUCTOR_", "GIT_", "PG", "XDG_", "INVOKE_")
 
@@ -194,7 +196,17 @@ class Repository:
         self.git("commit", "--quiet", "--allow-empty", "--message", message, cwd=cwd)
 
     def inv(self, *arguments, cwd=None, env=None, timeout=120):
-        """Run `inv` as a user would, without a terminal, and return what it printed and its status."""
+        """
+        Run `inv` as a user would, without a terminal, and return what it printed and its status.
+
+        In this process where that makes no difference: not where programs are looked for elsewhere, nor beside another
+        thread, and not where psql takes the process over.
+        """
+        own = (
+            "PATH" in (env or {}) or threading.current_thread() is not threading.main_thread() or "db.psql" in arguments
+        )
+        if not own:
+            return inprocess.inv(cwd or self.path, env or {}, *map(str, arguments))
         return subprocess.run(
             [sys.executable, "-m", "invoke", *map(str, arguments)],
             cwd=cwd or self.path,

@@ -1,0 +1,67 @@
+"""Invoke's own `inv` without a process of its own: the same program, tasks and output, in half the time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import traceback
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import invoke
+from invoke.program import Program
+
+
+def inv(path, environment, *arguments):
+    """Run `inv` in the directory *path*, without a terminal, and return what a process would leave."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        with _as_a_process(path, environment, ["inv", *arguments], out, err):
+            status = _status()
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(arguments, status, out.read().decode(), err.read().decode())
+
+
+def _status():
+    # As invoke/main.py makes it.
+    program = Program(name="Invoke", binary="inv[oke]", binary_names=["invoke", "inv"], version=invoke.__version__)
+    try:
+        program.run()
+    except SystemExit as exit_:
+        return exit_.code or 0
+    except BaseException:  # noqa: BLE001 - as the interpreter does
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+@contextmanager
+def _as_a_process(path, environment, argv, out, err):
+    """Give the body a process's own: arguments, directory, environment, standard streams, the module `tasks`."""
+    before, directory, import_path = dict(os.environ), Path.cwd(), list(sys.path)
+    streams, own = (sys.argv, sys.stdin, sys.stdout, sys.stderr), [os.dup(number) for number in range(3)]
+    with ExitStack() as opened:
+        # Of the file descriptors themselves: children inherit them.
+        for number, file in enumerate((opened.enter_context(Path(os.devnull).open()), out, err)):
+            os.dup2(file.fileno(), number)
+        sys.argv = argv
+        sys.stdin = opened.enter_context(open(0, closefd=False))
+        sys.stdout = opened.enter_context(open(1, "w", encoding="utf-8", closefd=False))
+        sys.stderr = opened.enter_context(open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False))
+        os.chdir(path)
+        os.environ.update(environment, PWD=str(path))
+        try:
+            yield
+        finally:
+            opened.close()
+            sys.argv, sys.stdin, sys.stdout, sys.stderr = streams
+            for number, saved in enumerate(own):
+                os.dup2(saved, number)
+                os.close(saved)
+            sys.modules.pop("tasks", None)
+            sys.path[:] = import_path
+            os.environ.clear()
+            os.environ.update(before)
+            os.chdir(directory)
