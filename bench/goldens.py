@@ -1,5 +1,5 @@
 """
-Golden templates of any size: the fixture's 120 tables, grown with the history of a busier account.
+Golden templates of any size: the fixture's 121 tables, grown with the history of a busier account.
 
 Nothing in them depends on chance or the time, so two runs measure equal databases.
 """

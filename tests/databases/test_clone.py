@@ -104,7 +104,7 @@ def test_built(place, small, patient, method):
 
 @pytest.mark.every_major
 def test_the_fixture_golden(place, golden, patient):
-    """The golden template of 120 tables and its 17 MB arrive whole, by either method."""
+    """The golden template of 121 tables and its 17 MB arrive whole, by either method."""
     for method in ("dump", "template"):
         made = place.clone(golden, method=method)
 
