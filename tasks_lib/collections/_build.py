@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-    from psycopg import Connection
-
     from tasks_lib.databases.source import Source
     from tasks_lib.databases.url import DatabaseUrl
     from tasks_lib.loquent.block import Block, Inputs
@@ -80,7 +78,7 @@ class Building:
             return exists(connection, self.into)
 
     @contextmanager
-    def opened(self) -> Iterator[Connection[Any]]:
+    def opened(self) -> Iterator[Any]:
         """
         Connect to the golden template.
 
@@ -103,13 +101,12 @@ class Building:
         from tasks_lib.loquent import safety, schema  # noqa: PLC0415 - same
         from tasks_lib.loquent.blocks import BLOCKS  # noqa: PLC0415 - same
 
-        seed, server, url = self.seed, self.source.server, self.project.settings.pull_url
-        pulled = DatabaseUrl.parse(url, source="PULL_DATABASE_URL") if url else None
+        seed, server, pull_url = self.seed, self.source.server, self.project.settings.pull_url
         with server.connect() as connection:
             safety.require_name(connection, self.into)
             if not force:
-                here = pulled is not None and pulled == server.url.with_database(self.into)
-                safety.require_development(server, connection, self.into, pulled=here)
+                pulled = DatabaseUrl.parse(pull_url, source="PULL_DATABASE_URL") if pull_url else None
+                safety.require_development(server, connection, self.into, pulled=pulled)
         if self.exists:
             with self.opened() as connection:
                 if not force:

@@ -167,7 +167,7 @@ def build(
     gets what it lacks, in one transaction. The main worktree's seed.env says
     what is wanted: docs/loquent.md.
     """
-    from tasks_lib.collections._account import Building, report  # noqa: PLC0415 - as in `status`
+    from tasks_lib.collections._build import Building, report  # noqa: PLC0415 - as in `status`
     from tasks_lib.loquent.build import chosen  # noqa: PLC0415 - same
 
     here, narrator, blocks = project(), Narrator(), chosen(only)
@@ -187,7 +187,7 @@ def verify(c: Context, into: str | None = None, json: bool = False) -> Answer:
     A line for each check: what is there, what is wrong, or why it is left out.
     Status 1 if anything is wrong. Twilio is not asked.
     """
-    from tasks_lib.collections._account import Building, verified  # noqa: PLC0415 - as in `status`
+    from tasks_lib.collections._build import Building, verified  # noqa: PLC0415 - as in `status`
 
     here = project()
     return verified(Building(here, Narrator(), here.settings.template if into is None else into))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from tasks_lib.databases.server import Server
+    from tasks_lib.databases.url import DatabaseUrl
 
 NAME_BYTES = 63
 """What PostgreSQL cuts a name at, without an error (NAMEDATALEN - 1)."""
@@ -44,14 +45,16 @@ def require_name(connection: Connection[Any], name: str) -> None:
         )
 
 
-def require_development(server: Server, connection: Connection[Any], name: str, *, pulled: bool) -> None:
+def require_development(
+    server: Server, connection: Connection[Any], name: str, *, pulled: DatabaseUrl | None
+) -> None:
     """
     Refuse a server on another machine, and what looks like production.
 
     Args:
         connection: To the server's maintenance database.
         name: The golden template.
-        pulled: Whether that is what PULL_DATABASE_URL reads.
+        pulled: What PULL_DATABASE_URL reads.
 
     Raises:
         OwnershipError: With the flag that goes on all the same.
@@ -63,7 +66,7 @@ def require_development(server: Server, connection: Connection[Any], name: str, 
     # A socket has no address.
     if not ipaddress.ip_address(address or "127.0.0.1").is_loopback:
         why = f"it is at {host}, not on this machine"
-    elif pulled:
+    elif pulled and _place(pulled) == _place(server.url.with_database(name)):
         why = f"PULL_DATABASE_URL reads `{name}` there, which is where production's data is expected"
     elif looks:
         why = f"it looks like production: {looks}"
@@ -73,6 +76,10 @@ def require_development(server: Server, connection: Connection[Any], name: str, 
             why=f"{why}\na made-up account has no place among real people's",
             hint="--force builds there all the same",
         )
+
+
+def _place(url: DatabaseUrl) -> tuple[str | None, ...]:
+    return tuple(url.parameters.get(key) for key in ("host", "port", "dbname"))
 
 
 def require_sandbox(connection: Connection[Any]) -> None:

@@ -94,6 +94,9 @@ class Toolchain(ABC):
     name: ClassVar[str]
     """The preset's name, as `WORKTREE_MIGRATE` takes it."""
 
+    unapplied: ClassVar[str] = "the database would lack what the branch's code expects"
+    """Why that matters, and what may be behind it, where the tool ends well and has not applied everything."""
+
     folder: Path
 
     @classmethod

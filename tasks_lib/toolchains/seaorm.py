@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tasks_lib.toolchains.base import Command, Ledger, Toolchain
-from tasks_lib.toolchains.sources import crates
+from tasks_lib.toolchains.sources import crates, read_toml
 
 ENTITIES = Path("src/bases/db/schemas")
 
@@ -14,6 +14,12 @@ class SeaORM(Toolchain):
     """`migration/Cargo.toml` that depends on sea-orm-migration."""
 
     name = "seaorm"
+
+    # Cargo tells the crates of two worktrees apart by the times of their files alone.
+    unapplied = (
+        "`migration/src/lib.rs` may not list it; or, where worktrees share a target directory, cargo took the program\n"
+        "of another branch for this one's: `touch migration/src/lib.rs` makes it compile anew"
+    )
 
     @classmethod
     def detect(cls, folder: Path) -> bool:
@@ -37,7 +43,12 @@ class SeaORM(Toolchain):
         Not through sea-orm-cli: before 2.0 it repeats DATABASE_URL in the arguments of its own
         child and prints it, password and all (sea-orm-cli/src/commands/migrate.rs).
         """
-        argv = ("cargo", "run", "--manifest-path", "migration/Cargo.toml", "--", "up")
+        manifest = "migration/Cargo.toml"
+        # Beside another program, a seed's say, cargo asks which one is meant.
+        package = read_toml(self.folder / manifest).get("package", {})
+        several = (self.folder / "migration" / "src" / "bin").is_dir() and "default-run" not in package
+        chosen = ("--bin", str(package["name"])) if several and "name" in package else ()
+        argv = ("cargo", "run", "--manifest-path", manifest, *chosen, "--", "up")
         # A backtrace would push the reason of a failure out of sight.
         return Command(argv, self.folder, install="see https://rustup.rs", env={"RUST_BACKTRACE": "0"})
 

@@ -13,6 +13,7 @@ from tasks_lib.errors import DatabaseError, ServerError, ToolchainError
 from tasks_lib.steps import Step
 from tasks_lib.toolchains.choose import generate_command, ledger_toolchain, migrate_command
 from tasks_lib.toolchains.environment import child_environment
+from tasks_lib.toolchains.presets import PRESETS
 from tasks_lib.toolchains.run import run
 from tasks_lib.worktrees import clones, git, once, point
 
@@ -70,7 +71,7 @@ def _must_run(project: Project, record: Record, path: Path, which: str, *, every
     toolchain = ledger_toolchain(path, project.settings.migrate)
     if toolchain is None:
         return False
-    drift = _drift(project, record, toolchain)
+    drift = _drift(project, record.identity.database, toolchain)
     return drift is None or bool(drift.pending)
 
 
@@ -79,7 +80,7 @@ def _warn(project: Project, record: Record, path: Path, narrator: Narrator) -> N
     drift = None
     with suppress(ToolchainError):  # the tool itself says more of files that it cannot make sense of
         if toolchain := ledger_toolchain(path, project.settings.migrate):
-            drift = _drift(project, record, toolchain)
+            drift = _drift(project, record.identity.database, toolchain)
     if drift and drift.missing:
         narrator.say(
             f"warning: {record.golden} has migrations that this branch lacks: {', '.join(drift.missing)}\n"
@@ -87,13 +88,13 @@ def _warn(project: Project, record: Record, path: Path, narrator: Narrator) -> N
         )
 
 
-def _drift(project: Project, record: Record, toolchain: Toolchain) -> Drift | None:
-    """Return how the worktree's database stands to the branch, None where that cannot be told."""
+def _drift(project: Project, database: str, toolchain: Toolchain) -> Drift | None:
+    """Return how *database* stands to the branch, None where that cannot be told."""
     from tasks_lib.databases import inspect  # noqa: PLC0415 - loads psycopg
 
     ledger = toolchain.ledger
     with suppress(DatabaseError):
-        return toolchain.drift(inspect.column(project.server, record.identity.database, ledger.table, ledger.query))
+        return toolchain.drift(inspect.column(project.server, database, ledger.table, ledger.query))
     return None
 
 
@@ -129,14 +130,40 @@ def run_tool(
     Returns a remark where there was nothing to run.
 
     Raises:
-        ToolchainError: If the command fails or cannot be found.
+        ToolchainError: If the command fails or cannot be found, or has not applied what it should.
     """
     found = command(project, path, which)
     if found is None:
         return "nothing, as this branch has no such tool"
     environ = own_environment(project, record, path, url=url)
     run(found, env=environ, on_line=narrator.relay, hint=hint)
+    if which == "migrate":
+        require_applied(project, record.identity.database, path, narrator)
     return None
+
+
+def require_applied(project: Project, database: str, path: Path, narrator: Narrator) -> None:
+    """
+    Make sure that the migrations of the worktree at *path* are in *database*, now that its tool has ended well.
+
+    What a command of the user's own leaves out may be left out on purpose: that is only said.
+
+    Raises:
+        ToolchainError: If the tool's ledger lacks one.
+    """
+    setting = project.settings.migrate
+    toolchain = ledger_toolchain(path, setting)
+    drift = _drift(project, database, toolchain) if toolchain else None
+    if toolchain is None or drift is None or not drift.pending:
+        return
+    pending = ", ".join(drift.pending)
+    if setting is None or setting in PRESETS:
+        raise ToolchainError(
+            f"{toolchain.name} ended well, and yet has not applied {pending}",
+            why=toolchain.unapplied,
+            hint="inv db.status  # what is applied, and what is pending",
+        )
+    narrator.say(f"warning: `{setting}` ended well, and yet these migrations are pending: {pending}")
 
 
 def own_environment(project: Project, record: Record, path: Path, *, url: DatabaseUrl | None = None) -> dict[str, str]:

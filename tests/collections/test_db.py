@@ -289,6 +289,19 @@ class TestStatus:
         alembic.commit("Broken")
         assert "nowhere" in alembic.refuses("worktree.create", "a")
 
+    def test_a_tool_that_passes_over_a_migration(self, alembic):
+        """It ends well, and yet something is pending: an error for a tool, a warning for a command of the user's."""
+        write_revision(alembic.path, "two", "one")
+        (alembic.path / "migrations" / "env.py").write_text("# nothing is run\n")
+        alembic.commit("Second step, and none of them")
+        said = alembic.refuses("worktree.create", "a")
+        assert "error: alembic ended well, and yet has not applied two_step\n" in said
+        own = alembic.inv("worktree.create", "a", env={"WORKTREE_MIGRATE": "true"})
+        assert (
+            own.returncode,
+            "warning: `true` ended well, and yet these migrations are pending: two_step" in own.stderr,
+        ) == (0, True)
+
     def test_without_a_tool(self, repository):
         """There is nothing to say about migrations then."""
         repository.json("worktree.create", "a")

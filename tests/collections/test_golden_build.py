@@ -12,13 +12,13 @@ import stat
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from tasks_lib.collections import _account
+from tasks_lib.collections import _build
 from tasks_lib.databases.binaries import client_for
 from tasks_lib.demo.twilio import phone_number, playing, refusal
 from tasks_lib.loquent import schema, twilio
@@ -135,13 +135,19 @@ class Builder:
         assert self.world() == before
         return said
 
+    @contextmanager
     def start(self, *arguments):
-        """Start `inv golden.build` as a process of its own."""
+        """Run `inv golden.build` as a process of its own; it ends where the test fails."""
         command = [sys.executable, "-m", "invoke", "golden.build", *arguments]
         pipe = subprocess.PIPE
-        return subprocess.Popen(
-            command, cwd=self.path, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, bufsize=1
-        )
+        with subprocess.Popen(
+            command, cwd=self.path, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
+        ) as process:
+            try:
+                yield process
+            except BaseException:
+                process.terminate()
+                raise
 
     def wait(self, query):
         """Wait until *query* has a row."""
@@ -452,7 +458,7 @@ def test_while_others_are_connected(build, monkeypatch):
         counts = [session.execute("SELECT count(*) FROM organization").fetchone() for session in (one, two, three)]
         assert counts == [(2,)] * 3
 
-        monkeypatch.setattr(_account, "_PATIENCE", "50ms")
+        monkeypatch.setattr(_build, "_PATIENCE", "50ms")
         for table in ("tag", "ai_agent"):
             with one.transaction():
                 one.execute(f"LOCK TABLE {table}")

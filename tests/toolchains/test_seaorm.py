@@ -104,6 +104,14 @@ class TestSeaORM(SeaORMProject, ToolchainContract):
         assert toolchain.generate(None).argv == (*argv, str(worktree / "src/bases/db/schemas"))
         assert toolchain.generate(worktree / "entity/src").argv == (*argv, str(worktree / "entity/src"))
 
+    def test_says_which_program_where_there_are_several(self, worktree: Path, toolchain: Toolchain) -> None:
+        """Beside a seed's program the crate's own is named, unless the crate says itself which one runs."""
+        write(worktree, {"migration/src/bin/seed.rs": "fn main() {}"})
+        assert toolchain.migrate().argv[4:] == ("--bin", "migration", "--", "up")
+        manifest = worktree / "migration" / "Cargo.toml"
+        manifest.write_text(manifest.read_text().replace("[package]", '[package]\ndefault-run = "migration"'))
+        assert toolchain.migrate().argv[4:] == ("--", "up")
+
     def test_does_not_invent_a_folder(self, worktree: Path, toolchain: Toolchain) -> None:
         """A project without `src/bases/db` gets no such folder."""
         (worktree / "src/bases/db/mod.rs").unlink()

@@ -88,7 +88,8 @@ AGENTS = Block(
             FROM ai_agent_can_invoke
             JOIN source ON source.id = caller_id
             JOIN clone ON clone.system_source_id = source.id AND clone.is_unedited_clone
-            LEFT JOIN clone AS callee ON callee.system_source_id = callee_id
+            LEFT JOIN clone AS callee
+                ON callee.system_source_id = callee_id AND callee_id IN (SELECT id FROM source)
             WHERE NOT EXISTS (
                 SELECT FROM ai_agent_can_invoke AS old
                 WHERE (old.caller_id, old.callee_id) = (clone.id, coalesce(callee.id, ai_agent_can_invoke.callee_id))

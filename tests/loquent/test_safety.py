@@ -1,0 +1,133 @@
+"""Where an account is not made: elsewhere, in production, in a database that has another role."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import contextmanager
+from threading import Thread
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tasks_lib.databases.ownership import Mark
+from tasks_lib.databases.server import Server
+from tasks_lib.databases.url import DatabaseUrl
+from tasks_lib.errors import OwnershipError, SettingsError
+from tasks_lib.loquent.safety import require_development, require_name, require_sandbox
+
+
+@pytest.fixture
+def server(server_url):
+    return Server(DatabaseUrl.parse(server_url))
+
+
+@contextmanager
+def relayed(listener, address):
+    """Pass one connection that *listener* gets on to *address*."""
+
+    def pump(source, sink):
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+
+    def serve():
+        with listener.accept()[0] as client, socket.create_connection(address) as server:
+            back = Thread(target=pump, args=(server, client))
+            back.start()
+            pump(client, server)
+            back.join()
+
+    thread = Thread(target=serve)
+    thread.start()
+    with listener:
+        yield
+        thread.join()
+
+
+def examine(server, name="loquent_latest", pulled=None):
+    with server.connect() as connection:
+        require_development(server, connection, name, pulled=pulled)
+
+
+def refusal(server, *arguments):
+    """Return why nothing is built there."""
+    with pytest.raises(OwnershipError) as refused:
+        examine(server, *arguments)
+    assert refused.value.hint.startswith("--force ")
+    assert server.url.text not in str(refused.value)
+    return refused.value.why.splitlines()[0]
+
+
+def test_this_machine(server, home):
+    """A loopback address and a socket are this machine; any other address may be anybody's."""
+    examine(server)
+    host, port = server.url.parameters["host"], int(server.url.parameters["port"])
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(home / ".s.PGSQL.5432"))
+    listener.listen()
+    with relayed(listener, (host, port)):
+        examine(Server(DatabaseUrl.parse(server.url.conninfo(host=str(home), port="5432"))))
+    # It leads here as well, and is all the same no loopback address.
+    anywhere = Server(DatabaseUrl.parse(server.url.conninfo(host="0.0.0.0")))
+    assert refusal(anywhere) == "it is at 0.0.0.0, not on this machine"
+
+
+def test_names_that_look_like_production(server):
+    """As words of their own, in any part of the URL; parts of other words mean nothing."""
+    for name in "prod", "my-production", "live", "LOQUENT_PROD", "prod2", "eu.live.db":
+        assert refusal(server, name) == f"it looks like production: its golden is called `{name}`"
+    for name in "product", "olive", "reproduction", "delivery", "prodigy", "lively":
+        examine(server, name)
+    url = DatabaseUrl.parse(server.url.conninfo(dbname="acme_production"))
+    assert refusal(Server(url)) == "it looks like production: its database is called `acme_production`"
+    with server.connect() as connection:
+        try:
+            connection.execute("CREATE ROLE app_live LOGIN SUPERUSER PASSWORD 'x'")
+            url = DatabaseUrl.parse(server.url.conninfo(user="app_live", password="x"))
+            assert refusal(Server(url)) == "it looks like production: its user is called `app_live`"
+        finally:
+            connection.execute("DROP ROLE app_live")
+
+
+def test_what_is_pulled(server):
+    """The database that PULL_DATABASE_URL reads is production's, whoever reads it; its neighbours are not."""
+    pulled = DatabaseUrl.parse(server.url.conninfo(dbname="loquent", user="reader"))
+    assert refusal(server, "loquent", pulled).startswith("PULL_DATABASE_URL reads `loquent` there")
+    examine(server, "loquent_latest", pulled)
+
+
+def test_names_of_golden_templates(server):
+    """What PostgreSQL would cut, what is its own, and what is a worktree's is refused; anything else may be built."""
+    mark = Mark("repo", "feat_1", "clone", "loquent_latest", "2026-01-02T03:04:05+00:00")
+    with server.connect() as connection:
+        for name in "", "a" * 64, "ü" * 32, "a\0b":
+            with pytest.raises(SettingsError, match="cannot be called"):
+                require_name(connection, name)
+        for name in "postgres", "template0", "template1":
+            with pytest.raises(OwnershipError, match="is PostgreSQL's own database"):
+                require_name(connection, name)
+        for name in "a" * 63, "ü" * 31, "Odd name", "postgres2":
+            require_name(connection, name)
+        connection.execute("CREATE DATABASE somebodys")
+        try:
+            require_name(connection, "somebodys")
+            connection.execute(sql.SQL("COMMENT ON DATABASE somebodys IS {}").format(mark.text()))
+            with pytest.raises(OwnershipError, match="`somebodys` is the clone of worktree `feat_1`"):
+                require_name(connection, "somebodys")
+        finally:
+            connection.execute("DROP DATABASE somebodys")
+
+
+def test_a_live_key_of_stripe(account, server_url):
+    """No name gives such a database away; the sandbox's key, none, and no such table are fine."""
+    with psycopg.connect(server_url) as elsewhere:
+        require_sandbox(elsewhere)
+    for key in "NULL", "'sk_test_0'", "'rk_test_0'":
+        account.run(f"UPDATE core_conf SET stripe_secret_key = {key}")
+        require_sandbox(account.connection)
+    for key in "sk_live_0", "rk_live_0":
+        account.run(f"UPDATE core_conf SET stripe_secret_key = '{key}'")
+        with pytest.raises(OwnershipError, match="has a live key of Stripe") as refused:
+            require_sandbox(account.connection)
+        assert key not in str(refused.value)
