@@ -167,16 +167,16 @@ def build(
     gets what it lacks, in one transaction. The main worktree's seed.env says
     what is wanted: docs/loquent.md.
     """
-    from tasks_lib.collections._build import Building, report  # noqa: PLC0415 - as in `status`
+    from tasks_lib.collections._build import building, report  # noqa: PLC0415 - as in `status`
     from tasks_lib.loquent.build import chosen  # noqa: PLC0415 - same
 
     here, narrator, blocks = project(), Narrator(), chosen(only)
-    building = Building(here, narrator, here.settings.template if into is None else into)
-    building.examine(blocks, force=force)
+    made = building(here, narrator, into)
+    made.examine(blocks, pulled=here.settings.pull_url, force=force)
     if dry_run or c.config.run.dry:
-        return report(building, building.foresee(blocks), dry=True)
-    building.plan(blocks).run(narrator)
-    return report(building, building.outcomes)
+        return report(made, made.foresee(blocks), dry=True)
+    made.plan(blocks).run(narrator)
+    return report(made, made.outcomes)
 
 
 @task(help={"into": "Look at this golden template instead of the configured one."})
@@ -187,10 +187,9 @@ def verify(c: Context, into: str | None = None, json: bool = False) -> Answer:
     A line for each check: what is there, what is wrong, or why it is left out.
     Status 1 if anything is wrong. Twilio is not asked.
     """
-    from tasks_lib.collections._build import Building, verified  # noqa: PLC0415 - as in `status`
+    from tasks_lib.collections._build import building, verified  # noqa: PLC0415 - as in `status`
 
-    here = project()
-    return verified(Building(here, Narrator(), here.settings.template if into is None else into))
+    return verified(building(project(), Narrator(), into))
 
 
 @task(help={"evict": _EVICT})

@@ -4,6 +4,7 @@ Building the account: every block that is not there, in order, in one transactio
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -95,17 +96,35 @@ def _examined(
             yield block, outcome
 
 
-def _make(connection: Connection[Any], block: Block, inputs: Inputs) -> None:
+@contextmanager
+def _refusals(block: Block) -> Iterator[None]:
+    """Say of which block the database refuses something, and no more of a row than that."""
     from psycopg import errors  # noqa: PLC0415 - only where a database is filled
 
     try:
-        make(connection, block, inputs)
+        yield
     except errors.IntegrityError as error:
         # Without its detail: that is the whole row, the auth token of Twilio included.
         raise DatabaseError(
             f"block `{block.name}` cannot be made: {error.diag.message_primary}",
             why="the schema asks for more than the blocks give, or already holds a row in their place",
         ) from None
+    except (
+        errors.UndefinedColumn,
+        errors.UndefinedTable,
+        errors.DatatypeMismatch,
+        errors.InvalidTextRepresentation,
+    ) as error:
+        raise DatabaseError(
+            f"block `{block.name}` does not fit the schema: {error.diag.message_primary}",
+            why="it was written for tables as goldentree's own migrations make them",
+            hint="change it where it is, in tasks_lib/loquent/blocks; tasks_lib/loquent/migrations has those tables",
+        ) from None
+
+
+def _make(connection: Connection[Any], block: Block, inputs: Inputs) -> None:
+    with _refusals(block):
+        make(connection, block, inputs)
     if left := missing(connection, block, inputs):
         raise DatabaseError(
             f"block `{block.name}` was made, and yet there is no {', '.join(left)}",
@@ -114,7 +133,8 @@ def _make(connection: Connection[Any], block: Block, inputs: Inputs) -> None:
 
 
 def _examine(connection: Connection[Any] | None, block: Block, inputs: Inputs, before: dict[str, Outcome]) -> Outcome:
-    lacking = [] if connection is None else missing(connection, block, inputs)
+    with _refusals(block):
+        lacking = [] if connection is None else missing(connection, block, inputs)
     if connection is not None and not lacking:
         return Outcome(block.name, "there")
     reason = block.skipped(inputs.seed) or next(

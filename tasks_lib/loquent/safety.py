@@ -45,9 +45,7 @@ def require_name(connection: Connection[Any], name: str) -> None:
         )
 
 
-def require_development(
-    server: Server, connection: Connection[Any], name: str, *, pulled: DatabaseUrl | None
-) -> None:
+def require_development(server: Server, connection: Connection[Any], name: str, *, pulled: DatabaseUrl | None) -> None:
     """
     Refuse a server on another machine, and what looks like production.
 

@@ -18,10 +18,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tasks_lib.collections import _build
 from tasks_lib.databases.binaries import client_for
 from tasks_lib.demo.twilio import phone_number, playing, refusal
-from tasks_lib.loquent import schema, twilio
+from tasks_lib.loquent import golden, schema, twilio
 from tasks_lib.loquent.blocks import BLOCKS
 from tasks_lib.loquent.credentials import matches
 from tasks_lib.toolchains.run import run
@@ -216,7 +215,7 @@ def test_from_nothing(build):
     build.sql("DELETE FROM staff_presence", build.golden)
     answer, _ = build(task="golden.verify", status=1)
     assert "✗ second staff member                 no presence" in answer
-    assert "inv golden.build makes what is missing" in answer
+    assert "golden.build makes what is missing" in answer
     assert build.states()["staff"] == "made"
 
 
@@ -458,7 +457,7 @@ def test_while_others_are_connected(build, monkeypatch):
         counts = [session.execute("SELECT count(*) FROM organization").fetchone() for session in (one, two, three)]
         assert counts == [(2,)] * 3
 
-        monkeypatch.setattr(_build, "_PATIENCE", "50ms")
+        monkeypatch.setattr(golden, "PATIENCE", "50ms")
         for table in ("tag", "ai_agent"):
             with one.transaction():
                 one.execute(f"LOCK TABLE {table}")

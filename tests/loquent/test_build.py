@@ -170,18 +170,19 @@ PARTS = {
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_removed_part_comes_back(account, part):
-    """As it was, and nothing else is written."""
+    """As it was, and nothing else is written; a password is made only for who has none."""
     removal, expected, written = PARTS[part]
     emptied = {"the member": ["task.assignee_id"]}.get(part, ())
     before = account.contents(without=emptied)
     account.run(removal)
-    counts, foreseen = account.counts(), account.foresee()
-    outcomes = account.fill()
+    counts, foreseen, asked = account.counts(), account.foresee(), []
+    outcomes = account.fill(inputs=replace(INPUTS, hash_of=lambda email: asked.append(email) or INPUTS.hash_of(email)))
 
     assert made(outcomes) == expected
     assert foreseen == outcomes
     assert account.counts() - counts == written
     assert account.contents(without=emptied) == before
+    assert asked == [SEED.staff_email] * written.get("email_password_account", 0)
 
 
 # What people do to an account, and what is skipped because of it.
@@ -280,7 +281,7 @@ def test_an_organization_of_somebody_else(account):
     with pytest.raises(DatabaseError, match="`loquent-dev` belongs to staff@") as refused:
         account.foresee()
     assert refused.value.hint == "set SEED_OWNER_EMAIL=staff@example.com in seed.env"
-    account.run("DROP INDEX member_one_owner", "UPDATE member SET is_owner = true")
+    account.run("DROP INDEX member_one_owner", f"UPDATE member SET is_owner = true WHERE user_id = {OWNER}")
     assert made(account.fill()) == {}
 
 
@@ -437,3 +438,10 @@ def test_a_schema_that_takes_rows_elsewhere(account):
     with pytest.raises(DatabaseError, match="block `twilio` cannot be made") as refused:
         account.fill(inputs=replace(INPUTS, twilio=lambda: secret))
     assert "canary" not in str(refused.value)
+
+
+def test_a_schema_of_another_version(account):
+    """A column that a block names and the schema lacks is told, with the block's name."""
+    account.run("DELETE FROM org_budget", "ALTER TABLE org_budget RENAME COLUMN sms_included TO texts_included")
+    with pytest.raises(DatabaseError, match=r"block `budget` does not fit the schema: .*sms_included"):
+        account.fill()

@@ -1,0 +1,213 @@
+"""
+The golden template with the account in it: built from nothing, or given what it lacks.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.databases import ownership
+from tasks_lib.databases.build import build
+from tasks_lib.databases.golden import require_golden
+from tasks_lib.databases.server import Server
+from tasks_lib.databases.url import DatabaseUrl
+from tasks_lib.errors import GoldenMissingError
+from tasks_lib.loquent import safety, schema
+from tasks_lib.loquent.block import Inputs
+from tasks_lib.loquent.blocks import BLOCKS
+from tasks_lib.loquent.build import fill, foresee
+from tasks_lib.loquent.credentials import hashed
+from tasks_lib.loquent.twilio import Twilio
+from tasks_lib.loquent.verify import verify
+from tasks_lib.steps import Plan, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from psycopg import Connection
+
+    from tasks_lib.databases.source import Source
+    from tasks_lib.loquent.block import Block
+    from tasks_lib.loquent.build import Outcome
+    from tasks_lib.loquent.credentials import Credentials
+    from tasks_lib.loquent.seed_env import Seed
+    from tasks_lib.loquent.twilio import Account, Number
+    from tasks_lib.loquent.verify import Finding
+    from tasks_lib.output import Narrator
+
+PATIENCE = "10s"
+"""How long to wait for a lock that somebody holds in the golden template, as PostgreSQL writes durations."""
+
+
+@dataclass(frozen=True)
+class Migration:
+    """
+    What makes the schema of a new one.
+
+    Attributes:
+        title: How, for people.
+        run: Migrates the database at a URL.
+    """
+
+    title: str
+    run: Callable[[DatabaseUrl], object]
+
+
+@dataclass
+class Building:
+    """
+    A golden template, as `seed.env` wants it.
+
+    Attributes:
+        source: Its server and name.
+        name: What a subaccount at Twilio is called after, beside the golden template.
+        before_secrets: Is called before a password is written down.
+        now: The time, in ISO 8601.
+        outcomes: What became of each block, once the plan has run.
+        numbers: What Twilio says that the shared account has; None until it was asked.
+    """
+
+    source: Source
+    name: str
+    seed: Seed
+    credentials: Credentials
+    migration: Migration
+    narrator: Narrator
+    before_secrets: Callable[[], object]
+    now: str
+    outcomes: Sequence[Outcome] = field(default=(), init=False)
+    numbers: tuple[Number, ...] | None = field(default=None, init=False)
+
+    @cached_property
+    def exists(self) -> bool:
+        """Whether there was a database of that name when this was first asked."""
+        with self.source.server.connect() as connection:
+            return ownership.exists(connection, self.source.golden)
+
+    def examine(self, blocks: Sequence[Block], *, pulled: str | None, force: bool) -> None:
+        """
+        Make sure, before any change, that the account can be made there.
+
+        Args:
+            pulled: PULL_DATABASE_URL.
+            force: Do so on another machine, too, and where it looks like production.
+
+        Raises:
+            GoldentreeError: If not.
+        """
+        server, golden = self.source.server, self.source.golden
+        with server.connect() as connection:
+            safety.require_name(connection, golden)
+            if not force:
+                url = DatabaseUrl.parse(pulled, source="PULL_DATABASE_URL") if pulled else None
+                safety.require_development(server, connection, golden, pulled=url)
+        if self.exists:
+            with self._opened() as connection:
+                if not force:
+                    safety.require_sandbox(connection)
+                schema.require(connection, golden)
+        elif len(blocks) < len(BLOCKS):
+            raise GoldenMissingError(
+                f"there is no golden template `{golden}`",
+                why="--only makes what is missing in one that is there",
+                hint="leave out --only, which makes all of it",
+            )
+        if self.seed.shared is None and self.seed.parent is not None and "twilio" in {one.name for one in blocks}:
+            self.narrator.say(
+                "warning: seed.env has no shared Twilio account; a subaccount is made where there is none"
+            )
+
+    def foresee(self, blocks: Sequence[Block]) -> Sequence[Outcome]:
+        """Return what a build would do."""
+        if not self.exists:
+            return foresee(None, blocks, self._inputs())
+        with self._opened() as connection:
+            return foresee(connection, blocks, self._inputs())
+
+    def plan(self, blocks: Sequence[Block]) -> Plan:
+        """Return the steps that build it."""
+        shared, golden = self.seed.shared, self.source.golden
+        if self.exists:
+            last = Step(f"make what is missing in {golden}", lambda: self._top_up(blocks))
+        else:
+            last = Step(f"build the golden template {golden}, {self.schema}", lambda: self._build(blocks))
+        interrupted = "either it was complete already, or nothing of it is left"
+        if shared is None or "numbers" not in {block.name for block in blocks}:
+            return Plan([last], interrupted=interrupted)
+        account = shared.account
+        ask = Step(f"ask Twilio for the numbers of {account.sid}", lambda: self._ask(account))
+        return Plan([ask, last], interrupted=interrupted)
+
+    @property
+    def schema(self) -> str:
+        """Where the schema comes from, for people."""
+        return "as it is" if self.exists else self.migration.title
+
+    def verify(self) -> list[Finding]:
+        """
+        Return what each check of the account has found.
+
+        Raises:
+            GoldenMissingError: If there is no such golden template.
+            DatabaseError: If its schema is not Loquent's.
+        """
+        with self.source.server.connect() as connection:
+            require_golden(connection, self.source.golden)
+        with self._opened() as connection:
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            schema.require(connection, self.source.golden)
+            return verify(connection, self._inputs(), self.credentials)
+
+    @contextmanager
+    def _opened(self) -> Iterator[Connection[Any]]:
+        """Connect to the golden template; whoever does not let go of a table there is not waited for for ever."""
+        with self.source.server.connect(self.source.golden) as connection:
+            connection.execute("SELECT set_config('lock_timeout', %s, false)", [PATIENCE])
+            yield connection
+
+    def _ask(self, account: Account) -> str:
+        self.numbers = tuple(Twilio(account, self.narrator.detail, self.seed.twilio_url).numbers())
+        return str(len(self.numbers))
+
+    def _top_up(self, blocks: Sequence[Block]) -> str:
+        with self.source.server.connect() as guard, self._opened() as connection:
+            ownership.hold(guard, self.source.golden, patience=PATIENCE)
+            return self._fill(connection, blocks)
+
+    def _build(self, blocks: Sequence[Block]) -> str:
+        def account(url: DatabaseUrl) -> str:
+            self.migration.run(url)
+            with Server(url).connect(url.database or "") as connection:
+                schema.require(connection, self.source.golden)
+                remark = self._fill(connection, blocks)
+                connection.execute("ANALYZE")
+            return remark
+
+        return build(self.source, account, now=self.now, say=self.narrator.detail)
+
+    def _fill(self, connection: Connection[Any], blocks: Sequence[Block]) -> str:
+        with connection.transaction():
+            self.outcomes = fill(connection, blocks, self._inputs())
+        made = sum(outcome.state == "made" for outcome in self.outcomes)
+        return f"{made} of {len(self.outcomes)} blocks made"
+
+    def _inputs(self) -> Inputs:
+        return Inputs(self.seed, self._hash_of, self._twilio, self.numbers)
+
+    def _hash_of(self, email: str) -> str:
+        self.before_secrets()
+        # Before the account: killed in between, the next run finds the password and makes the account with it.
+        password, new = self.credentials.ensure(email)
+        if new:
+            self.narrator.detail(f"the password of {email} is in {self.credentials.path}")
+        return hashed(password)
+
+    def _twilio(self) -> Account:
+        if self.seed.shared:
+            return self.seed.shared.account
+        assert self.seed.parent is not None  # noqa: S101 - else the block is skipped
+        parent = Twilio(self.seed.parent, self.narrator.detail, self.seed.twilio_url)
+        return parent.subaccount(f"{self.name} {self.source.golden}")
