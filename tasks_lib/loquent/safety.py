@@ -76,8 +76,11 @@ def require_development(server: Server, connection: Connection[Any], name: str, 
         )
 
 
-def _place(url: DatabaseUrl) -> tuple[str | None, ...]:
-    return tuple(url.parameters.get(key) for key in ("host", "port", "dbname"))
+def _place(url: DatabaseUrl) -> tuple[str, ...]:
+    """Return where *url* leads, one word for this machine's usual names."""
+    host = url.parameters.get("host", "localhost")
+    here = "localhost" if host in ("127.0.0.1", "::1") else host
+    return here, url.parameters.get("port", "5432"), url.database or ""
 
 
 def require_sandbox(connection: Connection[Any]) -> None:
