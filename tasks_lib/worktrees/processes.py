@@ -34,13 +34,11 @@ class Running:
     Attributes:
         name: The program's name; never its arguments, which may hold passwords.
         cwd: Its working directory, which may be deleted.
-        terminal: Whether somebody's terminal is attached to it.
     """
 
     pid: int
     name: str
     cwd: Path
-    terminal: bool
     handle: psutil.Process = field(repr=False, compare=False)
 
 
@@ -67,11 +65,11 @@ def rooted(path: Path) -> list[Running]:
     me = psutil.Process()
     spared = {1, me.pid, *(ancestor.pid for ancestor in me.parents())}
     found = []
-    for handle in psutil.process_iter(["name", "cwd", "terminal"]):
+    for handle in psutil.process_iter(["name", "cwd"]):
         # psutil takes off the ` (deleted)` that Linux adds; None where we may not look.
-        name, cwd, terminal = (handle.info[key] for key in ("name", "cwd", "terminal"))
+        name, cwd = (handle.info[key] for key in ("name", "cwd"))
         if handle.pid not in spared and cwd and Path(cwd).is_relative_to(top):
-            found.append(Running(handle.pid, name or "?", Path(cwd), terminal is not None, handle))
+            found.append(Running(handle.pid, name or "?", Path(cwd), handle))
     return sorted(found, key=lambda one: one.pid)
 
 
