@@ -102,7 +102,7 @@ def test_not_ours_to_end(start, tmp_path):
     root, nobody = os.geteuid() == 0, 65534
     mine = start(Path("/"), user=nobody if root else None)
     other = start(tmp_path).pid if root else 1
-    running = [Running(pid, "sleep", tmp_path, False, psutil.Process(pid)) for pid in (mine.pid, other)]
+    running = [Running(pid, "sleep", tmp_path, psutil.Process(pid)) for pid in (mine.pid, other)]
     if root:
         os.setresuid(nobody, nobody, 0)
     try:
