@@ -93,6 +93,7 @@ CREATED = (
         "in the main worktree, 0600 and excluded from git: the logins of the account that `golden.build` has made",
     ),
     Created("`LEDGER_URL`", "the schema `goldentree` with the ledger's tables"),
+    Created("Twilio", "a subaccount, where `seed.env` names an account to make one of and no shared one"),
     Created("the main worktree", "what `init` was asked for, and never over a file that is there"),
     Created("portless", "where it is installed: the route of the dev URL"),
 )

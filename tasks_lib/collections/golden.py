@@ -147,7 +147,7 @@ def pull(c: Context, unmasked: bool = False, evict: bool = False, json: bool = F
 @task(
     help={
         "into": "Build this golden template instead of the configured one.",
-        "only": "Make this block alone; what it refers to has to be there.",
+        "only": "Make this block alone (docs/loquent.md lists them); what it refers to has to be there.",
         "dry_run": "Say what would be made, and do nothing (as `inv -R`).",
         "force": "Build on a server that is not on this machine, or looks like production.",
     }
