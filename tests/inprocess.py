@@ -14,10 +14,12 @@ import invoke
 from invoke.program import Program
 
 
-def inv(path, environment, *arguments):
-    """Run `inv` in the directory *path*, without a terminal, and return what a process would leave."""
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        with _as_a_process(path, environment, ["inv", *arguments], out, err):
+def inv(path, environment, *arguments, text=""):
+    """Run `inv` in the directory *path*, with *text* for its standard input, and return what a process would leave."""
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        given.write(text.encode())
+        given.seek(0)
+        with _as_a_process(path, environment, ["inv", *arguments], (given, out, err)):
             status = _status()
         out.seek(0)
         err.seek(0)
@@ -38,13 +40,13 @@ def _status():
 
 
 @contextmanager
-def _as_a_process(path, environment, argv, out, err):
+def _as_a_process(path, environment, argv, files):
     """Give the body a process's own: arguments, directory, environment, standard streams, the module `tasks`."""
     before, directory, import_path = dict(os.environ), Path.cwd(), list(sys.path)
     streams, own = (sys.argv, sys.stdin, sys.stdout, sys.stderr), [os.dup(number) for number in range(3)]
     with ExitStack() as opened:
         # Of the file descriptors themselves: children inherit them.
-        for number, file in enumerate((opened.enter_context(Path(os.devnull).open()), out, err)):
+        for number, file in enumerate(files):
             os.dup2(file.fileno(), number)
         sys.argv = argv
         sys.stdin = opened.enter_context(open(0, closefd=False))

@@ -128,4 +128,5 @@ def verified(made: Building) -> Answer:
     }
     marks = {"ok": "✓", "broken": "✗", "skipped": "-"}
     text = pairs((f"{marks[one.state]} {one.title}", one.text) for one in findings)
-    return Answer(data, text if usable else f"{text}\n\ngolden.build makes what is missing", ok=usable)
+    hint = "" if usable else "\n\ngolden.build makes what is missing, and leaves what is wrong"
+    return Answer(data, text + hint, ok=usable)

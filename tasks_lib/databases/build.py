@@ -31,7 +31,8 @@ def build(source: Source, fill: Callable[[DatabaseUrl], T], *, now: str, say: Ca
         say: Is told what is swept.
 
     Raises:
-        DatabaseError: If there is a database of that name by then; nothing is left behind then, or if *fill* fails.
+        DatabaseError: If there is a database of that name by then, or *fill* has left a session; nothing is left behind
+            then, or if *fill* fails.
     """
     from psycopg import errors, sql  # noqa: PLC0415 - only where a database is made
 
@@ -52,6 +53,12 @@ def build(source: Source, fill: Callable[[DatabaseUrl], T], *, now: str, say: Ca
                     as_golden(connection, name, source.golden)
             except (errors.DuplicateDatabase, errors.UniqueViolation):
                 raise _taken(source.golden) from None
+            except errors.ObjectInUse as error:
+                raise DatabaseError(
+                    f"`{source.golden}` was built, but somebody is still connected to it",
+                    why=f"{error.diag.message_detail}\nwhat migrated it may have left something running",
+                    hint="have the migrate command end all that it starts, then run the same command",
+                ) from None
     return filled
 
 

@@ -81,23 +81,45 @@ def require_golden(connection: Connection[Any], name: str) -> Golden:
         GoldenMissingError: If there is none.
         DatabaseError: If it does not accept connections, or our role may not create databases.
     """
+    golden = require_open(connection, name)
+    require_may_create(connection)
+    return golden
+
+
+def require_open(connection: Connection[Any], name: str) -> Golden:
+    """
+    Describe the golden template *name*, which is to be connected to alone.
+
+    Raises:
+        GoldenMissingError: If there is none.
+        DatabaseError: If it does not accept connections.
+    """
     found = _look_up(connection, name)
     if found is None:
         raise _missing(connection, name)
-    golden, accepts_connections, may_create = found
+    golden, accepts_connections = found
     if not accepts_connections:
         raise DatabaseError(
             f"the golden template `{name}` accepts no connections",
             hint=f"psql postgres -c 'ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS true'",
         )
-    if not may_create:
+    return golden
+
+
+def require_may_create(connection: Connection[Any]) -> None:
+    """
+    Make sure that our role may create databases.
+
+    Raises:
+        DatabaseError: If not.
+    """
+    if not scalar(connection, "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"):
         role = connection.info.user
         raise DatabaseError(
             f"role `{role}` may not create databases",
             why="every worktree gets one of its own",
             hint=f'as a superuser: ALTER ROLE "{role}" CREATEDB',
         )
-    return golden
 
 
 def describe(connection: Connection[Any], name: str) -> Golden | None:
@@ -106,8 +128,8 @@ def describe(connection: Connection[Any], name: str) -> Golden | None:
     return found[0] if found else None
 
 
-def _look_up(connection: Connection[Any], name: str) -> tuple[Golden, bool, bool] | None:
-    """Return what is known of the database *name*, whether it accepts connections, and whether we may create others."""
+def _look_up(connection: Connection[Any], name: str) -> tuple[Golden, bool] | None:
+    """Return what is known of the database *name*, and whether it accepts connections."""
     major = connection.info.server_version // 10_000
     locale = next(columns for since, columns in _LOCALE_COLUMNS if major >= since)
     query: LiteralString = (
@@ -118,17 +140,16 @@ def _look_up(connection: Connection[Any], name: str) -> tuple[Golden, bool, bool
             (SELECT count(*) FROM pg_stat_activity a
              WHERE a.datid = d.oid AND a.backend_type IS DISTINCT FROM 'autovacuum worker'),
             (SELECT count(*) FROM pg_prepared_xacts x WHERE x.database = d.datname),
-            pg_has_role(d.datdba, 'USAGE') AND pg_has_role(d.datdba, %s), d.datallowconn, r.rolcreatedb OR r.rolsuper
+            pg_has_role(d.datdba, 'USAGE') AND pg_has_role(d.datdba, %s), d.datallowconn
         FROM pg_database d
         JOIN pg_tablespace t ON t.oid = d.dattablespace
-        JOIN pg_roles r ON r.rolname = current_user
         WHERE d.datname = %s"""
     )
     row = connection.execute(query, [giving(connection), name]).fetchone()
     if row is None:
         return None
-    *described, accepts_connections, may_create = row
-    return Golden(name, *described), accepts_connections, may_create
+    *described, accepts_connections = row
+    return Golden(name, *described), accepts_connections
 
 
 def require_space(connection: Connection[Any], golden: Golden, *, copies: int = 1) -> None:
@@ -182,5 +203,5 @@ def _missing(connection: Connection[Any], name: str) -> GoldenMissingError:
         why=f"databases there: {', '.join(others)}",
         hint=f"inv golden.pull makes it of PULL_DATABASE_URL; or create {name} and restore into it\n"
         "(inv server.status tells how to log in to the embedded server); or set WORKTREE_TEMPLATE_DB\n"
-        "inv golden.build makes it from nothing, of the product Loquent",
+        "inv golden.build makes it from nothing, where the product is Loquent",
     )

@@ -44,7 +44,9 @@ def temporary(source: Source, connection: Connection[Any]) -> Iterator[str]:
     try:
         yield name
     except BaseException:
-        with suppress(GoldentreeError), _usable(source, connection) as working:
+        from psycopg import Error  # noqa: PLC0415 - only where something failed
+
+        with suppress(GoldentreeError, Error), _usable(source, connection) as working:
             ownership.hold(working, name)
             _sweep(source, working, note)
             ownership.release(working, name)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 BRANCH = "feat-x"
 
-
 GIT_ENVIRONMENT = {
     # Hooks, signatures and templates that people have configured are for their own repositories.
     "GIT_CONFIG_GLOBAL": os.devnull,

@@ -2,7 +2,7 @@
 A stand-in that plays Twilio on this machine, for the demo, the smoke session and the tests.
 
 It answers as https://www.twilio.com/docs/phone-numbers/api/incomingphonenumber-resource and
-https://www.twilio.com/docs/iam/api/account document it, and fails on demand.
+https://www.twilio.com/docs/iam/api/account document it, in the fields that our client may look at, and fails on demand.
 """
 
 from __future__ import annotations
@@ -33,15 +33,10 @@ _ACCOUNTS = "/2010-04-01/Accounts"
 def phone_number(number: str, friendly_name: str, **fields: object) -> dict[str, Any]:
     """Return a row of `IncomingPhoneNumbers` that can do everything, but for what *fields* say."""
     return {
-        "account_sid": ACCOUNT.sid,
-        "api_version": "2010-04-01",
         "capabilities": {"voice": True, "sms": True, "mms": True, "fax": False},
         "friendly_name": friendly_name,
         "phone_number": number,
         "sid": f"PN{number.lstrip('+'):0>32}",
-        "sms_application_sid": "",
-        "sms_url": "https://loquent.example/twilio/sms",
-        "status": "in-use",
         "trunk_sid": None,
         "voice_application_sid": None,
         "voice_url": "https://loquent.example/twilio/voice",
@@ -88,11 +83,8 @@ class StandIn:
         row = {
             "auth_token": account.token,
             "friendly_name": name,
-            "owner_account_sid": self.account.sid,
             "sid": account.sid,
             "status": "active",
-            "type": "Full",
-            "uri": f"{_ACCOUNTS}/{account.sid}.json",
         }
         self.accounts.append(row)
         return row
@@ -114,26 +106,13 @@ class StandIn:
 
     def page(self, key: str, rows: Sequence[Mapping[str, Any]], path: str, fields: Mapping[str, str]) -> dict[str, Any]:
         """Return the page of *rows* that *fields* ask for."""
-        size = min(int(fields.get("PageSize", 50)), self.page_size)
-        number = int(fields.get("Page", 0))
-        start = number * size
-        shown = rows[start : start + size]
-        is_last = start + size >= len(rows)
-
-        def uri(page: int, **token: str) -> str:
-            return f"{path}?{urlencode({**fields, 'PageSize': size, 'Page': page, **token})}"
-
-        return {
-            key: shown,
-            "end": start + max(len(shown) - 1, 0),
-            "first_page_uri": uri(0),
-            "next_page_uri": None if is_last else uri(number + 1, PageToken=f"PA{shown[-1]['sid']}"),
-            "page": number,
-            "page_size": size,
-            "previous_page_uri": uri(number - 1) if number else None,
-            "start": start,
-            "uri": uri(number),
-        }
+        size, number = min(int(fields.get("PageSize", 50)), self.page_size), int(fields.get("Page", 0))
+        shown = rows[number * size :][:size]
+        following = None
+        if (number + 1) * size < len(rows):
+            token = {"PageSize": size, "Page": number + 1, "PageToken": f"PA{shown[-1]['sid']}"}
+            following = f"{path}?{urlencode({**fields, **token})}"
+        return {key: shown, "page": number, "page_size": size, "next_page_uri": following}
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -29,7 +29,7 @@ class Inputs:
 
     Attributes:
         numbers: What Twilio says that the shared account has; None where it was not asked.
-        hash_of: Returns the hash of an email's password, which is written down before.
+        hash_of: Returns the hash of the password of an email, once that password is written down.
         twilio: Returns the account that the organization is to be connected to; asked only where one is configured.
     """
 

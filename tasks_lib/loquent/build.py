@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tasks_lib.errors import DatabaseError, SettingsError
 from tasks_lib.loquent.block import make, missing, obstacle
 from tasks_lib.loquent.blocks import BLOCKS
+from tasks_lib.toolchains.run import without_passwords
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -97,34 +98,46 @@ def _examined(
 
 
 @contextmanager
-def _refusals(block: Block) -> Iterator[None]:
+def _refusals(block: Block, inputs: Inputs) -> Iterator[None]:
     """Say of which block the database refuses something, and no more of a row than that."""
-    from psycopg import errors  # noqa: PLC0415 - only where a database is filled
+    from psycopg import Error, errors  # noqa: PLC0415 - only where a database is filled
+
+    def said(error: Error) -> str:
+        # Without its detail: that is the whole row, the auth token of Twilio included. A trigger may quote it, too.
+        return without_passwords(error.diag.message_primary or "", {}, inputs.seed.secrets)
 
     try:
         yield
     except errors.IntegrityError as error:
-        # Without its detail: that is the whole row, the auth token of Twilio included.
         raise DatabaseError(
-            f"block `{block.name}` cannot be made: {error.diag.message_primary}",
+            f"block `{block.name}` cannot be made: {said(error)}",
             why="the schema asks for more than the blocks give, or already holds a row in their place",
         ) from None
+    except errors.RaiseException as error:
+        raise DatabaseError(
+            f"block `{block.name}` cannot be made: {said(error)}", why="a trigger of the schema raises it"
+        ) from None
     except (
+        errors.InvalidColumnReference,  # what ON CONFLICT names is not unique
         errors.UndefinedColumn,
+        errors.UndefinedFunction,
+        errors.UndefinedObject,
         errors.UndefinedTable,
         errors.DatatypeMismatch,
-        errors.InvalidTextRepresentation,
+        errors.DataError,
     ) as error:
         raise DatabaseError(
-            f"block `{block.name}` does not fit the schema: {error.diag.message_primary}",
+            f"block `{block.name}` does not fit the schema: {said(error)}",
             why="it was written for tables as goldentree's own migrations make them",
             hint="change it where it is, in tasks_lib/loquent/blocks; tasks_lib/loquent/migrations has those tables",
         ) from None
 
 
 def _make(connection: Connection[Any], block: Block, inputs: Inputs) -> None:
-    with _refusals(block):
+    with _refusals(block, inputs):
         make(connection, block, inputs)
+        # What is deferred would else be refused by COMMIT, of which nobody knows whose rows it is about.
+        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
     if left := missing(connection, block, inputs):
         raise DatabaseError(
             f"block `{block.name}` was made, and yet there is no {', '.join(left)}",
@@ -133,7 +146,7 @@ def _make(connection: Connection[Any], block: Block, inputs: Inputs) -> None:
 
 
 def _examine(connection: Connection[Any] | None, block: Block, inputs: Inputs, before: dict[str, Outcome]) -> Outcome:
-    with _refusals(block):
+    with _refusals(block, inputs):
         lacking = [] if connection is None else missing(connection, block, inputs)
     if connection is not None and not lacking:
         return Outcome(block.name, "there")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases import ownership
 from tasks_lib.databases.build import build
-from tasks_lib.databases.golden import require_golden
+from tasks_lib.databases.golden import require_may_create, require_open
 from tasks_lib.databases.server import Server
 from tasks_lib.databases.url import DatabaseUrl
 from tasks_lib.errors import GoldenMissingError
@@ -100,10 +100,15 @@ class Building:
         """
         server, golden = self.source.server, self.source.golden
         with server.connect() as connection:
+            server.require_direct(connection)
             safety.require_name(connection, golden)
             if not force:
                 url = DatabaseUrl.parse(pulled, source="PULL_DATABASE_URL") if pulled else None
                 safety.require_development(server, connection, golden, pulled=url)
+            if self.exists:
+                require_open(connection, golden)
+            else:
+                require_may_create(connection)
         if self.exists:
             with self._opened() as connection:
                 if not force:
@@ -155,7 +160,7 @@ class Building:
             DatabaseError: If its schema is not Loquent's.
         """
         with self.source.server.connect() as connection:
-            require_golden(connection, self.source.golden)
+            require_open(connection, self.source.golden)
         with self._opened() as connection:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             schema.require(connection, self.source.golden)
@@ -166,6 +171,8 @@ class Building:
         """Connect to the golden template; whoever does not let go of a table there is not waited for for ever."""
         with self.source.server.connect(self.source.golden) as connection:
             connection.execute("SELECT set_config('lock_timeout', %s, false)", [PATIENCE])
+            # What a policy hides would look as if it were missing.
+            connection.execute("SET row_security = off")
             yield connection
 
     def _ask(self, account: Account) -> str:

@@ -8,7 +8,7 @@ in a golden template.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -115,7 +115,7 @@ _TELLING = re.compile(r"[A-Z]{2}(?=[0-9a-f]{32}\Z)|[a-z]+_(live|test)_|#")
 
 @dataclass(frozen=True)
 class Shared:
-    """The Twilio account that all worktrees share (seed 001, section 03)."""
+    """The Twilio account that all worktrees share (seed 001, section 03), and what it is wired to already."""
 
     account: Account
     event_sink_sid: str | None
@@ -124,6 +124,10 @@ class Shared:
     twiml_app_sid: str | None
     api_key_sid: str | None
     api_key_secret: str | None = field(repr=False)
+
+
+WIRING = tuple(one.name for one in fields(Shared))[1:]
+"""The fields that may be None, called as their keys after `TWILIO_WORKTREE_`, and as the columns of the settings."""
 
 
 @dataclass(frozen=True)
@@ -185,26 +189,36 @@ def load(path: Path) -> Seed:
 
 def _shared(values: Mapping[str, str]) -> Shared | None:
     account = _account(values, _SUBACCOUNT, _SUBACCOUNT_TOKEN)
-    if account is None:
-        return None
-    return Shared(
-        account=account,
-        event_sink_sid=values["TWILIO_WORKTREE_EVENT_SINK_SID"] or None,
-        sms_subscription_sid=values["TWILIO_WORKTREE_SMS_SUBSCRIPTION_SID"] or None,
-        call_subscription_sid=values["TWILIO_WORKTREE_CALL_SUBSCRIPTION_SID"] or None,
-        twiml_app_sid=values["TWILIO_WORKTREE_TWIML_APP_SID"] or None,
-        api_key_sid=values[_API_KEY] or None,
-        api_key_secret=values[_API_KEY_SECRET] or None,
-    )
+    wiring = {name: values[f"TWILIO_WORKTREE_{name.upper()}"] or None for name in WIRING}
+    return Shared(account, **wiring) if account else None
 
 
 def _account(values: Mapping[str, str], sid: str, token: str) -> Account | None:
     return Account(values[sid], values[token], keys=(sid, token)) if values[sid] else None
 
 
+def _require_whole(path: Path) -> None:
+    """Make sure that nothing of the file at *path* would be passed over as if it were not there."""
+    from dotenv.parser import parse_stream  # noqa: PLC0415 - only where the file is read
+
+    if not path.is_file():
+        if path.exists() or path.is_symlink():
+            raise SettingsError(f"`{path}` is no file, nor a link to one", hint="put the file there, or remove it")
+        return
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        broken = [binding.original.line for binding in parse_stream(file) if binding.error]
+    if broken:
+        raise SettingsError(
+            f"line {broken[0]} of `{path}` cannot be parsed",
+            why="what it sets would be ignored in silence",
+            hint="write it as KEY=value, with each quote closed",
+        )
+
+
 def _values(path: Path) -> dict[str, str]:
     """Return the value of every key, empty where there is none; each has its form, and what it needs."""
     found = {name: value.strip() for name, value in env_values(path).items()}
+    _require_whole(path)
     values = {key.name: found.get(key.name) or key.default for key in KEYS}
     for name in found:
         if name.startswith(_OURS) and name not in values:

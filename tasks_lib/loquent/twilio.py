@@ -197,7 +197,7 @@ class Twilio:
             ) from None
         try:
             body = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         if response.status_code not in {200, 201}:
             raise self._refusal(response, body if isinstance(body, dict) else {}, time.monotonic() - started)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import json
 import sys
@@ -17,10 +16,9 @@ from tasks_lib.errors import ConflictError, LedgerError, NotFoundError
 
 
 @pytest.fixture
-def work(repository, monkeypatch, program):
+def work(repository, monkeypatch):
     """Give a repository whose ledger has an initiative with a phase, a task and an agent."""
     monkeypatch.chdir(repository.path)
-    repository.inv = functools.partial(program, repository.path)
     with ledger_of(project()).write() as tx:
         repository.initiative = tx.initiatives.create(name="Import").id
         repository.phase = tx.phases.create(initiative_id=repository.initiative, name="First").id

@@ -12,6 +12,7 @@ from tasks_lib.collections import initiative
 from tasks_lib.errors import LedgerError
 from tasks_lib.ledger import dispatch, registration
 from tasks_lib.ledger.ledger import Ledger
+from tests import inprocess
 
 
 @pytest.fixture
@@ -26,11 +27,11 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def inv(path, program):
+def inv(path):
     """Give a function that runs tasks: the data or the error with --json, otherwise stdout; stderr is `inv.said`."""
 
     def run(*arguments, text="", status=0):
-        done = program(path, *arguments, text=text)
+        done = inprocess.inv(path, {}, *arguments, text=text)
         assert done.returncode == status, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         run.said = done.stderr

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from tasks_lib.databases import build as building
+from tasks_lib.databases import ownership
 from tasks_lib.databases.server import Server
 from tasks_lib.errors import DatabaseError
 
@@ -118,3 +119,20 @@ def test_may_not(place, build):
     """A role that may make no databases is told so."""
     server = place.as_role(place.role("LOGIN"))
     build.fails(pytest.fail, match="no permission in `postgres`\n  permission denied to create", server=server)
+
+
+def test_a_cleanup_that_fails(place, build, monkeypatch):
+    """The error is that of the filling; what could not be dropped is swept by the next one."""
+
+    def stuck(*arguments, **options):
+        raise psycopg.errors.DiskFull
+
+    def failing(url):
+        raise DatabaseError("the first reason")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ownership, "drop_temporary", stuck)
+        with pytest.raises(DatabaseError, match="the first reason"):
+            build(failing)
+    build(fill)
+    assert [said.startswith("swept goldentree_tmp_") for said in place.said] == [True]

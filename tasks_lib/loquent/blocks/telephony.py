@@ -4,10 +4,10 @@ Twilio: seed 001, sections 03 and 04. Rows alone; at Twilio nothing is changed f
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from tasks_lib.loquent.block import Block
+from tasks_lib.loquent.seed_env import WIRING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,15 +16,6 @@ if TYPE_CHECKING:
 
     from tasks_lib.loquent.block import Inputs
     from tasks_lib.loquent.seed_env import Seed
-
-_SINK = (
-    "event_sink_sid",
-    "sms_subscription_sid",
-    "call_subscription_sid",
-    "twiml_app_sid",
-    "api_key_sid",
-    "api_key_secret",
-)
 
 
 def _no_account(seed: Seed) -> str:
@@ -38,8 +29,8 @@ def _not_shared(seed: Seed) -> str:
 def _account(connection: Connection[Any], values: Mapping[str, Any], inputs: Inputs) -> Mapping[str, Any]:
     account, shared = inputs.twilio(), inputs.seed.shared
     # Events reach only an account whose sink is set up: the shared one.
-    sink = {name: asdict(shared)[name] for name in _SINK} if shared else dict.fromkeys(_SINK)
-    return {**sink, "sid": account.sid, "token": account.token, "events": shared is not None}
+    wiring = {name: getattr(shared, name, None) for name in WIRING}
+    return {**wiring, "sid": account.sid, "token": account.token, "events": shared is not None}
 
 
 TWILIO = Block(
@@ -69,12 +60,18 @@ TWILIO = Block(
 
 NUMBERS = Block(
     "numbers",
+    wanted="""
+        WITH absent AS (
+            SELECT * FROM jsonb_to_recordset(%(numbers)s::jsonb)
+                AS new (number text, sid text, friendly_name text, sms boolean, voice boolean, voice_webhook boolean)
+            WHERE NOT EXISTS (SELECT FROM phone_number AS old WHERE old.number = new.number)
+        )
+    """,
     missing="""
-        SELECT number FROM jsonb_to_recordset(%(numbers)s::jsonb) AS new (number text)
-        WHERE NOT EXISTS (SELECT FROM phone_number AS old WHERE old.number = new.number)
+        SELECT number FROM absent
         UNION ALL
         SELECT 'those of ' || coalesce(%(twilio_sid)s, 'Twilio')
-        WHERE coalesce(%(numbers)s::jsonb, '[]') = '[]'
+        WHERE NOT EXISTS (SELECT FROM absent)
             AND NOT EXISTS (SELECT FROM phone_number WHERE organization_id = %(organization_id)s)
         ORDER BY 1
     """,
@@ -85,9 +82,7 @@ NUMBERS = Block(
             routing_mode, voice_webhook_active
         )
         SELECT %(organization_id)s, number, sid, friendly_name, sms, voice, 'staff', voice_webhook
-        FROM jsonb_to_recordset(%(numbers)s::jsonb)
-            AS new (number text, sid text, friendly_name text, sms boolean, voice boolean, voice_webhook boolean)
-        ORDER BY number
+        FROM absent ORDER BY number
         ON CONFLICT (number) DO NOTHING
         """,
     ),
@@ -99,6 +94,12 @@ NUMBERS = Block(
         WHERE organization_id = %(organization_id)s AND account_sid <> %(twilio_sid)s
         UNION ALL
         SELECT 'the account ' || %(twilio_sid)s || ' has none' WHERE %(numbers)s::jsonb = '[]'
+        UNION ALL
+        SELECT 'those of ' || %(twilio_sid)s || ' are all another organization''s'
+        WHERE %(numbers)s::jsonb <> '[]' AND NOT EXISTS (
+            SELECT FROM jsonb_to_recordset(%(numbers)s::jsonb) AS new (number text)
+            WHERE NOT EXISTS (SELECT FROM phone_number AS old WHERE old.number = new.number)
+        )
     """,
 )
 
