@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tasks_lib.databases.url import DatabaseUrl
-    from tasks_lib.loquent.build import Outcome
+    from tasks_lib.loquent.fill import Outcome
     from tasks_lib.loquent.golden import Building
     from tasks_lib.loquent.seed_env import Seed
     from tasks_lib.output import Narrator
@@ -26,7 +26,7 @@ _SHOWN = 4
 """How many of the parts that were made are named."""
 
 
-def building(here: Project, narrator: Narrator, into: str | None) -> Building:
+def building(here: Project, narrator: Narrator, into: str | None, *, force: bool = False) -> Building:
     """
     Return the golden template *into* of a repository, by default the configured one, as its `seed.env` wants it.
 
@@ -55,6 +55,7 @@ def building(here: Project, narrator: Narrator, into: str | None) -> Building:
         narrator=narrator,
         before_secrets=partial(keep_out, here, main, credentials.path.name),
         now=now(),
+        force=force,
     )
 
 

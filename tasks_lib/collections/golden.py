@@ -168,11 +168,11 @@ def build(
     what is wanted: docs/loquent.md.
     """
     from tasks_lib.collections._build import building, report  # noqa: PLC0415 - as in `status`
-    from tasks_lib.loquent.build import chosen  # noqa: PLC0415 - same
+    from tasks_lib.loquent.fill import chosen  # noqa: PLC0415 - same
 
     here, narrator, blocks = project(), Narrator(), chosen(only)
-    made = building(here, narrator, into)
-    made.examine(blocks, pulled=here.settings.pull_url, force=force)
+    made = building(here, narrator, into, force=force)
+    made.examine(blocks, pulled=here.settings.pull_url)
     if dry_run or c.config.run.dry:
         return report(made, made.foresee(blocks), dry=True)
     made.plan(blocks).run(narrator)

@@ -15,7 +15,7 @@ from tasks_lib.errors import DatabaseError
 from tasks_lib.loquent import schema
 from tasks_lib.loquent.block import Inputs
 from tasks_lib.loquent.blocks import BLOCKS
-from tasks_lib.loquent.build import fill
+from tasks_lib.loquent.fill import fill
 from tasks_lib.loquent.seed_env import Seed, Shared
 from tasks_lib.loquent.twilio import API, Account, Number
 from tasks_lib.toolchains.run import run
@@ -68,7 +68,8 @@ def create(url: str, name: str = "loquent_latest") -> None:
 
 
 def _fill(server: Server, name: str) -> None:
-    environment = {**os.environ, "DATABASE_URL": server.url.with_database(name).text}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("STRIPE_")}
+    environment = {**inherited, "DATABASE_URL": server.url.with_database(name).text}
     run(schema.BUNDLED, env=environment, on_line=lambda _: None, hint="")
     with server.connect(name) as connection:
         with connection.transaction():

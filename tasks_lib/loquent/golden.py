@@ -18,8 +18,8 @@ from tasks_lib.errors import GoldenMissingError
 from tasks_lib.loquent import safety, schema
 from tasks_lib.loquent.block import Inputs
 from tasks_lib.loquent.blocks import BLOCKS
-from tasks_lib.loquent.build import fill, foresee
 from tasks_lib.loquent.credentials import hashed
+from tasks_lib.loquent.fill import fill, foresee
 from tasks_lib.loquent.twilio import Twilio
 from tasks_lib.loquent.verify import verify
 from tasks_lib.steps import Plan, Step
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from tasks_lib.databases.source import Source
     from tasks_lib.loquent.block import Block
-    from tasks_lib.loquent.build import Outcome
     from tasks_lib.loquent.credentials import Credentials
+    from tasks_lib.loquent.fill import Outcome
     from tasks_lib.loquent.seed_env import Seed
     from tasks_lib.loquent.twilio import Account, Number
     from tasks_lib.loquent.verify import Finding
@@ -63,9 +63,10 @@ class Building:
 
     Attributes:
         source: Its server and name.
-        name: What a subaccount at Twilio is called after, beside the golden template.
+        name: The main worktree's directory; with golden's name, it names a subaccount.
         before_secrets: Is called before a password is written down.
         now: The time, in ISO 8601.
+        force: Do so on another machine, too, and where it looks like production.
         outcomes: What became of each block, once the plan has run.
         numbers: What Twilio says that the shared account has; None until it was asked.
     """
@@ -78,6 +79,7 @@ class Building:
     narrator: Narrator
     before_secrets: Callable[[], object]
     now: str
+    force: bool = False
     outcomes: Sequence[Outcome] = field(default=(), init=False)
     numbers: tuple[Number, ...] | None = field(default=None, init=False)
 
@@ -87,13 +89,12 @@ class Building:
         with self.source.server.connect() as connection:
             return ownership.exists(connection, self.source.golden)
 
-    def examine(self, blocks: Sequence[Block], *, pulled: str | None, force: bool) -> None:
+    def examine(self, blocks: Sequence[Block], *, pulled: str | None) -> None:
         """
         Make sure, before any change, that the account can be made there.
 
         Args:
             pulled: PULL_DATABASE_URL.
-            force: Do so on another machine, too, and where it looks like production.
 
         Raises:
             GoldentreeError: If not.
@@ -102,7 +103,7 @@ class Building:
         with server.connect() as connection:
             server.require_direct(connection)
             safety.require_name(connection, golden)
-            if not force:
+            if not self.force:
                 url = DatabaseUrl.parse(pulled, source="PULL_DATABASE_URL") if pulled else None
                 safety.require_development(server, connection, golden, pulled=url)
             if self.exists:
@@ -111,9 +112,7 @@ class Building:
                 require_may_create(connection)
         if self.exists:
             with self._opened() as connection:
-                if not force:
-                    safety.require_sandbox(connection)
-                schema.require(connection, golden)
+                self._require_account(connection)
         elif len(blocks) < len(BLOCKS):
             raise GoldenMissingError(
                 f"there is no golden template `{golden}`",
@@ -166,6 +165,12 @@ class Building:
             schema.require(connection, self.source.golden)
             return verify(connection, self._inputs(), self.credentials)
 
+    def _require_account(self, connection: Connection[Any]) -> None:
+        schema.require(connection, self.source.golden)
+        if not self.force:
+            # Of a new one, too: what migrated it may have found a key elsewhere.
+            safety.require_sandbox(connection, self.source.golden)
+
     @contextmanager
     def _opened(self) -> Iterator[Connection[Any]]:
         """Connect to the golden template; whoever does not let go of a table there is not waited for for ever."""
@@ -188,7 +193,7 @@ class Building:
         def account(url: DatabaseUrl) -> str:
             self.migration.run(url)
             with Server(url).connect(url.database or "") as connection:
-                schema.require(connection, self.source.golden)
+                self._require_account(connection)
                 remark = self._fill(connection, blocks)
                 connection.execute("ANALYZE")
             return remark

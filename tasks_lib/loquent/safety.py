@@ -83,9 +83,12 @@ def _place(url: DatabaseUrl) -> tuple[str, ...]:
     return here, url.parameters.get("port", "5432"), url.database or ""
 
 
-def require_sandbox(connection: Connection[Any]) -> None:
+def require_sandbox(connection: Connection[Any], name: str) -> None:
     """
     Refuse a database that charges real money, which no name gives away.
+
+    Args:
+        name: What it is called, or will be.
 
     Raises:
         OwnershipError: If its Stripe key is a live one.
@@ -95,7 +98,7 @@ def require_sandbox(connection: Connection[Any]) -> None:
     found = connection.execute("SELECT FROM core_conf WHERE stripe_secret_key ~ '^[rs]k_live_' LIMIT 1").fetchone()
     if found is not None:
         raise OwnershipError(
-            f"`{connection.info.dbname}` has a live key of Stripe",
+            f"`{name}` has a live key of Stripe",
             why="it looks like production; a made-up account has no place among real people's",
             hint="--force builds there all the same",
         )

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import SettingsError
-from tasks_lib.loquent.twilio import API, Account
+from tasks_lib.loquent.twilio import API, LOOPBACK, Account
 from tasks_lib.settings import env_values
 
 if TYPE_CHECKING:
@@ -60,7 +60,11 @@ _STRIPE = Form(
 _EMAIL = Form("an email address", r"[!-?A-~]+@[A-Za-z0-9.-]+", "write it as name@example.com", is_public=True)
 
 _SWITCH = Form("a switch", "[01]", "write 1 or 0", is_public=True)
-_URL = Form("an http or https URL", r"https?://[^\s/?#@]+(/[^\s?#@]*)?", "write it without user, password and query")
+_URL = Form(
+    "an https URL, nor an http one of this machine",
+    rf"https://[^\s/?#@]+(/[^\s?#@]*)?|{LOOPBACK.pattern}",
+    "write it so, without user, password and query",
+)
 
 _SUBACCOUNT, _SUBACCOUNT_TOKEN = "TWILIO_WORKTREE_SUBACCOUNT_SID", "TWILIO_WORKTREE_SUBACCOUNT_TOKEN"
 _API_KEY, _API_KEY_SECRET = "TWILIO_WORKTREE_API_KEY_SID", "TWILIO_WORKTREE_API_KEY_SECRET"

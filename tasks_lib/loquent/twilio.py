@@ -41,7 +41,7 @@ LONGEST_WAIT = 60.0
 """Seconds that Twilio may ask us to wait; rather than longer, we say when to come back."""
 
 _ACCOUNTS = "/2010-04-01/Accounts"
-_LOOPBACK = re.compile(r"http://(localhost|127(\.\d+){3}|\[::1\])(:\d+)?(/.*)?")
+LOOPBACK = re.compile(r"http://(localhost|127(\.\d+){3}|\[::1\])(:\d+)?(/.*)?")
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _NUMBER_SID = re.compile(r"PN[0-9a-f]{32}")
 _ACCOUNT_SID = re.compile(r"AC[0-9a-f]{32}")
@@ -101,7 +101,7 @@ class Twilio:
     url: str = API
 
     def __post_init__(self) -> None:
-        if not (self.url.startswith("https://") or _LOOPBACK.fullmatch(self.url)):
+        if not (self.url.startswith("https://") or LOOPBACK.fullmatch(self.url)):
             raise TwilioError(
                 "Twilio's URL does not begin with `https://`",
                 why="the auth token would go over the network for everybody to read",

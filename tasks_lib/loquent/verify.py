@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, LiteralString
 
 from tasks_lib.loquent.block import values
 from tasks_lib.loquent.blocks import BLOCKS
-from tasks_lib.loquent.build import foresee
 from tasks_lib.loquent.credentials import matches
+from tasks_lib.loquent.fill import foresee
 
 if TYPE_CHECKING:
     from psycopg import Connection

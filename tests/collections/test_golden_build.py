@@ -491,7 +491,7 @@ def test_killed(build, stand_in, psql, request):
     build.setting(WORKTREE_MIGRATE=psql)
     build.seed(stand_in, parent=True)
     makes = [
-        (where, number, "tasks_lib.loquent.build:_make") for number in range(1, 14) for where in ("before", "after")
+        (where, number, "tasks_lib.loquent.fill:_make") for number in range(1, 14) for where in ("before", "after")
     ]
     publish = [(where, 1, "tasks_lib.databases.build:as_golden") for where in ("before", "after")]
     points = [(new, *point) for new in (True, False) for point in makes + publish * new]

@@ -12,7 +12,8 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from tasks_lib.loquent import build, schema
+from tasks_lib.loquent import fill as filling
+from tasks_lib.loquent import schema
 from tasks_lib.loquent.blocks import BLOCKS
 from tasks_lib.loquent.fixture import INPUTS, create
 
@@ -48,11 +49,11 @@ class Account:
         return [row[0] for row in self.rows(query)]
 
     def fill(self, blocks=BLOCKS, inputs=INPUTS):
-        return build.fill(self.connection, blocks, inputs)
+        return filling.fill(self.connection, blocks, inputs)
 
     def foresee(self, blocks=BLOCKS, inputs=INPUTS):
         with self.sealed():
-            return build.foresee(self.connection, blocks, inputs)
+            return filling.foresee(self.connection, blocks, inputs)
 
     @contextmanager
     def sealed(self):

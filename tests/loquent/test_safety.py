@@ -122,12 +122,12 @@ def test_names_of_golden_templates(server):
 def test_a_live_key_of_stripe(account, server_url):
     """No name gives such a database away; the sandbox's key, none, and no such table are fine."""
     with psycopg.connect(server_url) as elsewhere:
-        require_sandbox(elsewhere)
+        require_sandbox(elsewhere, "elsewhere")
     for key in "NULL", "'sk_test_0'", "'rk_test_0'":
         account.run(f"UPDATE core_conf SET stripe_secret_key = {key}")
-        require_sandbox(account.connection)
+        require_sandbox(account.connection, "golden")
     for key in "sk_live_0", "rk_live_0":
         account.run(f"UPDATE core_conf SET stripe_secret_key = '{key}'")
         with pytest.raises(OwnershipError, match="has a live key of Stripe") as refused:
-            require_sandbox(account.connection)
+            require_sandbox(account.connection, "golden")
         assert key not in str(refused.value)

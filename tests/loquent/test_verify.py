@@ -83,7 +83,7 @@ BREAKS = {
     "no number": (
         NUMBERS,
         ["DELETE FROM message", "DELETE FROM call", "DELETE FROM phone_number"],
-        f"no those of {ACCOUNT.sid}; no Text Reply on a number",
+        f"no numbers of {ACCOUNT.sid}; no Text Reply on a number",
     ),
     "nobody answers": (NUMBERS, ["UPDATE phone_number SET ai_agent_id = NULL"], "no Text Reply on a number"),
     "nobody's agent answers": (

@@ -124,7 +124,7 @@ RICH_CONTACT = Block(
 CONVERSATION = Block(
     "conversation",
     wanted=_RICH  # noqa: S608 - both are literals
-    + """, line AS ( -- the number that Text Reply answers, else the first
+    + """, line AS ( -- the one that an agent answers, else the first
             SELECT id AS line_id, ai_agent_id FROM phone_number WHERE organization_id = %(organization_id)s
             ORDER BY ai_agent_id IS NULL, number LIMIT 1
         ), messages (n, direction, body, after) AS (VALUES

@@ -36,7 +36,7 @@ def _account(connection: Connection[Any], values: Mapping[str, Any], inputs: Inp
 TWILIO = Block(
     "twilio",
     missing="""
-        SELECT coalesce(%(twilio_sid)s, 'a subaccount')
+        SELECT coalesce(%(twilio_sid)s, 'subaccount')
         WHERE NOT EXISTS (SELECT FROM organization_twilio_settings WHERE organization_id = %(organization_id)s)
     """,
     make=(
@@ -70,7 +70,7 @@ NUMBERS = Block(
     missing="""
         SELECT number FROM absent
         UNION ALL
-        SELECT 'those of ' || coalesce(%(twilio_sid)s, 'Twilio')
+        SELECT 'numbers of ' || coalesce(%(twilio_sid)s, 'Twilio')
         WHERE NOT EXISTS (SELECT FROM absent)
             AND NOT EXISTS (SELECT FROM phone_number WHERE organization_id = %(organization_id)s)
         ORDER BY 1
@@ -131,7 +131,9 @@ TEXT_REPLY = Block(
     missing="SELECT 'Text Reply on a number' WHERE NOT EXISTS (SELECT FROM answered)",
     make=(
         """
-        UPDATE phone_number SET ai_agent_id = ai_agent.id, routing_mode = 'ai_agent'
+        UPDATE phone_number
+        SET ai_agent_id = ai_agent.id,
+            routing_mode = CASE routing_mode WHEN 'staff' THEN 'ai_agent' ELSE routing_mode END
         FROM ai_agent
         WHERE (ai_agent.organization_id, user_id, slug) = (%(organization_id)s, %(owner_id)s, 'text-reply')
             AND system_source_id IS NOT NULL

@@ -12,7 +12,7 @@ from tasks_lib.databases.url import DatabaseUrl
 from tasks_lib.errors import DatabaseError, SettingsError
 from tasks_lib.loquent.block import make
 from tasks_lib.loquent.blocks import BLOCKS
-from tasks_lib.loquent.build import Outcome, chosen, fill, foresee
+from tasks_lib.loquent.fill import Outcome, chosen, fill, foresee
 from tasks_lib.loquent.fixture import ACCOUNT, INPUTS, NUMBER, SEED
 
 NAMES = [block.name for block in BLOCKS]
@@ -389,8 +389,9 @@ def test_numbers_of_another_organization(account):
     foreseen = account.foresee()
     assert made(foreseen) == {}
     assert reasons(foreseen) == {
-        "text-reply": "no number is free that receives text messages",
-        "conversation": "the organization has no phone number",
+        "numbers": f"those of {ACCOUNT.sid} are all another organization's",
+        "text-reply": "needs numbers, which is skipped",
+        "conversation": "needs numbers, which is skipped",
     }
     assert account.fill() == foreseen
 
