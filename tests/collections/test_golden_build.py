@@ -425,6 +425,10 @@ def test_production(build, psql):
     assert f"`{build.golden}` has a live key of Stripe" in said
     assert "canary" not in said
     build.sql("UPDATE core_conf SET stripe_secret_key = NULL", build.golden)
+    key = "UPDATE core_conf SET stripe_secret_key = 'sk_live_canary'"
+    build.setting(WORKTREE_MIGRATE=f'{psql} && psql --quiet --no-psqlrc --command "{key}"')
+    said = build.refuses("--into", f"{build.golden}_new")
+    assert f"`{build.golden}_new` has a live key of Stripe" in said
     build.seed(STRIPE_SECRET_KEY="sk_live_canary")
     said = build.refuses("--force")
     assert "`STRIPE_SECRET_KEY` in" in said

@@ -136,6 +136,9 @@ def test_numbers(empty):
     assert empty.column(
         "SELECT DISTINCT right(number, 1) FROM message JOIN phone_number AS n ON n.id = phone_number_id"
     ) == ["3"]
+    empty.run("UPDATE phone_number SET ai_agent_id = NULL, routing_mode = 'voicemail'")
+    make(empty.connection, TEXT_REPLY, inputs)
+    assert empty.column("SELECT DISTINCT routing_mode FROM phone_number") == ["voicemail"], "as people have set it"
 
 
 def test_agents(account):
