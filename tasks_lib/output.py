@@ -17,12 +17,12 @@ from contextlib import contextmanager
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+from tasks_lib.errors import GoldentreeError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rich.progress import Progress
-
-    from tasks_lib.errors import GoldentreeError
 
 SCHEMA_VERSION = 1
 """Version of the JSON documents; grows when a field changes its meaning or goes away."""
@@ -41,16 +41,24 @@ _BAR = 24
 
 
 def answer(text: str, end: str = "\n") -> None:
-    """Print *text* on stdout; a reader that has gone away (`| head`) is no failure."""
+    """
+    Print *text* on stdout; a reader that has gone away (`| head`) is no failure.
+
+    Raises:
+        GoldentreeError: If it cannot be written, to a full disk say.
+    """
     try:
         print(text, end=end, flush=True)
     except UnicodeEncodeError:
         # The locale lacks a character, or a file's name is no text: better UTF-8, and that name's bytes, than nothing.
         sys.stdout.buffer.write(f"{text}{end}".encode(errors="surrogateescape"))
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # Python flushes stdout once more at exit; give it somewhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            what = f"the answer cannot be written: {error.strerror}"
+            raise GoldentreeError(what, why="it was to go to stdout") from None
 
 
 def document(data: Any) -> str:

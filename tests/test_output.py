@@ -103,6 +103,20 @@ def test_a_reader_that_went_away():
     assert result.stderr == ""
 
 
+def test_an_answer_that_cannot_be_written(tmp_path):
+    """To a full disk say; it is an error, and leaves no traceback when Python ends, either."""
+    for git in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "--message", "Start"]):
+        subprocess.run(["git", *git], cwd=tmp_path, check=True)
+    script = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); import tasks_lib.program as p; p.main()"
+    )
+    with (tmp_path / "answer").open("w") as file:
+        run = [sys.executable, "-c", script, "config.show"]
+        result = subprocess.run(run, cwd=tmp_path, stdout=file, stderr=subprocess.PIPE, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr == "error: the answer cannot be written: File too large\n  it was to go to stdout\n"
+
+
 def test_what_the_locale_lacks(monkeypatch):
     """An answer that the locale cannot say comes as UTF-8, with the bytes of a name that is no text."""
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))

@@ -148,13 +148,13 @@ def _make(connection: Connection[Any], block: Block, inputs: Inputs) -> None:
 def _examine(connection: Connection[Any] | None, block: Block, inputs: Inputs, before: dict[str, Outcome]) -> Outcome:
     with _refusals(block, inputs):
         lacking = [] if connection is None else missing(connection, block, inputs)
-    if connection is not None and not lacking:
-        return Outcome(block.name, "there")
-    reason = block.skipped(inputs.seed) or next(
-        (f"needs {need}, which is skipped" for need in block.needs if before[need].state == "skipped"), ""
-    )
-    if not reason and connection is not None:
-        reason = obstacle(connection, block, inputs)
+        if connection is not None and not lacking:
+            return Outcome(block.name, "there")
+        reason = block.skipped(inputs.seed) or next(
+            (f"needs {need}, which is skipped" for need in block.needs if before[need].state == "skipped"), ""
+        )
+        if not reason and connection is not None:
+            reason = obstacle(connection, block, inputs)
     return Outcome(block.name, "skipped", reason=reason) if reason else Outcome(block.name, "made", tuple(lacking))
 
 
