@@ -494,6 +494,12 @@ def finished(repository):
     """Assert that there is one worktree with its two databases, one ready record, and nothing half-made."""
     main, a = repository.json("worktree.list")
     assert (main["state"], a["state"], a["branch"]) == ("main", "ready", "a")
+    for _ in range(20):
+        if not any(name.startswith("goldentree_tmp_") for name in repository.databases()):
+            break
+        # The server is still at work for the one that was killed; whoever comes later sweeps that.
+        time.sleep(0.5)
+        repository.inv("worktree.gc", "--yes")
     assert repository.databases() == [a["database"], f"{repository.prefix}_q_a_86f7e4"]
     record = repository.records()[a["slug"]]
     notes = repository.path / ".git/goldentree/databases/temporaries"
@@ -533,10 +539,11 @@ class TestKilled:
         # worktree.db gives no files, and migrates every time: after that step, it gets no further.
         steps = {"worktree.create": 10, "worktree.setup": 11, "worktree.db": 6}[task]
         for _ in range(steps):
+            if task == "worktree.create" and [one["state"] for one in migrating.records().values()] == ["ready"]:
+                break  # on a busy machine, several steps of one stage end before the first one's kill
             assert migrating.dies("after", 1, "tasks_lib.steps:Plan._run_step", *arguments, cwd=cwd)
         result = migrating.inv(*arguments, cwd=cwd)
         if task == "worktree.create":
-            # On a busy machine two steps of one stage end before the first one's kill, and this is the last.
             assert "checked out" in result.stderr or "mark it ready" in result.stderr
         else:
             assert result.returncode == 0, result.stderr
