@@ -142,6 +142,12 @@ def size(count: int) -> str:
     return f"{amount:.0f} TB"
 
 
+def listed(parts: Sequence[str], most: int) -> str:
+    """Return *parts* for people, those beyond *most* as a number: `a, b and 3 more`."""
+    shown = ", ".join(parts[:most])
+    return f"{shown} and {len(parts) - most} more" if len(parts) > most else shown
+
+
 def connected(count: int) -> str:
     """Return how many sessions are connected, as a sentence begins."""
     return f"{count} session{'s are' if count > 1 else ' is'} connected"

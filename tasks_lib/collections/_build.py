@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tasks_lib.collections._task import Answer
-from tasks_lib.output import pairs, size, table
+from tasks_lib.output import listed, pairs, size, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,16 +100,11 @@ def report(made: Building, outcomes: Sequence[Outcome], *, dry: bool = False) ->
         ],
     }
     words = {"made": "would make" if dry else "made", "there": "already there", "skipped": "skipped"}
-    cells = [(one.block, words[one.state], one.reason or _listed(one.made)) for one in outcomes]
+    cells = [(one.block, words[one.state], one.reason or listed(one.made, _SHOWN)) for one in outcomes]
     how = [] if made.exists else ["would be new" if dry else "new"]
     how += [] if bytes_ is None else [size(bytes_)]
     facts = [("golden", f"{golden}  ({', '.join(how)})" if how else golden), ("schema", made.schema)]
     return Answer(data, f"{table(('BLOCK', 'STATE', 'WHAT'), cells)}\n\n{pairs(facts)}")
-
-
-def _listed(parts: Sequence[str]) -> str:
-    shown = ", ".join(parts[:_SHOWN])
-    return f"{shown} and {len(parts) - _SHOWN} more" if len(parts) > _SHOWN else shown
 
 
 def verified(made: Building) -> Answer:

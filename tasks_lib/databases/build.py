@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from tasks_lib.databases import clone
+from tasks_lib.databases.empty import create
 from tasks_lib.databases.ownership import await_no_sessions, exists, hold
 from tasks_lib.databases.publish import as_golden, label
 from tasks_lib.databases.temporaries import temporary
@@ -34,7 +35,7 @@ def build(source: Source, fill: Callable[[DatabaseUrl], T], *, now: str, say: Ca
         DatabaseError: If there is a database of that name by then, or *fill* has left a session; nothing is left behind
             then, or if *fill* fails.
     """
-    from psycopg import errors, sql  # noqa: PLC0415 - only where a database is made
+    from psycopg import errors  # noqa: PLC0415 - only where a database is made
 
     clone.sweep(source, say)
     with source.server.building() as connection:
@@ -43,8 +44,7 @@ def build(source: Source, fill: Callable[[DatabaseUrl], T], *, now: str, say: Ca
         if exists(connection, source.golden):
             raise _taken(source.golden)
         with temporary(source, connection) as name:
-            statement = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'")
-            connection.execute(statement.format(sql.Identifier(name)))
+            create(connection, name)
             label(connection, name, source.mark("temporary", created=now))
             filled = fill(source.server.url.with_database(name))
             await_no_sessions(connection, name)

@@ -1,5 +1,5 @@
 """
-Empty databases, for companions that have no golden template.
+Empty databases: for companions that have no golden template, and for golden templates that are made from nothing.
 """
 
 from __future__ import annotations
@@ -34,6 +34,14 @@ def examine(source: Source, database: str, *, slug: str) -> None:
         clone.require_name(source, connection, database, slug=slug)
 
 
+def create(connection: Connection[Any], name: str) -> None:
+    """Create the empty database *name*, in UTF-8 and with the server's own locale."""
+    from psycopg import sql  # noqa: PLC0415 - only where a database is made
+
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'")
+    connection.execute(statement.format(sql.Identifier(name)))
+
+
 def build(source: Source, database: str, mark: Mark, say: Callable[[str], object]) -> Clone:
     """
     Make the empty *database*, in UTF-8 and with the server's own locale; it bears its name once it is complete.
@@ -46,12 +54,10 @@ def build(source: Source, database: str, mark: Mark, say: Callable[[str], object
     Raises:
         DatabaseError: If it cannot be made; nothing is left behind then.
     """
-    from psycopg import sql  # noqa: PLC0415 - only where a database is made
 
     def make(connection: Connection[Any]) -> Made:
         with temporary(source, connection) as name:
-            statement = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'")
-            connection.execute(statement.format(sql.Identifier(name)))
+            create(connection, name)
             label(connection, name, replace(mark, role="temporary"))
             publish(connection, None, name, database, mark)
         return Made("empty", "it has no template", "")

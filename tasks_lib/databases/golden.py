@@ -7,7 +7,6 @@ TEMPLATE.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import shutil
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from tasks_lib.databases.ownership import TOOL
-from tasks_lib.databases.server import scalar
+from tasks_lib.databases.server import is_local, scalar
 from tasks_lib.errors import DatabaseError, GoldenMissingError
 from tasks_lib.output import connected
 
@@ -176,7 +175,7 @@ def require_space(connection: Connection[Any], golden: Golden, *, copies: int = 
 
 def server_directory(connection: Connection[Any]) -> Path | None:
     """Return where the server keeps its data, if that is on this machine and our role may know it."""
-    if not ipaddress.ip_address(connection.info.hostaddr or "127.0.0.1").is_loopback:
+    if not is_local(connection):
         return None
     # Ordinary roles do not see that setting; a container's directory is not there.
     found = scalar(connection, "SELECT setting FROM pg_settings WHERE name = 'data_directory'")

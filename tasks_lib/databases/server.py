@@ -4,6 +4,7 @@ Connections: one server, its maintenance database, and what a refusal to connect
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,6 +98,11 @@ def scalar(connection: Connection[Any], query: LiteralString, parameters: Any = 
     """Return the first column of the first row, None where there is no row."""
     row = connection.execute(query, parameters).fetchone()
     return None if row is None else row[0]
+
+
+def is_local(connection: Connection[Any]) -> bool:
+    """Whether the server is on this machine, as far as its address tells; a socket has none."""
+    return ipaddress.ip_address(connection.info.hostaddr or "127.0.0.1").is_loopback
 
 
 def union(connection: Connection[Any], selects: list[str]) -> list[tuple[Any, ...]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from importlib.resources import files
 
+from tasks_lib.databases import empty
 from tasks_lib.databases.server import Server
 from tasks_lib.databases.url import DatabaseUrl
 from tasks_lib.errors import DatabaseError
@@ -49,10 +50,9 @@ def create(url: str, name: str = "loquent_latest") -> None:
     from psycopg import errors, sql  # noqa: PLC0415 - 150 ms, only where a database is built
 
     server = Server(DatabaseUrl.parse(url))
-    database = sql.Identifier(name)
     with server.connect() as connection:
         try:
-            connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(database))
+            empty.create(connection, name)
         # Whoever loses a race for the name is refused by the catalog's index instead.
         except (errors.DuplicateDatabase, errors.UniqueViolation):
             raise DatabaseError(
@@ -63,7 +63,7 @@ def create(url: str, name: str = "loquent_latest") -> None:
         try:
             _fill(server, name)
         except BaseException:
-            connection.execute(sql.SQL("DROP DATABASE {}").format(database))
+            connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
             raise
 
 

@@ -4,11 +4,11 @@ Where an account must not be made unasked: on another machine, in production, in
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases.ownership import MAINTENANCE_NAMES, mark_of
+from tasks_lib.databases.server import is_local
 from tasks_lib.errors import OwnershipError, SettingsError
 
 if TYPE_CHECKING:
@@ -57,12 +57,11 @@ def require_development(server: Server, connection: Connection[Any], name: str, 
     Raises:
         OwnershipError: With the flag that goes on all the same.
     """
-    host, address = connection.info.host, connection.info.hostaddr
+    host = connection.info.host
     words = {"host": host, "user": connection.info.user, "database": server.url.database or "", "golden": name}
     looks = next((f"its {what} is called `{word}`" for what, word in words.items() if _PRODUCTION.search(word)), "")
     why = ""
-    # A socket has no address.
-    if not ipaddress.ip_address(address or "127.0.0.1").is_loopback:
+    if not is_local(connection):
         why = f"it is at {host}, not on this machine"
     elif pulled and _place(pulled) == _place(server.url.with_database(name)):
         why = f"PULL_DATABASE_URL reads `{name}` there, which is where production's data is expected"

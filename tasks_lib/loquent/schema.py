@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.errors import DatabaseError
 from tasks_lib.loquent.blocks.agents import SOURCES
+from tasks_lib.output import listed
 from tasks_lib.toolchains.base import Command
 
 if TYPE_CHECKING:
@@ -60,11 +61,8 @@ def require(connection: Connection[Any], name: str) -> None:
         "SELECT one FROM unnest(%s::text[]) AS one WHERE to_regclass(quote_ident(one)) IS NULL", [list(TABLES)]
     ).fetchall()
     if found:
-        shown = ", ".join(f"`{row[0]}`" for row in found[:5]) + (
-            f" and {len(found) - 5} more" if len(found) > 5 else ""
-        )
         raise DatabaseError(
-            f"the schema of `{name}` is not Loquent's: it has no {shown}",
+            f"the schema of `{name}` is not Loquent's: it has no {listed([f'`{row[0]}`' for row in found], 5)}",
             why="golden.build makes an account of the product Loquent, in tables that migrations have made",
             hint="WORKTREE_MIGRATE=none inv golden.build  # a new one, in the schema that comes with this tool\n"
             "inv golden.pull  # a golden template of another product, made of a database of its own",
