@@ -15,6 +15,7 @@ from tasks_lib.collections._errands import worktrees_by_branch
 from tasks_lib.collections._ledger import ledger_of, short, stop_homeless, worktree_id_of
 from tasks_lib.collections._report import removed
 from tasks_lib.errors import BranchError, ConflictError, LedgerError
+from tasks_lib.git.diff import since
 from tasks_lib.ledger import errands
 from tasks_lib.ledger.registration import stop
 from tasks_lib.ledger.schema.agents import GONE
@@ -22,7 +23,6 @@ from tasks_lib.ledger.schema.base import new_id
 from tasks_lib.ledger.schema.review import ErrandStatus
 from tasks_lib.steps import Plan, Step
 from tasks_lib.worktrees import merging
-from tasks_lib.worktrees.branch_diff import since
 from tasks_lib.worktrees.create import creation
 from tasks_lib.worktrees.losses import require_nothing_lost
 from tasks_lib.worktrees.remove import removal
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     from tasks_lib.collections._task import Answer
     from tasks_lib.databases.ladder import Wish
+    from tasks_lib.git.diff import Diff
     from tasks_lib.ledger.schema.review import Errand
     from tasks_lib.output import Narrator
-    from tasks_lib.worktrees.branch_diff import Diff
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._ledger import documents, short
+from tasks_lib.git import cli, status
 from tasks_lib.ledger.errands import OPEN
 from tasks_lib.output import table
-from tasks_lib.worktrees import git, gitstate, removals
+from tasks_lib.worktrees import removals
 from tasks_lib.worktrees.unfinished import Problem, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tasks_lib.git.cli import Listed
     from tasks_lib.ledger.schema.review import Errand
-    from tasks_lib.worktrees.git import Listed
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
@@ -42,7 +43,7 @@ class Standing:
 
 def worktrees_by_branch(here: Project) -> dict[str, Listed]:
     """Return the worktrees by the branch that each was made for and, which counts more, the one that it is on."""
-    rows = git.worktrees(here.repository.main)
+    rows = cli.worktrees(here.repository.main)
     branches = {record.slug: record.identity.branch for record in here.registry.records()}
     made = {path: branches[slug] for slug, path in here.registry.paths().items() if slug in branches}
     return {made[row.path]: row for row in rows if row.path in made} | {row.branch: row for row in rows if row.branch}
@@ -52,7 +53,7 @@ def standings(here: Project, errands: Sequence[Errand]) -> list[Standing]:
     """Return how each of *errands* stands in the repository."""
     worktrees = worktrees_by_branch(here)
     rows = [worktrees[one.branch] for one in errands if one.branch in worktrees]
-    states = dict(zip((row.path for row in rows), gitstate.states(here.repository, rows), strict=True))
+    states = dict(zip((row.path for row in rows), status.states(here.repository, rows), strict=True))
     records = {record.identity.branch: record for record in reversed(here.registry.records())}
     removed = {note.record.identity.branch for note in removals.notes(here) if note.record}
     found = []
@@ -110,7 +111,7 @@ def _ahead(here: Project, errand: Errand) -> int | None:
     base, branch = (f"refs/heads/{name}" for name in (errand.base_branch, errand.branch))
     if not (here.repository.has_branch(errand.base_branch) and here.repository.has_branch(errand.branch)):
         return None
-    return int(git.output("rev-list", "--count", f"{base}..{branch}", cwd=here.repository.main))
+    return int(cli.output("rev-list", "--count", f"{base}..{branch}", cwd=here.repository.main))
 
 
 def _problem(

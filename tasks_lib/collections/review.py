@@ -93,7 +93,7 @@ def diff(c: Context, phase: str, json: bool = False) -> Answer:
     of one that was merged, since the commit that was noted then.
     """
     from tasks_lib.collections._review import annotated  # noqa: PLC0415 - `inv --list` stays fast
-    from tasks_lib.worktrees.branch_diff import since  # noqa: PLC0415 - same
+    from tasks_lib.git.diff import since  # noqa: PLC0415 - same
 
     here = project()
     with ledger_of(here).read() as tx:

@@ -18,8 +18,8 @@ from tasks_lib.databases.server import scalar
 from tasks_lib.demo.repository import BRANCH
 from tasks_lib.demo.stage import GOLDEN, LEDGER, kept_home, proof, stage
 from tasks_lib.errors import GoldentreeError
+from tasks_lib.git import cli
 from tasks_lib.output import Narrator, answer, pairs, size, table
-from tasks_lib.worktrees import git
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +74,7 @@ def _play(here: Stage) -> None:
 def _introduce(here: Stage) -> None:
     with here.server.connect() as connection:
         release = connection.info.parameter_status("server_version")
-    added = git.output("diff", "--name-only", "main", BRANCH, cwd=here.main).splitlines()
+    added = cli.output("diff", "--name-only", "main", BRANCH, cwd=here.main).splitlines()
     answer(
         "\n"
         + pairs(

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks_lib.git import cli
 from tasks_lib.steps import Step
-from tasks_lib.worktrees import commands, git
+from tasks_lib.worktrees import commands
 
 if TYPE_CHECKING:
     from tasks_lib.worktrees.project import Project
@@ -49,14 +50,14 @@ class Checkout:
             listed = None
         if self.branch and self.base and not self.project.repository.has_branch(self.branch):
             # --no-track: setting up tracking writes .git/config, whose lock parallel calls lose.
-            git.run("branch", "--no-track", self.branch, self.base, cwd=main)
+            cli.run("branch", "--no-track", self.branch, self.base, cwd=main)
         if listed is None:
             self.begun.append(self.path)
             start = [self.branch] if self.branch else ["--detach", str(self.base)]
-            git.run("worktree", "add", self.path, *start, cwd=main)
+            cli.run("worktree", "add", self.path, *start, cwd=main)
             commands.forget(self.project, self.slug)
         # Last: the mark says that all of this is done.
-        git_directory = git.output("rev-parse", "--absolute-git-dir", cwd=self.path)
+        git_directory = cli.output("rev-parse", "--absolute-git-dir", cwd=self.path)
         self.project.registry.mark(Path(git_directory), self.slug)
 
     def undo(self) -> None:
@@ -66,16 +67,16 @@ class Checkout:
         reference, listed = f"refs/heads/{self.branch}", self._listed()
         # A branch that is not where it was made has been committed to.
         if self.branch and self.base and listed is None and self.project.repository.commit(reference) == self.base:
-            git.run("update-ref", "-d", reference, self.base, cwd=self.project.repository.main)
+            cli.run("update-ref", "-d", reference, self.base, cwd=self.project.repository.main)
 
     def done(self) -> bool:
         """Whether the worktree is there, complete."""
         return self.project.registry.paths().get(self.slug) == self.path and self.path.exists()
 
-    def _listed(self) -> git.Listed | None:
-        rows = git.worktrees(self.project.repository.main)
+    def _listed(self) -> cli.Listed | None:
+        rows = cli.worktrees(self.project.repository.main)
         return next((row for row in rows if row.path == self.path), None)
 
     def _remove(self) -> None:
         # Twice: a worktree whose making was cut short is still locked by git itself.
-        git.run("worktree", "remove", "--force", "--force", self.path, cwd=self.project.repository.main)
+        cli.run("worktree", "remove", "--force", "--force", self.path, cwd=self.project.repository.main)

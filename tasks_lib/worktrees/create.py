@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError, WorktreeError
+from tasks_lib.git.branch_names import require_free, require_plain_name
 from tasks_lib.steps import Plan
 from tasks_lib.worktrees import clones, commands, files, guard, point, portless, provision, tools
-from tasks_lib.worktrees.branches import require_free, require_plain_name
 from tasks_lib.worktrees.checkout import Checkout
 
 if TYPE_CHECKING:

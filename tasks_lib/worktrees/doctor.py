@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tasks_lib.errors import GitError, GoldentreeError
-from tasks_lib.worktrees import envfile, gc, git, guard, losses, point, removals, tools
+from tasks_lib.git import cli
+from tasks_lib.worktrees import envfile, gc, guard, losses, point, removals, tools
 from tasks_lib.worktrees.unfinished import inside, unfinished
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tasks_lib.databases.owned import Owned
+    from tasks_lib.git.cli import Listed
     from tasks_lib.output import Narrator
-    from tasks_lib.worktrees.git import Listed
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
@@ -73,7 +74,7 @@ def _guarded(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[F
 
 
 def _git(project: Project) -> Iterator[Finding]:
-    shown = git.output("version", cwd=project.repository.main).removeprefix("git version ")
+    shown = cli.output("version", cwd=project.repository.main).removeprefix("git version ")
     found = tuple(int(part) for part in re.findall(r"\d+", shown)[:2])
     oldest = ".".join(map(str, OLDEST_GIT))
     if found < OLDEST_GIT:
@@ -88,7 +89,7 @@ def _env_file(project: Project) -> Iterator[Finding]:
     guard.require_unshadowed(project, os.environ)
     main = project.repository.main
     present = [name for name in project.settings.env_files if (main / name).exists()]
-    tracked = [name for name in present if git.output("ls-files", name, cwd=main)]
+    tracked = [name for name in present if cli.output("ls-files", name, cwd=main)]
     url = project.settings.database_url
     if tracked and url and DatabaseUrl.parse(url).parameters.get("password"):
         files = " ".join(tracked)
@@ -146,7 +147,7 @@ def _toolchain(project: Project) -> Iterator[Finding]:
 def _worktrees(project: Project) -> Iterator[Finding]:
     from tasks_lib.databases.owned import owned  # noqa: PLC0415 - loads psycopg
 
-    _, *listed = git.worktrees(project.repository.main)
+    _, *listed = cli.worktrees(project.repository.main)
     records, paths = project.registry.records(), project.registry.paths()
     with project.server.connect() as connection:
         databases = {one.name: one for one in owned(connection, project.registry.repository_id)}
@@ -191,7 +192,7 @@ def _record(project: Project, record: Record, paths: dict[str, Path], databases:
         return
     losses.require_itself(project, path)
     try:
-        git.run("rev-parse", "--git-dir", cwd=path)
+        cli.run("rev-parse", "--git-dir", cwd=path)
     except GitError as error:
         cure = f"git worktree repair {path}, or move that away, then: inv worktree.remove {record.slug} --keep-branch"
         yield Finding("problem", branch, f"git cannot work in {path}: {error.why}", cure)

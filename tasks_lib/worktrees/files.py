@@ -15,8 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import WorktreeError
+from tasks_lib.git import cli
 from tasks_lib.steps import Step
-from tasks_lib.worktrees import envfile, exclude, git, guard, point, reflink
+from tasks_lib.worktrees import envfile, exclude, guard, point, reflink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,11 +118,11 @@ def _included(main: Path) -> list[str]:
     if not include.is_file():
         return []
     listing = ("ls-files", "-z", "--others", "--ignored", "--directory")
-    ignored = git.output(*listing, "--exclude-standard", cwd=main).split("\0")
-    matching = git.output(*listing, f"--exclude-from={include}", cwd=main).split("\0")
+    ignored = cli.output(*listing, "--exclude-standard", cwd=main).split("\0")
+    matching = cli.output(*listing, f"--exclude-from={include}", cwd=main).split("\0")
     # A trailing slash marks a folder; each list names only the topmost.
     both = {one for one in ignored if _within(one, matching)} | {one for one in matching if _within(one, ignored)}
-    others = [row.path for row in git.worktrees(main)[1:]]
+    others = [row.path for row in cli.worktrees(main)[1:]]
     return sorted(
         name.rstrip("/")
         for name in both - {""}

@@ -17,16 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GoldentreeError, RegistryError, WorktreeError
+from tasks_lib.git import cli
 from tasks_lib.output import age, connected
-from tasks_lib.worktrees import git, removals
+from tasks_lib.worktrees import removals
 from tasks_lib.worktrees.remove import removal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tasks_lib.databases import leftovers
+    from tasks_lib.git.cli import Listed
     from tasks_lib.output import Narrator
-    from tasks_lib.worktrees.git import Listed
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
@@ -66,7 +67,7 @@ def examine(project: Project, narrator: Narrator) -> list[Row]:
     Raises:
         GoldentreeError: If git, the registry or the server cannot be read.
     """
-    listed = {row.path: row for row in git.worktrees(project.repository.main)}
+    listed = {row.path: row for row in cli.worktrees(project.repository.main)}
     paths, records = project.registry.paths(), project.registry.records()
     now = datetime.now(UTC)
     rows = [

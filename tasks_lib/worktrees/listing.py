@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.errors import GoldentreeError
-from tasks_lib.worktrees import dbstate, git, gitstate, ports
+from tasks_lib.git import cli, status
+from tasks_lib.git.cli import Listed
+from tasks_lib.git.status import GitState
+from tasks_lib.worktrees import dbstate, ports
 from tasks_lib.worktrees.dbstate import DatabaseState
-from tasks_lib.worktrees.git import Listed
-from tasks_lib.worktrees.gitstate import GitState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +74,7 @@ def rows(project: Project) -> list[Row]:
         GitError: If git cannot list them.
         RegistryError: If a record cannot be read.
     """
-    main, *linked = git.worktrees(project.repository.main)
+    main, *linked = cli.worktrees(project.repository.main)
     records = {record.slug: record for record in project.registry.records()}
     slugs = {path: slug for slug, path in project.registry.paths().items()}
     here = project.repository.here
@@ -97,7 +98,7 @@ def examined(project: Project, rows: Sequence[Row]) -> tuple[list[Row], list[Gol
     troubles = []
     with ThreadPoolExecutor(1) as beside:
         asked = beside.submit(dbstate.states, project, places) if places else None
-        states = iter(gitstate.states(project.repository, [row.listed for row in rows if _is_there(row)]))
+        states = iter(status.states(project.repository, [row.listed for row in rows if _is_there(row)]))
         try:
             found = asked.result() if asked else {}
         except GoldentreeError as error:

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError, GitError, WorktreeError
+from tasks_lib.git import cli
+from tasks_lib.git.diff import readable
+from tasks_lib.git.merge_detection import is_ancestor
 from tasks_lib.steps import uninterrupted
-from tasks_lib.worktrees import git
-from tasks_lib.worktrees.branch_diff import readable
-from tasks_lib.worktrees.merged import is_ancestor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tasks_lib.worktrees.git import Repository
+    from tasks_lib.git.cli import Repository
     from tasks_lib.worktrees.project import Project
 
 _NO_HOOKS = ("-c", "core.hooksPath=/dev/null")
@@ -58,7 +58,7 @@ def merge(project: Project, branch: str, base: str, *, message: str) -> list[str
         _holder(project.repository, base)
         if found := _conflicts(project, path, old, "--no-edit", "-m", message, tip):
             return found
-        _move(project.repository, base, old, git.output("rev-parse", "HEAD", cwd=path))
+        _move(project.repository, base, old, cli.output("rev-parse", "HEAD", cwd=path))
     return []
 
 
@@ -87,8 +87,8 @@ def _aside(project: Project) -> Iterator[Path]:
     main, path = project.repository.main, project.registry.directory / "merging"
 
     def clear() -> None:
-        if any(row.path == path for row in git.worktrees(main)):
-            git.run("worktree", "remove", "--force", "--force", path, cwd=main)
+        if any(row.path == path for row in cli.worktrees(main)):
+            cli.run("worktree", "remove", "--force", "--force", path, cwd=main)
         shutil.rmtree(path, ignore_errors=True)
 
     with project.registry.working_on("merging"):
@@ -102,11 +102,11 @@ def _aside(project: Project) -> Iterator[Path]:
 
 def _conflicts(project: Project, path: Path, commit: str, *arguments: str) -> list[str]:
     """Run `git merge` on *commit* in a new worktree at *path*, and return the files that it could not merge."""
-    git.run(*_NO_HOOKS, "worktree", "add", "--detach", path, commit, cwd=project.repository.main)
-    result = git.run(*_MERGE, *arguments, cwd=path, check=False)
+    cli.run(*_NO_HOOKS, "worktree", "add", "--detach", path, commit, cwd=project.repository.main)
+    result = cli.run(*_MERGE, *arguments, cwd=path, check=False)
     if result.returncode == 0:
         return []
-    found = git.output("diff", "--name-only", "--diff-filter=U", "-z", cwd=path).split("\0")[:-1]
+    found = cli.output("diff", "--name-only", "--diff-filter=U", "-z", cwd=path).split("\0")[:-1]
     if not found:
         said = "\n".join(filter(None, (result.stdout.strip(), result.stderr.strip())))
         raise GitError("git does not merge it", why=said, hint="nothing was changed; mend that, then try again")
@@ -120,19 +120,19 @@ def _move(repository: Repository, base: str, old: str, new: str) -> None:
     # Ctrl-C waits: it reaches git as well, which would be left with half of the files changed.
     with uninterrupted():
         if holder is None:
-            git.run("update-ref", "-m", f"merge: {new}", f"refs/heads/{base}", new, old, cwd=repository.main)
+            cli.run("update-ref", "-m", f"merge: {new}", f"refs/heads/{base}", new, old, cwd=repository.main)
         else:
-            git.run(*_MERGE, "--ff-only", "--no-overwrite-ignore", new, cwd=holder)
+            cli.run(*_MERGE, "--ff-only", "--no-overwrite-ignore", new, cwd=holder)
 
 
 def _holder(repository: Repository, base: str) -> Path | None:
     """Return the worktree that has *base* checked out, which must be without changes; None where none has."""
-    for row in git.worktrees(repository.main):
+    for row in cli.worktrees(repository.main):
         if row.branch is None and row.path.exists() and _is_rebasing(row.path, base):
             raise WorktreeError(f"`{base}` is being rebased in {row.path}", hint=f"git -C {row.path} rebase --continue")
         if row.branch == base:
             options = ("--porcelain", "--untracked-files=no", "--ignore-submodules=dirty")
-            changes = git.output("-c", "core.fsmonitor=false", "status", *options, cwd=row.path).splitlines()
+            changes = cli.output("-c", "core.fsmonitor=false", "status", *options, cwd=row.path).splitlines()
             if changes:
                 raise WorktreeError(
                     f"`{base}` is checked out at {row.path}, with uncommitted changes",
@@ -145,6 +145,6 @@ def _holder(repository: Repository, base: str) -> Path | None:
 
 def _is_rebasing(path: Path, branch: str) -> bool:
     """Whether the worktree at *path*, whose HEAD is detached, is amid a rebase of *branch*."""
-    directory = Path(git.output("rev-parse", "--absolute-git-dir", cwd=path))
+    directory = Path(cli.output("rev-parse", "--absolute-git-dir", cwd=path))
     files = (directory / kind / "head-name" for kind in ("rebase-merge", "rebase-apply"))
     return any(file.exists() and file.read_text().strip() == f"refs/heads/{branch}" for file in files)

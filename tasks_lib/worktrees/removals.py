@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks_lib.worktrees import registry, saved
+from tasks_lib.git import uncommitted
+from tasks_lib.worktrees import registry
 
 if TYPE_CHECKING:
     from tasks_lib.worktrees.project import Project
@@ -106,7 +107,7 @@ def cut_short(project: Project, record: Record | None) -> Note | None:
 
 def forget(project: Project, note: Note) -> None:
     """Delete *note* and the ref that keeps its commits."""
-    saved.forget(project.repository, note.reference)
+    uncommitted.forget(project.repository, note.reference)
     _path(project, note).unlink(missing_ok=True)
 
 

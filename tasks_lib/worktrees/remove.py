@@ -16,16 +16,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GitError, WorktreeError
+from tasks_lib.git import cli, uncommitted
 from tasks_lib.steps import Plan, Step, uninterrupted
-from tasks_lib.worktrees import commands, git, losses, processes, provision, removals, saved
+from tasks_lib.worktrees import commands, losses, processes, provision, removals
 from tasks_lib.worktrees.removing import FINISHES, Removing, finish_step, park_step, write_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tasks_lib.git.cli import Listed
     from tasks_lib.output import Narrator
-    from tasks_lib.worktrees.git import Listed
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
@@ -53,7 +54,7 @@ def removal(
     with project.registry.working_on(slug):
         # Looked up again: whoever held the lock until now may have changed it.
         path, record = project.find(name)
-        rows = git.worktrees(project.repository.main)
+        rows = cli.worktrees(project.repository.main)
         listed = next((row for row in rows if row.path == path), None)
         others = [row for row in rows if row.path != path]
         cut_short = removals.cut_short(project, record)
@@ -123,7 +124,7 @@ def _leaving(
         # Right before it goes: somebody who works from elsewhere may write into it until then.
         _require_nothing_lost(project, listed, force=force)
         if force:
-            kept = saved.save(path, note.reference, message=f"Uncommitted work of {note.slug}")
+            kept = uncommitted.save(path, note.reference, message=f"Uncommitted work of {note.slug}")
             removing.note = removals.write(project, replace(note, saved=kept))
         _take_away(project, path, note.trash)
 
@@ -137,11 +138,11 @@ def _clearing(project: Project, removing: Removing, narrator: Narrator) -> Plan:
 
     def delete_branch() -> str:
         # A call that finishes another one may come days later.
-        if user := next((row.path for row in git.worktrees(main) if row.branch == note.branch), None):
+        if user := next((row.path for row in cli.worktrees(main) if row.branch == note.branch), None):
             return f"not: {user} is on it"
         # Only while it is where we saw it: a commit made meanwhile stays.
-        git.run("update-ref", "-d", reference, str(note.tip), cwd=main)
-        git.run("config", "--remove-section", f"branch.{note.branch}", cwd=main, check=False)
+        cli.run("update-ref", "-d", reference, str(note.tip), cwd=main)
+        cli.run("config", "--remove-section", f"branch.{note.branch}", cwd=main, check=False)
         return f"was at {str(note.tip)[:12]}"
 
     def delete_files() -> str | None:
@@ -187,7 +188,7 @@ def _end(path: Path) -> str:
 def _keep(project: Project, note: removals.Note) -> None:
     """Keep the commit that the note names from git's garbage collection."""
     if note.saved is not None:
-        git.run("update-ref", note.reference, note.saved, cwd=project.repository.main)
+        cli.run("update-ref", note.reference, note.saved, cwd=project.repository.main)
 
 
 def _take_away(project: Project, path: Path, trash: Path) -> None:
@@ -223,4 +224,4 @@ def _take_away(project: Project, path: Path, trash: Path) -> None:
 
 def _forget_worktree(project: Project, path: str | Path) -> None:
     # By its name, and never `git worktree prune`, which would unregister whatever is on a volume that is away.
-    git.run("worktree", "remove", "--force", path, cwd=project.repository.main)
+    cli.run("worktree", "remove", "--force", path, cwd=project.repository.main)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError, WorktreeError
+from tasks_lib.git import cli
 from tasks_lib.steps import Plan, Step
-from tasks_lib.worktrees import clones, commands, files, git, guard, point, portless, provision, tools
+from tasks_lib.worktrees import clones, commands, files, guard, point, portless, provision, tools
 from tasks_lib.worktrees.create import Creation
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def setup(
 
 
 def _branch(here: Path) -> str:
-    listed = next((row for row in git.worktrees(here) if row.path == here), None)
+    listed = next((row for row in cli.worktrees(here) if row.path == here), None)
     if listed is None:
         raise WorktreeError(
             f"git knows no worktree at {here}",
@@ -108,7 +109,7 @@ def _adopted(project: Project, here: Path, slug: str) -> Record:
 
 def _adoption(project: Project, record: Record, here: Path) -> Step:
     """Return the step that makes record and worktree name each other."""
-    git_directory = Path(git.output("rev-parse", "--absolute-git-dir", cwd=here))
+    git_directory = Path(cli.output("rev-parse", "--absolute-git-dir", cwd=here))
     registry = project.registry
 
     def do() -> None:

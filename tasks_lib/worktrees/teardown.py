@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks_lib.git import cli, uncommitted
 from tasks_lib.steps import Plan, Step
-from tasks_lib.worktrees import git, removals, saved
+from tasks_lib.worktrees import removals
 from tasks_lib.worktrees.removing import FINISHES, Removing, finish_step, park_step, write_step
 
 if TYPE_CHECKING:
@@ -39,19 +40,19 @@ def teardown(project: Project, narrator: Narrator) -> Iterator[Removing | None]:
         # Looked up again: whoever held the lock until now may have changed it.
         record = project.require_record_here()
         cut_short = removals.cut_short(project, record)
-        branch = git.run("symbolic-ref", "--quiet", "--short", "HEAD", cwd=here, check=False).stdout.strip() or None
-        tip = git.run("rev-parse", "--verify", "--quiet", "HEAD", cwd=here, check=False).stdout.strip() or None
+        branch = cli.run("symbolic-ref", "--quiet", "--short", "HEAD", cwd=here, check=False).stdout.strip() or None
+        tip = cli.run("rev-parse", "--verify", "--quiet", "HEAD", cwd=here, check=False).stdout.strip() or None
         # What was parked already bears that moment.
         moment = cut_short.removed if cut_short else removals.moment()
         removing = Removing(
             removals.Note(record.slug, moment, str(here), branch, tip, tip, record, only_databases=True)
         )
         note = removing.note
-        git_directory = Path(git.output("rev-parse", "--absolute-git-dir", cwd=here))
+        git_directory = Path(cli.output("rev-parse", "--absolute-git-dir", cwd=here))
 
         def keep() -> None:
             if tip is not None:
-                commit = saved.save(here, note.reference, message=f"Uncommitted work of {note.slug}")
+                commit = uncommitted.save(here, note.reference, message=f"Uncommitted work of {note.slug}")
                 removing.note = removals.write(project, replace(note, saved=commit))
 
         removing.plans = [

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError, WorktreeError
+from tasks_lib.git import branch_names, cli, uncommitted
+from tasks_lib.git.merge_detection import is_ancestor
 from tasks_lib.steps import Plan, Step
-from tasks_lib.worktrees import branches, commands, files, git, point, portless, provision, removals, saved
+from tasks_lib.worktrees import commands, files, point, portless, provision, removals
 from tasks_lib.worktrees.checkout import UNFINISHED, Checkout
-from tasks_lib.worktrees.merged import is_ancestor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,8 +122,8 @@ def _restore_steps(note: removals.Note, path: Path) -> list[Step]:
     return [
         Step(
             "restore its uncommitted work",
-            lambda: saved.restore(path, commit),
-            done=lambda: path.exists() and saved.holds(path, commit),
+            lambda: uncommitted.restore(path, commit),
+            done=lambda: path.exists() and uncommitted.holds(path, commit),
         )
     ]
 
@@ -167,7 +168,7 @@ def _checkout(project: Project, note: removals.Note, path: Path) -> Step:
 
 def _is_begun(project: Project, note: removals.Note, path: Path) -> bool:
     """Whether git lists the worktree, and what it lacks can be added: left by a killed call, or by a teardown."""
-    row = next((row for row in git.worktrees(project.repository.main) if row.path == path), None)
+    row = next((row for row in cli.worktrees(project.repository.main) if row.path == path), None)
     if row is None or row.locked not in (None, UNFINISHED):
         return False
     if not os.path.lexists(path) or row.locked == UNFINISHED:
@@ -185,7 +186,7 @@ def _require_free(project: Project, note: removals.Note, path: Path) -> None:
             hint=f"inv worktree.undo {note.key} --path ANOTHER",
         )
     if note.branch is not None:
-        branches.require_free(project.repository, note.branch)
+        branch_names.require_free(project.repository, note.branch)
 
 
 def _require_commits(project: Project, note: removals.Note, *, begun: bool) -> None:

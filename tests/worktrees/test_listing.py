@@ -16,8 +16,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tasks_lib.worktrees import gitstate
-from tasks_lib.worktrees.git import Repository, worktrees
+from tasks_lib.git import status
+from tasks_lib.git.cli import Repository, worktrees
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_states_in_git(code, tmp_path):
     repository = Repository.find(Path.cwd())
     listed = worktrees(repository.main)
     names = [row.branch or "detached" for row in listed]
-    found = dict(zip(names, gitstate.states(repository, listed), strict=True))
+    found = dict(zip(names, status.states(repository, listed), strict=True))
 
     assert {name: state.text for name, state in found.items()} == {
         "main": "clean",
@@ -76,7 +76,7 @@ def test_states_in_git(code, tmp_path):
     assert found["work"].dirty == 2
     assert (found["merged"].merged, found["new"].merged) == ("ancestor", None)
     assert found["squashed"].merged in ("nothing to add", "patch")
-    assert found["a=b"].upstream == gitstate.Upstream("main", 1, 3)
+    assert found["a=b"].upstream == status.Upstream("main", 1, 3)
     for name, state in found.items():
         counted = code("rev-list", "--left-right", "--count", f"{state.head}...main").split()
         assert [state.ahead, state.behind] == [*map(int, counted)], name
@@ -88,9 +88,9 @@ def test_without_a_common_history(code, tmp_path):
     code("switch", "--quiet", "--orphan", "other", cwd=tmp_path / "orphan")
     repository = Repository.find(Path.cwd())
 
-    assert [state.text for state in gitstate.states(repository, worktrees(repository.main))] == ["clean", "clean"]
+    assert [state.text for state in status.states(repository, worktrees(repository.main))] == ["clean", "clean"]
     commit(code, tmp_path / "orphan", "other")
-    assert [state.text for state in gitstate.states(repository, worktrees(repository.main))] == [
+    assert [state.text for state in status.states(repository, worktrees(repository.main))] == [
         "clean",
         "clean, ahead 1, behind 1",
     ]
@@ -103,7 +103,7 @@ def test_fetched_and_not_yet_pulled(code, tmp_path):
     code("update-ref", "refs/remotes/origin/main", code("commit-tree", "-p", "main", "-p", "a", "-m", "m", "a^{tree}"))
     repository = Repository.find(Path.cwd())
 
-    assert [state.text for state in gitstate.states(repository, worktrees(repository.main))] == [
+    assert [state.text for state in status.states(repository, worktrees(repository.main))] == [
         "clean, behind 2",
         "clean, merged",
     ]

@@ -9,8 +9,9 @@ import subprocess
 import pytest
 
 from tasks_lib.errors import WorktreeError
+from tasks_lib.git import cli
 from tasks_lib.settings import load
-from tasks_lib.worktrees import git, losses
+from tasks_lib.worktrees import losses
 from tasks_lib.worktrees.project import Project
 
 
@@ -45,10 +46,10 @@ class World:
         return self.git("rev-parse", "HEAD", cwd=cwd)
 
     def project(self):
-        return Project(git.Repository.find(self.main), load(self.main, {}, {}))
+        return Project(cli.Repository.find(self.main), load(self.main, {}, {}))
 
     def rows(self):
-        rows = git.worktrees(self.main)
+        rows = cli.worktrees(self.main)
         listed = next(row for row in rows if row.path == self.there)
         return listed, [row for row in rows if row.path != self.there]
 
@@ -80,7 +81,7 @@ class TestRemovable:
     def test_what_never_is(self, world, monkeypatch):
         """The main worktree, a locked one whether or not it is there, one that is being made, the one we stand in."""
         world.removable()
-        main = git.worktrees(world.main)[0]
+        main = cli.worktrees(world.main)[0]
         with pytest.raises(WorktreeError, match="is the main worktree"):
             losses.require_removable(world.project(), main, [])
         monkeypatch.chdir(world.there)

@@ -11,8 +11,9 @@ import psycopg
 import pytest
 
 from tasks_lib.errors import GitError
+from tasks_lib.git import cli
 from tasks_lib.settings import load
-from tasks_lib.worktrees import git, processes, project, remove
+from tasks_lib.worktrees import processes, project, remove
 
 
 @pytest.fixture
@@ -270,7 +271,7 @@ class TestWhatGoes:
 
     def test_git_refuses(self, created):
         """The directory that had been moved away is back in its place; where that is taken, it is said where it is."""
-        found = project.Project(git.Repository.find(created.path), load(created.path, {}, {}))
+        found = project.Project(cli.Repository.find(created.path), load(created.path, {}, {}))
         trash = created.path.with_name("trash")
         created.git("worktree", "lock", created.there)
         with pytest.raises(GitError, match="worktree failed"):

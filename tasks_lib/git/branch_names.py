@@ -8,10 +8,10 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError
-from tasks_lib.worktrees import git
+from tasks_lib.git import cli
 
 if TYPE_CHECKING:
-    from tasks_lib.worktrees.git import Repository
+    from tasks_lib.git.cli import Repository
 
 LONGEST_BYTES = 200
 """File systems end names at 255 bytes; git adds `.lock`, the worktree's directory the repository's name."""
@@ -25,7 +25,7 @@ def require_plain_name(repository: Repository, branch: str) -> None:
         BranchError: Saying what is wrong with it.
     """
     _require_plain(branch)
-    if git.run("check-ref-format", f"refs/heads/{branch}", cwd=repository.main, check=False).returncode != 0:
+    if cli.run("check-ref-format", f"refs/heads/{branch}", cwd=repository.main, check=False).returncode != 0:
         raise BranchError(f"`{branch}` is not a branch name that git accepts", hint="git help check-ref-format")
 
 
@@ -37,7 +37,7 @@ def require_free(repository: Repository, branch: str) -> None:
         BranchError: Saying what stands in its way.
     """
     _require_no_conflict(repository, branch)
-    for listed in git.worktrees(repository.main):
+    for listed in cli.worktrees(repository.main):
         if listed.branch == branch:
             raise BranchError(
                 f"branch `{branch}` is checked out at {listed.path} already",
@@ -76,7 +76,7 @@ def _require_no_conflict(repository: Repository, branch: str) -> None:
     parents = [branch[:end] for end, character in enumerate(branch) if character == "/"]
     blocker = next((parent for parent in parents if repository.has_branch(parent)), None)
     if blocker is None:
-        below = git.output(
+        below = cli.output(
             "for-each-ref", "--count=1", "--format=%(refname:short)", f"refs/heads/{branch}/", cwd=repository.main
         )
         blocker = below or None

@@ -7,8 +7,8 @@ import subprocess
 import pytest
 
 from tasks_lib.errors import GitError
-from tasks_lib.worktrees.git import Repository
-from tasks_lib.worktrees.merged import how_merged, is_ancestor
+from tasks_lib.git.cli import Repository
+from tasks_lib.git.merge_detection import how_merged, is_ancestor
 
 LINES = [f"line {number}" for number in range(30)]
 

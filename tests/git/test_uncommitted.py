@@ -8,8 +8,8 @@ import subprocess
 import pytest
 
 from tasks_lib.errors import GitError
-from tasks_lib.worktrees import saved
-from tasks_lib.worktrees.git import Repository
+from tasks_lib.git import uncommitted
+from tasks_lib.git.cli import Repository
 
 REFERENCE = "refs/goldentree/removed/a"
 
@@ -92,7 +92,7 @@ def test_round_trip(there):
     index = there.with_name("app") / ".git" / "worktrees" / "app-a" / "index"
     before, bytes_before = seen(there), index.read_bytes()
 
-    commit = saved.save(there, REFERENCE, message="Removed a")
+    commit = uncommitted.save(there, REFERENCE, message="Removed a")
     assert index.read_bytes() == bytes_before
     assert seen(there) == before
     assert run(there, "rev-parse", REFERENCE).strip() == commit
@@ -100,12 +100,12 @@ def test_round_trip(there):
     assert run(there, "log", "-1", "--format=%s, by %an", REFERENCE) == "Removed a, by goldentree\n"
 
     repository = again(there)
-    assert not saved.holds(there, commit)
-    saved.restore(there, commit)
-    assert saved.holds(there, commit)
+    assert not uncommitted.holds(there, commit)
+    uncommitted.restore(there, commit)
+    assert uncommitted.holds(there, commit)
     assert seen(there) == before
     assert not (there / "hooks-ran").exists()
-    saved.forget(repository, REFERENCE)
+    uncommitted.forget(repository, REFERENCE)
     assert run(there, "for-each-ref", "refs/goldentree") == ""
 
 
@@ -115,21 +115,25 @@ def test_sparse(there):
     run(there, "update-index", "--skip-worktree", ".env")
     (there / ".env").write_text("s3cret\n")
     (there / "untracked").write_text("new\n")
-    commit = saved.save(there, REFERENCE, message="Removed a")
+    commit = uncommitted.save(there, REFERENCE, message="Removed a")
     assert run(there, "diff", "--name-status", "HEAD", commit) == "A\tuntracked\n"
 
 
 def test_nothing(there):
     """A clean worktree is its HEAD; a call that finishes a killed one saves again; without a HEAD, that is said."""
     head = run(there, "rev-parse", "HEAD").strip()
-    assert saved.save(there, REFERENCE, message="Removed a") == head
-    saved.restore(there, head)
-    assert saved.holds(there, head)
+    assert uncommitted.save(there, REFERENCE, message="Removed a") == head
+    uncommitted.restore(there, head)
+    assert uncommitted.holds(there, head)
     (there / "changed").write_text("new\n")
-    assert saved.save(there, REFERENCE, message="Removed again") == run(there, "rev-parse", REFERENCE).strip() != head
+    assert (
+        uncommitted.save(there, REFERENCE, message="Removed again")
+        == run(there, "rev-parse", REFERENCE).strip()
+        != head
+    )
     run(there, "symbolic-ref", "HEAD", "refs/heads/b")
     with pytest.raises(GitError, match="no commit yet"):
-        saved.save(there, REFERENCE, message="Removed again")
+        uncommitted.save(there, REFERENCE, message="Removed again")
 
 
 def test_conflict(there):
@@ -144,9 +148,9 @@ def test_conflict(there):
         run(there, *ADA, "merge", "b")
     text = (there / "changed").read_text()
     assert "<<<<<<<" in text
-    commit = saved.save(there, REFERENCE, message="Removed a")
+    commit = uncommitted.save(there, REFERENCE, message="Removed a")
     again(there)
-    saved.restore(there, commit)
+    uncommitted.restore(there, commit)
     assert (there / "changed").read_text() == text
     assert run(there, "status", "--porcelain") == " M changed\n"
 
@@ -161,7 +165,7 @@ def test_changed_within_the_tick(there):
     (there / "changed").write_text("CHANGED\n")
     os.utime(there / "changed", tick)
     os.utime(index, tick)
-    commit = saved.save(there, REFERENCE, message="Removed a")
+    commit = uncommitted.save(there, REFERENCE, message="Removed a")
     assert run(there, "show", f"{commit}:changed") == "CHANGED\n"
 
 
@@ -171,24 +175,24 @@ def test_holds(there):
     (there / "deleted").unlink()
     run(there, "add", "changed")
     (there / "new").write_text("new\n")
-    commit = saved.save(there, REFERENCE, message="Removed a")
+    commit = uncommitted.save(there, REFERENCE, message="Removed a")
     (there / "given").write_text("seed\n")
-    assert saved.holds(there, commit)
+    assert uncommitted.holds(there, commit)
     run(there, "reset", "--quiet")
-    assert not saved.holds(there, commit)
+    assert not uncommitted.holds(there, commit)
     run(there, "add", "changed")
     (there / "deleted").write_text("deleted\n")
-    assert not saved.holds(there, commit)
+    assert not uncommitted.holds(there, commit)
 
 
 def test_not_fresh(there):
     """Nothing is overwritten: not a file that is in the way, not another HEAD's."""
     (there / "new").write_text("precious\n")
-    commit = saved.save(there, REFERENCE, message="Removed a")
+    commit = uncommitted.save(there, REFERENCE, message="Removed a")
     with pytest.raises(GitError):
-        saved.restore(there, commit)
+        uncommitted.restore(there, commit)
     assert (there / "new").read_text() == "precious\n"
     (there / "new").unlink()
     run(there, "switch", "--quiet", "--detach", run(there, *ADA, "commit-tree", "-m", "Other", "HEAD^{tree}").strip())
     with pytest.raises(GitError, match="not at the commit"):
-        saved.restore(there, commit)
+        uncommitted.restore(there, commit)

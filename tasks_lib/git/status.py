@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GitError
-from tasks_lib.worktrees import git
-from tasks_lib.worktrees.merged import how_merged, is_ancestor
+from tasks_lib.git import cli
+from tasks_lib.git.merge_detection import how_merged, is_ancestor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tasks_lib.worktrees.git import Listed, Repository
+    from tasks_lib.git.cli import Listed, Repository
 
 _THREADS = 8
 """Enough for a few cores: the work is git's, in processes of its own."""
@@ -115,9 +115,9 @@ class _Place:
 def _places(repository: Repository, target: str, heads: set[str]) -> dict[str, _Place]:
     """Return how many commits each of *heads* is ahead of *target* and behind it, by one walk for all of them."""
     tips = [target, *heads - {target}]
-    found = git.run("merge-base", "--octopus", *tips, cwd=repository.main, check=False)
+    found = cli.run("merge-base", "--octopus", *tips, cwd=repository.main, check=False)
     shared = [f"^{found.stdout.strip()}"] if found.returncode == 0 else []
-    lines = git.output("rev-list", "--topo-order", "--parents", *tips, *shared, cwd=repository.main).splitlines()
+    lines = cli.output("rev-list", "--topo-order", "--parents", *tips, *shared, cwd=repository.main).splitlines()
     # A bit for each tip that a commit can be reached from; children come before their parents.
     reached = defaultdict(int, {tip: 1 << number for number, tip in enumerate(tips)})
     first: dict[str, str] = {}
@@ -149,7 +149,7 @@ def _status(listed: Listed) -> tuple[dict[str, str], int]:
         raise GitError(f"there is no worktree at {listed.path}")
     # Without the lock on the index, which a commit of its user would run into.
     options = ("--porcelain=v2", "--branch", "--untracked-files=normal", "-z")
-    lines = iter(git.output("--no-optional-locks", "status", *options, cwd=listed.path).split("\0"))
+    lines = iter(cli.output("--no-optional-locks", "status", *options, cwd=listed.path).split("\0"))
     headers, dirty = {}, 0
     for line in lines:
         kind, _, rest = line.partition(" ")
@@ -179,7 +179,7 @@ def _changed(repository: Repository, other: str, commit: str) -> set[str]:
     """Return the paths that *commit* has changed since it parted from the *other*, none where that is ambiguous."""
     options = ("-r", "-z", "--name-only", "--no-renames", "--merge-base")
     # git fails where they parted never, or more than once.
-    found = git.run("diff-tree", *options, other, commit, cwd=repository.main, check=False)
+    found = cli.run("diff-tree", *options, other, commit, cwd=repository.main, check=False)
     return set(found.stdout.split("\0")[:-1])
 
 

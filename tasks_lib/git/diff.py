@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError
-from tasks_lib.worktrees import git, saved
+from tasks_lib.git import cli, uncommitted
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tasks_lib.worktrees.git import Repository
+    from tasks_lib.git.cli import Repository
 
 # Plumbing: what `diff.*` says of prefixes and colours would be in the way of whoever reads a patch by program.
 _DIFF = ("-c", "core.quotePath=false", "diff-tree", "-r", "--no-ext-diff", "--ignore-submodules=none")
@@ -56,7 +56,7 @@ class Diff:
         return [Changed(path, _count(added), _count(removed)) for added, removed, path in rows]
 
     def _git(self, *options: str) -> str:
-        return readable(git.output(*_DIFF, *options, self.old, self.new, cwd=self.repository.main))
+        return readable(cli.output(*_DIFF, *options, self.old, self.new, cwd=self.repository.main))
 
 
 def since(repository: Repository, base: str, branch: str, at: Path | None = None) -> Diff:
@@ -74,10 +74,10 @@ def since(repository: Repository, base: str, branch: str, at: Path | None = None
     if tip is None or other is None:
         missing = branch if tip is None else base
         raise BranchError(f"there is no branch `{missing}` here", why="deleted or renamed?", hint="git branch --list")
-    parted = git.run("merge-base", other, tip, cwd=repository.main, check=False).stdout.strip()
+    parted = cli.run("merge-base", other, tip, cwd=repository.main, check=False).stdout.strip()
     if not parted:
         raise BranchError(f"`{branch}` and `{base}` have no history in common")
-    return Diff(repository, parted, saved.trees(at)[1] if at else tip)
+    return Diff(repository, parted, uncommitted.trees(at)[1] if at else tip)
 
 
 def readable(text: str) -> str:
