@@ -38,9 +38,9 @@ def building(here: Project, narrator: Narrator, into: str | None, *, force: bool
     from tasks_lib.loquent.golden import Building, Migration  # noqa: PLC0415 - same
     from tasks_lib.loquent.schema import BUNDLED  # noqa: PLC0415 - same
     from tasks_lib.loquent.seed_env import load  # noqa: PLC0415 - same
-    from tasks_lib.worktrees.exclude import keep_out  # noqa: PLC0415 - same
+    from tasks_lib.worktrees.env.git_exclude import keep_out  # noqa: PLC0415 - same
     from tasks_lib.worktrees.registry import now  # noqa: PLC0415 - same
-    from tasks_lib.worktrees.tools import command, shown  # noqa: PLC0415 - same
+    from tasks_lib.worktrees.steps.toolchain import command, shown  # noqa: PLC0415 - same
 
     main = here.repository.main
     seed, own = load(main / "seed.env"), command(here, main, "migrate")
@@ -64,10 +64,10 @@ def _migrate(here: Project, narrator: Narrator, seed: Seed, command: Command, ur
     from tasks_lib.loquent.schema import BUNDLED  # noqa: PLC0415 - as in `building`
     from tasks_lib.loquent.seed_env import KEYS  # noqa: PLC0415 - same
     from tasks_lib.toolchains.run import run  # noqa: PLC0415 - same
-    from tasks_lib.worktrees import tools  # noqa: PLC0415 - same
+    from tasks_lib.worktrees.steps import toolchain  # noqa: PLC0415 - same
 
     main = here.repository.main
-    environment = tools.environment(here, url, main)
+    environment = toolchain.environment(here, url, main)
     # What the shell exports of Stripe's, or the application's `.env` holds, may be the live keys. SeaORM's programs
     # read that file themselves, but nothing that is set already, be it to nothing.
     ours = {name: value for name, value in environment.items() if not name.startswith("STRIPE_")}
@@ -80,7 +80,7 @@ def _migrate(here: Project, narrator: Narrator, seed: Seed, command: Command, ur
         secrets=seed.secrets,
     )
     if command is not BUNDLED and url.database:
-        tools.require_applied(here, url.database, main, narrator)
+        toolchain.require_applied(here, url.database, main, narrator)
 
 
 def report(made: Building, outcomes: Sequence[Outcome], *, dry: bool = False) -> Answer:

@@ -22,10 +22,10 @@ from tasks_lib.ledger.schema.agents import GONE
 from tasks_lib.ledger.schema.base import new_id
 from tasks_lib.ledger.schema.review import ErrandStatus
 from tasks_lib.steps import Plan, Step
-from tasks_lib.worktrees import merging
-from tasks_lib.worktrees.create import creation
-from tasks_lib.worktrees.losses import require_nothing_lost
-from tasks_lib.worktrees.remove import removal
+from tasks_lib.worktrees.plans import merge
+from tasks_lib.worktrees.plans.create import creation
+from tasks_lib.worktrees.plans.remove import removal
+from tasks_lib.worktrees.removal.checks import require_nothing_lost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,7 +161,7 @@ class Merge:
     def _do(self) -> str | None:
         errand = self.errand
         message = f"Merge branch '{errand.branch}'\n\n{errand.description}"
-        self.conflicts = merging.merge(self.here, errand.branch, errand.base_branch, message=message)
+        self.conflicts = merge.merge(self.here, errand.branch, errand.base_branch, message=message)
         status = ErrandStatus.CONFLICT if self.conflicts else ErrandStatus.MERGED
         with ledger_of(self.here).write() as tx:
             self.errand = tx.errands.update(errand.id, status=status)
@@ -195,7 +195,7 @@ def require_resolved(here: Project, errand: Errand) -> None:
         ConflictError: If it was in none, or still is.
     """
     errands.require(errand, ErrandStatus.CONFLICT, to="be resolved")
-    if conflicts := merging.conflicts(here, errand.branch, errand.base_branch):
+    if conflicts := merge.conflicts(here, errand.branch, errand.base_branch):
         raise ConflictError(
             f"`{errand.branch}` still conflicts with `{errand.base_branch}`",
             why="\n".join(conflicts),

@@ -11,8 +11,8 @@ from tasks_lib.collections._ledger import documents, short
 from tasks_lib.git import cli, status
 from tasks_lib.ledger.errands import OPEN
 from tasks_lib.output import table
-from tasks_lib.worktrees import removals
-from tasks_lib.worktrees.unfinished import Problem, unfinished
+from tasks_lib.worktrees.removal import note as removals
+from tasks_lib.worktrees.reports.incomplete import Problem, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tasks_lib.errors import GoldentreeError
-    from tasks_lib.worktrees.dbstate import DatabaseState
-    from tasks_lib.worktrees.listing import Row
+    from tasks_lib.worktrees.reports.database_state import DatabaseState
+    from tasks_lib.worktrees.reports.listing import Row
 
 HEADINGS = ("BRANCH", "STATE", "GIT", "DATABASE", "SIZE", "DRIFT", "PORT", "AGE", "PATH")
 

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from tasks_lib.output import Narrator
     from tasks_lib.steps import Ran
-    from tasks_lib.worktrees.gc import Collected
-    from tasks_lib.worktrees.pull import Pulling
+    from tasks_lib.worktrees.plans.gc import Collected
+    from tasks_lib.worktrees.plans.pull import Pulling
     from tasks_lib.worktrees.registry import Record
-    from tasks_lib.worktrees.removing import Removing
+    from tasks_lib.worktrees.removal.steps import Removing
 
 CLONE_HELP = {
     "fresh": "Take a new snapshot of golden, whatever is there.",

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tasks_lib.databases.owned import Owned
-    from tasks_lib.worktrees.drift import Migrations
-    from tasks_lib.worktrees.listing import Row
-    from tasks_lib.worktrees.status import Status
+    from tasks_lib.worktrees.reports.listing import Row
+    from tasks_lib.worktrees.reports.migrations import Migrations
+    from tasks_lib.worktrees.reports.status import Status
 
 
 def told(status: Status) -> str:

@@ -36,7 +36,7 @@ def pull(c: Context, unmasked: bool = False, json: bool = False) -> Answer:
     That database is only read. Schema and data arrive; the branch's migrations
     run on them. The database that was is parked: `worktree.undo` brings it back.
     """
-    from tasks_lib.worktrees.pull import pull as planning  # noqa: PLC0415 - `inv --list` stays fast
+    from tasks_lib.worktrees.plans.pull import pull as planning  # noqa: PLC0415 - `inv --list` stays fast
 
     narrator = Narrator()
     with planning(project(), narrator, unmasked=unmasked) as pulling:
@@ -54,7 +54,7 @@ def reset(c: Context, fresh: bool = False, evict: bool = False, json: bool = Fal
     The own database and its companions. Those that were are parked:
     `worktree.undo` brings them back. A failure brings them back at once.
     """
-    from tasks_lib.worktrees.reset import reset as planning  # noqa: PLC0415 - as in `pull`
+    from tasks_lib.worktrees.plans.reset import reset as planning  # noqa: PLC0415 - as in `pull`
 
     here, narrator = project(), Narrator()
     with planning(here, narrator, here.wish(fresh=fresh, evict=evict)) as resetting:
@@ -75,7 +75,7 @@ def companions(c: Context, json: bool = False) -> Answer:
     """
     List this worktree's companion databases
     """
-    from tasks_lib.worktrees.clones import companions as of  # noqa: PLC0415 - as in `pull`
+    from tasks_lib.worktrees.steps.databases import companions as of  # noqa: PLC0415 - as in `pull`
 
     here = project()
     found = [(one, one.exists()) for one in of(here, here.require_record_here())]
@@ -136,7 +136,7 @@ def psql(c: Context, pgcli: bool = False, json: bool = False) -> Answer:
     `inv db.psql -- -c 'SELECT 1'`. With --json, or -R, it says what would be run,
     and where.
     """
-    from tasks_lib.worktrees import shell  # noqa: PLC0415 - as in `pull`
+    from tasks_lib.worktrees.steps import psql as shell  # noqa: PLC0415 - as in `pull`
 
     here = project()
     arguments = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
@@ -154,7 +154,7 @@ def status(c: Context, json: bool = False) -> Answer:
 
     Applied, pending, and missing: those that golden has and this branch lacks.
     """
-    from tasks_lib.worktrees.status import database_here  # noqa: PLC0415 - as in `pull`
+    from tasks_lib.worktrees.reports.status import database_here  # noqa: PLC0415 - as in `pull`
 
     found = database_here(project(), os.environ)
     record, migrations = found.record, found.migrations
@@ -191,7 +191,7 @@ def verify(c: Context, json: bool = False) -> Answer:
     the migration ledger. Exit status 1 when anything differs, as it does once
     either of them is used.
     """
-    from tasks_lib.worktrees.verify import verify as examine  # noqa: PLC0415 - as in `pull`
+    from tasks_lib.worktrees.reports.verify import verify as examine  # noqa: PLC0415 - as in `pull`
 
     found = examine(project(), os.environ)
     data = {
@@ -214,21 +214,22 @@ def verify(c: Context, json: bool = False) -> Answer:
 
 
 def _run_tool(c: Context, which: str) -> Answer:
-    from tasks_lib.worktrees import guard, tools  # noqa: PLC0415 - as in `pull`
+    from tasks_lib.worktrees.env import guard
+    from tasks_lib.worktrees.steps import toolchain  # noqa: PLC0415 - as in `pull`
 
     here, narrator = project(), Narrator()
     record = here.require_record_here()
-    command = tools.command(here, here.repository.here, which)
+    command = toolchain.command(here, here.repository.here, which)
     if command is None:
         data = {"command": None, "ran": False, "database": record.identity.database}
         return Answer(data, f"nothing to {which}: no tool is detected or configured")
     url = guard.require_own_database(here, record, here.repository.here, os.environ)
-    shown = tools.shown(command)
+    shown = toolchain.shown(command)
     if c.config.run.dry:
         return preview([f"{which} {record.identity.database} by {shown}"])
     with narrator.step(f"{which} {record.identity.database} by {shown}"):
         hint = f"mend it, then: inv db.{which}"
-        tools.run_tool(here, record, here.repository.here, which, narrator, hint=hint, url=url)
+        toolchain.run_tool(here, record, here.repository.here, which, narrator, hint=hint, url=url)
     return Answer(
         {"command": shown, "ran": True, "database": record.identity.database}, f"{which}d {record.identity.database}"
     )

@@ -134,7 +134,7 @@ def pull(c: Context, unmasked: bool = False, evict: bool = False, json: bool = F
     That database is only read. Schema and data arrive beside golden and take its
     place at the end; the one that was is parked, for `golden.undo`.
     """
-    from tasks_lib.worktrees.pull import pull_golden  # noqa: PLC0415 - as in `status`
+    from tasks_lib.worktrees.plans.pull import pull_golden  # noqa: PLC0415 - as in `status`
 
     narrator = Narrator()
     pulling = pull_golden(project(), narrator, unmasked=unmasked, evicting=evict)

@@ -48,7 +48,7 @@ def create(
     and code generation on it. A failure or Ctrl-C undoes what this call did; a
     call that was killed is finished by the next one.
     """
-    from tasks_lib.worktrees.create import creation  # noqa: PLC0415 - `inv --list` stays fast
+    from tasks_lib.worktrees.plans.create import creation  # noqa: PLC0415 - `inv --list` stays fast
 
     here, narrator = project(), Narrator()
     wish = None if no_db else here.wish(fresh=fresh, evict=evict)
@@ -97,7 +97,7 @@ def remove(c: Context, branch: str, force: bool = False, keep_branch: bool = Fal
     runs in the worktree, and stops its agents in the ledger. `inv worktree.undo`
     brings all of it back until `inv worktree.gc --yes` sweeps it.
     """
-    from tasks_lib.worktrees.remove import removal  # noqa: PLC0415 - as in `create`
+    from tasks_lib.worktrees.plans.remove import removal  # noqa: PLC0415 - as in `create`
 
     here, narrator = project(), Narrator()
     with removal(here, branch, narrator, force=force, keep_branch=keep_branch) as removing:
@@ -116,7 +116,7 @@ def teardown(c: Context, json: bool = False) -> Answer:
     For hooks such as Conductor's archive; harmless in a worktree that was never
     set up. When the server is down, `inv worktree.gc` finishes it later.
     """
-    from tasks_lib.worktrees.teardown import teardown as tearing_down  # noqa: PLC0415 - as in `create`
+    from tasks_lib.worktrees.plans.teardown import teardown as tearing_down  # noqa: PLC0415 - as in `create`
 
     here, narrator = project(), Narrator()
     with tearing_down(here, narrator) as removing:
@@ -143,7 +143,7 @@ def undo(c: Context, branch: str = "", path: str = "", json: bool = False) -> An
     Also what `worktree.teardown` and `db.reset` have parked. Ignored files are
     made anew, as for a new worktree.
     """
-    from tasks_lib.worktrees.undo import undoing  # noqa: PLC0415 - as in `create`
+    from tasks_lib.worktrees.plans.undo import undoing  # noqa: PLC0415 - as in `create`
 
     here, narrator = project(), Narrator()
     with undoing(here, branch, narrator, path=path) as planned:
@@ -165,7 +165,7 @@ def gc(c: Context, yes: bool = False, json: bool = False) -> Answer:
     parked longer ago than WORKTREE_KEEP_REMOVED is dropped, and what killed
     processes have left. Says why for each, and changes nothing without --yes.
     """
-    from tasks_lib.worktrees import gc as collector  # noqa: PLC0415 - as in `create`
+    from tasks_lib.worktrees.plans import gc as collector  # noqa: PLC0415 - as in `create`
 
     here, narrator = project(), Narrator()
     rows = collector.examine(here, narrator)
@@ -210,7 +210,7 @@ def list_(c: Context, json: bool = False) -> Answer:
     A `?` is what cannot be told; why is on stderr.
     """
     from tasks_lib.collections import _list  # noqa: PLC0415 - as in `create`
-    from tasks_lib.worktrees import listing  # noqa: PLC0415 - same
+    from tasks_lib.worktrees.reports import listing  # noqa: PLC0415 - same
 
     here, narrator = project(), Narrator()
     with narrator.looking("look at the worktrees and their databases"):
@@ -231,7 +231,7 @@ def status(c: Context, branch: str = "", json: bool = False) -> Answer:
     the cure is told as well.
     """
     from tasks_lib.collections import _status  # noqa: PLC0415 - as in `create`
-    from tasks_lib.worktrees.status import document, examine  # noqa: PLC0415 - same
+    from tasks_lib.worktrees.reports.status import document, examine  # noqa: PLC0415 - same
 
     here, narrator = project(), Narrator()
     with narrator.looking("look at the worktree and its database"):

@@ -18,7 +18,7 @@ from tasks_lib.demo.repository import BRANCH
 from tasks_lib.demo.stage import GOLDEN, proof, stage
 from tasks_lib.errors import GoldentreeError
 from tasks_lib.output import Narrator, answer
-from tasks_lib.worktrees import envfile
+from tasks_lib.worktrees.env import dotenv_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,7 +110,7 @@ def prove_rows(here: Stage, first: Mapping[str, Any], second: Mapping[str, Any])
 
 def prove_ports_and_env_files(here: Stage, first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
     """Check that each env file differs from the main worktree's in its own values only."""
-    main, one, two = (envfile.load(Path(path, ".env")) for path in (here.main, first["path"], second["path"]))
+    main, one, two = (dotenv_file.load(Path(path, ".env")) for path in (here.main, first["path"], second["path"]))
     ports = {env["PORT"] for env in (main, one, two)}
     _require(len(ports) == 3, "a port is used twice", *sorted(map(str, ports)))
     answer(f"ports are separate: {main['PORT']} in main, {one['PORT']} in {FIRST}, {two['PORT']} in {SECOND}")

@@ -184,7 +184,7 @@ def errands_ledger(repository):
 
 def test_killed_while_it_starts(errands, repository):
     """A row tells of what is left, and its cure makes the errand whole."""
-    points = ["tasks_lib.worktrees.registry:Registry.save", "tasks_lib.worktrees.checkout:Checkout.do"]
+    points = ["tasks_lib.worktrees.registry:Registry.save", "tasks_lib.worktrees.steps.checkout:Checkout.do"]
     for number, (where, point) in enumerate([("before", points[0]), ("after", points[0]), ("after", points[1])]):
         assert repository.dies(where, 1, point, "errand.start", f"Errand {number}", "--no-db")
     rows = errands.do("list_")
@@ -214,10 +214,10 @@ def test_killed_while_it_is_merged(errands, repository):
     errands.commit(one, file="work\n")
     errands.do("complete", one["id"])
     before = repository.git("for-each-ref")
-    assert repository.dies("before", 1, "tasks_lib.worktrees.merging:_move", "errand.merge", one["id"])
+    assert repository.dies("before", 1, "tasks_lib.worktrees.plans.merge:_move", "errand.merge", one["id"])
     assert repository.git("for-each-ref") == before
     assert repository.git("status", "--porcelain") == ""
-    assert repository.dies("after", 1, "tasks_lib.worktrees.merging:_move", "errand.merge", one["id"])
+    assert repository.dies("after", 1, "tasks_lib.worktrees.plans.merge:_move", "errand.merge", one["id"])
     assert (repository.path / "file").read_text() == "work\n"
     assert errands.status(one) == "pending_review"
     assert errands.do("merge", one["id"])["status"] == "merged"

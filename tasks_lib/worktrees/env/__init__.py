@@ -1,0 +1,1 @@
+"""Env files: read, edited in place, and checked before a tool runs."""

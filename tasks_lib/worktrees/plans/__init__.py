@@ -1,0 +1,1 @@
+"""One module per command that changes something: checks first, then a plan."""

@@ -1,0 +1,1 @@
+"""Removal: the checks that refuse to lose work, the record that undo reads, the steps."""

@@ -1,0 +1,274 @@
+"""
+What a removal would lose, and the refusals.
+
+A question that git cannot answer counts as a refusal. Stashes need none: they belong to the
+repository. Ignored files are no work: whoever ignores them has told git so.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks_lib.errors import GitError, WorktreeError
+from tasks_lib.git import cli
+from tasks_lib.git.merge_detection import how_merged
+from tasks_lib.worktrees.steps.checkout import UNFINISHED
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Iterator
+
+    from tasks_lib.git.cli import Listed
+    from tasks_lib.worktrees.project import Project
+
+# What git keeps in a worktree's administrative directory while an operation is unfinished.
+_OPERATIONS = {
+    "MERGE_HEAD": "a merge",
+    "rebase-merge": "a rebase",
+    "rebase-apply": "a rebase",
+    "CHERRY_PICK_HEAD": "a cherry-pick",
+    "REVERT_HEAD": "a revert",
+    "sequencer": "a series of cherry-picks or reverts",
+    "BISECT_LOG": "a bisection",
+}
+
+_SHOWN = 10
+
+
+def require_removable(project: Project, listed: Listed, others: Iterable[Listed]) -> None:
+    """
+    Refuse what is never removed, with `--force` or without.
+
+    Args:
+        others: All worktrees but this one.
+
+    Raises:
+        WorktreeError: If it is the main worktree, being made, locked, around the current directory or another
+            worktree, or if there is something else in its place.
+    """
+    path, locked = listed.path, listed.locked
+    if path == project.repository.main:
+        raise WorktreeError(f"{path} is the main worktree", why="it is the repository itself")
+    if locked == UNFINISHED:
+        raise WorktreeError(
+            f"the worktree {path} is being made, or git was killed while making it",
+            hint=f"inv worktree.create {listed.branch}  # finishes it",
+        )
+    if locked is not None:
+        raise WorktreeError(
+            f"the worktree {path} is locked{f': {locked}' if locked else ''}",
+            why="somebody asked git to keep it; --force does not override that",
+            hint=f"git worktree unlock {path}",
+        )
+    here = Path(os.path.realpath(Path.cwd()))
+    if here.is_relative_to(path):
+        raise WorktreeError(
+            f"the current directory is in {path}",
+            why="a removal would take it away under this shell",
+            hint="cd elsewhere",
+        )
+    inside = next((row.path for row in others if path in row.path.parents), None)
+    if inside is not None:
+        raise WorktreeError(
+            f"the worktree {inside} lies in {path}", why="both would be deleted", hint=f"git worktree move {inside} TO"
+        )
+    if os.path.lexists(path):
+        require_itself(project, path)
+
+
+def require_nothing_lost(project: Project, listed: Listed, given: Container[str] = ()) -> None:
+    """
+    Refuse while the worktree holds work that is nowhere else; its branch is `require_merged`'s business.
+
+    Args:
+        given: Untracked files, relative to the worktree, that are nobody's work although the main worktree
+            has no copy of them.
+
+    A worktree whose directory is gone may still be on commits that no branch holds.
+
+    Raises:
+        WorktreeError: If an operation is unfinished, anything is uncommitted, here or in a submodule, or commits
+            would be forgotten; or if that cannot be told.
+    """
+    path, main = listed.path, project.repository.main
+    try:
+        if path.exists():
+            _require_no_operation(path)
+            _require_no_changes(path, main, given)
+        saved = listed.branch or _holders(main, listed.head or "HEAD")
+    except (GitError, OSError) as error:
+        raise WorktreeError(
+            f"it cannot be told whether {path} holds work", why=str(error), hint="look there, then pass --force"
+        ) from None
+    if not saved:
+        raise WorktreeError(
+            f"no branch holds the commits that {path} is on",
+            why="its HEAD is detached, and git would forget them",
+            hint=f"git branch BRANCH {listed.head}, or pass --force",
+        )
+
+
+def require_kept(path: Path) -> None:
+    """
+    Refuse while the worktree at *path* holds work that `saved.save` does not keep: that of repositories within it.
+
+    Raises:
+        WorktreeError: Naming the repository; or if that cannot be told.
+    """
+    try:
+        # A directory is only named itself where it is a repository.
+        nested = [path / change[3:] for change in _changes(path) if change.startswith("?? ") and change.endswith("/")]
+        modules = [*_submodules(path), *nested]
+        module = next((module for module in modules if _changes(module) or not _is_pushed(module)), None)
+    except (GitError, OSError) as error:
+        raise WorktreeError(
+            f"it cannot be told whether {path} holds work",
+            why=str(error),
+            hint=f"mend that, or move {path} away; then run the same command",
+        ) from None
+    if module is not None:
+        raise WorktreeError(
+            f"{module.relative_to(path)} in {path} is a repository with work that none of its remotes has",
+            why="--force keeps what is uncommitted, but not what repositories within the worktree hold",
+            hint=f"push it from {module}, or move that away",
+        )
+
+
+def require_merged(project: Project, branch: str, tip: str) -> None:
+    """
+    Refuse to delete a branch whose commits would be nowhere else.
+
+    They are somewhere else when the default branch has them, here or on a remote, squashed or rebased as
+    well; or when a remote has them under the branch's own name, as far as was fetched. That a branch's
+    upstream is gone proves nothing.
+
+    Raises:
+        WorktreeError: Naming the commits.
+        GitError: If git cannot tell.
+    """
+    main, default = project.repository.main, project.repository.default_branch()
+    patterns = [f"refs/heads/{default}", f"refs/remotes/*/{default}", f"refs/remotes/*/{branch}"]
+    targets = cli.output("for-each-ref", "--format=%(refname)", *patterns, cwd=main).splitlines()
+    if any(how_merged(project.repository, tip, target) for target in targets):
+        return
+    raise WorktreeError(
+        f"branch `{branch}` has commits that are neither in `{default}` nor pushed",
+        why=cli.output("log", "--oneline", f"--max-count={_SHOWN}", tip, "--not", *targets, cwd=main),
+        hint="merge or push it, or pass --keep-branch, or --force",
+    )
+
+
+def require_itself(project: Project, path: Path) -> None:
+    """
+    Refuse unless the worktree at *path* and its administrative directory name each other.
+
+    Raises:
+        WorktreeError: If they do not, or it cannot be told.
+    """
+    try:
+        directory = path / (path / ".git").read_text().removeprefix("gitdir:").strip()
+        back = directory / (directory / "gitdir").read_text().rstrip("\n")
+        common = os.path.realpath(project.repository.common / "worktrees")
+        mutual = back.samefile(path / ".git")
+    except (OSError, ValueError) as error:
+        why = str(error)
+    else:
+        if mutual and os.path.realpath(directory.parent) == common:
+            return
+        if mutual:
+            raise WorktreeError(
+                f"the worktree {path} is another repository's",
+                why=f"its .git names {directory}: this repository was copied from that one",
+                hint=f"in {common}, delete the directory whose `gitdir` names {path}; then: inv worktree.gc --yes",
+            )
+        why = f"its .git names {directory}"
+    raise WorktreeError(
+        f"it cannot be told whether {path} is still the worktree that was made there",
+        why=f"{why}\nanything may be in its place, so --force does not delete it either",
+        hint=f"git worktree repair {path}, or move what is there away, then run the same command",
+    )
+
+
+def _require_no_operation(path: Path) -> None:
+    directory = Path(cli.output("rev-parse", "--absolute-git-dir", cwd=path))
+    operation = next((what for file, what in _OPERATIONS.items() if (directory / file).exists()), None)
+    if operation:
+        raise WorktreeError(f"{operation} is in progress in {path}", hint="finish it there, or pass --force")
+
+
+def _require_no_changes(path: Path, main: Path, given: Container[str]) -> None:
+    changes = [
+        change
+        for change in _changes(path)
+        if not (change.startswith("?? ") and (change[3:] in given or _is_copy(path / change[3:], main / change[3:])))
+    ]
+    for module in _submodules(path):
+        inside = module.relative_to(path)
+        changes += [f"{change[:3]}{inside}/{change[3:]}" for change in _changes(module)]
+        if not changes and not _is_pushed(module):
+            raise WorktreeError(
+                f"submodule {inside} in {path} has commits or stashes that none of its remotes has",
+                why="its repository would be deleted with the worktree",
+                hint=f"push them from {module}, or pass --force",
+            )
+    if changes:
+        shown = [_printable(change) for change in changes[:_SHOWN]]
+        raise WorktreeError(
+            f"{path} holds {len(changes)} uncommitted change{'s' if len(changes) > 1 else ''}",
+            why="\n".join([*shown, *(["…"] if len(changes) > _SHOWN else [])]),
+            hint=f"git -C {path} stash --include-untracked, or commit, or pass --force",
+        )
+
+
+def _changes(path: Path) -> list[str]:
+    """Return what git calls changed or untracked, as `XY name`; submodules only where they are at another commit."""
+    options = ("--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=dirty")
+    # A monitor that has died would hide changes.
+    result = cli.run("-c", "core.fsmonitor=false", "status", *options, cwd=path)
+    if "could not open directory" in result.stderr:
+        raise GitError("git cannot look everywhere", why=result.stderr.strip())
+    return result.stdout.split("\0")[:-1]
+
+
+def _is_copy(path: Path, original: Path) -> bool:
+    """Whether nothing is lost with *path*: it leads to *original*, or is the same."""
+    if path.is_symlink():
+        same_text = original.is_symlink() and path.readlink() == original.readlink()
+        return same_text or (original.exists() and path.resolve() == original.resolve())
+    return path.is_file() and original.is_file() and filecmp.cmp(path, original, shallow=False)
+
+
+def _submodules(path: Path) -> Iterator[Path]:
+    """
+    Yield every submodule with a repository of its own in it, and theirs.
+
+    Raises:
+        GitError: If there is none, but files that git does not look at.
+    """
+    for row in cli.output("ls-files", "--stage", "-z", cwd=path).split("\0"):
+        if not row.startswith("160000 "):
+            continue
+        module = path / row.partition("\t")[2]
+        if os.path.lexists(module / ".git"):
+            yield module
+            yield from _submodules(module)
+        elif module.is_dir() and any(module.iterdir()):
+            raise GitError(f"submodule {module} is not initialised, but holds files")
+
+
+def _is_pushed(module: Path) -> bool:
+    if cli.succeeds("show-ref", "--verify", "--quiet", "refs/stash", cwd=module):
+        return False
+    return not cli.output("rev-list", "--max-count=1", "HEAD", "--branches", "--not", "--remotes", cwd=module)
+
+
+def _holders(main: Path, commit: str) -> str:
+    """Return the name of a reference that holds *commit*, empty if there is none."""
+    places = ("refs/heads", "refs/remotes", "refs/tags")
+    return cli.output("for-each-ref", "--count=1", "--contains", commit, *places, cwd=main)
+
+
+def _printable(text: str) -> str:
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)

@@ -1,0 +1,88 @@
+"""
+How the worktrees' databases stand: in one query for all of them, and one more for each one's migrations.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tasks_lib.errors import GoldentreeError
+from tasks_lib.worktrees.reports import migrations as drift
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tasks_lib.databases.owned import Owned
+    from tasks_lib.worktrees.project import Project
+    from tasks_lib.worktrees.registry import Record
+    from tasks_lib.worktrees.reports.migrations import Migrations
+
+_THREADS = 8
+"""A login is some milliseconds of waiting."""
+
+
+@dataclass(frozen=True)
+class DatabaseState:
+    """
+    The databases of one worktree; None for what cannot be told.
+
+    Attributes:
+        own: Its clone of golden.
+        companions: Its other databases.
+        migrations: None also where no migration tool is known.
+        golden_changed: Whether golden is another than when it was cloned.
+        why: Why something cannot be told.
+    """
+
+    own: Owned | None = None
+    companions: tuple[Owned, ...] = ()
+    migrations: Migrations | None = None
+    golden_changed: bool | None = None
+    why: str = ""
+
+
+def states(project: Project, places: Mapping[str, tuple[Record, Path]]) -> dict[str, DatabaseState]:
+    """
+    Return the state of each of *places*, records and where their worktrees are, by slug.
+
+    Nothing is started or changed for that. A database that cannot be read does not keep the others.
+
+    Raises:
+        GoldentreeError: If the server cannot be asked at all.
+    """
+    from tasks_lib.databases.configured import running_server  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.overview import overview  # noqa: PLC0415 - same
+
+    server, source = running_server(project.settings), project.source()
+    read = drift.reader(server)
+
+    def compared(place: tuple[Record, Path]) -> Migrations | GoldentreeError | None:
+        record, path = place
+        try:
+            return drift.migrations(project, read, record, path) if record.clone and path.exists() else None
+        except GoldentreeError as error:
+            return error
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        asked = pool.submit(overview, source, {record.golden for record, _ in places.values()})
+        migrations = dict(zip(places, pool.map(compared, places.values()), strict=True))
+        found = asked.result()
+
+    def state(slug: str, record: Record) -> DatabaseState:
+        ours = [one for one in found.databases if (one.mark.slug, one.mark.role) == (slug, "clone")]
+        own = next((one for one in ours if one.name == record.identity.database), None)
+        companions = tuple(one for one in ours if one is not own)
+        if own is None:
+            why = f"there is no database `{record.identity.database}` of ours on {server.url}" if record.clone else ""
+            return DatabaseState(None, companions, why=why)
+        golden, drifted = found.goldens[record.golden], migrations[slug]
+        changed = golden.digest != own.mark.fingerprint if golden.digest and own.mark.fingerprint else None
+        why = golden.obstacle and f"golden cannot be compared: {golden.obstacle}"
+        if isinstance(drifted, GoldentreeError):
+            return DatabaseState(own, companions, None, changed, why or drifted.what)
+        return DatabaseState(own, companions, drifted, changed, why)
+
+    return {slug: state(slug, record) for slug, (record, _) in places.items()}

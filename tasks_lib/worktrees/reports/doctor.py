@@ -1,0 +1,230 @@
+"""
+The doctor: every leftover, mismatch and missing piece that can be found, each with the command that cures it.
+
+It only looks. A check that fails is a finding of its own, and the others go on.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from tasks_lib.errors import GitError, GoldentreeError
+from tasks_lib.git import cli
+from tasks_lib.worktrees.env import dotenv_file, guard
+from tasks_lib.worktrees.plans import gc
+from tasks_lib.worktrees.removal import checks as losses
+from tasks_lib.worktrees.removal import note
+from tasks_lib.worktrees.reports.incomplete import inside, unfinished
+from tasks_lib.worktrees.steps import env_file, toolchain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tasks_lib.databases.owned import Owned
+    from tasks_lib.git.cli import Listed
+    from tasks_lib.output import Narrator
+    from tasks_lib.worktrees.project import Project
+    from tasks_lib.worktrees.registry import Record
+
+OLDEST_GIT = (2, 31)
+"""The first with `rev-parse --path-format` (its release notes)."""
+
+_PRODUCTION = re.compile(r"\.rds\.amazonaws\.com|\.neon\.tech|\.supabase\.co|\.database\.azure\.com|\bprod(uction)?\b")
+
+
+Level = Literal["ok", "warning", "problem"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """
+    What a check found.
+
+    Attributes:
+        level: `problem` where something does not work or is in danger, `warning` where it soon may, `ok`.
+        subject: What it is about: a worktree's branch, or `git`, `server`, `golden`, ...
+        cure: The command that cures it, or what to do; empty for `ok`.
+    """
+
+    level: Level
+    subject: str
+    text: str
+    cure: str = ""
+
+
+def examine(project: Project, narrator: Narrator) -> list[Finding]:
+    """Return what every check found, in the order in which one would mend it."""
+    checks: dict[str, Callable[[], Iterator[Finding]]] = {
+        "git": lambda: _git(project),
+        "env file": lambda: _env_file(project),
+        "server": lambda: _server(project),
+        "golden": lambda: _golden(project),
+        "migrations": lambda: _toolchain(project),
+        "worktrees": lambda: _worktrees(project),
+        "leftovers": lambda: _leftovers(project, narrator),
+    }
+    return [finding for subject, check in checks.items() for finding in _guarded(subject, check)]
+
+
+def _guarded(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    try:
+        yield from check()
+    except GoldentreeError as error:
+        yield Finding("problem", subject, "; ".join(filter(None, [error.what, error.why])), error.hint)
+
+
+def _git(project: Project) -> Iterator[Finding]:
+    shown = cli.output("version", cwd=project.repository.main).removeprefix("git version ")
+    found = tuple(int(part) for part in re.findall(r"\d+", shown)[:2])
+    oldest = ".".join(map(str, OLDEST_GIT))
+    if found < OLDEST_GIT:
+        yield Finding("problem", "git", f"git {shown} is older than {oldest}", f"install git {oldest} or later")
+    else:
+        yield Finding("ok", "git", f"{shown}, default branch `{project.repository.default_branch()}`")
+
+
+def _env_file(project: Project) -> Iterator[Finding]:
+    from tasks_lib.databases.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
+
+    guard.require_unshadowed(project, os.environ)
+    main = project.repository.main
+    present = [name for name in project.settings.env_files if (main / name).exists()]
+    tracked = [name for name in present if cli.output("ls-files", name, cwd=main)]
+    url = project.settings.database_url
+    if tracked and url and DatabaseUrl.parse(url).parameters.get("password"):
+        files = " ".join(tracked)
+        yield Finding(
+            "warning", "env file", f"git tracks {files}", f"git rm --cached {files}, and name it in .gitignore"
+        )
+    if url and _PRODUCTION.search(DatabaseUrl.parse(url).masked):
+        yield Finding(
+            "warning",
+            "env file",
+            f"DATABASE_URL looks like production: {DatabaseUrl.parse(url).masked}",
+            "let DATABASE_URL name a local server; production goes into PULL_DATABASE_URL",
+        )
+    yield Finding("ok", "env file", ", ".join(present) or "none; defaults and the environment are used")
+
+
+def _server(project: Project) -> Iterator[Finding]:
+    from tasks_lib.databases import inspect  # noqa: PLC0415 - loads psycopg
+
+    with project.server.connect() as connection:
+        project.server.require_direct(connection)
+        version = connection.info.parameter_status("server_version") or "?"
+    yield Finding("ok", "server", f"PostgreSQL {version.split()[0]} at {project.server.url.masked}")
+    if inspect.clients(project.server) is None:
+        yield Finding(
+            "problem",
+            "server",
+            f"no pg_dump and psql of PostgreSQL {version.split('.')[0]} are on this machine",
+            f"install postgresql-client-{version.split('.')[0]}",
+        )
+
+
+def _golden(project: Project) -> Iterator[Finding]:
+    from tasks_lib.databases.golden import require_golden, require_space  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.output import size  # noqa: PLC0415 - with the above
+
+    names = [project.settings.template, *(one.template for one in project.settings.companions if one.template)]
+    with project.server.connect() as connection:
+        for name in dict.fromkeys(names):
+            golden = require_golden(connection, name)
+            require_space(connection, golden)
+            yield Finding("ok", "golden", f"{name}, {size(golden.bytes)}")
+
+
+def _toolchain(project: Project) -> Iterator[Finding]:
+    found = toolchain.command(project, project.repository.main, "migrate")
+    if found is None:
+        yield Finding(
+            "warning", "migrations", "no migration tool is detected or configured", "set WORKTREE_MIGRATE, or to none"
+        )
+    else:
+        yield Finding("ok", "migrations", toolchain.shown(found))
+
+
+def _worktrees(project: Project) -> Iterator[Finding]:
+    from tasks_lib.databases.owned import owned  # noqa: PLC0415 - loads psycopg
+
+    _, *listed = cli.worktrees(project.repository.main)
+    records, paths = project.registry.records(), project.registry.paths()
+    with project.server.connect() as connection:
+        databases = {one.name: one for one in owned(connection, project.registry.repository_id)}
+    known = {paths.get(record.slug) for record in records}
+    for row in listed:
+        if row.path not in known:
+            yield _unknown(project, row)
+    holders: dict[int, str] = {}
+    for record in records:
+        branch = record.identity.branch
+        if record.port in holders:
+            yield Finding(
+                "problem",
+                branch,
+                f"port {record.port} is leased to {holders[record.port]} as well",
+                f"inv worktree.remove {record.slug}, then: inv worktree.undo {record.slug}",
+            )
+        holders[record.port] = branch
+        findings = list(_guarded(branch, lambda record=record: _record(project, record, paths, databases)))  # type: ignore[misc]
+        yield from findings or [Finding("ok", branch, f"{record.identity.database}, port {record.port}")]
+
+
+def _unknown(project: Project, row: Listed) -> Finding:
+    branch = row.branch or str(row.path)
+    if row.path.exists():
+        return Finding("warning", branch, f"{row.path} has no database of its own", inside(project, row.path, "setup"))
+    if row.locked is not None:
+        return Finding("ok", branch, f"{row.path} is away, and locked")
+    return Finding(
+        "warning",
+        branch,
+        f"git lists {row.path}, which is gone",
+        f"git worktree remove {row.path}, or mount the volume that it is on",
+    )
+
+
+def _record(project: Project, record: Record, paths: dict[str, Path], databases: dict[str, Owned]) -> Iterator[Finding]:
+    branch, path = record.identity.branch, paths.get(record.slug)
+    problem = unfinished(project, record, path)
+    if path is None or not path.exists() or record.state == "removing":
+        yield from [Finding("problem", branch, one.what, one.cure) for one in [problem] if one]
+        return
+    losses.require_itself(project, path)
+    try:
+        cli.run("rev-parse", "--git-dir", cwd=path)
+    except GitError as error:
+        cure = f"git worktree repair {path}, or move that away, then: inv worktree.remove {record.slug} --keep-branch"
+        yield Finding("problem", branch, f"git cannot work in {path}: {error.why}", cure)
+        return
+    if problem:
+        level: Level = "warning" if record.state == "ready" else "problem"
+        yield Finding(level, branch, problem.what, problem.cure)
+        return
+    setup = inside(project, path, "setup")
+    wanted = env_file.values(project, record)
+    found = dotenv_file.load(path / project.env_name)
+    wrong = [key for key, value in wanted.items() if found.get(key) != value]
+    if not found:
+        yield Finding("problem", branch, f"it has no {project.env_name}", setup)
+    elif wrong:
+        yield Finding("problem", branch, f"{project.env_name} has other values of {', '.join(wrong)}", setup)
+    database = databases.get(record.identity.database)
+    if database is None or (database.mark.slug, database.mark.role) != (record.slug, "clone"):
+        yield Finding("problem", branch, f"its database `{record.identity.database}` is gone, or not its own", setup)
+    elif database.invalid:
+        yield Finding("problem", branch, f"an interrupted DROP has destroyed `{database.name}`", setup)
+
+
+def _leftovers(project: Project, narrator: Narrator) -> Iterator[Finding]:
+    rows = [row for row in gc.examine(project, narrator) if row.collect is not None and row.kind != "worktree"]
+    if rows:
+        names = ", ".join(f"{row.kind} {row.name}" for row in rows[:3]) + (", …" if len(rows) > 3 else "")
+        yield Finding("warning", "leftovers", f"{len(rows)}: {names}", "inv worktree.gc --yes")
+    undoable = note.notes(project)
+    if undoable:
+        yield Finding("ok", "removed", f"{len(undoable)} can be undone: inv worktree.undo")

@@ -1,0 +1,228 @@
+"""
+Status: all that is known of one worktree, and whether what its application would use is its own.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.errors import GoldentreeError, ServerError
+from tasks_lib.settings import env_values
+from tasks_lib.worktrees.env import guard
+from tasks_lib.worktrees.reports import listing
+from tasks_lib.worktrees.reports import migrations as drift
+from tasks_lib.worktrees.reports.incomplete import Problem, inside, unfinished
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tasks_lib.databases.golden import Golden
+    from tasks_lib.databases.url import DatabaseUrl
+    from tasks_lib.worktrees.project import Project
+    from tasks_lib.worktrees.registry import Record
+    from tasks_lib.worktrees.reports.listing import Row
+    from tasks_lib.worktrees.reports.migrations import Migrations
+
+
+@dataclass
+class Status:
+    """
+    One worktree; None for what does not apply or cannot be told.
+
+    Attributes:
+        row: What the list tells of it.
+        url: DATABASE_URL as an application reads it there, without the password.
+        layer: Where that stands: `environment`, or the env file's name.
+        own: Whether it is the worktree's own database; None for the main worktree.
+        tables: How many tables its users made.
+        template: The golden template's name.
+        golden: What the server tells of it.
+    """
+
+    row: Row
+    template: str
+    url: str | None = None
+    layer: str | None = None
+    own: bool | None = None
+    tables: int | None = None
+    golden: Golden | None = None
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, error: GoldentreeError) -> None:
+        """Count *error* among the problems."""
+        self.problems.append(Problem(": ".join(filter(None, (error.what, error.why.partition("\n")[0]))), error.hint))
+
+
+def examine(project: Project, name: str, environ: Mapping[str, str]) -> Status:
+    """
+    Examine a worktree; nothing is started or changed for that, and nothing that is wrong is an error.
+
+    Args:
+        project: The repository.
+        name: A branch, a slug or a path; empty for the worktree that we stand in.
+        environ: The process environment, which an application started here would get; elsewhere, it is not read.
+
+    Raises:
+        WorktreeError: If there is no such worktree.
+        GitError, RegistryError: If worktrees or records cannot be read.
+    """
+    found, troubles = listing.examined(project, [_find(project, name)])
+    row = found[0]
+    status = Status(row, row.record.golden if row.record else project.settings.template)
+    for error in troubles:
+        status.add(error)
+    status.problems += _problems(project, row)
+    _read_url(project, status, environ if row.current else {})
+    if not troubles:
+        _ask_server(project, status)
+    return status
+
+
+def document(status: Status) -> dict[str, Any]:
+    """
+    Return *status* for programs; null is what does not apply or cannot be told.
+
+    Beside all that `listing.document` has:
+
+    - `branch_at_creation`, `subdomain`, `session`: names that stay, whatever becomes of the branch.
+    - `url`, `url_layer`, `own`: as in `Status`.
+    - `tables`; `clone`: how, when and in how many seconds the database was cloned.
+    - `toolchain`, `migrations`: the tool, and the names of the `applied`, `pending` and `missing` ones; `last` is the
+      last applied one of the branch's.
+    - `golden`: its name as `database`, `bytes`, `sessions`, whether it has `changed` since the clone was made, and
+      `new_migrations`, those that it has and the clone lacks.
+    - `problems`: each with `message` and `hint`; with any, the exit status is 1.
+    """
+    record, databases, golden = status.row.record, status.row.databases, status.golden
+    migrations = databases and databases.migrations
+    return {
+        **listing.document(status.row),
+        "branch_at_creation": record and record.identity.branch,
+        "subdomain": record and record.identity.subdomain,
+        "session": record and record.identity.session,
+        "url": status.url,
+        "url_layer": status.layer,
+        "own": status.own,
+        "tables": status.tables,
+        "clone": record and record.clone,
+        "toolchain": migrations and migrations.toolchain,
+        "migrations": migrations
+        and {
+            "applied": migrations.drift.applied,
+            "pending": migrations.drift.pending,
+            "missing": migrations.drift.missing,
+            "last": next(reversed(migrations.drift.applied), None),
+        },
+        "golden": {
+            "database": status.template,
+            "bytes": golden and golden.bytes,
+            "sessions": golden and golden.sessions,
+            "changed": databases and databases.golden_changed,
+            "new_migrations": migrations and migrations.new_in_golden,
+        },
+        "problems": [{"message": problem.what, "hint": problem.cure or None} for problem in status.problems],
+    }
+
+
+def _find(project: Project, name: str) -> Row:
+    rows = listing.rows(project)
+    if not name:
+        return next(row for row in rows if row.current)
+    if name == rows[0].branch or os.path.realpath(name) == str(rows[0].path):
+        return rows[0]
+    path, record = project.find(name)
+    return next(row for row in rows if row.path == path or (record and row.record == record))
+
+
+def _problems(project: Project, row: Row) -> list[Problem]:
+    if row.state == "unmanaged":
+        setup = inside(project, row.path, "setup")
+        return [Problem("it has no database of its own: it was made without this tool", setup)]
+    if row.record is not None:
+        found = unfinished(project, row.record, None if row.state == "gone" else row.path)
+        if found is not None:
+            return [found]
+    elif row.state == "gone":
+        return [Problem(f"it is gone from {row.path}", f"inv worktree.remove {row.path}")]
+    why = [state.why for state in (row.git, row.databases) if state and state.why]
+    return [Problem(one, "") for one in why]
+
+
+def _read_url(project: Project, status: Status, environ: Mapping[str, str]) -> None:
+    from tasks_lib.databases.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
+
+    row, record = status.row, status.row.record
+    if row.state == "gone":
+        return
+    try:
+        text, status.layer = _effective(project, row.path, environ)
+        status.url = DatabaseUrl.parse(text, source=f"DATABASE_URL in {status.layer}").masked if text else None
+        if record is not None and record.clone is not None:
+            status.own = False
+            guard.require_own_database(project, record, row.path, environ)
+            status.own = True
+    except ServerError as error:
+        status.own = None
+        if not status.problems:
+            status.add(error)
+    except GoldentreeError as error:
+        status.add(error)
+
+
+def _effective(project: Project, path: Path, environ: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """Return DATABASE_URL as an application in the worktree at *path* reads it, and where it stands."""
+    if exported := environ.get("DATABASE_URL"):
+        return exported, "environment"
+    layers = ((env_values(path / name).get("DATABASE_URL"), name) for name in project.settings.env_files)
+    return next(((text, name) for text, name in layers if text), (None, None))
+
+
+def _ask_server(project: Project, status: Status) -> None:
+    from tasks_lib.databases import inspect  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.configured import running_server  # noqa: PLC0415 - same
+    from tasks_lib.databases.golden import require_golden  # noqa: PLC0415 - same
+
+    try:
+        server = running_server(project.settings)
+        if status.row.databases and (own := status.row.databases.own):
+            _, status.tables = inspect.size_and_tables(server, own.name)
+        with server.connect() as connection:
+            status.golden = require_golden(connection, status.template)
+    except GoldentreeError as error:
+        status.add(error)
+
+
+@dataclass(frozen=True)
+class DatabaseStatus:
+    """
+    The database of one worktree, in short.
+
+    Attributes:
+        bytes: Its size on disk.
+        migrations: None where no migration tool is known.
+    """
+
+    record: Record
+    url: DatabaseUrl
+    bytes: int
+    tables: int
+    migrations: Migrations | None
+
+
+def database_here(project: Project, environ: Mapping[str, str]) -> DatabaseStatus:
+    """
+    Examine the database of the worktree that we stand in.
+
+    Raises:
+        GoldentreeError: If there is none, or DATABASE_URL does not name it.
+    """
+    from tasks_lib.databases import inspect  # noqa: PLC0415 - loads psycopg
+
+    record, here = project.require_record_here(), project.repository.here
+    url = guard.require_own_database(project, record, here, environ)
+    size, tables = inspect.size_and_tables(project.server, record.identity.database)
+    migrations = drift.migrations(project, drift.reader(project.server), record, here)
+    return DatabaseStatus(record, url, size, tables, migrations)

@@ -1,0 +1,76 @@
+"""
+Verifying: a worktree's database beside the golden template, figure by figure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.toolchains.choose import ledger_toolchain
+from tasks_lib.worktrees.env import guard
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tasks_lib.databases.facts import Difference
+    from tasks_lib.worktrees.project import Project
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of a comparison: the same figure from both databases."""
+
+    name: str
+    golden: Any
+    clone: Any
+    equal: bool
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A comparison: its lines, and every single difference."""
+
+    checks: list[Check]
+    differences: list[Difference]
+
+
+def verify(project: Project, environ: Mapping[str, str]) -> Verification:
+    """
+    Compare the database of the worktree that we stand in with the golden template.
+
+    Raises:
+        GoldentreeError: If there is none, or DATABASE_URL does not name it.
+    """
+    from tasks_lib.databases import facts, inspect  # noqa: PLC0415 - loads psycopg
+
+    record, here = project.require_record_here(), project.repository.here
+    guard.require_own_database(project, record, here, environ)
+    golden = inspect.facts_of(project.server, record.golden)
+    clone = inspect.facts_of(project.server, record.identity.database)
+    checks = [
+        Check("locale", _one(golden.locale), _one(clone.locale), golden.locale == clone.locale),
+        Check("extensions", len(golden.extensions), len(clone.extensions), golden.extensions == clone.extensions),
+        Check("tables", len(golden.tables), len(clone.tables), golden.tables.keys() == clone.tables.keys()),
+        Check("rows", golden.rows, clone.rows, golden.tables == clone.tables),
+        Check("sequences", len(golden.sequences), len(clone.sequences), golden.sequences == clone.sequences),
+        *(
+            Check(kind, golden.objects.get(kind, 0), clone.objects.get(kind, 0), equal)
+            for kind in sorted({*golden.objects, *clone.objects})
+            for equal in [golden.objects.get(kind) == clone.objects.get(kind)]
+        ),
+    ]
+    toolchain = ledger_toolchain(here, project.settings.migrate)
+    if toolchain is not None:
+        ledger = toolchain.ledger
+        recorded = [
+            sorted(inspect.column(project.server, name, ledger.table, ledger.query))
+            for name in (record.golden, record.identity.database)
+        ]
+        title = "ledger " + ledger.table.replace('"', "")
+        checks.append(Check(title, len(recorded[0]), len(recorded[1]), recorded[0] == recorded[1]))
+    return Verification(checks, facts.differences(golden, clone))
+
+
+def _one(locale: dict[str, str]) -> str:
+    return " ".join(locale.get(key, "") for key in ("encoding", "datlocprovider", "datcollate")).strip()

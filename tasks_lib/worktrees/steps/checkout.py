@@ -1,0 +1,82 @@
+"""
+The git side of a new worktree: the branch, the worktree, its mark.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks_lib.git import cli
+from tasks_lib.steps import Step
+from tasks_lib.worktrees.steps import hooks
+
+if TYPE_CHECKING:
+    from tasks_lib.worktrees.project import Project
+
+UNFINISHED = "initializing"
+"""The reason with which git locks a worktree while it makes it (builtin/worktree.c, add_worktree)."""
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """
+    A worktree to be made.
+
+    Attributes:
+        branch: None for a detached HEAD.
+        base: The commit at which to create the branch, or to detach HEAD; None when the branch exists.
+        begun: Paths at which this run, and not a killed one before it, began to make the worktree.
+    """
+
+    project: Project
+    slug: str
+    branch: str | None
+    path: Path
+    base: str | None
+    begun: list[Path] = field(default_factory=list)
+
+    def step(self) -> Step:
+        """Return the step that makes it."""
+        return Step(f"check out {self.branch or self.base} at {self.path}", self.do, self.undo, self.done)
+
+    def do(self) -> None:
+        """Make what is missing of branch and worktree, and mark it."""
+        main = self.project.repository.main
+        listed = self._listed()
+        if listed is not None and (listed.locked == UNFINISHED or not self.path.exists()):
+            self._remove()
+            listed = None
+        if self.branch and self.base and not self.project.repository.has_branch(self.branch):
+            # --no-track: setting up tracking writes .git/config, whose lock parallel calls lose.
+            cli.run("branch", "--no-track", self.branch, self.base, cwd=main)
+        if listed is None:
+            self.begun.append(self.path)
+            start = [self.branch] if self.branch else ["--detach", str(self.base)]
+            cli.run("worktree", "add", self.path, *start, cwd=main)
+            hooks.forget(self.project, self.slug)
+        # Last: the mark says that all of this is done.
+        git_directory = cli.output("rev-parse", "--absolute-git-dir", cwd=self.path)
+        self.project.registry.mark(Path(git_directory), self.slug)
+
+    def undo(self) -> None:
+        """Remove what `do` made, whole or half, and only that: a killed run's worktree may hold work by now."""
+        if self.begun and self._listed() is not None:
+            self._remove()
+        reference, listed = f"refs/heads/{self.branch}", self._listed()
+        # A branch that is not where it was made has been committed to.
+        if self.branch and self.base and listed is None and self.project.repository.commit(reference) == self.base:
+            cli.run("update-ref", "-d", reference, self.base, cwd=self.project.repository.main)
+
+    def done(self) -> bool:
+        """Whether the worktree is there, complete."""
+        return self.project.registry.paths().get(self.slug) == self.path and self.path.exists()
+
+    def _listed(self) -> cli.Listed | None:
+        rows = cli.worktrees(self.project.repository.main)
+        return next((row for row in rows if row.path == self.path), None)
+
+    def _remove(self) -> None:
+        # Twice: a worktree whose making was cut short is still locked by git itself.
+        cli.run("worktree", "remove", "--force", "--force", self.path, cwd=self.project.repository.main)

@@ -1,0 +1,672 @@
+"""Creating: what is refused before anything is made, what is undone, and what a killed run leaves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from hashlib import sha1
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+
+
+@contextmanager
+def running(repository, *arguments, until, env=None):
+    """Run `inv` in a session of its own, wait until *until* is true, and end the session afterwards."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "invoke", *arguments],
+        cwd=repository.path,
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        wait_for(until, process)
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def wait_for(condition, process):
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+class TestBranchNames:
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [
+            ("--branch=-x", "begins with a dash"),
+            ("..", "not a branch name that git accepts"),
+            ("a b", "not a branch name that git accepts"),
+            ("@{", "not a branch name that git accepts"),
+            ("a@{b", "not a branch name that git accepts"),
+            ("a\nb", "not a branch name that git accepts"),
+            ("x.lock", "not a branch name that git accepts"),
+            ("@", "current commit"),
+            ("HEAD", "current commit"),
+            ("x" * 300, "longer than 200 bytes"),
+            ("feat/\N{ROCKET}", "ROCKET"),
+            ("it's", 'contains "\'"'),
+            ("", "not a branch name that git accepts"),
+        ],
+    )
+    def test_a_name_that_would_come_to_grief(self, repository, name, said):
+        """Names that git, Postgres, a file system or an env file would mangle are refused by name."""
+        assert said in repository.refuses("worktree.create", name)
+        assert not list(repository.path.glob(".git/goldentree/worktrees/*.json"))
+
+    def test_a_dash_as_invoke_reads_it(self, repository):
+        """`-x` is an option to Invoke, which knows none of that name."""
+        before = repository.world()
+        result = repository.inv("worktree.create", "-x")
+        assert result.returncode == 1
+        assert "-x" in result.stderr
+        assert repository.world() == before
+
+    @pytest.mark.parametrize(("there", "wanted"), [("feat", "feat/a"), ("feat/a", "feat"), ("feat/a", "feat/a/b")])
+    def test_a_file_cannot_be_a_directory(self, repository, there, wanted):
+        """`feat` and `feat/a` cannot both be; the error names the one in the way."""
+        repository.git("branch", there)
+        assert f"`{wanted}` cannot exist beside branch `{there}`" in repository.refuses("worktree.create", wanted)
+
+    def test_names_that_people_do_use(self, repository):
+        """Letters of all scripts, digits and ASCII punctuation are fine, `#` and `$` among them."""
+        for branch in ("größe/日本", "fix-#12_$x&y|z"):
+            created = repository.json("worktree.create", branch)
+            assert created["slug"].isascii()
+            assert repository.env(branch)["WORKTREE_BRANCH"] == branch
+            assert repository.json("worktree.path", branch)["path"] == str(repository.worktree(branch))
+
+    def test_two_branches_of_one_hash(self, repository):
+        """Where two names share readable part and hash, the second is refused, not mixed up with the first."""
+        seen = {}
+        for number in count():
+            digest = sha1(f"{number}/x".encode()).hexdigest()[:6]
+            if digest in seen:
+                break
+            seen[digest] = number
+        assert repository.dies("after", 1, "tasks_lib.steps:Plan._run_step", "worktree.create", f"{seen[digest]}/x")
+        for _ in "unfinished", "ready":
+            said = repository.refuses("worktree.create", f"{number}/x")
+            assert f"made for branch `{seen[digest]}/x`" in said
+            repository.inv("worktree.create", f"{seen[digest]}/x")
+
+
+class TestRefusals:
+    def test_a_branch_that_is_checked_out(self, repository):
+        """The main worktree's branch, and one that has its worktree already."""
+        assert f"checked out at {repository.path} already" in repository.refuses("worktree.create", "main")
+        repository.json("worktree.create", "a")
+        assert f"checked out at {repository.worktree('a')} already" in repository.refuses("worktree.create", "a")
+
+    @pytest.mark.parametrize("make", [Path.mkdir, Path.touch, lambda path: path.symlink_to("nowhere")])
+    def test_a_path_that_exists(self, repository, make):
+        """Directory, file or dangling link: nothing is overwritten."""
+        make(repository.worktree("a"))
+        assert "exists already" in repository.refuses("worktree.create", "a")
+
+    def test_a_path_that_is_too_long(self, repository):
+        """What the file system would refuse is refused beforehand."""
+        assert "File name too long" in repository.refuses("worktree.create", "a", "--path", f"../{'x' * 256}")
+
+    def test_not_a_repository(self, repository, tmp_path):
+        """The hint says how to come to one."""
+        outside = tmp_path / "outside"
+        outside.mkdir()
+        (outside / "tasks.py").write_text("from tasks_lib import ns\n")
+        assert "is not in a git repository" in repository.refuses("worktree.create", "a", cwd=outside)
+
+    def test_a_bare_repository(self, repository, tmp_path):
+        """There is no main worktree to take anything from."""
+        repository.git("clone", "--quiet", "--bare", repository.path, tmp_path / "bare.git")
+        (tmp_path / "bare.git" / "tasks.py").write_text("from tasks_lib import ns\n")
+        assert "is a bare repository" in repository.refuses("worktree.create", "a", cwd=tmp_path / "bare.git")
+
+    def test_a_submodule(self, repository, tmp_path):
+        """Of a submodule git does not tell the main worktree, so it must not be taken for a linked one."""
+        repository.git("init", "--quiet", tmp_path / "super")
+        allowed = ("-c", "protocol.file.allow=always")
+        repository.git(*allowed, "submodule", "--quiet", "add", repository.path, "sub", cwd=tmp_path / "super")
+        for task in (["worktree.create", "a"], ["worktree.db"]):
+            assert "cannot be found" in repository.refuses(*task, cwd=tmp_path / "super" / "sub")
+
+    def test_no_commit_yet(self, repository, tmp_path):
+        """A worktree needs a commit to start from."""
+        repository.git("init", "--quiet", tmp_path / "empty")
+        (tmp_path / "empty" / "tasks.py").write_text("from tasks_lib import ns\n")
+        assert "has no commit yet" in repository.refuses("worktree.create", "a", cwd=tmp_path / "empty")
+
+    def test_a_database_that_is_not_ours(self, repository):
+        """A database of the clone's name is somebody's, whatever it is called."""
+        name = f"{repository.prefix}_a_86f7e4"
+        repository.sql(f'CREATE DATABASE "{name}"')
+        assert f"database `{name}` is not ours" in repository.refuses("worktree.create", "a")
+
+    def test_golden_missing(self, repository):
+        """There is no fallback seed; the databases that are there are named."""
+        said = repository.refuses("worktree.create", "a", env={"WORKTREE_TEMPLATE_DB": "nowhere_latest"})
+        assert "there is no golden template `nowhere_latest`" in said
+        assert "WORKTREE_TEMPLATE_DB" in said
+
+    def test_server_down(self, repository):
+        """The URL is shown, its password is not."""
+        change_env(repository, "postgresql://ada:s3cret@127.0.0.1:1/x")
+        said = repository.refuses("worktree.create", "a")
+        assert "no PostgreSQL server answers at postgresql://ada:***@127.0.0.1:1/x" in said
+        assert "s3cret" not in said
+
+    def test_a_wrong_password(self, repository):
+        """It is never shown."""
+        user, _, rest = repository.url.partition("://")[2].partition(":")
+        change_env(repository, f"postgresql://{user}:s3cret@{rest.partition('@')[2]}")
+        said = repository.refuses("worktree.create", "a")
+        assert "the server refuses the login" in said
+        assert "s3cret" not in said
+
+    def test_no_right_to_create_databases(self, repository):
+        """The hint is the statement that gives it."""
+        repository.sql(f"CREATE ROLE {repository.prefix} LOGIN PASSWORD 'x'")
+        change_env(repository, f"postgresql://{repository.prefix}:x@{repository.url.partition('@')[2]}")
+        said = repository.refuses("worktree.create", "a")
+        assert f'ALTER ROLE "{repository.prefix}" CREATEDB' in said
+
+    @pytest.mark.parametrize(
+        "url",
+        ["postgresql://u:s3cret@ep-x-pooler.eu.neon.tech/db", "postgresql://u:s3cret@127.0.0.1:1/db?pgbouncer=true"],
+    )
+    def test_a_pooled_url(self, repository, url):
+        """Databases cannot be created through a pooler."""
+        change_env(repository, url)
+        said = repository.refuses("worktree.create", "a")
+        assert "connection pooler" in said
+        assert "s3cret" not in said
+
+    def test_an_exported_url_that_points_elsewhere(self, repository):
+        """The shell's would win over every env file."""
+        url = "postgresql://u:s3cret@127.0.0.1:1/other"
+        said = repository.refuses("worktree.create", "a", env={"DATABASE_URL": url})
+        assert "DATABASE_URL is exported in this shell as postgresql://u:***@127.0.0.1:1/other" in said
+        assert "unset DATABASE_URL" in said
+        assert "s3cret" not in said
+
+    def test_an_exported_url_that_agrees(self, repository):
+        """What direnv and the like export is what the env file says."""
+        assert repository.json("worktree.create", "a", env={"DATABASE_URL": repository.url})
+
+    def test_an_unknown_base(self, repository):
+        """A base must name a commit, and is for new branches."""
+        assert "base `nowhere` is no commit" in repository.refuses("worktree.create", "a", "--base", "nowhere")
+        repository.git("branch", "b")
+        assert "branch `b` exists already" in repository.refuses("worktree.create", "b", "--base", "main")
+
+    def test_a_record_that_cannot_be_written(self, repository):
+        """Trouble with the registry's directory is an error, not a traceback."""
+        (repository.path / ".git" / "goldentree").write_text("")
+        assert "cannot be written" in repository.refuses("worktree.create", "a")
+
+
+class TestEnvFiles:
+    def test_every_other_byte_stays(self, repository):
+        """CRLF, a byte order mark, `export`, duplicates and multi-line values survive."""
+        text = (
+            f"\ufeffA=1\r\nexport DATABASE_URL='{repository.url}' # mine\r\nKEY='one\r\ntwo'\r\n\r\n"
+            f"PORT=one\r\nPORT=two\r\nWORKTREE_TEMPLATE_DB=loquent_latest\r\nWORKTREE_DB_PREFIX={repository.prefix}\r\n"
+        )
+        (repository.path / ".env").write_bytes(text.encode())
+        created = repository.json("worktree.create", "a")
+        after = (repository.worktree("a") / ".env").read_bytes().decode()
+        assert repository.url not in after
+        kept = text.replace(repository.url, repository.env("a")["DATABASE_URL"])
+        kept = kept.replace("PORT=one", f"PORT={created['port']}").replace("PORT=two", f"PORT={created['port']}")
+        assert after.startswith(kept)
+        assert "\n" not in after.replace("\r\n", "")
+
+    def test_a_line_that_cannot_be_parsed(self, repository):
+        """The line is named; an open quote would swallow what follows it."""
+        with (repository.path / ".env").open("a") as file:
+            file.write("OK=1\nBROKEN='open\n")
+        assert f"`{repository.path}/.env:7` is not a line" in repository.refuses("worktree.create", "a")
+
+    def test_bytes_that_are_not_utf8(self, repository):
+        """They would be lost by an edit."""
+        (repository.path / ".env").write_bytes(b"A=\xff\n")
+        assert "not UTF-8" in repository.refuses("worktree.create", "a")
+
+    def test_a_link_in_the_main_worktree(self, repository, tmp_path):
+        """A main env file that is a link is read; the worktree gets a file of its own."""
+        real = tmp_path / "secrets.env"
+        (repository.path / ".env").rename(real)
+        (repository.path / ".env").symlink_to(real)
+        before = real.read_bytes()
+        repository.json("worktree.create", "a")
+        assert not (repository.worktree("a") / ".env").is_symlink()
+        assert real.read_bytes() == before
+
+    def test_a_link_to_the_main_worktrees(self, repository):
+        """`worktree.db` does not write through a link into the main worktree's env file."""
+        repository.git("worktree", "add", "--quiet", repository.worktree("a"), "-b", "a")
+        (repository.worktree("a") / ".env").symlink_to(repository.path / ".env")
+        assert "is a symbolic link" in repository.refuses("worktree.db", cwd=repository.worktree("a"))
+
+    def test_one_that_would_be_committed(self, repository):
+        """An env file that git does not ignore is excluded, once, so that it is nobody's uncommitted work."""
+        (repository.path / ".gitignore").write_text("seed.env\n")
+        repository.git("commit", "--quiet", "--all", "--message", "Ignore less")
+        for branch in ("a", "b"):
+            repository.json("worktree.create", branch)
+            assert repository.git("status", "--porcelain", cwd=repository.worktree(branch)) == ""
+            repository.json("worktree.remove", branch)
+        exclude = repository.path / ".git/info/exclude"
+        assert exclude.read_text().count("/.env\n") == 1
+        exclude.unlink()
+        exclude.symlink_to("nowhere/exclude")
+        assert f"`{exclude}` cannot be written" in repository.refuses("worktree.create", "a")
+
+    def test_one_that_is_tracked(self, repository):
+        """No commit in the worktree takes its URL along, and it counts as clean."""
+        repository.git("add", "--force", ".env")
+        repository.commit("Track the env file")
+        repository.json("worktree.create", "a")
+        there = repository.worktree("a")
+        assert repository.env("a")["WORKTREE_BRANCH"] == "a"
+        repository.git("commit", "--all", "--allow-empty", "--quiet", "--message", "x", cwd=there)
+        assert repository.git("show", "HEAD:.env", cwd=there) == (repository.path / ".env").read_text().strip()
+        repository.git("reset", "--quiet", "--hard", "main", cwd=there)
+        repository.json("worktree.remove", "a")
+
+    def test_none_at_all(self, repository):
+        """Without an env file, one with the worktree's own keys is written, for its owner alone."""
+        team = f"db:\n  template: loquent_latest\n  prefix: {repository.prefix}\n"
+        (repository.path / "invoke.yaml").write_text(team)
+        (repository.path / ".env").unlink()
+        repository.json("worktree.create", "a", env={"DATABASE_URL": repository.url})
+        assert repository.env("a").keys() == {
+            "DATABASE_URL",
+            "PORT",
+            "WORKTREE_BRANCH",
+            "WORKTREE_SLUG",
+            "WORKTREE_SUBDOMAIN",
+        }
+        assert (repository.worktree("a") / ".env").stat().st_mode & 0o077 == 0
+
+
+class TestSurroundings:
+    def test_from_a_subfolder(self, repository):
+        """Everything is relative to the repository, but `--path` to the current directory."""
+        folder = repository.path / "deep" / "er"
+        folder.mkdir(parents=True)
+        created = repository.json("worktree.create", "a", cwd=folder)
+        assert created["path"] == str(repository.worktree("a"))
+        created = repository.json("worktree.create", "b", "--path", "../b", cwd=folder)
+        assert created["path"] == str(repository.path / "deep" / "b")
+
+    def test_from_a_linked_worktree(self, repository):
+        """A sibling is made beside the main worktree, from the default branch, with the main env file."""
+        repository.json("worktree.create", "a")
+        created = repository.json("worktree.create", "b", cwd=repository.worktree("a"))
+        assert created["path"] == str(repository.worktree("b"))
+        assert repository.env("b")["APP_HOST"] == "https://team.ngrok.app"
+
+    def test_inside_a_git_hook(self, repository, tmp_path):
+        """GIT_DIR, GIT_INDEX_FILE and GIT_WORK_TREE of another repository send nothing there."""
+        decoy = tmp_path / "decoy"
+        repository.git("init", "--quiet", decoy)
+        repository.git("commit", "--quiet", "--allow-empty", "--message", "Decoy", cwd=decoy)
+        hook = {
+            "GIT_DIR": str(decoy / ".git"),
+            "GIT_INDEX_FILE": str(decoy / ".git" / "index"),
+            "GIT_WORK_TREE": str(decoy),
+            "GIT_PREFIX": "",
+        }
+        state = repository.git("for-each-ref", cwd=decoy)
+        created = repository.json("worktree.create", "a", env=hook)
+        assert created["path"] == str(repository.worktree("a"))
+        assert repository.git("for-each-ref", cwd=decoy) == state
+        assert not (decoy / ".git" / "goldentree").exists()
+
+    def test_a_path_that_shells_and_urls_stumble_on(self, repository, tmp_path):
+        """Spaces, quotes, `$`, `%2F` and `#` in the repository's path; all of it works, removal included."""
+        odd = tmp_path / 'it\'s "my" $HOME `%2F` & #1'
+        odd.mkdir()
+        repository.path = repository.path.rename(odd / "the app")
+        repository.json("worktree.create", "feat/a")
+        assert repository.env("feat/a")["WORKTREE_BRANCH"] == "feat/a"
+        migrate = {"WORKTREE_MIGRATE": "pwd > where"}
+        assert repository.inv("db.migrate", cwd=repository.worktree("feat/a"), env=migrate).returncode == 0
+        assert (repository.worktree("feat/a") / "where").read_text().strip() == str(repository.worktree("feat/a"))
+        repository.json("worktree.remove", "feat/a", "--force")
+        assert repository.databases() == []
+
+
+class TestWhatItStartsFrom:
+    def test_the_default_branch(self, repository):
+        """Not what the main worktree happens to be on."""
+        repository.git("switch", "--quiet", "--create", "elsewhere")
+        repository.commit("Elsewhere")
+        repository.json("worktree.create", "a")
+        assert repository.git("rev-parse", "a") == repository.git("rev-parse", "main")
+
+    def test_a_base(self, repository):
+        """`--base` takes any commit."""
+        repository.commit("Second")
+        repository.json("worktree.create", "a", "--base", "HEAD~1")
+        assert repository.git("rev-parse", "a") == repository.git("rev-parse", "main~1")
+
+    def test_an_existing_branch(self, repository):
+        """It is checked out as it is."""
+        repository.git("branch", "a")
+        repository.commit("Later")
+        repository.json("worktree.create", "a")
+        assert repository.git("rev-parse", "HEAD", cwd=repository.worktree("a")) == repository.git(
+            "rev-parse", "main~1"
+        )
+
+    def test_a_branch_that_only_origin_has(self, repository, tmp_path):
+        """The local branch begins there, and `.git/config` is left alone."""
+        repository.git("clone", "--quiet", repository.path, tmp_path / "origin")
+        repository.git("switch", "--quiet", "--create", "a", cwd=tmp_path / "origin")
+        repository.commit("Theirs", cwd=tmp_path / "origin")
+        repository.git("remote", "add", "origin", tmp_path / "origin")
+        repository.git("fetch", "--quiet", "origin")
+        config = (repository.path / ".git" / "config").read_bytes()
+        repository.json("worktree.create", "a")
+        assert repository.git("rev-parse", "a") == repository.git("rev-parse", "origin/a")
+        assert (repository.path / ".git" / "config").read_bytes() == config
+
+
+class TestRollback:
+    @pytest.mark.parametrize("existed", [False, True])
+    def test_a_failing_migration(self, repository, existed):
+        """Worktree, branch, database and record go; a branch that was there before stays. The error has the output."""
+        if existed:
+            repository.git("branch", "a")
+        script = repository.path / "fails.sh"
+        script.write_text('echo "column \\"x\\" does not exist" >&2; exit 3\n')
+        said = repository.refuses("worktree.create", "a", env={"WORKTREE_MIGRATE": f"sh {script}"})
+        assert f"`sh {script}` exited with 3" in said
+        assert 'column "x" does not exist' in said
+
+    def test_a_failing_post_checkout_hook(self, repository):
+        """The worktree is made by then; it goes with the rest."""
+        hook = repository.path / ".git" / "hooks" / "post-checkout"
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text("#!/bin/sh\necho no way >&2\nexit 1\n")
+        hook.chmod(0o755)
+        assert "no way" in repository.refuses("worktree.create", "a")
+
+    def test_a_commit_on_the_new_branch(self, repository):
+        """A branch that has been committed to is not deleted."""
+        migrate = "git commit --quiet --allow-empty --message Precious && exit 1"
+        result = repository.inv("worktree.create", "a", env={"WORKTREE_MIGRATE": migrate})
+        assert result.returncode == 1
+        assert repository.git("log", "-1", "--format=%s", "a") == "Precious"
+        assert repository.databases() == []
+        assert repository.records() == {}
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    def test_interrupted_while_migrating(self, repository, tmp_path, number):
+        """Ctrl-C, SIGTERM and SIGHUP undo everything, and the migration's process ends, too."""
+        pid = tmp_path / "pid"
+        before = repository.world()
+        migrate = {"WORKTREE_MIGRATE": f"echo $$ > {pid}.new && mv {pid}.new {pid} && exec sleep 60"}
+        with running(repository, "worktree.create", "a", until=pid.exists, env=migrate) as process:
+            os.killpg(process.pid, number)
+            out, err = process.communicate(timeout=30)
+        child = int(pid.read_text())
+        pid.unlink()
+        assert process.returncode == 1
+        assert out == ""
+        assert "error: interrupted\n  everything that this call did was undone" in err
+        assert "Traceback" not in err
+        assert repository.world() == before
+        with pytest.raises(ProcessLookupError):
+            os.kill(child, 0)
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_interrupted_while_cloning(self, repository, golden, number):
+        """A dump that waits for a lock in golden is given up, and nothing of it is left."""
+        before = repository.world()
+        with psycopg.connect(repository.url, dbname=golden) as holder:
+            holder.execute("LOCK TABLE contact IN ACCESS EXCLUSIVE MODE")
+
+            def blocked():
+                waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation IS NOT NULL"
+                return bool(repository.sql(waiting)) and repository.worktree("a").exists()
+
+            with running(repository, "worktree.create", "a", until=blocked) as process:
+                os.killpg(process.pid, number)
+                _, err = process.communicate(timeout=30)
+            holder.rollback()
+        assert process.returncode == 1
+        assert "error: interrupted\n  everything that this call did was undone" in err
+        assert repository.world() == before
+
+    def test_a_second_ctrl_c(self, repository, tmp_path):
+        """Who hammers Ctrl-C does not cut the undoing short."""
+        hook = repository.path / ".git" / "hooks" / "reference-transaction"
+        hook.parent.mkdir(exist_ok=True)
+        started, undoing = tmp_path / "started", tmp_path / "undoing"
+        hook.write_text(f"#!/bin/sh\ntest -e {started} || exit 0\ntouch {undoing}\nsleep 0.5\n")
+        hook.chmod(0o755)
+        before = repository.world()
+        migrate = {"WORKTREE_MIGRATE": f"touch {started}; exec sleep 60"}
+        with running(repository, "worktree.create", "a", until=started.exists, env=migrate) as process:
+            os.killpg(process.pid, signal.SIGINT)
+            wait_for(undoing.exists, process)
+            os.killpg(process.pid, signal.SIGINT)
+            _, err = process.communicate(timeout=30)
+        started.unlink()
+        undoing.unlink()
+        assert "everything that this call did was undone" in err
+        assert repository.world() == before
+
+    def test_what_cannot_be_undone(self, repository, tmp_path):
+        """Where the undoing fails, that is said, and the record stays for the next call to finish by."""
+        marker = tmp_path / "broken"
+        hook = repository.path / ".git" / "hooks" / "reference-transaction"
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text(f"#!/bin/sh\n! test -e {marker}\n")
+        hook.chmod(0o755)
+        result = repository.inv("worktree.create", "a", env={"WORKTREE_MIGRATE": f"touch {marker}; exit 1"})
+        assert result.returncode == 1
+        assert "could not undo `check out a" in result.stderr
+        assert [record["state"] for record in repository.records().values()] == ["creating"]
+        marker.unlink()
+        assert repository.json("worktree.create", "a")["branch"] == "a"
+
+
+def finished(repository):
+    """Assert that there is one worktree with its two databases, one ready record, and nothing half-made."""
+    main, a = repository.json("worktree.list")
+    assert (main["state"], a["state"], a["branch"]) == ("main", "ready", "a")
+    for _ in range(20):
+        if not any(name.startswith("goldentree_tmp_") for name in repository.databases()):
+            break
+        # The server is still at work for the one that was killed; whoever comes later sweeps that.
+        time.sleep(0.5)
+        repository.inv("worktree.gc", "--yes")
+    assert repository.databases() == [a["database"], f"{repository.prefix}_q_a_86f7e4"]
+    record = repository.records()[a["slug"]]
+    notes = repository.path / ".git/goldentree/databases/temporaries"
+    for _ in range(20):
+        if not any(notes.iterdir()):
+            break
+        # Of a companion that got its name in the very moment of the kill: whoever clones next clears it away.
+        repository.json("golden.tidy")
+        time.sleep(0.5)
+    assert not any(notes.iterdir())
+    assert record["clone"]["bytes"] > 0
+    assert repository.env("a")["DATABASE_URL"].endswith(f"/{a['database']}")
+    assert (repository.worktree("a") / "migrated").exists()
+    assert repository.git("status", "--porcelain", "--untracked-files=no", cwd=repository.worktree("a")) == ""
+
+
+@pytest.fixture
+def migrating(repository):
+    """Configure a migration that leaves a file behind, and one of everything else that has a step."""
+    with (repository.path / ".env").open("a") as env:
+        env.write("WORKTREE_MIGRATE='touch migrated'\n")
+    (repository.path / "seed.env").write_text("SEED=1\n")
+    (repository.path / "invoke.yaml").write_text(
+        "worktree:\n  write: {given/slug: '{slug}'}\n  after_setup: echo x >> installed\n"
+        f"db:\n  companions: [{{name: {repository.prefix}_q, env: QUEUE_URL, setup: echo x >> queue}}]\n"
+    )
+    return repository
+
+
+class TestKilled:
+    @pytest.mark.parametrize("task", ["worktree.create", "worktree.setup", "worktree.db"])
+    def test_after_every_step(self, migrating, task):
+        """Killed after each single step, a plan goes on where it was cut, and repeats nothing that runs once."""
+        there, arguments, cwd = migrating.worktree("a"), [task], None
+        if task == "worktree.create":
+            arguments = [task, "a"]
+        else:
+            cwd = there
+            migrating.git("worktree", "add", "--quiet", there, "-b", "a")
+        # worktree.db gives no files, and migrates every time: after that step, it gets no further.
+        steps = {"worktree.create": 10, "worktree.setup": 11, "worktree.db": 6}[task]
+        for _ in range(steps):
+            if task == "worktree.create" and [one["state"] for one in migrating.records().values()] == ["ready"]:
+                break  # on a busy machine, several steps of one stage end before the first one's kill
+            assert migrating.dies("after", 1, "tasks_lib.steps:Plan._run_step", *arguments, cwd=cwd)
+        result = migrating.inv(*arguments, cwd=cwd)
+        if task == "worktree.create":
+            assert "checked out" in result.stderr or "mark it ready" in result.stderr
+        else:
+            assert result.returncode == 0, result.stderr
+        finished(migrating)
+        files = {"queue": 1} if task == "worktree.db" else {"queue": 1, "installed": 1, "seed.env": 1, "given/slug": 1}
+        assert {name: len((there / name).read_text().splitlines()) for name in files} == files
+
+    @pytest.mark.parametrize(
+        ("where", "number", "function"),
+        [
+            ("before", 1, "tasks_lib.databases.template:copy"),
+            ("after", 1, "tasks_lib.databases.template:copy"),
+            ("before", 1, "tasks_lib.databases.ladder:publish"),
+            ("after", 1, "tasks_lib.databases.ladder:publish"),
+            ("before", 1, "tasks_lib.worktrees.registry:Registry.mark"),
+            ("before", 1, "tasks_lib.worktrees.env.dotenv_file:write"),
+            ("after", 1, "tasks_lib.worktrees.env.dotenv_file:write"),
+        ],
+    )
+    def test_within_a_step(self, migrating, where, number, function):
+        """Killed in the midst of one, too."""
+        # On a busy machine a copy is given up for a dump before it is made.
+        while not migrating.dies(where, number, function, "worktree.create", "a"):
+            migrating.json("worktree.remove", "a", "--force")
+        assert migrating.json("worktree.create", "a")["branch"] == "a"
+        finished(migrating)
+
+    def test_with_git_in_the_midst_of_the_checkout(self, migrating, tmp_path):
+        """A power cut leaves the worktree locked as `initializing` and half checked out; it is made anew."""
+        marker = tmp_path / "cut"
+        (migrating.path / ".gitattributes").write_text("tasks.py filter=cut\n")
+        migrating.commit("Filter")
+        migrating.git("config", "filter.cut.smudge", f"test -e {marker} || {{ touch {marker}; kill -9 0; }}; cat")
+        died = subprocess.run(
+            [sys.executable, "-m", "invoke", "worktree.create", "a"],
+            cwd=migrating.path,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            start_new_session=True,
+        )
+        assert died.returncode == -signal.SIGKILL
+        assert "locked initializing" in migrating.git("worktree", "list", "--porcelain")
+        assert "inv worktree.create a  # finishes it" in migrating.inv("worktree.remove", "a").stderr
+        assert migrating.json("worktree.create", "a")["branch"] == "a"
+        finished(migrating)
+
+    def test_then_deleted_by_hand(self, migrating):
+        """A half-made worktree whose directory somebody deleted is made anew."""
+        assert migrating.dies("after", 3, "tasks_lib.steps:Plan._run_step", "worktree.create", "a")
+        shutil.rmtree(migrating.worktree("a"))
+        assert migrating.json("worktree.create", "a")["branch"] == "a"
+        finished(migrating)
+
+    @pytest.mark.parametrize(
+        "function", ["tasks_lib.worktrees.registry:Registry.mark", "tasks_lib.worktrees.steps.env_file:envfile.point"]
+    )
+    def test_then_worked_in(self, migrating, function):
+        """What somebody wrote into a half-made worktree outlives a second failure."""
+        assert migrating.dies("before", 1, function, "worktree.create", "a")
+        note = migrating.worktree("a") / "note"
+        note.write_text("precious")
+        result = migrating.inv("worktree.create", "a", env={"WORKTREE_MIGRATE": "exit 1"})
+        assert result.returncode == 1
+        assert note.read_text() == "precious"
+        assert migrating.json("worktree.create", "a")["branch"] == "a"
+
+    def test_then_failing(self, migrating):
+        """A clone that the killed run published is not this run's to drop."""
+        assert migrating.dies("after", 1, "tasks_lib.databases.ladder:publish", "worktree.create", "a")
+        migrating.sql("CREATE TABLE mine AS SELECT 1", f"{migrating.prefix}_a_86f7e4")
+        assert migrating.inv("worktree.create", "a", env={"WORKTREE_MIGRATE": "exit 1"}).returncode == 1
+        assert migrating.json("worktree.create", "a")["clone"]["method"] == "kept"
+        assert migrating.sql("SELECT * FROM mine", f"{migrating.prefix}_a_86f7e4") == [(1,)]
+
+    def test_an_adopted_one_is_never_undone_by_create(self, migrating):
+        """`create` does not finish what `worktree.db` began, since undoing that would delete a worktree."""
+        there = migrating.worktree("a")
+        migrating.git("worktree", "add", "--quiet", there, "-b", "a")
+        assert migrating.dies("after", 1, "tasks_lib.steps:Plan._run_step", "worktree.db", cwd=there)
+        assert "checked out at" in migrating.refuses("worktree.create", "a", env={"WORKTREE_MIGRATE": "exit 1"})
+
+
+class TestAtTheSameTime:
+    def test_different_branches(self, repository):
+        """Six at once all succeed, each with its own port, database and subdomain; none needs git's config lock."""
+        branches = [f"{letter}/same" for letter in "abcdef"]
+        (repository.path / ".git" / "config.lock").touch()
+        with ThreadPoolExecutor(len(branches)) as pool:
+            created = list(pool.map(lambda branch: repository.json("worktree.create", branch), branches))
+        (repository.path / ".git" / "config.lock").unlink()
+        assert {one["branch"] for one in created} == set(branches)
+        for key in ("port", "database", "dev_url", "path"):
+            assert len({one[key] for one in created}) == len(branches), key
+        assert len(repository.databases()) == len(branches)
+        assert {row["state"] for row in repository.json("worktree.list")} == {"main", "ready"}
+
+        # Removing them at once, with somebody looking on, is no harder.
+        with ThreadPoolExecutor(len(branches) + 1) as pool:
+            seen = pool.submit(lambda: [repository.json("worktree.list") for _ in range(4)])
+            removed = list(pool.map(lambda branch: repository.json("worktree.remove", branch), branches))
+            assert seen.result()
+        assert {one["databases"] for one in removed} == {"parked"}
+        assert repository.databases() == []
+        assert repository.records() == {}
+
+    def test_the_same_branch(self, repository, tmp_path):
+        """One works, the other says who does."""
+        started, gate = tmp_path / "started", tmp_path / "gate"
+        migrate = {"WORKTREE_MIGRATE": f"touch {started}; until test -e {gate}; do sleep 0.05; done"}
+        with running(repository, "worktree.create", "a", until=started.exists, env=migrate) as process:
+            said = repository.inv("worktree.create", "a").stderr
+            assert f"error: process {process.pid} is working on worktree `a_86f7e4`" in said
+            assert "process" in repository.inv("worktree.remove", "a", "--force").stderr
+            gate.touch()
+            assert process.wait(timeout=30) == 0
+        assert repository.json("worktree.list")[1]["state"] == "ready"
+
+
+def change_env(repository, url):
+    """Put *url* into the main worktree's env file."""
+    path = repository.path / ".env"
+    path.write_text(path.read_text().replace(repository.url, url))

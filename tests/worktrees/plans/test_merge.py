@@ -1,0 +1,220 @@
+"""Merging: it comes out whole wherever the base branch is checked out, or nothing has changed."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from tasks_lib.errors import BranchError, GitError, WorktreeError
+from tasks_lib.git import cli
+from tasks_lib.git.diff import Changed, since
+from tasks_lib.settings import load
+from tasks_lib.worktrees.plans.merge import conflicts, merge
+from tasks_lib.worktrees.project import Project
+
+
+class World:
+    """A repository with `main` in its main worktree, and a linked worktree of branch `a`, which has a commit."""
+
+    def __init__(self, folder):
+        self.main, self.there = folder / "app", folder / "app-a"
+        self.main.mkdir()
+        self.git("init", "--quiet")
+        self.commit("Start", file="first\n", **{".gitignore": "ignored\n"})
+        self.git("worktree", "add", "--quiet", "-b", "a", self.there)
+        self.commit("Work", cwd=self.there, new="a's\n")
+
+    def git(self, *arguments, cwd=None, check=True):
+        return subprocess.run(
+            ["git", *map(str, arguments)], cwd=cwd or self.main, check=check, capture_output=True, text=True
+        ).stdout.strip()
+
+    def commit(self, message, cwd=None, **files):
+        for name, text in files.items():
+            ((cwd or self.main) / name).write_text(text)
+        self.git("add", "--all", "--force", cwd=cwd)
+        self.git("commit", "--quiet", "--message", message, cwd=cwd)
+        return self.git("rev-parse", "HEAD", cwd=cwd)
+
+    def merge(self, base="main"):
+        repository = cli.Repository.find(self.main)
+        return merge(Project(repository, load(self.main, {}, {})), "a", base, message="Merge it\n\nall of it")
+
+    def conflicts(self):
+        return conflicts(Project(cli.Repository.find(self.main), load(self.main, {}, {})), "a", "main")
+
+    def state(self):
+        """Return all that a merge that does not come about must leave as it was."""
+        places = (self.main, self.there)
+        files = {
+            file: file.read_bytes()
+            for place in places
+            for file in place.rglob("*")
+            if file.is_file() and ".git" not in file.relative_to(place).parts
+        }
+        staged = [self.git("diff", "--cached", "--raw", cwd=place) for place in places]
+        status = [self.git("status", "--porcelain=v2", "--branch", "--ignored", cwd=place) for place in places]
+        asides = [self.git("worktree", "list", "--porcelain"), [*(self.main / ".git").glob("rr-cache/*")]]
+        return self.git("for-each-ref"), files, staged, status, asides, self.git("config", "--list", "--local")
+
+    def refuses(self, error, match, base="main"):
+        before = self.state()
+        with pytest.raises(error, match=match):
+            self.merge(base)
+        assert self.state() == before
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+def test_where_the_base_is_checked_out(world):
+    """A fast-forward and a merge commit bring branch, index and files of its worktree along; untracked files stay."""
+    (world.main / "mine").write_text("untracked")
+    assert world.merge() == []
+    assert world.git("rev-parse", "main") == world.git("rev-parse", "a")
+    assert (world.main / "new").read_text() == "a's\n"
+    world.commit("More", cwd=world.there, new="more of a's\n")
+    world.git("rm", "--cached", "--quiet", "--ignore-unmatch", "mine")
+    (world.main / "file").write_text("second\n")
+    world.git("commit", "--quiet", "--all", "--message", "Moved on")
+    before = world.git("rev-parse", "main")
+    assert world.merge() == []
+    assert world.git("log", "-1", "--format=%B", "main") == "Merge it\n\nall of it"
+    assert world.git("rev-parse", "main^1", "main^2").splitlines() == [before, world.git("rev-parse", "a")]
+    assert [(world.main / name).read_text() for name in ("file", "new")] == ["second\n", "more of a's\n"]
+    assert world.git("status", "--porcelain") == "?? mine"
+    assert len(cli.worktrees(world.main)) == 2
+    assert world.merge() == []
+    assert world.git("rev-parse", "main^1") == before
+
+
+def test_where_the_base_is_not_checked_out(world):
+    """Only the branch moves; who has something else checked out, with changes, is left alone."""
+    world.git("switch", "--quiet", "--create", "other")
+    (world.main / "file").write_text("at work")
+    tip = world.git("rev-parse", "a")
+    before = world.state()
+    assert world.merge() == []
+    after = world.state()
+    assert after[1:] == before[1:]
+    assert world.git("rev-parse", "main") == tip
+    assert "merge: " in world.git("reflog", "-1", "main")
+
+
+def test_a_conflict_changes_nothing(world):
+    """Its files are named, whatever git has been told to do about conflicts; so they are without merging."""
+    world.git("config", "rerere.enabled", "true")
+    world.git("config", "merge.autoStash", "true")
+    for name, cwd in (("ours", world.main), ("theirs", world.there)):
+        world.commit(name, cwd=cwd, file=f"{name}\n", zwölf=f"{name}\n")
+    before = world.state()
+    assert world.merge() == ["file", "zwölf"]
+    assert world.state() == before
+    assert world.conflicts() == ["file", "zwölf"]
+    assert world.state() == before
+    world.git("merge", "--strategy-option=ours", "main", cwd=world.there)
+    before = world.state()
+    assert world.conflicts() == []
+    assert world.state() == before
+    assert world.merge() == []
+
+
+def test_what_stands_in_the_way(world):
+    """Uncommitted changes, and files that would be overwritten, ignored ones as well, are somebody's work."""
+    world.commit("More", cwd=world.there, file="a's\n", ignored="a's\n")
+    (world.main / "file").write_text("at work\n")
+    world.refuses(WorktreeError, "`main` is checked out at .*with uncommitted changes(?s:.*) M file")
+    world.git("add", "file")
+    world.refuses(WorktreeError, "M  file")
+    world.git("stash")
+    (world.main / "new").write_text("mine\n")
+    world.refuses(GitError, "untracked working tree files would be overwritten")
+    (world.main / "new").unlink()
+    (world.main / "ignored").write_text("secret\n")
+    world.refuses(GitError, "untracked working tree files would be overwritten")
+    (world.main / "ignored").unlink()
+    assert world.merge() == []
+
+
+def test_a_base_that_is_being_rebased(world):
+    """Its worktree has HEAD detached, and would find the branch moved when it is done."""
+    world.git("branch", "upstream")
+    world.commit("Mine", file="mine\n")
+    world.git("switch", "--quiet", "upstream")
+    world.commit("Theirs", file="theirs\n")
+    world.git("switch", "--quiet", "main")
+    world.git("rebase", "upstream", check=False)
+    world.refuses(WorktreeError, "`main` is being rebased in")
+
+
+def test_branches_that_are_not_there(world):
+    """Deleted by hand, or never made."""
+    world.refuses(BranchError, "there is no branch `absent` here", base="absent")
+    world.git("worktree", "remove", world.there)
+    world.git("branch", "--delete", "--force", "a")
+    with pytest.raises(BranchError, match="there is no branch `a` here"):
+        world.merge()
+
+
+def test_hooks_and_settings(world):
+    """The user's own hooks and `merge.ff` are respected, and a refusal is told in their words."""
+    world.commit("Moved on", file="second\n")
+    hook = world.main / ".git/hooks/pre-merge-commit"
+    hook.write_text("#!/bin/sh\necho closed on fridays >&2\nexit 1\n")
+    hook.chmod(0o755)
+    world.refuses(GitError, "closed on fridays")
+    assert world.conflicts() == []
+    hook.unlink()
+    world.git("config", "merge.ff", "only")
+    world.refuses(GitError, "(?i)not possible to fast-forward")
+    world.git("config", "merge.ff", "false")
+    checkout = world.main / ".git/hooks/post-checkout"
+    checkout.write_text("#!/bin/sh\necho ran > ran\nexit 1\n")
+    checkout.chmod(0o755)
+    assert world.merge() == []
+    assert len(world.git("rev-list", "--no-walk", "--parents", "main").split()) == 3
+
+
+def test_the_base_moves_while_it_is_merged_into(world):
+    """What somebody commits meanwhile is not lost: the merge is refused, and works the next time."""
+    hook = world.main / ".git/hooks/pre-merge-commit"
+    world.commit("Moved on", file="second\n")
+    world.git("switch", "--quiet", "--detach")
+    commit = f"$(git -C {world.main} commit-tree -p main -m Meanwhile main^{{tree}})"
+    hook.write_text(f"#!/bin/sh\ngit -C {world.main} update-ref refs/heads/main {commit}\n")
+    hook.chmod(0o755)
+    with pytest.raises(GitError, match="cannot lock ref"):
+        world.merge()
+    assert world.git("log", "-1", "--format=%s", "main") == "Meanwhile"
+    hook.unlink()
+    assert world.merge() == []
+    assert world.git("log", "--first-parent", "--format=%s", "main").splitlines()[:3] == [
+        "Merge it",
+        "Meanwhile",
+        "Moved on",
+    ]
+
+
+def test_a_diff(world):
+    """From where the two parted; with what is uncommitted, untracked or no text, and without the user's taste."""
+    world.git("config", "diff.noprefix", "true")
+    world.commit("Moved on", file="second\n")
+    repository = cli.Repository.find(world.main)
+    assert since(repository, "main", "a").files() == [Changed("new", 1, 0)]
+    (world.there / "zwölf").write_text("not committed\n")
+    (world.there / "latin").write_bytes(b"caf\xe9\n")
+    (world.there / "binary").write_bytes(bytes(range(256)))
+    status = world.git("status", "--porcelain", cwd=world.there)
+    found = since(repository, "main", "a", world.there)
+    rows = [Changed("binary", None, None), Changed("latin", 1, 0), Changed("new", 1, 0), Changed("zwölf", 1, 0)]
+    assert found.files() == rows
+    assert "+++ b/zwölf\n@@ -0,0 +1 @@\n+not committed" in found.patch()
+    assert "+caf\N{REPLACEMENT CHARACTER}\n" in found.patch()
+    assert "4 files changed" in found.stat()
+    assert "\x1b[32m" in found.patch(color=True)
+    assert world.git("status", "--porcelain", cwd=world.there) == status
+    with pytest.raises(BranchError, match="`absent`"):
+        since(repository, "absent", "a")

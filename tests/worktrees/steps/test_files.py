@@ -1,0 +1,119 @@
+"""The files that a worktree is given: what `.worktreeinclude` means, and how folders are copied."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from tasks_lib.worktrees.steps import copy_tree
+
+
+def test_worktreeinclude(repository):
+    """What it matches and git ignores is copied, folders whole; env files and worktrees are not."""
+    main = repository.path
+    (main / ".gitignore").write_text("*.log\n.env*\nnode_modules/\n.claude/\n.worktrees/\n.conductor/\ntarget/\n")
+    (main / ".worktreeinclude").write_text(
+        "# what builds need\n.env*\n!.env.production\nnode_modules\n.claude/settings.local.json\n"
+        "untracked.txt\n.worktrees\n.conductor\n"
+    )
+    for name in (
+        ".env.production", ".env.test", "node_modules/x/index.js", "node_modules/x/.env", ".claude/other",
+        ".claude/settings.local.json", "apps/web/.env.test", "untracked.txt", "app.log", ".conductor/notes",
+        "vendored/node_modules/y/.env", "target/package/.env.example", "target/built",
+    ):  # fmt: skip
+        (main / name).parent.mkdir(parents=True, exist_ok=True)
+        (main / name).write_text(name)
+    (main / "node_modules" / "x" / "run").symlink_to("index.js")
+    (main / "node_modules" / "x" / "index.js").chmod(0o755)
+    repository.git("add", ".gitignore", ".worktreeinclude")
+    repository.git("commit", "--quiet", "--message", "Include")
+    repository.git("worktree", "add", "--quiet", main / ".worktrees" / "nested", "-b", "nested")
+    result = repository.inv("worktree.create", "a", "--no-db")
+    assert result.returncode == 0, result.stderr
+    there = repository.worktree("a")
+    tracked = set(repository.git("ls-files", cwd=there).splitlines())
+    given = {str(path.relative_to(there)) for path in there.rglob("*") if not path.is_dir()} - tracked - {".git"}
+    assert given == {
+        ".env",
+        ".env.test",
+        ".claude/settings.local.json",
+        "apps/web/.env.test",
+        "node_modules/x/index.js",
+        "node_modules/x/.env",
+        "node_modules/x/run",
+        "vendored/node_modules/y/.env",
+    }
+    assert (there / "node_modules" / "x" / "run").readlink().name == "index.js"
+    assert stat.S_IMODE((there / "node_modules" / "x" / "index.js").stat().st_mode) == 0o755
+    assert repository.env("a")["WORKTREE_BRANCH"] == "a"
+
+    # What is there stays; what is not comes back.
+    (there / ".env.test").write_text("mine")
+    (there / "apps" / "web" / ".env.test").unlink()
+    said = repository.inv("worktree.setup", cwd=there).stderr
+    assert "give it files of the main worktree · apps/web/.env.test (" in said
+    assert (there / ".env.test").read_text() == "mine"
+
+
+def test_a_link_that_leads_out(repository, tmp_path):
+    """A branch whose folder is a link to elsewhere gets nothing written there."""
+    (tmp_path / "elsewhere").mkdir()
+    repository.git("switch", "--quiet", "--create", "a")
+    (repository.path / "conf").symlink_to(tmp_path / "elsewhere")
+    repository.commit("Link")
+    repository.git("switch", "--quiet", "main")
+    (repository.path / "invoke.yaml").write_text("worktree:\n  write:\n    conf/deep/x: '{slug}'\n")
+    said = repository.refuses("worktree.create", "a")
+    assert f"{repository.worktree('a')}/conf is a link to {tmp_path}/elsewhere" in said
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+class TestCopy:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        source = tmp_path / "source"
+        (source / "deep").mkdir(parents=True)
+        (source / "deep" / "file").write_text("content")
+        os.utime(source / "deep" / "file", (1, 1))
+        return source
+
+    def test_a_whole_folder(self, folder, tmp_path):
+        """Content, permissions and times; no pipe, and no worktree within it."""
+        os.mkfifo(folder / "pipe")
+        (folder / "linked").mkdir()
+        (folder / "linked" / ".git").write_text("gitdir: elsewhere")
+        # What a killed run has left of an earlier copy is taken away.
+        (tmp_path / ".target.goldentree" / "half").mkdir(parents=True)
+        assert copy_tree.copy(folder, tmp_path / "target", lambda _: None)
+        assert (tmp_path / "target" / "deep" / "file").stat().st_mtime == 1
+        names = [path.name for path in sorted((tmp_path / "target").rglob("*"))]
+        assert names == ["deep", "file"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]
+
+    def test_what_vanishes_meanwhile(self, folder, tmp_path, monkeypatch):
+        """It is passed over; all of it gone is said."""
+        for number in range(20):
+            (folder / "deep" / str(number)).write_text("x")
+        original = copy_tree._copy_file
+
+        def after_which_one_is_gone(source, target):
+            original(source, target)
+            next(iter((folder / "deep").iterdir())).unlink()
+
+        monkeypatch.setattr(copy_tree, "_copy_file", after_which_one_is_gone)
+        assert copy_tree.copy(folder, tmp_path / "target", lambda _: None)
+        assert list((tmp_path / "target" / "deep").iterdir())
+        assert copy_tree.copy(tmp_path / "gone", tmp_path / "other", lambda _: None) is False
+
+    def test_interrupted(self, folder, tmp_path, monkeypatch):
+        """Ctrl-C leaves nothing that a later run would take for complete."""
+
+        def interrupted(source, target):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(copy_tree, "_copy_file", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            copy_tree.copy(folder, tmp_path / "target", lambda _: None)
+        assert [path.name for path in tmp_path.iterdir()] == ["source"]
