@@ -15,7 +15,7 @@ from bench.guard import Guard
 from bench.ours import Ours
 from bench.sessions import SESSIONS, connected
 from bench.timing import in_turn
-from tasks_lib.databases.server import scalar
+from tasks_lib.databases.server.connection import scalar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

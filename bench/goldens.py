@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from tasks_lib.databases.server import scalar
+from tasks_lib.databases.server.connection import scalar
 from tasks_lib.loquent import fixture
 
 if TYPE_CHECKING:

@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bench.timing import Way
-from tasks_lib.databases import clone, fingerprint, snapshot, spares, template
-from tasks_lib.databases.golden import require_golden
-from tasks_lib.databases.ladder import AUTO, Wish
-from tasks_lib.databases.server import require_psycopg
-from tasks_lib.databases.source import Source
+from tasks_lib.databases.clone import clone, snapshot, spares
+from tasks_lib.databases.clone.strategy import AUTO, Wish
+from tasks_lib.databases.compare import fingerprint
+from tasks_lib.databases.copy import template
+from tasks_lib.databases.ownership.golden_template import require_golden
+from tasks_lib.databases.ownership.source import Source
+from tasks_lib.databases.server.connection import require_psycopg
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,7 +20,7 @@ from bench.ledger import measure_ledger
 from bench.processes import measure_commands
 from bench.servers import file_systems, postgres_versions, running
 from bench.sessions import SESSIONS
-from tasks_lib.databases.embedded.cluster import open_to_pass
+from tasks_lib.databases.server.embedded.cluster import open_to_pass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bench.report import Row
     from bench.rivals import Tool
     from bench.servers import FileSystem, Target
-    from tasks_lib.databases.binaries import Binaries
+    from tasks_lib.databases.server.binaries import Binaries
 
     Server = tuple[Binaries, FileSystem]
 

@@ -15,16 +15,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks_lib.databases import binaries
-from tasks_lib.databases.embedded.cluster import Cluster, open_to_pass
-from tasks_lib.databases.server import Server
-from tasks_lib.databases.url import DatabaseUrl
+from tasks_lib.databases.server import binaries
+from tasks_lib.databases.server.connection import Server
+from tasks_lib.databases.server.embedded.cluster import Cluster, open_to_pass
+from tasks_lib.databases.server.url import DatabaseUrl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tasks_lib.databases.binaries import Binaries
+    from tasks_lib.databases.server.binaries import Binaries
 
 _MAKERS = {
     "ext4": ("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0"),  # not later, beside what is timed

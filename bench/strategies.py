@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, LiteralString
 from bench import goldens
 from bench.servers import file_systems, postgres_versions, running
 from bench.timing import Way, in_turn
-from tasks_lib.databases.embedded.cluster import open_to_pass
-from tasks_lib.databases.server import scalar
+from tasks_lib.databases.server.connection import scalar
+from tasks_lib.databases.server.embedded.cluster import open_to_pass
 from tasks_lib.output import table
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ import psycopg
 import pytest
 from dotenv import dotenv_values
 
-from tasks_lib.databases import binaries
-from tasks_lib.databases.embedded.cluster import Cluster
-from tasks_lib.databases.embedded.disposable import disposable
+from tasks_lib.databases.server import binaries
+from tasks_lib.databases.server.embedded.cluster import Cluster
+from tasks_lib.databases.server.embedded.disposable import disposable
 from tasks_lib.loquent.fixture import create
 from tests import inprocess
 

@@ -14,7 +14,7 @@ from tasks_lib.output import listed, pairs, size, table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tasks_lib.databases.url import DatabaseUrl
+    from tasks_lib.databases.server.url import DatabaseUrl
     from tasks_lib.loquent.fill import Outcome
     from tasks_lib.loquent.golden import Building
     from tasks_lib.loquent.seed_env import Seed
@@ -85,10 +85,10 @@ def _migrate(here: Project, narrator: Narrator, seed: Seed, command: Command, ur
 
 def report(made: Building, outcomes: Sequence[Outcome], *, dry: bool = False) -> Answer:
     """Return what became of each block, or would."""
-    from tasks_lib.databases import inspect  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.compare import queries  # noqa: PLC0415 - loads psycopg
 
     golden = made.source.golden
-    bytes_ = None if dry else inspect.size_and_tables(made.source.server, golden)[0]
+    bytes_ = None if dry else queries.size_and_tables(made.source.server, golden)[0]
     data = {
         "golden": golden,
         "created": not made.exists,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tasks_lib.collections._task import Answer
-    from tasks_lib.databases.ladder import Wish
+    from tasks_lib.databases.clone.strategy import Wish
     from tasks_lib.git.diff import Diff
     from tasks_lib.ledger.schema.review import Errand
     from tasks_lib.output import Narrator

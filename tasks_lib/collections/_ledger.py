@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tasks_lib.databases.url import DatabaseUrl
+    from tasks_lib.databases.server.url import DatabaseUrl
     from tasks_lib.ledger.ledger import Ledger, Transaction
     from tasks_lib.ledger.schema.agents import Agent
     from tasks_lib.output import Narrator
@@ -55,8 +55,8 @@ def ledger_url(here: Project) -> DatabaseUrl | None:
     """
     if here.settings.ledger_url is None:
         return None
-    from tasks_lib.databases.server import require_psycopg  # noqa: PLC0415 - 150 ms, only where there is a server
-    from tasks_lib.databases.url import DatabaseUrl  # noqa: PLC0415 - same
+    from tasks_lib.databases.server.connection import require_psycopg  # noqa: PLC0415 - 150 ms, only where there is a server
+    from tasks_lib.databases.server.url import DatabaseUrl  # noqa: PLC0415 - same
 
     require_psycopg()
     return DatabaseUrl.parse(here.settings.ledger_url, source="LEDGER_URL")

@@ -13,7 +13,7 @@ from tasks_lib.output import age, pairs, size
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tasks_lib.databases.owned import Owned
+    from tasks_lib.databases.ownership.managed import Owned
     from tasks_lib.worktrees.reports.listing import Row
     from tasks_lib.worktrees.reports.migrations import Migrations
     from tasks_lib.worktrees.reports.status import Status

@@ -45,7 +45,7 @@ def show(c: Context, json: bool = False) -> Answer:
 def _value(settings: Settings, setting: Setting) -> Any:
     name, value = setting.name, getattr(settings, setting.name)
     if name.endswith("_url") and value:
-        from tasks_lib.databases.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
+        from tasks_lib.databases.server.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
 
         return DatabaseUrl.parse(value, source=str(setting.env)).masked
     if isinstance(value, timedelta):

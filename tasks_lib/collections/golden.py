@@ -12,7 +12,7 @@ from tasks_lib.output import Narrator, age, pairs, size, table
 if TYPE_CHECKING:
     from invoke.context import Context
 
-    from tasks_lib.databases.survey import Survey
+    from tasks_lib.databases.golden.status import Survey
 
 _EVICT = "End idle sessions on golden; refused while one is at work."
 
@@ -25,7 +25,7 @@ def status(c: Context, json: bool = False) -> Answer:
     Tells whether golden has changed since the snapshot was taken: then the next
     clone takes a new one.
     """
-    from tasks_lib.databases.survey import survey  # noqa: PLC0415 - `inv --list` stays fast
+    from tasks_lib.databases.golden.status import survey  # noqa: PLC0415 - `inv --list` stays fast
 
     here = project()
     source = here.source()
@@ -69,7 +69,7 @@ def refresh(c: Context, fresh: bool = False, evict: bool = False, json: bool = F
     Clones do so by themselves when they need one. Nothing is done when the last
     one is current.
     """
-    from tasks_lib.databases import snapshot  # noqa: PLC0415 - as in `status`
+    from tasks_lib.databases.clone import snapshot  # noqa: PLC0415 - as in `status`
 
     here, narrator = project(), Narrator()
     source, title = here.source(), f"take a snapshot of {here.settings.template}"
@@ -100,7 +100,7 @@ def promote(c: Context, force: bool = False, evict: bool = False, json: bool = F
     The worktree keeps its own. The golden template that was is parked, for
     `golden.undo`: renamed, closed, kept as long as a removal.
     """
-    from tasks_lib.databases import promote as promotion  # noqa: PLC0415 - as in `status`
+    from tasks_lib.databases.golden import promote as promotion  # noqa: PLC0415 - as in `status`
     from tasks_lib.worktrees.registry import now  # noqa: PLC0415 - same
 
     here, narrator = project(), Narrator()
@@ -199,7 +199,7 @@ def undo(c: Context, evict: bool = False, json: bool = False) -> Answer:
 
     The present one is parked for it, so a second undo takes back the first.
     """
-    from tasks_lib.databases import promote as promotion  # noqa: PLC0415 - as in `status`
+    from tasks_lib.databases.golden import promote as promotion  # noqa: PLC0415 - as in `status`
     from tasks_lib.errors import DatabaseError  # noqa: PLC0415 - same
     from tasks_lib.worktrees.registry import now  # noqa: PLC0415 - same
 
@@ -228,7 +228,7 @@ def tidy(c: Context, json: bool = False) -> Answer:
 
     `worktree.create` starts this in the background when there is something to do.
     """
-    from tasks_lib.databases.tidy import tidy as run  # noqa: PLC0415 - as in `status`
+    from tasks_lib.databases.clone.cleanup import tidy as run  # noqa: PLC0415 - as in `status`
 
     here, narrator = project(), Narrator()
     source, wanted = here.source(), here.settings.spares

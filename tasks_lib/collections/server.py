@@ -10,11 +10,11 @@ from tasks_lib.output import Narrator, pairs
 if TYPE_CHECKING:
     from invoke.context import Context
 
-    from tasks_lib.databases.embedded.cluster import Cluster
+    from tasks_lib.databases.server.embedded.cluster import Cluster
 
 
 def _cluster() -> Cluster:
-    from tasks_lib.databases.embedded.cluster import Cluster, default_root  # noqa: PLC0415 - `inv --list` stays fast
+    from tasks_lib.databases.server.embedded.cluster import Cluster, default_root  # noqa: PLC0415 - `inv --list` stays fast
 
     return Cluster(default_root())
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from tasks_lib.databases.url import DatabaseUrl
+    from tasks_lib.databases.server.url import DatabaseUrl
 
 BRANCH = "feat-x"
 

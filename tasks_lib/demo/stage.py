@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases import inspect
-from tasks_lib.databases.embedded.cluster import Cluster, open_to_pass
-from tasks_lib.databases.embedded.disposable import disposable
-from tasks_lib.databases.server import Server
-from tasks_lib.databases.url import DatabaseUrl
+from tasks_lib.databases.compare import queries
+from tasks_lib.databases.server.connection import Server
+from tasks_lib.databases.server.embedded.cluster import Cluster, open_to_pass
+from tasks_lib.databases.server.embedded.disposable import disposable
+from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.demo import repository
 from tasks_lib.demo.twilio import playing
 from tasks_lib.errors import GoldentreeError
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from tasks_lib.databases.facts import Facts
+    from tasks_lib.databases.compare.contents import Facts
     from tasks_lib.output import Narrator
     from tasks_lib.toolchains.base import Drift
 
@@ -108,17 +108,17 @@ class Stage:
 
     def facts(self, database: str) -> Facts:
         """Return what *database* holds."""
-        return inspect.facts_of(self.server, database)
+        return queries.facts_of(self.server, database)
 
     def ledger(self, database: str) -> list[str]:
         """Return the SeaORM migrations that *database* has, in order."""
         query = f"SELECT version FROM {LEDGER} ORDER BY version"  # noqa: S608 - our own constant
-        return inspect.column(self.server, database, LEDGER, query)
+        return queries.column(self.server, database, LEDGER, query)
 
     def drift(self, worktree: Path, database: str) -> Drift:
         """Compare the Alembic migrations of the branch at *worktree* with those that *database* has."""
         alembic = Alembic(worktree)
-        return alembic.drift(inspect.column(self.server, database, alembic.ledger.table, alembic.ledger.query))
+        return alembic.drift(queries.column(self.server, database, alembic.ledger.table, alembic.ledger.query))
 
     def _inv(
         self, arguments: tuple[str, ...], environment: Mapping[str, str], *, stdout: int | None, stderr: int

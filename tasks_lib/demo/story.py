@@ -13,8 +13,8 @@ from difflib import unified_diff
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks_lib.databases import inspect
-from tasks_lib.databases.server import scalar
+from tasks_lib.databases.compare import queries
+from tasks_lib.databases.server.connection import scalar
 from tasks_lib.demo.repository import BRANCH
 from tasks_lib.demo.stage import GOLDEN, LEDGER, kept_home, proof, stage
 from tasks_lib.errors import GoldentreeError
@@ -94,7 +94,7 @@ def _build(here: Stage) -> None:
         _command(here, "golden.build")
     answer("")
     _command(here, "golden.verify")
-    bytes_, tables = inspect.size_and_tables(here.server, GOLDEN)
+    bytes_, tables = queries.size_and_tables(here.server, GOLDEN)
     applied, before = here.drift(here.main, GOLDEN).applied, len(here.ledger(GOLDEN))
     answer(f"\n{size(bytes_)}, {tables} tables; {before} migrations of SeaORM, then {len(applied)} of Alembic.")
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from importlib.resources import files
 
-from tasks_lib.databases import empty
-from tasks_lib.databases.server import Server
-from tasks_lib.databases.url import DatabaseUrl
+from tasks_lib.databases.clone import empty
+from tasks_lib.databases.server.connection import Server
+from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import DatabaseError
 from tasks_lib.loquent import schema
 from tasks_lib.loquent.block import Inputs

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases import ownership
-from tasks_lib.databases.build import build
-from tasks_lib.databases.golden import require_may_create, require_open
-from tasks_lib.databases.server import Server
-from tasks_lib.databases.url import DatabaseUrl
+from tasks_lib.databases.golden.build import build
+from tasks_lib.databases.ownership import comment
+from tasks_lib.databases.ownership.golden_template import require_may_create, require_open
+from tasks_lib.databases.server.connection import Server
+from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import GoldenMissingError
 from tasks_lib.loquent import safety, schema
 from tasks_lib.loquent.block import Inputs
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from tasks_lib.databases.source import Source
+    from tasks_lib.databases.ownership.source import Source
     from tasks_lib.loquent.block import Block
     from tasks_lib.loquent.credentials import Credentials
     from tasks_lib.loquent.fill import Outcome
@@ -87,7 +87,7 @@ class Building:
     def exists(self) -> bool:
         """Whether there was a database of that name when this was first asked."""
         with self.source.server.connect() as connection:
-            return ownership.exists(connection, self.source.golden)
+            return comment.exists(connection, self.source.golden)
 
     def examine(self, blocks: Sequence[Block], *, pulled: str | None) -> None:
         """
@@ -186,7 +186,7 @@ class Building:
 
     def _top_up(self, blocks: Sequence[Block]) -> str:
         with self.source.server.connect() as guard, self._opened() as connection:
-            ownership.hold(guard, self.source.golden, patience=PATIENCE)
+            comment.hold(guard, self.source.golden, patience=PATIENCE)
             return self._fill(connection, blocks)
 
     def _build(self, blocks: Sequence[Block]) -> str:

@@ -7,15 +7,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases.ownership import MAINTENANCE_NAMES, mark_of
-from tasks_lib.databases.server import is_local
+from tasks_lib.databases.ownership.comment import MAINTENANCE_NAMES, mark_of
+from tasks_lib.databases.server.connection import is_local
 from tasks_lib.errors import OwnershipError, SettingsError
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-    from tasks_lib.databases.server import Server
-    from tasks_lib.databases.url import DatabaseUrl
+    from tasks_lib.databases.server.connection import Server
+    from tasks_lib.databases.server.url import DatabaseUrl
 
 NAME_BYTES = 63
 """What PostgreSQL cuts a name at, without an error (NAMEDATALEN - 1)."""

@@ -16,9 +16,9 @@ from tasks_lib.worktrees.registry import Registry
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tasks_lib.databases.ladder import Wish
-    from tasks_lib.databases.server import Server
-    from tasks_lib.databases.source import Source
+    from tasks_lib.databases.clone.strategy import Wish
+    from tasks_lib.databases.ownership.source import Source
+    from tasks_lib.databases.server.connection import Server
     from tasks_lib.git.cli import Repository
     from tasks_lib.settings import Settings
     from tasks_lib.worktrees.registry import Record
@@ -45,20 +45,20 @@ class Project:
             SettingsError: If `DATABASE_URL` cannot be used.
             ServerError: If the embedded server cannot be started.
         """
-        from tasks_lib.databases.configured import configured_server  # noqa: PLC0415 - loads psycopg
+        from tasks_lib.databases.server.from_settings import configured_server  # noqa: PLC0415 - loads psycopg
 
         return configured_server(self.settings)
 
     def source(self, golden: str | None = None) -> Source:
         """Return what clones are made from: the golden template *golden*, by default the configured one."""
-        from tasks_lib.databases.source import Source  # noqa: PLC0415 - a value here, a type above
+        from tasks_lib.databases.ownership.source import Source  # noqa: PLC0415 - a value here, a type above
 
         folder = self.registry.directory / "databases"
         return Source(self.server, golden or self.settings.template, self.registry.repository_id, folder)
 
     def wish(self, *, fresh: bool = False, evict: bool = False) -> Wish:
         """Return how clones are wanted: as configured, and with these flags."""
-        from tasks_lib.databases.ladder import Wish  # noqa: PLC0415 - as in `source`
+        from tasks_lib.databases.clone.strategy import Wish  # noqa: PLC0415 - as in `source`
 
         return Wish(self.settings.clone_method, fresh, evict, self.settings.golden_max_age)
 

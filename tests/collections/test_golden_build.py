@@ -18,7 +18,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tasks_lib.databases.binaries import client_for
+from tasks_lib.databases.server.binaries import client_for
 from tasks_lib.demo.twilio import phone_number, playing, refusal
 from tasks_lib.loquent import golden, schema, twilio
 from tasks_lib.loquent.blocks import BLOCKS
@@ -497,7 +497,7 @@ def test_killed(build, stand_in, psql, request):
     makes = [
         (where, number, "tasks_lib.loquent.fill:_make") for number in range(1, 14) for where in ("before", "after")
     ]
-    publish = [(where, 1, "tasks_lib.databases.build:as_golden") for where in ("before", "after")]
+    publish = [(where, 1, "tasks_lib.databases.golden.build:as_golden") for where in ("before", "after")]
     points = [(new, *point) for new in (True, False) for point in makes + publish * new]
     if not request.config.getoption("--every-point"):
         # After the subaccount, which is no part of the transaction; before the name; after the last block.

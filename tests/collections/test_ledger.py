@@ -20,8 +20,8 @@ from invoke.context import Context
 from tasks_lib.collections import ledger as tasks
 from tasks_lib.collections._ledger import ledger_of
 from tasks_lib.collections._project import project
-from tasks_lib.databases import binaries
-from tasks_lib.databases.url import DatabaseUrl
+from tasks_lib.databases.server import binaries
+from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import LedgerError
 from tasks_lib.ledger import dispatch
 from tasks_lib.ledger.backup import back_up

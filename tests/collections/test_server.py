@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import subprocess
 
-from tasks_lib.databases.binaries import server_binaries
-from tasks_lib.databases.embedded.cluster import Cluster
+from tasks_lib.databases.server.binaries import server_binaries
+from tasks_lib.databases.server.embedded.cluster import Cluster
 from tasks_lib.loquent.fixture import create
 
 

@@ -13,13 +13,16 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tasks_lib.databases import binaries, clone, fingerprint, template
-from tasks_lib.databases.embedded.cluster import Cluster
-from tasks_lib.databases.embedded.disposable import disposable
-from tasks_lib.databases.ladder import Wish
-from tasks_lib.databases.server import Server
-from tasks_lib.databases.source import Source
-from tasks_lib.databases.url import DatabaseUrl
+from tasks_lib.databases.clone import clone
+from tasks_lib.databases.clone.strategy import Wish
+from tasks_lib.databases.compare import fingerprint
+from tasks_lib.databases.copy import template
+from tasks_lib.databases.ownership.source import Source
+from tasks_lib.databases.server import binaries
+from tasks_lib.databases.server.connection import Server
+from tasks_lib.databases.server.embedded.cluster import Cluster
+from tasks_lib.databases.server.embedded.disposable import disposable
+from tasks_lib.databases.server.url import DatabaseUrl
 
 
 class Place:

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from tasks_lib.databases.server import Server
-from tasks_lib.databases.url import DatabaseUrl
+from tasks_lib.databases.server.connection import Server
+from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.demo import smoke
 from tasks_lib.demo.stage import Stage
 from tasks_lib.errors import GoldentreeError

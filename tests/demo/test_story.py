@@ -9,7 +9,7 @@ import subprocess
 import psycopg
 import pytest
 
-from tasks_lib.databases.embedded import service
+from tasks_lib.databases.server.embedded import service
 
 DEMO = "tasks_lib.demo"
 

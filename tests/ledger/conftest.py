@@ -17,8 +17,8 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from tasks_lib.databases import binaries
-from tasks_lib.databases.url import DatabaseUrl
+from tasks_lib.databases.server import binaries
+from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.ledger.ledger import Ledger
 
 # Forks from a process that has done nothing but import: what each does with `ledger` and `number` is its `result`.

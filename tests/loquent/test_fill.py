@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from tasks_lib.databases import fingerprint
-from tasks_lib.databases.server import Server
-from tasks_lib.databases.url import DatabaseUrl
+from tasks_lib.databases.compare import fingerprint
+from tasks_lib.databases.server.connection import Server
+from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import DatabaseError, SettingsError
 from tasks_lib.loquent.block import make
 from tasks_lib.loquent.blocks import BLOCKS

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tasks_lib.databases.ownership import Mark
-from tasks_lib.databases.server import Server
-from tasks_lib.databases.url import DatabaseUrl
+from tasks_lib.databases.ownership.comment import Mark
+from tasks_lib.databases.server.connection import Server
+from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import OwnershipError, SettingsError
 from tasks_lib.loquent.safety import require_development, require_name, require_sandbox
 

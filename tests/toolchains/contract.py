@@ -16,8 +16,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from tasks_lib.databases.binaries import server_binaries
-from tasks_lib.databases.url import DatabaseUrl
+from tasks_lib.databases.server.binaries import server_binaries
+from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import ToolchainError
 from tasks_lib.toolchains.base import Drift, Toolchain
 from tasks_lib.toolchains.environment import child_environment

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Mapping
     from pathlib import Path
 
-    from tasks_lib.databases.url import DatabaseUrl
+    from tasks_lib.databases.server.url import DatabaseUrl
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
@@ -32,7 +32,7 @@ def require_unshadowed(project: Project, environ: Mapping[str, str]) -> None:
     Raises:
         SettingsError: Naming both, without passwords.
     """
-    from tasks_lib.databases.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.server.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
 
     exported, written = environ.get("DATABASE_URL"), _written(project, project.repository.main)
     if not exported or written is None:
@@ -56,8 +56,8 @@ def require_own_database(project: Project, record: Record, path: Path, environ: 
         SettingsError: If an exported DATABASE_URL names another's.
         OwnershipError: If the database does not bear this worktree's mark.
     """
-    from tasks_lib.databases.ownership import require_ours  # noqa: PLC0415 - loads psycopg
-    from tasks_lib.databases.server import Server  # noqa: PLC0415 - as above
+    from tasks_lib.databases.ownership.comment import require_ours  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.server.connection import Server  # noqa: PLC0415 - as above
 
     url = require_own_name(project, record, path, environ)
     with Server(url).connect() as connection:
@@ -79,7 +79,7 @@ def require_own_name(project: Project, record: Record, path: Path, environ: Mapp
         EnvFileError: If the env files name no database, or another's.
         SettingsError: If an exported DATABASE_URL names another's.
     """
-    from tasks_lib.databases.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.server.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
 
     refuse_exported(record, environ)
     refuse_preferred(project, record, path)
@@ -106,7 +106,7 @@ def refuse_exported(record: Record, environ: Mapping[str, str]) -> None:
     Raises:
         SettingsError: Saying that the environment won, and over what.
     """
-    from tasks_lib.databases.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.server.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
 
     exported = environ.get("DATABASE_URL")
     if not exported:
@@ -130,7 +130,7 @@ def refuse_preferred(project: Project, record: Record, path: Path, *, given: Con
     Raises:
         EnvFileError: Naming it, and the cure.
     """
-    from tasks_lib.databases.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.server.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
 
     names = [name for name in PREFERRED if name not in project.settings.env_files]
     coming = [project.repository.main / name for name in names if name in given]

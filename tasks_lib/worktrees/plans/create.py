@@ -21,7 +21,7 @@ from tasks_lib.worktrees.steps.checkout import Checkout
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tasks_lib.databases.ladder import Wish
+    from tasks_lib.databases.clone.strategy import Wish
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record

@@ -25,7 +25,7 @@ from tasks_lib.worktrees.removal import note as removals
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tasks_lib.databases import leftovers
+    from tasks_lib.databases.ownership import leftovers
     from tasks_lib.git.cli import Listed
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
@@ -159,7 +159,7 @@ def _note(project: Project, note: removals.Note, now: datetime) -> list[Row]:
 
 
 def _databases(project: Project, records: list[Record]) -> list[Row]:
-    from tasks_lib.databases import leftovers  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.ownership import leftovers  # noqa: PLC0415 - loads psycopg
 
     templates = {one.template for one in project.settings.companions if one.template}
     templates |= {record.golden for record in records}
@@ -180,7 +180,7 @@ def _databases(project: Project, records: list[Record]) -> list[Row]:
 
 
 def _drop(project: Project, leftover: leftovers.Leftover) -> str:
-    from tasks_lib.databases import leftovers  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.ownership import leftovers  # noqa: PLC0415 - loads psycopg
 
     slug = leftover.mark.slug if leftover.mark else ""
     with project.registry.working_on(slug) if slug else nullcontext():

@@ -23,8 +23,8 @@ from tasks_lib.worktrees.steps import toolchain as tools
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tasks_lib.databases.pull import Pull, Pulled
-    from tasks_lib.databases.url import DatabaseUrl
+    from tasks_lib.databases.golden.pull import Pull, Pulled
+    from tasks_lib.databases.server.url import DatabaseUrl
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
 
@@ -57,7 +57,7 @@ def pull(project: Project, narrator: Narrator, *, unmasked: bool) -> Iterator[Pu
     Raises:
         GoldentreeError: If anything stands in the way; nothing was changed then.
     """
-    from tasks_lib.databases import pull as databases  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.golden import pull as databases  # noqa: PLC0415 - loads psycopg
 
     slug = project.require_record_here().slug
     here = project.repository.here
@@ -103,7 +103,7 @@ def pull_golden(project: Project, narrator: Narrator, *, unmasked: bool, evictin
     Raises:
         GoldentreeError: If anything stands in the way; nothing was changed then.
     """
-    from tasks_lib.databases import pull as databases  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.golden import pull as databases  # noqa: PLC0415 - loads psycopg
 
     wanted = _wanted(project, narrator, now(), unmasked=unmasked)
     databases.check(wanted)
@@ -130,8 +130,8 @@ def _remark(pulled: Pulled) -> str:
 
 
 def _wanted(project: Project, narrator: Narrator, moment: str, *, unmasked: bool) -> Pull:
-    from tasks_lib.databases.pull import Pull  # noqa: PLC0415 - loads psycopg
-    from tasks_lib.databases.pull_remote import Remote  # noqa: PLC0415 - same
+    from tasks_lib.databases.golden.pull import Pull  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.golden.pull_source import Remote  # noqa: PLC0415 - same
 
     if project.settings.pull_url is None:
         raise SettingsError(

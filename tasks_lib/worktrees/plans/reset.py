@@ -18,7 +18,7 @@ from tasks_lib.worktrees.steps import hooks, toolchain
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tasks_lib.databases.ladder import Wish
+    from tasks_lib.databases.clone.strategy import Wish
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
@@ -74,7 +74,7 @@ def _note_step(project: Project, note: removals.Note, record: Record, narrator: 
     registry = project.registry
 
     def undo() -> None:
-        from tasks_lib.databases import park  # noqa: PLC0415 - loads psycopg
+        from tasks_lib.databases.clone import park  # noqa: PLC0415 - loads psycopg
 
         park.unpark(
             project.server,

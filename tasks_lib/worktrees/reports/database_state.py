@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from tasks_lib.databases.owned import Owned
+    from tasks_lib.databases.ownership.managed import Owned
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
     from tasks_lib.worktrees.reports.migrations import Migrations
@@ -53,8 +53,8 @@ def states(project: Project, places: Mapping[str, tuple[Record, Path]]) -> dict[
     Raises:
         GoldentreeError: If the server cannot be asked at all.
     """
-    from tasks_lib.databases.configured import running_server  # noqa: PLC0415 - loads psycopg
-    from tasks_lib.databases.overview import overview  # noqa: PLC0415 - same
+    from tasks_lib.databases.golden.overview import overview  # noqa: PLC0415 - same
+    from tasks_lib.databases.server.from_settings import running_server  # noqa: PLC0415 - loads psycopg
 
     server, source = running_server(project.settings), project.source()
     read = drift.reader(server)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tasks_lib.databases.owned import Owned
+    from tasks_lib.databases.ownership.managed import Owned
     from tasks_lib.git.cli import Listed
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
@@ -88,7 +88,7 @@ def _git(project: Project) -> Iterator[Finding]:
 
 
 def _env_file(project: Project) -> Iterator[Finding]:
-    from tasks_lib.databases.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.server.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
 
     guard.require_unshadowed(project, os.environ)
     main = project.repository.main
@@ -111,13 +111,13 @@ def _env_file(project: Project) -> Iterator[Finding]:
 
 
 def _server(project: Project) -> Iterator[Finding]:
-    from tasks_lib.databases import inspect  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.compare import queries  # noqa: PLC0415 - loads psycopg
 
     with project.server.connect() as connection:
         project.server.require_direct(connection)
         version = connection.info.parameter_status("server_version") or "?"
     yield Finding("ok", "server", f"PostgreSQL {version.split()[0]} at {project.server.url.masked}")
-    if inspect.clients(project.server) is None:
+    if queries.clients(project.server) is None:
         yield Finding(
             "problem",
             "server",
@@ -127,7 +127,7 @@ def _server(project: Project) -> Iterator[Finding]:
 
 
 def _golden(project: Project) -> Iterator[Finding]:
-    from tasks_lib.databases.golden import require_golden, require_space  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.ownership.golden_template import require_golden, require_space  # noqa: PLC0415 - loads psycopg
     from tasks_lib.output import size  # noqa: PLC0415 - with the above
 
     names = [project.settings.template, *(one.template for one in project.settings.companions if one.template)]
@@ -149,7 +149,7 @@ def _toolchain(project: Project) -> Iterator[Finding]:
 
 
 def _worktrees(project: Project) -> Iterator[Finding]:
-    from tasks_lib.databases.owned import owned  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.ownership.managed import owned  # noqa: PLC0415 - loads psycopg
 
     _, *listed = cli.worktrees(project.repository.main)
     records, paths = project.registry.records(), project.registry.paths()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tasks_lib.databases.server import Server
+    from tasks_lib.databases.server.connection import Server
     from tasks_lib.toolchains.base import Drift, Ledger
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
@@ -41,11 +41,11 @@ class Migrations:
 
 def reader(server: Server) -> Read:
     """Return a function that reads the ledgers on *server*, each of them once."""
-    from tasks_lib.databases import inspect  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.compare import queries  # noqa: PLC0415 - loads psycopg
 
     @cache
     def read(database: str, ledger: Ledger) -> list[str]:
-        return inspect.column(server, database, ledger.table, ledger.query)
+        return queries.column(server, database, ledger.table, ledger.query)
 
     return read
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from tasks_lib.databases.golden import Golden
-    from tasks_lib.databases.url import DatabaseUrl
+    from tasks_lib.databases.ownership.golden_template import Golden
+    from tasks_lib.databases.server.url import DatabaseUrl
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
     from tasks_lib.worktrees.reports.listing import Row
@@ -152,7 +152,7 @@ def _problems(project: Project, row: Row) -> list[Problem]:
 
 
 def _read_url(project: Project, status: Status, environ: Mapping[str, str]) -> None:
-    from tasks_lib.databases.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.server.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
 
     row, record = status.row, status.row.record
     if row.state == "gone":
@@ -181,14 +181,14 @@ def _effective(project: Project, path: Path, environ: Mapping[str, str]) -> tupl
 
 
 def _ask_server(project: Project, status: Status) -> None:
-    from tasks_lib.databases import inspect  # noqa: PLC0415 - loads psycopg
-    from tasks_lib.databases.configured import running_server  # noqa: PLC0415 - same
-    from tasks_lib.databases.golden import require_golden  # noqa: PLC0415 - same
+    from tasks_lib.databases.compare import queries  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.ownership.golden_template import require_golden  # noqa: PLC0415 - same
+    from tasks_lib.databases.server.from_settings import running_server  # noqa: PLC0415 - same
 
     try:
         server = running_server(project.settings)
         if status.row.databases and (own := status.row.databases.own):
-            _, status.tables = inspect.size_and_tables(server, own.name)
+            _, status.tables = queries.size_and_tables(server, own.name)
         with server.connect() as connection:
             status.golden = require_golden(connection, status.template)
     except GoldentreeError as error:
@@ -219,10 +219,10 @@ def database_here(project: Project, environ: Mapping[str, str]) -> DatabaseStatu
     Raises:
         GoldentreeError: If there is none, or DATABASE_URL does not name it.
     """
-    from tasks_lib.databases import inspect  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.compare import queries  # noqa: PLC0415 - loads psycopg
 
     record, here = project.require_record_here(), project.repository.here
     url = guard.require_own_database(project, record, here, environ)
-    size, tables = inspect.size_and_tables(project.server, record.identity.database)
+    size, tables = queries.size_and_tables(project.server, record.identity.database)
     migrations = drift.migrations(project, drift.reader(project.server), record, here)
     return DatabaseStatus(record, url, size, tables, migrations)

@@ -13,7 +13,7 @@ from tasks_lib.worktrees.env import guard
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tasks_lib.databases.facts import Difference
+    from tasks_lib.databases.compare.contents import Difference
     from tasks_lib.worktrees.project import Project
 
 
@@ -42,12 +42,12 @@ def verify(project: Project, environ: Mapping[str, str]) -> Verification:
     Raises:
         GoldentreeError: If there is none, or DATABASE_URL does not name it.
     """
-    from tasks_lib.databases import facts, inspect  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.compare import contents, queries  # noqa: PLC0415 - loads psycopg
 
     record, here = project.require_record_here(), project.repository.here
     guard.require_own_database(project, record, here, environ)
-    golden = inspect.facts_of(project.server, record.golden)
-    clone = inspect.facts_of(project.server, record.identity.database)
+    golden = queries.facts_of(project.server, record.golden)
+    clone = queries.facts_of(project.server, record.identity.database)
     checks = [
         Check("locale", _one(golden.locale), _one(clone.locale), golden.locale == clone.locale),
         Check("extensions", len(golden.extensions), len(clone.extensions), golden.extensions == clone.extensions),
@@ -64,12 +64,12 @@ def verify(project: Project, environ: Mapping[str, str]) -> Verification:
     if toolchain is not None:
         ledger = toolchain.ledger
         recorded = [
-            sorted(inspect.column(project.server, name, ledger.table, ledger.query))
+            sorted(queries.column(project.server, name, ledger.table, ledger.query))
             for name in (record.golden, record.identity.database)
         ]
         title = "ledger " + ledger.table.replace('"', "")
         checks.append(Check(title, len(recorded[0]), len(recorded[1]), recorded[0] == recorded[1]))
-    return Verification(checks, facts.differences(golden, clone))
+    return Verification(checks, contents.differences(golden, clone))
 
 
 def _one(locale: dict[str, str]) -> str:

@@ -14,10 +14,10 @@ from tasks_lib.worktrees.registry import now
 from tasks_lib.worktrees.steps import background, run_once
 
 if TYPE_CHECKING:
-    from tasks_lib.databases.clone import Clone
-    from tasks_lib.databases.ladder import Wish
-    from tasks_lib.databases.source import Source
-    from tasks_lib.databases.url import DatabaseUrl
+    from tasks_lib.databases.clone.clone import Clone
+    from tasks_lib.databases.clone.strategy import Wish
+    from tasks_lib.databases.ownership.source import Source
+    from tasks_lib.databases.server.url import DatabaseUrl
     from tasks_lib.output import Narrator
     from tasks_lib.settings import Companion
     from tasks_lib.worktrees.project import Project
@@ -58,7 +58,7 @@ class Database:
         Raises:
             ServerError, GoldenMissingError, OwnershipError, DatabaseError: As the server says.
         """
-        from tasks_lib.databases import clone, empty  # noqa: PLC0415 - loads psycopg
+        from tasks_lib.databases.clone import clone, empty  # noqa: PLC0415 - loads psycopg
 
         if self.template:
             clone.examine(self.source, self.name, slug=self.slug)
@@ -72,7 +72,7 @@ class Database:
         Raises:
             OwnershipError: If a database of that name is not this worktree's.
         """
-        from tasks_lib.databases import clone  # noqa: PLC0415 - loads psycopg
+        from tasks_lib.databases.clone import clone  # noqa: PLC0415 - loads psycopg
 
         server, repository = self.project.server, self.project.registry.repository_id
         return clone.is_complete(server, self.name, repository=repository, slug=self.slug)
@@ -84,9 +84,9 @@ class Database:
         Raises:
             DatabaseError: If it is not there.
         """
-        from tasks_lib.databases import inspect  # noqa: PLC0415 - loads psycopg
+        from tasks_lib.databases.compare import queries  # noqa: PLC0415 - loads psycopg
 
-        return inspect.size_and_tables(self.project.server, self.name)[0]
+        return queries.size_and_tables(self.project.server, self.name)[0]
 
     def build(self, wish: Wish, narrator: Narrator) -> Clone:
         """
@@ -95,7 +95,7 @@ class Database:
         Raises:
             DatabaseError: If it could not be made; nothing is left behind then.
         """
-        from tasks_lib.databases import clone, empty  # noqa: PLC0415 - loads psycopg
+        from tasks_lib.databases.clone import clone, empty  # noqa: PLC0415 - loads psycopg
 
         mark = self.source.mark("clone", slug=self.slug, created=now())
         if self.template:
@@ -109,7 +109,7 @@ class Database:
         Raises:
             DatabaseError: If it could not be made; the old one bears the name then.
         """
-        from tasks_lib.databases import clone, empty, park  # noqa: PLC0415 - loads psycopg
+        from tasks_lib.databases.clone import clone, empty, park  # noqa: PLC0415 - loads psycopg
 
         mark = self.source.mark("clone", slug=self.slug, created=moment)
         if self.template:
@@ -132,7 +132,7 @@ class Database:
         Raises:
             OwnershipError: If it is not provably this worktree's.
         """
-        from tasks_lib.databases import clone  # noqa: PLC0415 - loads psycopg
+        from tasks_lib.databases.clone import clone  # noqa: PLC0415 - loads psycopg
 
         server, repository = self.project.server, self.project.registry.repository_id
         clone.drop(server, self.name, repository=repository, slug=self.slug, golden=self.template)
@@ -224,7 +224,7 @@ def own_step(project: Project, record: Record, narrator: Narrator, wish: Wish) -
     step = _step(database, narrator, wish)
 
     def do() -> str | None:
-        from tasks_lib.databases import clone  # noqa: PLC0415 - loads psycopg
+        from tasks_lib.databases.clone import clone  # noqa: PLC0415 - loads psycopg
 
         if not database.exists():
             return step.do()

@@ -16,7 +16,7 @@ from tasks_lib.worktrees.steps import databases, run_once, toolchain
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tasks_lib.databases.url import DatabaseUrl
+    from tasks_lib.databases.server.url import DatabaseUrl
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from tasks_lib.databases.url import DatabaseUrl
+    from tasks_lib.databases.server.url import DatabaseUrl
     from tasks_lib.output import Narrator
     from tasks_lib.toolchains.base import Command, Drift, Toolchain
     from tasks_lib.worktrees.project import Project
@@ -91,11 +91,11 @@ def _warn(project: Project, record: Record, path: Path, narrator: Narrator) -> N
 
 def _drift(project: Project, database: str, toolchain: Toolchain) -> Drift | None:
     """Return how *database* stands to the branch, None where that cannot be told."""
-    from tasks_lib.databases import inspect  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.compare import queries  # noqa: PLC0415 - loads psycopg
 
     ledger = toolchain.ledger
     with suppress(DatabaseError):
-        return toolchain.drift(inspect.column(project.server, database, ledger.table, ledger.query))
+        return toolchain.drift(queries.column(project.server, database, ledger.table, ledger.query))
     return None
 
 
@@ -180,8 +180,8 @@ def environment(project: Project, url: DatabaseUrl, path: Path, own: Mapping[str
     Args:
         own: What the worktree's env file says; it wins over what is exported here.
     """
-    from tasks_lib.databases import inspect  # noqa: PLC0415 - loads psycopg
-    from tasks_lib.databases.server import Server  # noqa: PLC0415 - same
+    from tasks_lib.databases.compare import queries  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.server.connection import Server  # noqa: PLC0415 - same
 
     clients = None
     # Of a git hook that called us, GIT_DIR and its like name another worktree. PG* variables fill in what the URL
@@ -192,7 +192,7 @@ def environment(project: Project, url: DatabaseUrl, path: Path, own: Mapping[str
         # The embedded server speaks no TLS, and Go's drivers insist on it unless told.
         inherited["PGSSLMODE"] = "disable"
     with suppress(ServerError):  # a command that needs no database runs without one
-        clients = inspect.clients(Server(url))
+        clients = queries.clients(Server(url))
     return child_environment(
         {**inherited, **cli.CALLER, **(own or {})},
         url=url.text,

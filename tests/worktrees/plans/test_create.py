@@ -557,10 +557,10 @@ class TestKilled:
     @pytest.mark.parametrize(
         ("where", "number", "function"),
         [
-            ("before", 1, "tasks_lib.databases.template:copy"),
-            ("after", 1, "tasks_lib.databases.template:copy"),
-            ("before", 1, "tasks_lib.databases.ladder:publish"),
-            ("after", 1, "tasks_lib.databases.ladder:publish"),
+            ("before", 1, "tasks_lib.databases.copy.template:copy"),
+            ("after", 1, "tasks_lib.databases.copy.template:copy"),
+            ("before", 1, "tasks_lib.databases.clone.strategy:publish"),
+            ("after", 1, "tasks_lib.databases.clone.strategy:publish"),
             ("before", 1, "tasks_lib.worktrees.registry:Registry.mark"),
             ("before", 1, "tasks_lib.worktrees.env.dotenv_file:write"),
             ("after", 1, "tasks_lib.worktrees.env.dotenv_file:write"),
@@ -616,7 +616,7 @@ class TestKilled:
 
     def test_then_failing(self, migrating):
         """A clone that the killed run published is not this run's to drop."""
-        assert migrating.dies("after", 1, "tasks_lib.databases.ladder:publish", "worktree.create", "a")
+        assert migrating.dies("after", 1, "tasks_lib.databases.clone.strategy:publish", "worktree.create", "a")
         migrating.sql("CREATE TABLE mine AS SELECT 1", f"{migrating.prefix}_a_86f7e4")
         assert migrating.inv("worktree.create", "a", env={"WORKTREE_MIGRATE": "exit 1"}).returncode == 1
         assert migrating.json("worktree.create", "a")["clone"]["method"] == "kept"

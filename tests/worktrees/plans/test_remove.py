@@ -298,7 +298,7 @@ class TestWhatGoes:
 class TestCutShort:
     def test_its_branch_is_in_use_by_then(self, created):
         """Whoever has switched to it keeps it; what was parked already is told."""
-        assert created.dies("after", 1, "tasks_lib.databases.park:park", "worktree.remove", "a")
+        assert created.dies("after", 1, "tasks_lib.databases.clone.park:park", "worktree.remove", "a")
         created.git("switch", "--quiet", "a")
         removed = created.json("worktree.remove", "a_86f7e4")
         assert removed["parked"] == created.databases(parked=True) != []

@@ -1,0 +1,1 @@
+"""Clones, snapshots and spares: built, published, parked and cleaned up."""

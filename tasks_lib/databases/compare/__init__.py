@@ -1,0 +1,1 @@
+"""Compare databases: fingerprints, contents, and when a fingerprint is still valid."""

@@ -1,0 +1,139 @@
+"""
+What a database holds, so that a clone can be held against its golden template.
+
+Everything is read in the caller's transaction: with golden's exported snapshot open, the facts are
+exactly those that the dump copied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, LiteralString
+
+from tasks_lib.databases.server.connection import union
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+_USER_SCHEMAS: LiteralString = r"n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+
+# The server writes the statements that are run next, one SELECT for each relation: it quotes names best.
+_TABLES: LiteralString = (
+    # Opening an empty table would cost more than counting a small one.
+    "SELECT format(CASE WHEN pg_relation_size(c.oid) > 0 OR c.relrowsecurity "
+    "THEN 'SELECT %L, count(*) FROM ONLY %I.%I' ELSE 'SELECT %L, 0::int8' END, "
+    "format('%I.%I', nspname, relname), nspname, relname) "
+    "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+    # Not materialized views: a dump refreshes them, so a stale one in golden has other rows.
+    "WHERE c.relkind = 'r' AND " + _USER_SCHEMAS + " ORDER BY nspname, relname"
+)
+_SEQUENCES: LiteralString = (
+    "SELECT format("
+    "'SELECT %L, last_value, is_called FROM %I.%I', format('%I.%I', nspname, relname), nspname, relname) "
+    "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE c.relkind = 'S' AND " + _USER_SCHEMAS + " ORDER BY nspname, relname"
+)
+_EXTENSIONS: LiteralString = (
+    "SELECT e.extname, e.extversion || ' in ' || n.nspname "
+    "FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace ORDER BY 1"
+)
+_LOCALE: LiteralString = (
+    "SELECT 'encoding', pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database() UNION ALL "
+    "SELECT key, value FROM pg_database d, jsonb_each_text(to_jsonb(d)) WHERE d.datname = current_database() "
+    "AND key IN ('datcollate', 'datctype', 'datlocprovider', 'datlocale', 'daticulocale', 'daticurules')"
+)
+_OBJECTS: LiteralString = (
+    "SELECT CASE relkind WHEN 'i' THEN 'indexes' WHEN 'I' THEN 'partitioned indexes' WHEN 'v' THEN 'views' "
+    "WHEN 'm' THEN 'materialized views' WHEN 'p' THEN 'partitioned tables' WHEN 'f' THEN 'foreign tables' "
+    "ELSE 'composite types' END, count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE relkind NOT IN ('r', 'S', 't') AND " + _USER_SCHEMAS + " "
+    # What a failed CREATE INDEX CONCURRENTLY leaves is not dumped.
+    "AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indexrelid = c.oid AND relkind = 'i' AND NOT i.indisvalid) "
+    "GROUP BY 1 "
+    "UNION ALL SELECT 'constraints', count(*) FROM pg_constraint x JOIN pg_namespace n ON n.oid = x.connamespace "
+    # PostgreSQL 18 lists NOT NULLs as constraints too, and names them anew on restore.
+    "WHERE x.contype <> 'n' AND " + _USER_SCHEMAS + " "
+    "UNION ALL SELECT 'triggers', count(*) FROM pg_trigger WHERE NOT tgisinternal "
+    "UNION ALL SELECT 'functions', count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace "
+    "WHERE " + _USER_SCHEMAS + " "
+    "UNION ALL SELECT 'policies', count(*) FROM pg_policy "
+    "UNION ALL SELECT 'large objects', count(*) FROM pg_largeobject_metadata"
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """
+    What is compared, topic by topic: a name and its value.
+
+    Attributes:
+        locale: Encoding, collation and provider.
+        extensions: Version and schema.
+        tables: Exact row counts, by `schema.table`.
+        sequences: `last_value` and `is_called`, by `schema.sequence`.
+        objects: How many there are of each other kind.
+    """
+
+    locale: dict[str, str]
+    extensions: dict[str, str]
+    tables: dict[str, int]
+    sequences: dict[str, tuple[int, bool]]
+    objects: dict[str, int]
+
+    @property
+    def rows(self) -> int:
+        """Rows in all tables together."""
+        return sum(self.tables.values())
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that differs: its topic and name, and both values; None where it is not there."""
+
+    topic: str
+    name: str
+    golden: Any
+    clone: Any
+
+    def __str__(self) -> str:
+        return f"{self.topic} `{self.name}`: {_shown(self.golden)} in golden, {_shown(self.clone)} in the clone"
+
+
+def read(connection: Connection[Any]) -> Facts:
+    """Read the facts of the database that *connection* is connected to, in its current transaction."""
+    # A row-level policy would hide rows from the count; an error is the honest answer.
+    connection.execute("SET LOCAL row_security = off")
+    return Facts(
+        locale={key: value for key, value in connection.execute(_LOCALE) if value is not None},
+        extensions=dict(connection.execute(_EXTENSIONS).fetchall()),
+        tables={name: row[0] for name, row in _each(connection, _TABLES)},
+        sequences=read_sequences(connection),
+        objects={kind: count for kind, count in connection.execute(_OBJECTS) if count},
+    )
+
+
+def read_sequences(connection: Connection[Any]) -> dict[str, tuple[int, bool]]:
+    """Read every sequence; unlike rows they belong to no snapshot, so this is the state right now."""
+    # Not pg_sequences.last_value: it is NULL until the first nextval, whatever setval said.
+    return {name: (row[0], row[1]) for name, row in _each(connection, _SEQUENCES)}
+
+
+def differences(golden: Facts, clone: Facts) -> list[Difference]:
+    """Return everything in which *clone* is not what *golden* was."""
+    return [
+        Difference(topic, name, ours.get(name), theirs.get(name))
+        for topic in ("locale", "extensions", "tables", "sequences", "objects")
+        for ours, theirs in [(getattr(golden, topic), getattr(clone, topic))]
+        for name in sorted({*ours, *theirs})
+        if ours.get(name) != theirs.get(name)
+    ]
+
+
+def _each(connection: Connection[Any], listing: LiteralString) -> list[tuple[str, tuple[Any, ...]]]:
+    """Run the SELECTs that *listing* writes; return each row's label and the rest of it."""
+    selects = [row[0] for row in connection.execute(listing)]
+    return [(row[0], row[1:]) for row in union(connection, selects)]
+
+
+def _shown(value: Any) -> str:
+    return "missing" if value is None else str(value)

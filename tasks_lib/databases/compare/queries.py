@@ -1,0 +1,60 @@
+"""
+Questions about one database, each answered in a transaction of its own.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from tasks_lib.databases.compare import contents
+from tasks_lib.databases.server import binaries
+from tasks_lib.errors import ServerError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tasks_lib.databases.server.connection import Server
+
+
+def column(server: Server, database: str, table: str, query: str) -> list[str]:
+    """
+    Return the first column of *query* in *database*, nothing where *table* is not there.
+
+    Raises:
+        DatabaseError: If the query fails.
+    """
+    from psycopg import sql  # noqa: PLC0415 - only where a database is read
+
+    with server.connect(database) as connection:
+        row = connection.execute("SELECT to_regclass(%s)", [table]).fetchone()
+        if row is None or row[0] is None:
+            return []
+        return [str(found[0]) for found in connection.execute(sql.SQL(query))]
+
+
+def size_and_tables(server: Server, database: str) -> tuple[int, int]:
+    """Return the size of *database* in bytes and how many tables its users made."""
+    with server.connect(database) as connection:
+        row = connection.execute(
+            "SELECT pg_database_size(current_database()), count(*) FROM pg_class c "
+            "JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+        ).fetchone()
+    return (row[0], row[1]) if row else (0, 0)
+
+
+def facts_of(server: Server, database: str) -> contents.Facts:
+    """Return what *database* holds at one moment."""
+    with server.connect(database) as connection:
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        return contents.read(connection)
+
+
+def clients(server: Server) -> Path | None:
+    """Return the folder of the `pg_dump` and `psql` that fit *server*, None where there are none."""
+    with server.connect() as connection:
+        version = connection.info.server_version
+    with suppress(ServerError):
+        return binaries.client_for(version).directory
+    return None

@@ -1,0 +1,1 @@
+"""Copy one database into another: by TEMPLATE or by pg_dump."""

@@ -1,0 +1,152 @@
+"""
+Filling a database under construction from golden itself: by TEMPLATE while nobody uses it, else by a dump.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.databases.clone.publish import label
+from tasks_lib.databases.compare.fingerprint import UNKNOWN, Fingerprint
+from tasks_lib.databases.copy import dump, evict, template
+from tasks_lib.databases.server.connection import scalar
+from tasks_lib.errors import CloneError, GoldentreeError
+from tasks_lib.output import size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from psycopg import Connection
+
+    from tasks_lib.databases.ownership.comment import Mark
+    from tasks_lib.databases.ownership.golden_template import Golden
+    from tasks_lib.databases.server.connection import Server
+
+
+_PROGRESS_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Filled:
+    """
+    How a database was filled.
+
+    Attributes:
+        method: `template` or `dump`.
+        reason: Why that one.
+        found: Golden's fingerprint at that moment, without a digest where it was not read.
+    """
+
+    method: str
+    reason: str
+    found: Fingerprint = UNKNOWN
+
+
+def from_golden(
+    server: Server,
+    connection: Connection[Any],
+    golden: Golden,
+    temporary: str,
+    mark: Mark,
+    *,
+    method: str = "auto",
+    evicting: bool = False,
+    say: Callable[[str], object] = lambda _: None,
+) -> Filled:
+    """
+    Make the database *temporary* from *golden*, labelled with *mark*.
+
+    Args:
+        method: `template`, `dump`, or `auto` for the first that is possible.
+        evicting: End idle sessions on golden, so that `template` is possible.
+        say: Is told what takes long.
+
+    Raises:
+        DatabaseError: If it cannot be made that way.
+    """
+    if method == "dump":
+        obstacle = "configured"
+    else:
+        obstacle = by_template(server, connection, golden, temporary, mark, evicting=evicting)
+        if not obstacle:
+            return Filled("template", "its idle sessions were ended" if evicting else "nobody is connected to golden")
+        if method == "template":
+            raise CloneError(
+                f"`{golden.name}` cannot be copied by TEMPLATE",
+                why=obstacle,
+                hint="WORKTREE_CLONE_METHOD=auto falls back to a dump, which needs no exclusive access",
+            )
+    from psycopg import sql  # noqa: PLC0415 - only where a database is made
+
+    def create() -> None:
+        options = dump.empty_database_options(golden, connection.info.server_version)
+        connection.execute(sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(temporary), options))
+        label(connection, temporary, mark)
+
+    say(f"dumping {golden.name}, as {obstacle}")
+
+    def tell(arrived: int) -> None:
+        say(f"{size(arrived)} of about {size(golden.bytes)}")
+
+    with watching(server, temporary, tell, seconds=_PROGRESS_SECONDS):
+        return Filled("dump", obstacle, dump.copy(server, golden, create, temporary))
+
+
+@contextmanager
+def watching(server: Server, name: str, tell: Callable[[int], object], *, seconds: float) -> Iterator[None]:
+    """Tell *tell* again and again, every so many *seconds*, how many bytes have arrived in the database *name*."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(seconds):
+            # Nothing depends on it.
+            with suppress(GoldentreeError), server.connect() as connection:
+                arrived = scalar(connection, "SELECT pg_database_size(oid) FROM pg_database WHERE datname = %s", [name])
+                if arrived:
+                    tell(arrived)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+def by_template(
+    server: Server, connection: Connection[Any], golden: Golden, temporary: str, mark: Mark, *, evicting: bool = False
+) -> str:
+    """Copy *golden* by TEMPLATE; return what stood in the way, empty if nothing did."""
+    from psycopg import errors  # noqa: PLC0415 - only where a database is copied
+
+    obstacle = template_obstacle(golden, evicting=evicting)
+    if obstacle:
+        return obstacle
+    try:
+        if evicting and golden.sessions:
+            original = template.statement(connection, golden, temporary, golden.name)
+            evict.run(server, connection, golden.name, original)
+        else:
+            template.copy(connection, golden, temporary)
+    # The last is what PostgreSQL says to a collation that changed with the operating system.
+    except (errors.ObjectInUse, errors.QueryCanceled, errors.InternalError_) as error:
+        if isinstance(error, errors.QueryCanceled):
+            return "a copy by TEMPLATE took so long that it held up logins"
+        return str(error.diag.message_primary)
+    label(connection, temporary, mark)
+    return ""
+
+
+def template_obstacle(golden: Golden, *, evicting: bool = False) -> str:
+    """Return what forbids a copy of *golden* by TEMPLATE, empty if nothing does."""
+    if not golden.ours:
+        return f"it belongs to role `{golden.owner}`, which ours is no member of"
+    if golden.sessions and not evicting:
+        return f"{golden.connected} to golden"
+    if golden.prepared:
+        return "a prepared transaction holds golden"
+    return ""

@@ -1,0 +1,1 @@
+"""The golden template: promoted, pulled, built and reported on."""

@@ -1,0 +1,59 @@
+"""
+An overview of one repository's databases: what it owns, and golden's fingerprints now, over one connection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.databases.compare import freshness
+from tasks_lib.databases.compare.fingerprint import Fingerprint
+from tasks_lib.databases.ownership.golden_template import require_golden
+from tasks_lib.databases.ownership.managed import owned
+from tasks_lib.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from psycopg import Connection
+
+    from tasks_lib.databases.ownership.managed import Owned
+    from tasks_lib.databases.ownership.source import Source
+
+
+@dataclass(frozen=True)
+class Overview:
+    """
+    What the server holds for one repository.
+
+    Attributes:
+        databases: Those that it owns.
+        goldens: The fingerprint of each golden template as it is now, or the obstacle to it.
+    """
+
+    databases: list[Owned]
+    goldens: dict[str, Fingerprint]
+
+
+def overview(source: Source, goldens: Collection[str]) -> Overview:
+    """
+    Look at the databases of *source*'s repository, and at the golden templates named *goldens*.
+
+    Raises:
+        ServerError: If the server cannot be reached.
+    """
+    with source.server.connect() as connection:
+        return Overview(
+            owned(connection, source.repository),
+            {name: _fingerprint(connection, replace(source, golden=name)) for name in goldens},
+        )
+
+
+def _fingerprint(connection: Connection[Any], source: Source) -> Fingerprint:
+    try:
+        golden = require_golden(connection, source.golden)
+        asked = freshness.read_baseline(connection, golden.oid)
+        return freshness.examine(source, golden, asked).found
+    except DatabaseError as error:
+        return Fingerprint("", obstacle=error.what)

@@ -1,0 +1,68 @@
+"""
+The empty database that pulled data arrives in: in the encoding and locale of the other server, and closed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.databases.clone.publish import allow_connections, label
+from tasks_lib.databases.copy.dump import empty_database_options
+from tasks_lib.databases.server.connection import scalar
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+    from tasks_lib.databases.ownership.comment import Mark
+    from tasks_lib.databases.ownership.golden_template import Golden
+
+
+def create(here: Connection[Any], described: Golden, name: str, mark: Mark) -> list[str]:
+    """
+    Make the empty database *name* for what is *described*, closed to everybody but its owner.
+
+    Returns what is not as it is there.
+    """
+    from psycopg import sql  # noqa: PLC0415 - only where a database is made
+
+    database = sql.Identifier(name)
+    obstacle = _create_closed(here, described, name)
+    here.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(database))
+    label(here, name, mark)
+    allow_connections(here, name, True)
+    if not obstacle:
+        return []
+    collate = scalar(here, "SELECT datcollate FROM pg_database WHERE datname = %s", [name])
+    return [f"text sorts by the locale `{collate}` here, as there is no such one as there: {obstacle}"]
+
+
+def _create_closed(here: Connection[Any], described: Golden, name: str) -> str:
+    """Make the empty database *name*, which nobody can connect to; return why not in its locale, if so."""
+    from psycopg import errors, sql  # noqa: PLC0415 - only where a database is made
+
+    # It belongs to our role, like all that is in it.
+    theirs, version = replace(described, ours=False, tablespace=None), here.info.server_version
+    plain = replace(theirs, collate="C", ctype="C", provider="c", locale=None, icu_rules=None)
+    attempts = [
+        empty_database_options(theirs, version),
+        sql.SQL("TEMPLATE template0 ENCODING {}").format(sql.Literal(described.encoding)),
+        empty_database_options(plain, version),  # suits every encoding
+    ]
+    unknown_locale = (
+        errors.WrongObjectType,
+        errors.InvalidParameterValue,
+        errors.InvalidObjectDefinition,
+        errors.FeatureNotSupported,
+    )
+    obstacle = ""
+    for options in attempts:
+        try:
+            # Nobody gets in before CONNECT is taken away: who is in, stays.
+            here.execute(sql.SQL("CREATE DATABASE {} ALLOW_CONNECTIONS false {}").format(sql.Identifier(name), options))
+            break
+        except unknown_locale as error:
+            if options is attempts[-1]:
+                raise
+            obstacle = obstacle or str(error.diag.message_primary)
+    return obstacle

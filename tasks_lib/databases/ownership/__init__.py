@@ -1,0 +1,1 @@
+"""Whose a database is: ownership comments, locks, and what golden and this repository own."""

@@ -1,0 +1,206 @@
+"""
+The golden template as the server describes it, looked up from the maintenance database.
+
+Nothing here connects to golden itself: a session of ours there would be one too many for a copy by
+TEMPLATE.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, LiteralString
+
+from tasks_lib.databases.ownership.comment import TOOL
+from tasks_lib.databases.server.connection import is_local, scalar
+from tasks_lib.errors import DatabaseError, GoldenMissingError
+from tasks_lib.output import connected
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+
+@dataclass(frozen=True)
+class Golden:
+    """
+    What must be known of the golden template before it is cloned.
+
+    Attributes:
+        provider: `c` libc, `i` ICU, `b` builtin (PostgreSQL 17 on).
+        locale: ICU's or the builtin provider's locale; *collate* and *ctype* are libc's.
+        bytes: Its size on disk.
+        sessions: How many others are connected; autovacuum is not counted, the server itself sends it away.
+        prepared: How many prepared transactions hold it.
+        tablespace: None where our role may not put a database there.
+        ours: Whether our role may act as its owner and make it the owner of a copy.
+    """
+
+    name: str
+    oid: int
+    owner: str
+    encoding: str
+    collate: str
+    ctype: str
+    provider: str
+    locale: str | None
+    icu_rules: str | None
+    tablespace: str | None
+    bytes: int
+    sessions: int
+    prepared: int
+    ours: bool
+
+    @property
+    def connected(self) -> str:
+        """How many are connected, as a sentence begins."""
+        return connected(self.sessions)
+
+
+_LOG_BYTES = 1024**3
+"""What the write-ahead log grows to before it is recycled, by default (`max_wal_size`)."""
+
+_RESERVE_BYTES = 64 * 1024**2
+
+# One row per major in which pg_database's locale columns changed (its catalog page in each manual).
+_LOCALE_COLUMNS: tuple[tuple[int, LiteralString], ...] = (
+    (17, "d.datlocprovider::text, d.datlocale, d.daticurules"),
+    (16, "d.datlocprovider::text, d.daticulocale, d.daticurules"),
+    (15, "d.datlocprovider::text, d.daticulocale, NULL"),
+    (0, "'c', NULL, NULL"),
+)
+
+
+def require_golden(connection: Connection[Any], name: str) -> Golden:
+    """
+    Describe the golden template *name*.
+
+    Raises:
+        GoldenMissingError: If there is none.
+        DatabaseError: If it does not accept connections, or our role may not create databases.
+    """
+    golden = require_open(connection, name)
+    require_may_create(connection)
+    return golden
+
+
+def require_open(connection: Connection[Any], name: str) -> Golden:
+    """
+    Describe the golden template *name*, which is to be connected to alone.
+
+    Raises:
+        GoldenMissingError: If there is none.
+        DatabaseError: If it does not accept connections.
+    """
+    found = _look_up(connection, name)
+    if found is None:
+        raise _missing(connection, name)
+    golden, accepts_connections = found
+    if not accepts_connections:
+        raise DatabaseError(
+            f"the golden template `{name}` accepts no connections",
+            hint=f"psql postgres -c 'ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS true'",
+        )
+    return golden
+
+
+def require_may_create(connection: Connection[Any]) -> None:
+    """
+    Make sure that our role may create databases.
+
+    Raises:
+        DatabaseError: If not.
+    """
+    if not scalar(connection, "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"):
+        role = connection.info.user
+        raise DatabaseError(
+            f"role `{role}` may not create databases",
+            why="every worktree gets one of its own",
+            hint=f'as a superuser: ALTER ROLE "{role}" CREATEDB',
+        )
+
+
+def describe(connection: Connection[Any], name: str) -> Golden | None:
+    """Describe the database *name* as if it were a golden template, whatever our role may do; None if there is none."""
+    found = _look_up(connection, name)
+    return found[0] if found else None
+
+
+def _look_up(connection: Connection[Any], name: str) -> tuple[Golden, bool] | None:
+    """Return what is known of the database *name*, and whether it accepts connections."""
+    major = connection.info.server_version // 10_000
+    locale = next(columns for since, columns in _LOCALE_COLUMNS if major >= since)
+    query: LiteralString = (
+        "SELECT d.oid::int8, pg_get_userbyid(d.datdba), pg_encoding_to_char(d.encoding), d.datcollate, d.datctype, "
+        + locale
+        + """,
+            CASE WHEN has_tablespace_privilege(t.oid, 'CREATE') THEN t.spcname END, pg_database_size(d.oid),
+            (SELECT count(*) FROM pg_stat_activity a
+             WHERE a.datid = d.oid AND a.backend_type IS DISTINCT FROM 'autovacuum worker'),
+            (SELECT count(*) FROM pg_prepared_xacts x WHERE x.database = d.datname),
+            pg_has_role(d.datdba, 'USAGE') AND pg_has_role(d.datdba, %s), d.datallowconn
+        FROM pg_database d
+        JOIN pg_tablespace t ON t.oid = d.dattablespace
+        WHERE d.datname = %s"""
+    )
+    row = connection.execute(query, [giving(connection), name]).fetchone()
+    if row is None:
+        return None
+    *described, accepts_connections = row
+    return Golden(name, *described), accepts_connections
+
+
+def require_space(connection: Connection[Any], golden: Golden, *, copies: int = 1) -> None:
+    """
+    Refuse to fill up the disk of a server on this machine, where that can be told.
+
+    A server whose log finds no space stops, and cannot start again (measured on 15 and 18).
+
+    Raises:
+        DatabaseError: If so many copies of *golden* and what they write to the log may not fit.
+    """
+    directory = server_directory(connection)
+    if directory is None:
+        return
+    free = shutil.disk_usage(directory).free
+    needed = copies * golden.bytes + min(golden.bytes, _LOG_BYTES) + _RESERVE_BYTES
+    if free < needed:
+        raise DatabaseError(
+            f"the server's disk has {free // 1024**2} MB left",
+            why=f"a clone of `{golden.name}` may need {needed // 1024**2} MB, and a full disk stops the whole server",
+            hint=f"free space where `{directory}` is, then run the same command",
+        )
+
+
+def server_directory(connection: Connection[Any]) -> Path | None:
+    """Return where the server keeps its data, if that is on this machine and our role may know it."""
+    if not is_local(connection):
+        return None
+    # Ordinary roles do not see that setting; a container's directory is not there.
+    found = scalar(connection, "SELECT setting FROM pg_settings WHERE name = 'data_directory'")
+    return Path(found) if found and os.access(found, os.F_OK) else None
+
+
+def giving(connection: Connection[Any]) -> str:
+    """Return what `pg_has_role` calls the right to give something to a role; from 16 on, not every member has it."""
+    return "SET" if connection.info.server_version >= 160_000 else "MEMBER"
+
+
+def _missing(connection: Connection[Any], name: str) -> GoldenMissingError:
+    others = [
+        row[0]
+        for row in connection.execute(
+            "SELECT datname FROM pg_database "
+            "WHERE NOT datistemplate AND NOT starts_with(datname, %s) AND strpos(datname, '_parked_') = 0 "
+            "ORDER BY 1 LIMIT 12",
+            [f"{TOOL}_"],
+        )
+    ]
+    return GoldenMissingError(
+        f"there is no golden template `{name}` on the server",
+        why=f"databases there: {', '.join(others)}",
+        hint=f"inv golden.pull makes it of PULL_DATABASE_URL; or create {name} and restore into it\n"
+        "(inv server.status tells how to log in to the embedded server); or set WORKTREE_TEMPLATE_DB\n"
+        "inv golden.build makes it from nothing, where the product is Loquent",
+    )

@@ -1,0 +1,1 @@
+"""A PostgreSQL server: its URL, connections, client programs, and the embedded server."""

@@ -1,0 +1,178 @@
+"""
+Connections: one server, its maintenance database, and what a refusal to connect means.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, LiteralString
+
+from tasks_lib.errors import DatabaseError, GoldentreeError, ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from psycopg import Connection, Error
+
+    from tasks_lib.databases.server.url import DatabaseUrl
+
+CONNECT_TIMEOUT = "10"
+"""Seconds to wait for a server that does not answer, where the URL does not say."""
+
+MAINTENANCE = "postgres"
+"""Where databases are created, renamed and dropped from, and where advisory locks live: they are per database."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """The PostgreSQL server that *url* names; every connection of this package is made here."""
+
+    url: DatabaseUrl
+
+    @contextmanager
+    def connect(self, database: str = MAINTENANCE) -> Iterator[Connection[Any]]:
+        """
+        Connect to *database* in autocommit mode.
+
+        Raises:
+            ServerError: If the server cannot be reached or refuses the login.
+            DatabaseError: If there is no such database.
+        """
+        psycopg = require_psycopg()
+        defaults = {"connect_timeout": CONNECT_TIMEOUT, "application_name": "goldentree"}
+        overrides = {key: value for key, value in defaults.items() if key not in self.url.parameters}
+        # Of a database in SQL_ASCII, psycopg would else hand out bytes.
+        overrides |= {"client_encoding": "UTF8", "dbname": database}
+        try:
+            connection = psycopg.connect(self.url.conninfo(**overrides), autocommit=True)
+        except psycopg.OperationalError as error:
+            raise _refusal(error, self.url, database) from None
+        try:
+            yield connection
+        except psycopg.Error as error:
+            if error.sqlstate is None and not isinstance(error, psycopg.OperationalError):
+                raise  # psycopg's own: a mistake of ours
+            raise translated(error, database) from error
+        finally:
+            connection.close()
+
+    @contextmanager
+    def building(self) -> Iterator[Connection[Any]]:
+        """
+        Connect to the maintenance database, to make databases from there.
+
+        Raises:
+            ServerError: If the server cannot be reached or refuses the login.
+        """
+        with self.connect() as connection:
+            # Making one takes as long as it takes, whatever limit the role has for queries; and what was renamed must
+            # stay so, as its note is deleted then.
+            connection.execute("SET statement_timeout = 0; SET synchronous_commit = on")
+            if connection.info.server_version >= 140_000:
+                # A client killed in the midst of CREATE DATABASE would else leave the server at work for seconds.
+                connection.execute("SET client_connection_check_interval = '500ms'")
+            yield connection
+
+    def require_direct(self, connection: Connection[Any]) -> None:
+        """
+        Refuse a pooler that the URL did not give away.
+
+        A pooler answers the login itself, so the backend's own process id differs from the one in the
+        start-up packet (PgBouncer documents the made-up cancel keys; measured with 1.18).
+
+        Raises:
+            ServerError: If something stands between us and the server.
+        """
+        if scalar(connection, "SELECT pg_backend_pid()") != connection.info.backend_pid:
+            raise ServerError(
+                f"{self.url} goes through a connection pooler",
+                why="databases cannot be created, nor locks held, through one",
+                hint=f"set {self.url.source} to the direct URL of the server",
+            )
+
+
+def scalar(connection: Connection[Any], query: LiteralString, parameters: Any = None) -> Any:
+    """Return the first column of the first row, None where there is no row."""
+    row = connection.execute(query, parameters).fetchone()
+    return None if row is None else row[0]
+
+
+def is_local(connection: Connection[Any]) -> bool:
+    """Whether the server is on this machine, as far as its address tells; a socket has none."""
+    return ipaddress.ip_address(connection.info.hostaddr or "127.0.0.1").is_loopback
+
+
+def union(connection: Connection[Any], selects: list[str]) -> list[tuple[Any, ...]]:
+    """Return the rows of all *selects*, run few statements at a time; their order is chance."""
+    # Each SELECT nests in the one before it: 20 000 exceed the server's stack.
+    batches = (" UNION ALL ".join(selects[start : start + 1000]) for start in range(0, len(selects), 1000))
+    return [row for batch in batches for row in connection.execute(batch.encode())]
+
+
+def require_psycopg() -> Any:
+    """
+    Import psycopg.
+
+    Raises:
+        ServerError: If no libpq is there for it.
+    """
+    try:
+        import psycopg  # noqa: PLC0415 - 150 ms, only for tasks that need a database
+    except ImportError as error:
+        raise ServerError(
+            "psycopg found no libpq", why=str(error), hint='python3 -m pip install "psycopg[binary]"'
+        ) from None
+    return psycopg
+
+
+def translated(error: Error, database: str) -> GoldentreeError:
+    """Return the error to raise for what PostgreSQL answered while we were connected to *database*."""
+    state = error.sqlstate or ""
+    why = "\n".join(filter(None, [error.diag.message_primary or str(error).strip(), error.diag.message_detail]))
+    if state == "53100":
+        return DatabaseError("the server's disk is full", why=why, hint="free space there, then run the same command")
+    if state == "42501" and "row-level security" in why:
+        return DatabaseError(
+            f"row-level security hides rows in `{database}` from our role",
+            why=f"{why}\na filtered copy would be a wrong one",
+            hint="log in as a role with BYPASSRLS, or as a superuser",
+        )
+    if state == "42501":
+        hint = "log in as the owner or a superuser, or have one grant it; then run the same command"
+        return DatabaseError(f"no permission in `{database}`", why=why, hint=hint)
+    if state == "55P03":
+        return DatabaseError(
+            f"a lock in `{database}` was not released in time",
+            why=why,
+            hint="a migration may be running there; wait for it, then run the same command",
+        )
+    if not state or state.startswith(("08", "57P")):
+        return ServerError("the connection to the server was lost", why=why, hint="inv server.status")
+    hint = error.diag.message_hint or ""
+    return DatabaseError(f"PostgreSQL refused in `{database}` ({state})", why=why, hint=hint)
+
+
+def _refusal(error: Error, url: DatabaseUrl, database: str) -> GoldentreeError:
+    """Return what a failed login means; libpq's connection errors carry no SQLSTATE, only text."""
+    message = str(error).strip()
+    if f'database "{database}" does not exist' in message:
+        return DatabaseError(f"there is no database `{database}` on {url}")
+    if re.search(r'authentication failed|no password supplied|no pg_hba.conf entry|role ".*" does not exist', message):
+        return ServerError(
+            f"the server refuses the login of {url}", why=message, hint=f"correct the user or password in {url.source}"
+        )
+    if "too many clients" in message or "too many connections" in message or "remaining connection slots" in message:
+        return ServerError(
+            f"the server at {url} has no connection left",
+            why=message,
+            hint="stop a dev server, or raise max_connections",
+        )
+    return ServerError(
+        f"no PostgreSQL server answers at {url}",
+        why=message,
+        hint=f"start it, or correct {url.source}"
+        + ("; without DATABASE_URL the embedded server is used" if url.source == "DATABASE_URL" else ""),
+    )

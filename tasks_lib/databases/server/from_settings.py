@@ -1,0 +1,46 @@
+"""
+Which server: the one that DATABASE_URL names, else the embedded one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tasks_lib.databases.server.connection import Server, require_psycopg
+from tasks_lib.databases.server.url import DatabaseUrl
+from tasks_lib.errors import ServerError
+
+if TYPE_CHECKING:
+    from tasks_lib.settings import Settings
+
+
+def configured_server(settings: Settings) -> Server:
+    """
+    Return the server to work on; without a DATABASE_URL, start the embedded one.
+
+    Raises:
+        SettingsError: If DATABASE_URL cannot be used.
+        ServerError: If the embedded server cannot be started.
+    """
+    require_psycopg()
+    if settings.database_url is not None:
+        return Server(DatabaseUrl.parse(settings.database_url))
+    from tasks_lib.databases.server.embedded.cluster import Cluster, default_root  # noqa: PLC0415 - only where it is used
+
+    return Server(DatabaseUrl.parse(Cluster(default_root()).start(), source="the embedded server's URL"))
+
+
+def running_server(settings: Settings) -> Server:
+    """
+    Return the server to work on, for those who only look: the embedded one is not started.
+
+    Raises:
+        SettingsError: If DATABASE_URL cannot be used.
+        ServerError: If the embedded server does not run.
+    """
+    if settings.database_url is None:
+        from tasks_lib.databases.server.embedded.cluster import Cluster, default_root  # noqa: PLC0415 - as above
+
+        if not Cluster(default_root()).status().running:
+            raise ServerError("the embedded server is not running", hint="inv server.start")
+    return configured_server(settings)

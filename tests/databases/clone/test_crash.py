@@ -1,0 +1,278 @@
+"""
+Crash safety: a build that is struck at any word it exchanges with the server harms nobody, and the next one works.
+
+A process that builds a clone is killed as soon as it has sent its k-th message, so that the server goes on without it;
+or the session is ended right before that message, so that the process goes on without the server. Every fourth
+message is tried, with `--every-point` each of them.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tasks_lib.databases.clone import cleanup
+from tasks_lib.databases.ownership import comment, temporaries
+from tasks_lib.databases.server.embedded.cluster import Cluster
+
+# Forks for every build, as starting Python costs more than a build does.
+STRUCK = """
+import json, os, re, signal, sys, threading, traceback
+from pathlib import Path
+
+import psycopg
+
+from tasks_lib.databases import clone, tidy
+from tasks_lib.databases.ladder import Wish
+from tasks_lib.databases.server import Server
+from tasks_lib.databases.source import Source
+from tasks_lib.databases.url import DatabaseUrl
+from tasks_lib.errors import GoldentreeError
+
+url, golden, folder = sys.argv[1:]
+source = Source(Server(DatabaseUrl.parse(url)), golden, "repo", Path(folder))
+# All that waits for an answer: statements, and what a transaction sends at its ends.
+wait, lock = psycopg.Connection.wait, threading.Lock()
+QUIET = re.compile(r"\\s*(SELECT|SET|RESET|BEGIN|_enter_gen)(?!.*(advisory|terminate|export))", re.DOTALL)
+points, before, polled, struck = 0, None, None, False
+
+
+def is_struck(connection, text):
+    global points, before, polled, struck
+    with lock:
+        # To die between two questions is the same as to die before the first: nothing outside of the session changed.
+        # So it is between two of those that wait for something and ask again and again.
+        quiet = QUIET.match(text) is not None or text == polled
+        polled = text if "terminate" in text else polled
+        points += not (quiet and (connection, True) == before)
+        before = (connection, quiet)
+        hit = points == job["at"] if isinstance(job["at"], int) else job["at"] in text
+        struck, first = struck or hit, hit and not struck
+        return first
+
+
+def striking(connection, generator, *arguments, **options):
+    query = generator.gi_frame.f_locals.get("query", generator.__name__)
+    text = query if isinstance(query, str) else query.decode() if isinstance(query, bytes) else query.as_string()
+    if is_struck(connection, text):
+        blow, backend = job["blow"], connection.info.backend_pid
+        if blow == "kill":
+            next(generator)  # sends the message
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif blow == "terminate":
+            with psycopg.connect(url) as other:
+                other.execute("SELECT pg_terminate_backend(%s, 5000)", [backend])
+        elif blow == "backend":
+            threading.Timer(0.003, os.kill, [backend, signal.SIGKILL]).start()
+        else:
+            threading.Timer(0.003, os.kill, [job["postmaster"], signal.SIGQUIT]).start()
+    return wait(connection, generator, *arguments, **options)
+
+
+psycopg.Connection.wait = striking
+for line in sys.stdin:
+    job = json.loads(line)
+    if not (pid := os.fork()):
+        try:
+            mark = source.mark("clone", slug="feat_1", created="2026-01-02T03:04:05+00:00")
+            getattr(clone, job["how"])(source, "final", mark, Wish(**job["wish"]))
+            tidy.tidy(source, 0, lambda _: None)
+            os._exit(struck)
+        except GoldentreeError:
+            os._exit(2)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(3)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+MISSED, DONE, FAILED, KILLED = 0, 1, 2, -9
+"""How a build ended: nothing struck it; it was struck and done all the same; with an error of ours; and killed."""
+
+
+@contextmanager
+def striking(place, golden):
+    """Give a function that builds the clone `final` of *golden* in a process that is struck, and tells how it ended."""
+    arguments = [sys.executable, "-c", STRUCK, place.server.url.text, golden, place.folder]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+
+        def strike(at, blow, **job):
+            process.stdin.write(json.dumps({"at": at, "blow": blow, "how": "build", "wish": {}, **job}) + "\n")
+            process.stdin.flush()
+            return int(process.stdout.readline())
+
+        yield strike
+        process.stdin.close()
+
+
+class Golden:
+    """A golden template, its rows, and the session that an application has in it."""
+
+    def __init__(self, place):
+        self.place = place
+        self.name = place.golden("CREATE TABLE t (i int)")
+        self.rows = []
+        self.session = None
+        self.left = place.folder / "temporaries"
+        place.made.append("final")
+
+    def connect(self):
+        if self.session:
+            self.session.close()
+        self.session = self.place.connect(self.name)
+
+    def add(self):
+        self.rows.append(len(self.rows))
+        # Disposable servers do not wait for the disk: a crash would take the row back.
+        self.place.execute(self.name, f"SET synchronous_commit = on; INSERT INTO t VALUES ({self.rows[-1]})")
+
+    def rows_of(self, database):
+        with self.place.connect(database, connect_timeout=5) as connection:
+            return sorted(i for (i,) in connection.execute("SELECT i FROM t"))
+
+    def check(self, eventually):
+        """Assert that golden is unharmed, that the next build works, and that the one after a crash sweeps up."""
+        place, allowed = self.place, "SELECT datallowconn FROM pg_database WHERE datname = %s"
+        assert self.rows_of(self.name) == self.rows
+        assert place.admin.execute(allowed, [self.name]).fetchone() == (True,)
+        if "final" in place.databases():
+            assert self.rows_of("final") == self.rows
+            place.run("DROP DATABASE final")
+        place.clone(self.name, method="auto", database="final")
+        assert self.rows_of("final") == self.rows
+        place.run("DROP DATABASE final")
+        eventually(self.is_swept)
+        source = place.source(self.name)
+        cleanup.tidy(source, 0, place.said.append)
+        assert len(source.made(place.admin, "snapshot", place.oid(self.name))) <= 1
+
+    def is_swept(self):
+        """Sweep, and tell whether anything is left: what the server is still at work on is, for a moment."""
+        temporaries.sweep(self.place.source(self.name), self.place.admin)
+        locks = self.place.admin.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'").fetchall()
+        databases = [name for name in self.place.databases() if name.startswith("goldentree_tmp_")]
+        return not databases and not locks and not list(self.left.iterdir())
+
+
+@pytest.fixture
+def golden(place):
+    golden = Golden(place)
+    yield golden
+    if golden.session:
+        golden.session.close()
+
+
+@pytest.mark.every_major
+@pytest.mark.parametrize("blow", ["kill", "terminate"])
+@pytest.mark.parametrize("scenario", ["refresh", "fresh", "current", "idle", "evict"])
+def test_struck(place, golden, eventually, request, scenario, blow):
+    """Whichever message a build dies at: golden is open and unharmed, the next build works, all the rest is swept."""
+    wish = {"fresh": {"fresh": True}, "evict": {"method": "template", "evict": True}}.get(scenario, {})
+    golden.add()
+    if scenario != "idle":
+        golden.connect()
+        place.clone(golden.name, method="auto", database="final")
+        place.run("DROP DATABASE final")
+    at, ends = 0, []
+    # `fresh` differs from `refresh` in where it begins, and the majors in few statements.
+    step = 1 if request.config.getoption("--every-point") else 4
+    step *= (1 if place.admin.info.server_version >= 180_000 else 3) * (2 if scenario == "fresh" else 1)
+    with striking(place, golden.name) as strike:
+        while not ends or ends[-1] != MISSED:
+            at += step
+            if scenario in ("refresh", "idle"):
+                golden.add()
+            if scenario == "idle":
+                comment.await_no_sessions(place.admin, golden.name)
+            ends.append(strike(at, blow, wish=wish))
+            if scenario == "evict":
+                golden.connect()
+            if golden.session:
+                golden.session.execute("SELECT 1")
+            golden.check(eventually)
+    assert set(ends[:-1]) <= ({KILLED} if blow == "kill" else {FAILED, DONE})
+    assert len(ends) > 10 // step
+
+
+@pytest.mark.every_major
+@pytest.mark.parametrize("blow", ["kill", "terminate"])
+def test_a_reset_is_struck(place, golden, eventually, request, blow):
+    """Whichever message a reset dies at, the old clone or the new one bears the name, whole; it is never neither."""
+    golden.add()
+    golden.connect()
+    place.clone(golden.name, method="auto", database="final")
+    step = 1 if request.config.getoption("--every-point") else 4 if place.admin.info.server_version >= 180_000 else 12
+    at, ends, olds = 0, [], 0
+    with striking(place, golden.name) as strike:
+        while not ends or ends[-1] != MISSED:
+            at += step
+            place.execute("final", "DELETE FROM t WHERE i < 0; INSERT INTO t VALUES (-1)")
+            ends.append(strike(at, blow, how="rebuild"))
+            rows = golden.rows_of("final")
+            parked = [name for name in place.databases() if name.startswith("final_parked_")]
+            assert rows == ([*golden.rows] if parked else [-1, *golden.rows])
+            assert parked or ends[-1] not in {DONE, MISSED}
+            olds += not parked
+            for name in parked:
+                place.run("DROP DATABASE {}", name)
+            eventually(golden.is_swept)
+    assert set(ends[:-1]) <= ({KILLED} if blow == "kill" else {FAILED, DONE})
+    assert 0 < olds < len(ends)
+
+
+# --- the server itself -------------------------------------------------------------------------------
+
+
+@pytest.mark.every_major
+@pytest.mark.parametrize("blow", ["backend", "server"])
+def test_the_server_crashes(own, programs, eventually, blow):
+    """A server that crashes amid a refresh loses nothing but that: golden is whole, and the rest is swept."""
+    (data,) = own.admin.execute("SHOW data_directory").fetchone()
+    cluster = Cluster(Path(data).parent, durable=False, binaries=programs)
+
+    def reached():
+        with suppress(psycopg.OperationalError):
+            own.admin = own.connect("postgres")
+            return True
+
+    golden = Golden(own)
+    golden.add()
+    golden.connect()
+    with striking(own, golden.name) as strike:
+        for at in ("CREATE DATABASE", "pg_export_snapshot", "ANALYZE", "ALLOW_CONNECTIONS", "RENAME", "DROP DATABASE"):
+            own.clone(golden.name, method="auto", database="final")
+            own.run("DROP DATABASE final")
+            golden.add()
+            end = strike(at, blow, postmaster=cluster.status().pid)
+            assert end in {FAILED, DONE}, at
+            own.admin.close()
+            cluster.start()
+            eventually(reached)
+            golden.connect()
+            golden.check(eventually)
+    golden.session.close()
+    own.admin.close()
+
+
+def test_swept_by_others_at_every_point(place, monkeypatch):
+    """What is being made stays written down whenever another process sweeps: it may be killed any time after."""
+    source = place.source(place.golden())
+    wait, sweeping = psycopg.Connection.wait, []
+
+    def swept(connection, *arguments, **options):
+        if not sweeping:
+            sweeping.append(True)
+            with place.server.connect() as other:
+                temporaries.sweep(source, other)
+            sweeping.clear()
+        return wait(connection, *arguments, **options)
+
+    monkeypatch.setattr(psycopg.Connection, "wait", swept)
+    with temporaries.temporary(source, place.admin) as name:
+        assert (place.folder / "temporaries" / name).exists()
+    assert not list((place.folder / "temporaries").iterdir())

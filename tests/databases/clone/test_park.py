@@ -1,0 +1,176 @@
+"""Parking: renamed, closed, kept with all rows, and brought back; all of a worktree's databases, or none."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import closing, suppress
+from dataclasses import replace
+
+import psycopg
+import pytest
+
+from tasks_lib.databases.clone import park
+from tasks_lib.databases.clone.publish import label
+from tasks_lib.databases.ownership.comment import INVALID, Mark, mark_of
+from tasks_lib.databases.ownership.managed import owned
+from tasks_lib.errors import DatabaseError, OwnershipError
+
+NOW, LATER, LATEST = "2026-02-03T04:05:06+00:00", "2026-02-03T04:05:07+00:00", "2026-02-03T04:05:08+00:00"
+STAMP = "_parked_20260203040506"
+
+
+def clone_mark(**changes):
+    return replace(Mark("repo", "feat_1", "clone", "gold", "2026-01-02T03:04:05+00:00", "f1"), **changes)
+
+
+def made(place, name=None, script="CREATE TABLE t AS SELECT 1 AS i", **changes):
+    """Make a database that bears the mark of a clone."""
+    name = place.golden(script, name=name)
+    label(place.admin, name, clone_mark(**changes))
+    return name
+
+
+def parked(place, *, server=None, slug="feat_1", only=None):
+    found = park.park(server or place.server, repository="repo", slug=slug, now=NOW, say=place.said.append, only=only)
+    place.made += [one.name for one in found]
+    return found
+
+
+def unparked(place, moment=NOW, *, now=LATER):
+    back = park.unpark(place.server, repository="repo", slug="feat_1", parked=moment, now=now, say=place.said.append)
+    place.made += [one.name for one in owned(place.admin, "repo")]
+    return back
+
+
+def world(place):
+    """Return all that a refusal leaves as it was."""
+    query = "SELECT datname, datallowconn, shobj_description(oid, 'pg_database') FROM pg_database ORDER BY 1"
+    return place.admin.execute(query).fetchall()
+
+
+@pytest.fixture
+def pool(place):
+    """Give a function that keeps a database busy as a pool does: whoever is thrown out is back at once."""
+    over, threads = threading.Event(), []
+
+    def use(database, query):
+        def loop():
+            while not over.is_set():
+                with suppress(psycopg.OperationalError), place.connect(database) as session:
+                    while not over.is_set():
+                        session.execute(query)
+
+        threads.extend(threading.Thread(target=loop) for _ in range(3))
+        for thread in threads[-3:]:
+            thread.start()
+        while place.admin.execute(
+            "SELECT count(*) < 3 FROM pg_stat_activity WHERE datname = %s", [database]
+        ).fetchone()[0]:
+            time.sleep(0.01)
+
+    yield use
+    over.set()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.every_major
+def test_parked_and_back(place, pool):
+    """A clone and its companion are parked together, whoever is connected, and come back as they were."""
+    first, companion = made(place, f"ü{'x' * 50}"), made(place, golden="")
+    place.run("ALTER DATABASE {} SET search_path = a, public", first)
+    pool(first, "SELECT pg_sleep(0.01)")
+    with closing(place.connect(companion)) as busy:
+        busy.execute("BEGIN; INSERT INTO t VALUES (2)")
+
+        found = parked(place)
+
+    assert {one.database for one in found} == {first, companion}
+    assert all(one.bytes > 6_000_000 and one.name.endswith(STAMP) and len(one.name.encode()) <= 63 for one in found)
+    assert not {first, companion} & place.databases()
+    for one in found:
+        was = clone_mark(golden="" if one.database == companion else "gold")
+        assert mark_of(place.admin, one.name) == replace(was, role="parked", database=one.database, parked=NOW)
+        with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
+            place.connect(one.name)
+    assert any(f"sessions in {first}" in line for line in place.said)
+    again = [one.name for one in parked(place)]
+    assert again == [one.name for one in found], "a call that finishes a killed one tells what is parked"
+
+    assert sorted(unparked(place)) == sorted([first, companion])
+    assert mark_of(place.admin, first) == clone_mark()
+    assert place.rows(companion, "SELECT i FROM t") == [(1,)]
+    assert place.rows(first, "SHOW search_path") == [("a, public",)]
+    assert unparked(place) == [], "a second call finds it done"
+
+
+@pytest.mark.every_major
+def test_back_in_the_place_of_another(place):
+    """What the worktree has made meanwhile changes places with what was parked, and back again."""
+    name = made(place)
+    assert [one.database for one in parked(place, only=[name])] == [name]
+    made(place, name, "CREATE TABLE t AS SELECT 2 AS i")
+
+    with closing(place.connect(name)):
+        assert unparked(place) == [name]
+    assert place.rows(name, "SELECT i FROM t") == [(1,)]
+    assert unparked(place, LATER, now=LATEST) == [name]
+    assert place.rows(name, "SELECT i FROM t") == [(2,)]
+
+
+def test_only_what_is_ours(place):
+    """Another repository's, worktree's or role's database stays, and so does an unmarked one, whatever its name."""
+    name = made(place)
+    squatter = place.golden(name=f"{name}{STAMP}")
+    theirs, sibling = made(place, repository="another"), made(place, slug="feat_2")
+    snapshot, golden = made(place, role="snapshot"), made(place, "gold")
+    chosen = made(place)
+    before = world(place)
+
+    assert parked(place, only=["nothing"]) == []
+    assert world(place) == before
+    assert [one.name for one in parked(place, only=[name])] == [f"{name}{STAMP}_2"], "the taken name stays another's"
+    untouched = {squatter, theirs, sibling, snapshot, golden, chosen}
+    assert [row for row in world(place) if row[0] in untouched] == [row for row in before if row[0] in untouched]
+
+    stranger = place.golden(name=name)
+    before = world(place)
+    with pytest.raises(OwnershipError, match=f"`{stranger}` is in the way"):
+        unparked(place)
+    label(place.admin, stranger, clone_mark(slug="feat_2"))
+    with pytest.raises(OwnershipError, match=f"`{stranger}` is in the way"):
+        unparked(place)
+    place.run("COMMENT ON DATABASE {} IS NULL", stranger)
+    assert world(place) == before
+
+
+def test_what_an_interrupted_drop_has_left(place):
+    """Nothing can be done with it but drop it."""
+    whole, broken = made(place), made(place)
+    place.admin.execute("UPDATE pg_database SET datconnlimit = %s WHERE datname = %s", [INVALID, broken])
+
+    assert [one.database for one in parked(place)] == [whole]
+    assert broken not in place.databases()
+
+
+@pytest.mark.every_major
+def test_all_or_none(own):
+    """A prepared transaction in one database, or a failure at the last, leaves all of them as they were."""
+    names = sorted(made(own, slug="feat_9") for _ in range(2))
+    own.execute(names[1], "BEGIN; INSERT INTO t VALUES (2); PREPARE TRANSACTION 'pending'")
+    before = world(own)
+    with own.connect(names[0]) as session:
+        with pytest.raises(DatabaseError, match=f"a prepared transaction holds `{names[1]}`") as caught:
+            parked(own, slug="feat_9")
+        assert "ROLLBACK PREPARED 'pending'" in caught.value.hint
+        assert world(own) == before
+        session.execute("SELECT 1")
+    own.execute(names[1], "ROLLBACK PREPARED 'pending'")
+
+    role = own.role()
+    own.run("ALTER DATABASE {} OWNER TO {}", names[0], role)
+    with pytest.raises(DatabaseError, match="no permission"):
+        parked(own, slug="feat_9", server=own.as_role(role))
+    assert world(own) == before
+    assert len(parked(own, slug="feat_9")) == 2

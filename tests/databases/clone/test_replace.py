@@ -1,0 +1,101 @@
+"""Replacing: a new database takes the place of the one that bears the name, which is parked, in one transaction."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import pytest
+
+from tasks_lib.databases.clone import clone, park, spares
+from tasks_lib.databases.clone.strategy import Wish
+from tasks_lib.databases.ownership.comment import INVALID, mark_of
+from tasks_lib.databases.ownership.temporaries import temporary
+from tasks_lib.errors import DatabaseError, OwnershipError
+
+FIRST, SECOND = "2026-01-02T03:04:05+00:00", "2026-02-03T04:05:06+00:00"
+PARKED = "_parked_20260203040506"
+
+
+@pytest.fixture
+def small(place):
+    name = place.golden("CREATE TABLE t AS SELECT generate_series(1, 3) AS i")
+    place.run("ALTER DATABASE {} SET search_path = a, public", name)
+    return name
+
+
+def rebuilt(place, golden, name, *, slug="feat_1", **wish):
+    mark = place.source(golden).mark("clone", slug=slug, created=SECOND)
+    made = clone.rebuild(place.source(golden), name, mark, Wish(**wish), place.said.append)
+    if made.parked:
+        place.made.append(made.parked)
+    return made
+
+
+@pytest.mark.every_major
+@pytest.mark.parametrize("method", ["spare", "snapshot", "dump"])
+def test_reset(place, small, method):
+    """The fresh clone has golden's rows, settings and its own mark; the one that was is kept and can be had back."""
+    with place.connect(small):
+        name = place.clone(small).database
+        if method == "spare":
+            spares.keep(place.source(small), 1, place.said.append)
+        place.execute(name, "INSERT INTO t VALUES (4)")
+        with closing(place.connect(name)) as session:
+            session.execute("BEGIN")
+            made = rebuilt(place, small, name, **({"method": "dump"} if method == "dump" else {}))
+
+    assert (made.method, made.parked) == (method, name + PARKED)
+    assert place.rows(name, "SELECT count(*) FROM t") == [(3,)]
+    assert place.rows(name, "SHOW search_path") == [("a, public",)]
+    mark = mark_of(place.admin, name)
+    assert (mark.role, mark.created, mark.fingerprint) == ("clone", SECOND, made.fingerprint)
+    assert not [one for one in place.databases() if one.startswith("goldentree_tmp_")]
+    assert not list((place.folder / "temporaries").iterdir())
+
+    park.unpark(place.server, repository="repo", slug="feat_1", parked=SECOND, now=SECOND, say=place.said.append)
+    place.made.append(f"{name}{PARKED}_2")
+    assert place.rows(name, "SELECT count(*) FROM t") == [(4,)]
+    assert mark_of(place.admin, name).created == FIRST
+
+
+def test_nothing_to_replace(place, small):
+    """Where no database bears the name, or only what an interrupted drop has left, nothing is parked."""
+    name = place.clone(small).database
+    place.admin.execute("UPDATE pg_database SET datconnlimit = %s WHERE datname = %s", [INVALID, name])
+
+    assert rebuilt(place, small, name).parked == ""
+    assert place.rows(name, "SELECT count(*) FROM t") == [(3,)]
+
+
+def test_not_ours(place, small, monkeypatch):
+    """A stranger's database keeps its name, one that comes while the clone is made too; nothing else is left."""
+    stranger, sibling = place.golden(), place.clone(small).database
+    before = place.databases()
+    for name, slug in ((stranger, "feat_1"), (sibling, "feat_2"), (small, "feat_1")):
+        with pytest.raises(OwnershipError):
+            rebuilt(place, small, name, slug=slug)
+    assert place.databases() == before
+
+    replace = park.replace
+
+    def late(*arguments, **options):
+        place.golden(name="late")
+        return replace(*arguments, **options)
+
+    monkeypatch.setattr(park, "replace", late)
+    with pytest.raises(OwnershipError, match="`late` is not ours"):
+        rebuilt(place, small, "late")
+    assert place.databases() - {"late"} == before
+
+
+def test_a_failure_leaves_the_old_one(place, small):
+    """What fails after the old one is out of the way takes that back."""
+    name = place.clone(small).database
+    source = place.source(small)
+    mark = source.mark("clone", slug="feat_1", created=SECOND)
+    with pytest.raises(DatabaseError), source.server.building() as connection, temporary(source, connection) as never:
+        park.replace(source.server, connection, None, never, name, mark, now=SECOND, say=place.said.append)
+
+    assert place.rows(name, "SELECT count(*) FROM t") == [(3,)]
+    assert mark_of(place.admin, name).created == FIRST
+    assert name + PARKED not in place.databases()

@@ -1,0 +1,431 @@
+"""Snapshots: frozen, named by what they show, used while they are current, and never anybody else's."""
+
+from __future__ import annotations
+
+import re
+import threading
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from tasks_lib.databases.clone import cleanup, snapshot
+from tasks_lib.databases.copy import template
+from tasks_lib.databases.ownership.comment import Mark, mark_of
+from tasks_lib.databases.ownership.golden_template import require_golden
+from tasks_lib.errors import CloneError, DatabaseError, GoldentreeError
+
+HOUR = timedelta(hours=1)
+CURRENT = r"snapshot of \d\d:\d\d is current"
+TAKEN = r"snapshot of \d\d:\d\d was taken just now"
+
+
+@pytest.fixture
+def busy(place):
+    """Give a golden template that an application is connected to, and its session there."""
+    golden = place.golden("CREATE TABLE t (i int); INSERT INTO t VALUES (1)")
+    with place.connect(golden) as session:
+        yield golden, session
+
+
+def kept(place, golden):
+    """Return this repository's snapshots of *golden*, the newest first."""
+    return snapshot.snapshots(place.source(golden), place.admin, require_golden(place.admin, golden))
+
+
+def auto(place, golden, **wish):
+    """Clone *golden* and return the clone, its rows in `t`, and whether a dump was made for it."""
+    place.said.clear()
+    made = place.clone(golden, method="auto", **wish)
+    rows = [i for (i,) in place.rows(made.database, "SELECT i FROM t ORDER BY i")]
+    return made, rows, any(said.startswith("dumping") for said in place.said)
+
+
+def tidied(place, golden):
+    """Tidy up as a process in the background does after a clone was made, and return the names of what was dropped."""
+    return cleanup.tidy(place.source(golden), 0, place.said.append).dropped
+
+
+def drop(place, name):
+    """Drop the snapshot *name*."""
+    place.run("ALTER DATABASE {} IS_TEMPLATE false", name)
+    place.run("DROP DATABASE {}", name)
+
+
+def temporaries(place):
+    return [name for name in place.databases() if name.startswith("goldentree_tmp_")]
+
+
+@pytest.mark.every_major
+def test_frozen(place, busy):
+    """A snapshot is a template that nobody can connect to, labelled as ours, and named by its fingerprint."""
+    golden, _ = busy
+    made, rows, dumped = auto(place, golden)
+
+    assert (made.method, rows, dumped) == ("snapshot", [1], True)
+    assert re.fullmatch(TAKEN, made.reason)
+    (taken,) = kept(place, golden)
+    assert place.admin.execute(
+        "SELECT datistemplate, datallowconn FROM pg_database WHERE datname = %s", [taken.name]
+    ).fetchone() == (True, False)
+    mark = Mark("repo", "", "snapshot", golden, taken.taken.isoformat(), made.fingerprint)
+    assert mark_of(place.admin, taken.name) == mark
+    assert len(made.fingerprint) == 64
+    assert f"_{made.fingerprint[:16]}" in taken.name
+    with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
+        place.connect(taken.name)
+    assert not temporaries(place)
+
+
+@pytest.mark.every_major
+def test_the_second_clone_takes_it(place, busy):
+    """While golden stays as it is, clones are copies of the snapshot, and golden's sessions stay."""
+    golden, session = busy
+    first, *_ = auto(place, golden)
+    (taken,) = kept(place, golden)
+    for _ in range(2):
+        made, rows, dumped = auto(place, golden)
+        assert (made.method, rows, dumped) == ("snapshot", [1], False)
+        assert made.reason == f"snapshot of {taken.time} is current"
+        assert made.fingerprint == first.fingerprint
+    assert kept(place, golden) == [taken]
+    assert session.execute("SELECT i FROM t").fetchall() == [(1,)]
+
+
+@pytest.mark.every_major
+def test_a_change_needs_a_new_one(place, busy):
+    """What an open session has just committed is in the next clone; the old snapshot goes when the new one is there."""
+    golden, session = busy
+    auto(place, golden)
+    (old,) = kept(place, golden)
+    session.execute("INSERT INTO t VALUES (2)")
+    made, rows, dumped = auto(place, golden)
+
+    assert (rows, dumped) == ([1, 2], True)
+    assert re.fullmatch(TAKEN, made.reason)
+    assert [one.name for one in kept(place, golden)[1:]] == [old.name]
+    assert tidied(place, golden) == [old.name]
+    (new,) = kept(place, golden)
+    assert new.taken > old.taken
+    assert old.name not in place.databases()
+    _, rows, dumped = auto(place, golden)
+    assert (rows, dumped) == ([1, 2], False)
+
+
+def test_the_old_one_stays_until_the_new_one_is_there(place, busy):
+    """A refresh that fails leaves the snapshot before it, which is taken again as soon as it is current or allowed."""
+    golden, session = busy
+    auto(place, golden)
+    (old,) = kept(place, golden)
+    session.execute(
+        "CREATE FUNCTION fails(i int) RETURNS bool LANGUAGE plpgsql AS 'BEGIN "
+        "IF current_database() LIKE ''goldentree_tmp_%'' THEN RAISE ''not here''; END IF; RETURN true; END'; "
+        "ALTER TABLE t ADD CHECK (fails(i))"
+    )
+    with pytest.raises(CloneError, match="psql exited with"):
+        auto(place, golden)
+
+    assert kept(place, golden) == [old]
+    assert not temporaries(place)
+    _, rows, dumped = auto(place, golden, max_age=HOUR)
+    assert (rows, dumped) == ([1], False)
+    session.execute("ALTER TABLE t DROP CONSTRAINT t_i_check")
+    _, rows, dumped = auto(place, golden)
+    assert (rows, dumped) == ([1], True)
+    assert kept(place, golden)[0] != old
+
+
+@pytest.mark.every_major
+def test_one_that_is_being_copied_is_passed_over(place, busy, meanwhile, eventually):
+    """An old snapshot that another process is just copying stays, and goes the next time."""
+    golden, session = busy
+    auto(place, golden)
+    (old,) = kept(place, golden)
+    session.execute("INSERT INTO t VALUES (2)")
+    place.made.append(copy := f"{golden}_copy")
+    with place.connect("postgres") as other, other.transaction():
+        # Another CREATE DATABASE has the lock on its original by the time that it waits for the name.
+        other.execute(f"ALTER DATABASE {place.golden()} RENAME TO {copy}")
+        copying = meanwhile(lambda: place.execute("postgres", f"CREATE DATABASE {copy} TEMPLATE {old.name}"))
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE query LIKE %s AND wait_event_type = 'Lock'"
+        eventually(lambda: place.admin.execute(waiting, [f"CREATE DATABASE {copy} %"]).fetchone())
+        _, rows, _ = auto(place, golden)
+        assert rows == [1, 2]
+        assert tidied(place, golden) == []
+        assert old in kept(place, golden)
+        raise psycopg.Rollback
+    copying.join()
+    assert place.rows(copy, "SELECT i FROM t") == [(1,)]
+    assert tidied(place, golden) == [old.name]
+    assert len(kept(place, golden)) == 1
+
+
+@pytest.mark.every_major
+def test_fresh(place, busy):
+    """`fresh` reads golden anew although the snapshot is current."""
+    golden, _ = busy
+    auto(place, golden)
+    (old,) = kept(place, golden)
+    made, rows, dumped = auto(place, golden, fresh=True)
+
+    assert (rows, dumped) == ([1], True)
+    assert re.fullmatch(TAKEN, made.reason)
+    assert kept(place, golden)[0].taken > old.taken
+    made, _, dumped = auto(place, golden)
+    assert not dumped
+    assert re.fullmatch(CURRENT, made.reason)
+
+
+@pytest.mark.every_major
+def test_max_age(place):
+    """An old snapshot is taken where that is allowed, without a session in golden; not one that is older still."""
+    role = place.role()
+    server = place.as_role(role)
+    golden = place.golden(f"CREATE TABLE t AS SELECT 1 AS i; GRANT SELECT ON t TO {role}", owner=role)
+    with place.connect(golden) as session:
+        auto(place, golden, server=server)
+        session.execute("INSERT INTO t VALUES (2)")
+        place.run("ALTER DATABASE {} CONNECTION LIMIT 0", golden)
+
+        made, rows, dumped = auto(place, golden, server=server, max_age=HOUR)
+        assert (made.method, rows, dumped) == ("snapshot", [1], False)
+        assert re.fullmatch(r"snapshot of \d\d:\d\d is younger than WORKTREE_GOLDEN_MAX_AGE", made.reason)
+        with pytest.raises(GoldentreeError) as caught:
+            auto(place, golden, server=server)
+        assert "too many connections for database" in caught.value.why
+        place.run("ALTER DATABASE {} CONNECTION LIMIT -1", golden)
+        _, rows, dumped = auto(place, golden, server=server, max_age=timedelta(microseconds=1))
+        assert (rows, dumped) == ([1, 2], True)
+
+
+# --- whose -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.every_major
+def test_another_repositorys_snapshot(place, busy):
+    """Repositories that share a golden template have snapshots of their own, and drop only those."""
+    golden, session = busy
+    auto(place, golden)
+    (ours,) = kept(place, golden)
+    place.repository, place.folder = "another", place.folder.with_name("another")
+    assert kept(place, golden) == []
+    for i in (2, 3):
+        _, _, dumped = auto(place, golden)
+        assert dumped
+        session.execute(f"INSERT INTO t VALUES ({i})")
+    tidied(place, golden)
+    (theirs,) = kept(place, golden)
+
+    assert {ours.name, theirs.name} <= place.databases()
+    assert mark_of(place.admin, ours.name).repository == "repo"
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_snapshot_whose_comment_was_edited(place, busy, fresh):
+    """A snapshot that somebody took for themselves is neither copied nor relabelled nor dropped, whatever its name."""
+    golden, session = busy
+    auto(place, golden)
+    (taken,) = kept(place, golden)
+    place.run(f"ALTER DATABASE {taken.name} ALLOW_CONNECTIONS true; COMMENT ON DATABASE {taken.name} IS 'mine now'")
+    place.execute(taken.name, "INSERT INTO t VALUES (99)")
+    for rows_then in ([1], [1, 2]):
+        _, rows, _ = auto(place, golden, fresh=fresh)
+        assert rows == rows_then
+        session.execute("INSERT INTO t VALUES (2)")
+    auto(place, golden, fresh=fresh)
+    tidied(place, golden)
+
+    comment = place.admin.execute(
+        "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", [taken.name]
+    ).fetchone()
+    assert comment == ("mine now",)
+    assert place.rows(taken.name, "SELECT i FROM t ORDER BY i") == [(1,), (99,)]
+
+
+@pytest.mark.every_major
+def test_a_strangers_database_of_that_name(place, busy):
+    """A database that happens to have the next snapshot's name is never copied, relabelled or dropped."""
+    golden, _ = busy
+    auto(place, golden)
+    (taken,) = kept(place, golden)
+    drop(place, taken.name)
+    stranger = place.golden("CREATE TABLE t AS SELECT 99 AS i", name=taken.name)
+    for _ in range(2):
+        _, rows, _ = auto(place, golden)
+        assert rows == [1]
+        tidied(place, golden)
+
+    assert mark_of(place.admin, stranger) is None
+    assert place.rows(stranger, "SELECT i FROM t") == [(99,)]
+
+
+@pytest.mark.every_major
+def test_golden_made_anew(place, busy):
+    """A golden that was dropped and made again under its name has nothing to do with the snapshots of the first."""
+    golden, session = busy
+    auto(place, golden)
+    (old,) = kept(place, golden)
+    session.close()
+    place.run("DROP DATABASE {}", golden)
+    place.golden("CREATE TABLE t AS SELECT 7 AS i", name=golden)
+
+    for wish in ({"max_age": HOUR}, {}, {"fresh": True}):
+        _, rows, _ = auto(place, golden, **wish)
+        assert rows == [7]
+    tidied(place, golden)
+    assert old.name not in place.databases()
+
+
+# --- what golden does meanwhile ----------------------------------------------------------------------
+
+
+@pytest.mark.every_major
+def test_what_was_not_yet_committed(place, busy):
+    """A row whose transaction was open while the snapshot was taken is in the first clone after its commit."""
+    golden, session = busy
+    with session.transaction():
+        session.execute("INSERT INTO t VALUES (2)")
+        _, rows, _ = auto(place, golden)
+        assert rows == [1]
+        made, rows, _ = auto(place, golden)
+        assert rows == [1]
+        assert re.fullmatch(CURRENT, made.reason)
+    _, rows, _ = auto(place, golden)
+    assert rows == [1, 2]
+
+
+def test_what_was_prepared(own):
+    """A row of a prepared transaction is in the first clone after COMMIT PREPARED, and golden is dumped until then."""
+    golden = own.golden("CREATE TABLE t (i int); INSERT INTO t VALUES (1)")
+    own.execute(golden, "BEGIN; INSERT INTO t VALUES (2); PREPARE TRANSACTION 'half'")
+    for expected in (True, False):
+        _, rows, dumped = auto(own, golden)
+        assert (rows, dumped) == ([1], expected)
+    own.execute(golden, "COMMIT PREPARED 'half'")
+    _, rows, _ = auto(own, golden)
+    assert rows == [1, 2]
+
+
+@pytest.mark.every_major
+def test_a_sequence_that_never_rests(place, meanwhile):
+    """A sequence that moves while golden is read: the clone's is ahead of its rows, and cloning comes to an end."""
+    golden = place.golden("CREATE TABLE t (i serial PRIMARY KEY); INSERT INTO t DEFAULT VALUES")
+    stop = threading.Event()
+
+    def insert():
+        with place.connect(golden) as session:
+            while not stop.is_set():
+                session.execute("INSERT INTO t DEFAULT VALUES")
+
+    writing = meanwhile(insert)
+    try:
+        for _ in range(3):
+            made, rows, _ = auto(place, golden)
+            assert made.method == "snapshot"
+            assert rows
+            place.execute(made.database, "INSERT INTO t DEFAULT VALUES")
+    finally:
+        stop.set()
+        writing.join()
+    made, rows, _ = auto(place, golden)
+    assert place.both(golden, made.database, "SELECT last_value, is_called FROM t_i_seq")
+    assert place.both(golden, made.database, "SELECT count(*) FROM t") == [(len(rows),)]
+
+
+@pytest.mark.every_major
+@pytest.mark.parametrize("times", [1, 100])
+def test_a_snapshot_that_vanishes(place, busy, monkeypatch, times):
+    """A snapshot that another process drops between look and copy is no failure; one after the other is a clear one."""
+    golden, session = busy
+    auto(place, golden)
+    copy, gone = template.copy, []
+
+    def late(connection, described, temporary, *, snapshot=None):
+        if snapshot is not None and len(gone) < times:
+            gone.append(snapshot)
+            drop(place, snapshot)
+        copy(connection, described, temporary, snapshot=snapshot)
+
+    monkeypatch.setattr(template, "copy", late)
+    session.execute("INSERT INTO t VALUES (2)")
+    if times == 1:
+        _, rows, _ = auto(place, golden)
+        assert rows == [1, 2]
+    else:
+        with pytest.raises(CloneError, match="changes faster than it can be cloned"):
+            auto(place, golden)
+    assert gone
+    assert not temporaries(place)
+
+
+@pytest.mark.every_major
+@pytest.mark.parametrize("wish", [{}, {"fresh": True}, {"max_age": HOUR}])
+def test_a_snapshot_whose_drop_was_interrupted(place, busy, wish):
+    """What an interrupted DROP DATABASE leaves cannot be copied; it is replaced."""
+    golden, _ = busy
+    auto(place, golden)
+    (taken,) = kept(place, golden)
+    # Two steps of ours and the server's (dropdb, dbcommands.c): then the files go, and then the row.
+    place.admin.execute(
+        "UPDATE pg_database SET datistemplate = false, datconnlimit = -2 WHERE datname = %s", [taken.name]
+    )
+    _, rows, _ = auto(place, golden, **wish)
+    tidied(place, golden)
+
+    assert rows == [1]
+    assert len(kept(place, golden)) == 1
+
+
+# --- what our role may not ---------------------------------------------------------------------------
+
+
+@pytest.mark.every_major
+def test_somebody_elses_golden(place):
+    """A role that does not own golden has snapshots too, and clones that it can use."""
+    server = place.as_role(place.role())
+    golden = place.golden("CREATE TABLE t AS SELECT 1 AS i; GRANT SELECT ON t TO PUBLIC")
+    for expected in (True, False):
+        made, rows, dumped = auto(place, golden, server=server)
+        assert (made.method, rows, dumped) == ("snapshot", [1], expected)
+    with server.connect(made.database) as session:
+        session.execute("INSERT INTO t VALUES (2)")
+
+
+def test_a_fingerprint_that_cannot_be_read(place):
+    """Where our role may not read all that the fingerprint needs, golden is dumped, and the reason says why."""
+    role = place.role()
+    server = place.as_role(role)
+    golden = place.golden(owner=role)
+    with server.connect(golden) as session:
+        session.execute("CREATE TABLE t AS SELECT lo_from_bytea(4711, 'large')::int - 4710 AS i")
+        made, rows, dumped = auto(place, golden, server=server)
+
+        assert (made.method, made.fingerprint, rows, dumped) == ("dump", "", [1], True)
+        assert made.reason == (
+            f"no snapshot could be proven current: role {role} may not read `pg_catalog.pg_largeobject`"
+        )
+        assert kept(place, golden) == []
+        # Who accepts a snapshot of some age needs no fingerprint.
+        for expected in (True, False):
+            made, rows, dumped = auto(place, golden, server=server, max_age=HOUR)
+            assert (made.method, made.fingerprint, rows, dumped) == ("snapshot", "", [1], expected)
+            assert place.rows(made.database, "SELECT lo_get(4711)") == [(b"large",)]
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("", "permission denied for table hidden"),
+        ("GRANT SELECT ON hidden TO PUBLIC; ALTER TABLE hidden ENABLE ROW LEVEL SECURITY", "row-level security"),
+    ],
+)
+def test_rows_that_our_role_may_not_read(place, script, said):
+    """Where rows are hidden from our role, there is an error and no clone: never one without them."""
+    server = place.as_role(place.role())
+    golden = place.golden(f"CREATE TABLE hidden AS SELECT 1 AS i; {script}")
+    before = place.databases()
+    for wish in ({}, {"fresh": True}, {"max_age": HOUR}):
+        with pytest.raises(DatabaseError) as caught:
+            place.clone(golden, method="auto", server=server, **wish)
+        assert said in f"{caught.value} {caught.value.why}"
+    assert place.databases() == before

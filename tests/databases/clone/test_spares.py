@@ -1,0 +1,123 @@
+"""Spares: ready clones, handed out only while golden is what it was when they were made."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks_lib.databases.clone import clone, spares
+from tasks_lib.databases.ownership.comment import mark_of
+
+
+@pytest.fixture
+def golden(place):
+    """Give a golden template in use, as it mostly is."""
+    name = place.golden("CREATE TABLE t AS SELECT generate_series(1, 3) AS i; CREATE SEQUENCE s")
+    place.run("ALTER DATABASE {} SET search_path = a, public", name)
+    with place.connect(name):
+        yield name
+
+
+def keep(place, golden, count):
+    return spares.keep(place.source(golden), count, place.said.append)
+
+
+def names(place):
+    return {name for name in place.databases() if name.startswith("goldentree_spare_")}
+
+
+@pytest.mark.every_major
+def test_handed_out(place, golden):
+    """A spare becomes the clone, whole and with golden's settings; there is one fewer then, and the rest stay."""
+    assert keep(place, golden, 2) == 2
+    before = names(place)
+    made = place.clone(golden, method="auto")
+
+    assert (made.method, made.reason) == ("spare", "a spare is current")
+    assert len(before) == 2
+    assert len(names(place)) == 1
+    assert place.both(golden, made.database, "SELECT i FROM t ORDER BY 1") == [(1,), (2,), (3,)]
+    assert place.both(golden, made.database, "SHOW search_path")
+    mark = mark_of(place.admin, made.database)
+    assert (mark.role, mark.slug, mark.fingerprint) == ("clone", "feat_1", made.fingerprint)
+    assert clone.is_complete(place.server, made.database, repository="repo", slug="feat_1")
+
+
+@pytest.mark.every_major
+@pytest.mark.parametrize(
+    "change",
+    [
+        "INSERT INTO t VALUES (4)",
+        "SELECT nextval('s')",
+        "COMMENT ON TABLE t IS 'x'",
+        "ALTER DATABASE {} SET search_path = public",
+    ],
+)
+def test_never_of_another_golden(place, golden, change):
+    """Once golden has changed, a spare is not handed out any more; the next keeping replaces it."""
+    keep(place, golden, 1)
+    old = names(place)
+    place.execute(golden, change.format(f'"{golden}"'))
+    made = place.clone(golden, method="auto")
+
+    assert made.method == "snapshot"
+    assert place.both(golden, made.database, "SELECT count(*) FROM t")
+    assert place.both(golden, made.database, "SELECT last_value, is_called FROM s")
+    assert keep(place, golden, 1) == 1
+    assert len(names(place) - old) == len(names(place)) == 1
+    assert place.clone(golden, method="auto").method == "spare"
+
+
+def test_as_many_as_wanted(place, golden):
+    """Missing ones are made, those too many are dropped; none wanted is none kept."""
+    assert keep(place, golden, 3) == 3
+    three = names(place)
+    assert keep(place, golden, 3) == 3
+    assert names(place) == three
+    assert keep(place, golden, 1) == 1
+    assert len(names(place)) == 1
+    assert keep(place, golden, 0) == 0
+    assert names(place) == set()
+
+
+def test_each_to_one(place, golden, meanwhile):
+    """Clones made at the same time never get the same spare; who gets none copies the snapshot."""
+    keep(place, golden, 3)
+    made = []
+    threads = [meanwhile(lambda: made.append(place.clone(golden, method="auto"))) for _ in range(5)]
+    for thread in threads:
+        thread.join()
+
+    assert sorted(one.method for one in made) == ["snapshot"] * 2 + ["spare"] * 3
+    for one in made:
+        assert place.both(golden, one.database, "SELECT count(*) FROM t") == [(3,)]
+    assert len({one.database for one in made}) == 5
+
+
+def test_kept_by_one_at_a_time(place, golden, meanwhile):
+    """Processes that keep spares at the same time make no more than are wanted."""
+    threads = [meanwhile(lambda: keep(place, golden, 2)) for _ in range(4)]
+    for thread in threads:
+        thread.join()
+    assert len(names(place)) == 2
+
+
+def test_another_repositorys(place, golden):
+    """Spares of another repository are neither handed out nor dropped."""
+    place.repository = "another"
+    keep(place, golden, 1)
+    theirs = names(place)
+    place.repository = "repo"
+
+    assert place.clone(golden, method="auto").method == "snapshot"
+    assert keep(place, golden, 0) == 0
+    assert names(place) == theirs
+
+
+def test_a_golden_that_cannot_be_compared(place, golden):
+    """Of a golden template whose fingerprint cannot be known no spare is kept: it could never be proven current."""
+    place.execute(golden, "CREATE TABLE locked (i int)")
+    with place.connect(golden) as migration:
+        migration.execute("BEGIN; LOCK TABLE locked")
+        migration.execute("ALTER TABLE t ADD j int; INSERT INTO locked VALUES (1)")
+        assert keep(place, golden, 2) == 0
+    assert names(place) == set()

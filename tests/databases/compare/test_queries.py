@@ -1,0 +1,57 @@
+"""Questions about one database."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks_lib.databases.compare import queries
+from tasks_lib.databases.server import binaries
+from tasks_lib.errors import DatabaseError
+
+
+@pytest.mark.every_major
+def test_a_column(server, golden):
+    """The first column of a query, as text; a table that is not there has none."""
+    query = "SELECT version, 1 FROM seaql_migrations ORDER BY 1"
+
+    assert len(queries.column(server, golden, "seaql_migrations", query)) == 297
+    assert queries.column(server, golden, "schema_migrations", "SELECT version FROM schema_migrations") == []
+
+
+def test_a_query_that_fails(server, golden):
+    """A table that has another shape than expected is an error that names the database."""
+    with pytest.raises(DatabaseError, match=f"`{golden}`"):
+        queries.column(server, golden, "seaql_migrations", "SELECT no_such_column FROM seaql_migrations")
+
+
+@pytest.mark.every_major
+def test_size_and_tables(server, golden):
+    """Size in bytes, and the tables that users made, PostgreSQL's own not counted."""
+    size, tables = queries.size_and_tables(server, golden)
+
+    assert 12_000_000 < size < 30_000_000
+    assert tables == 121
+
+
+@pytest.mark.every_major
+def test_facts(server, golden):
+    """The facts of a whole database, read at one moment."""
+    found = queries.facts_of(server, golden)
+
+    assert len(found.tables) == 121
+    assert found.tables["public.ai_agent"] == 9
+
+
+@pytest.mark.every_major
+def test_clients(server):
+    """The folder is that of a pg_dump of the server's own major version."""
+    folder = queries.clients(server)
+    with server.connect() as connection:
+        assert binaries.at(folder).matches(connection.info.server_version)
+
+
+def test_no_clients(server, monkeypatch):
+    """Without fitting clients there is no folder, and no error: only some tools need one."""
+    monkeypatch.setattr(binaries, "installed", list)
+
+    assert queries.clients(server) is None

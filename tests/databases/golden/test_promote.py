@@ -1,0 +1,182 @@
+"""Promotion: a copy of a worktree's database takes golden's place, and nothing of either is lost."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing
+
+import pytest
+
+from tasks_lib.databases.clone.publish import label
+from tasks_lib.databases.golden import promote
+from tasks_lib.databases.ownership.comment import Mark, mark_of
+from tasks_lib.errors import DatabaseError, OwnershipError
+
+NOW = "2026-02-03T04:05:06+00:00"
+
+
+@pytest.fixture
+def golden(place):
+    """Give a golden template with everything that a rename could lose."""
+    name = place.golden("CREATE TABLE t AS SELECT 1 AS i")
+    place.run("ALTER DATABASE {} SET search_path = a, public", name)
+    place.run("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC", name)
+    place.run("COMMENT ON DATABASE {} IS 'curated by Ada'", name)
+    return name
+
+
+def examine(place, golden, database, *, slug="feat_1", force=False, evicting=False):
+    promote.examine(place.source(golden), database, slug=slug, force=force, evicting=evicting)
+
+
+def promoted(place, golden, database, *, evicting=False):
+    made = promote.promote(
+        place.source(golden), database, slug="feat_1", now=NOW, evicting=evicting, say=place.said.append
+    )
+    place.made.append(made.parked)
+    return made
+
+
+def facts(place, name):
+    """Return what the shared catalogs say about the database *name*."""
+    query = (
+        "SELECT datacl::text, datdba::regrole::text, setconfig, shobj_description(d.oid, 'pg_database') "
+        "FROM pg_database d LEFT JOIN pg_db_role_setting ON setdatabase = d.oid WHERE datname = %s"
+    )
+    return place.admin.execute(query, [name]).fetchone()
+
+
+@pytest.mark.every_major
+@pytest.mark.parametrize("in_use", [False, True])
+def test_promoted(place, golden, patient, in_use):
+    """Golden has the clone's rows and its own settings, privileges and comment; the old one is closed and kept."""
+    cloned = place.clone(golden, method="auto").database
+    before = facts(place, golden)
+    with place.connect(cloned) as worktree, ExitStack() as stack:
+        worktree.execute("INSERT INTO t VALUES (2)")
+        if not in_use:
+            worktree.close()
+        examine(place, golden, cloned)
+        made = promoted(place, golden, cloned)
+        if in_use:
+            worktree.execute("INSERT INTO t VALUES (3)")
+        stack.close()
+
+    assert made.method == ("dump" if in_use else "template")
+    assert place.rows(golden, "SELECT i FROM t ORDER BY 1") == [(1,), (2,)]
+    assert facts(place, golden) == before
+    assert made.parked == f"{golden}_parked_20260203040506"
+    closed = "SELECT datallowconn FROM pg_database WHERE datname = %s"
+    assert place.admin.execute(closed, [made.parked]).fetchone() == (False,)
+    place.run("ALTER DATABASE {} ALLOW_CONNECTIONS true", made.parked)
+    assert place.rows(made.parked, "SELECT i FROM t") == [(1,)]
+    assert place.rows(cloned, "SELECT count(*) FROM t") == [(3 if in_use else 2,)]
+
+
+@pytest.mark.every_major
+def test_clones_of_the_new_one(place, golden):
+    """The old golden's snapshots go with it; a clone made afterwards has the new one's rows."""
+    with place.connect(golden):
+        first = place.clone(golden, method="auto")
+        assert first.method == "snapshot"
+    place.execute(first.database, "INSERT INTO t VALUES (2)")
+    promoted(place, golden, first.database)
+    assert not [name for name in place.databases() if name.startswith("goldentree_")]
+    with place.connect(golden):
+        second = place.clone(golden, method="auto")
+
+    assert place.rows(second.database, "SELECT count(*) FROM t") == [(2,)]
+
+
+@pytest.mark.every_major
+def test_restored(place, golden):
+    """A parked golden is golden again, with its comment and rows; the one that was is parked, and can be had back."""
+    before = facts(place, golden)
+    cloned = place.clone(golden).database
+    place.execute(cloned, "INSERT INTO t VALUES (2)")
+    made = promoted(place, golden, cloned)
+    source = place.source(golden)
+    assert mark_of(place.admin, made.parked) == Mark("repo", "", "parked", golden, NOW, "", golden, NOW)
+
+    later = "2026-02-03T04:05:07+00:00"
+    with place.connect(golden), pytest.raises(DatabaseError, match="1 session is connected"):
+        promote.restore(source, made.parked, now=later, evicting=False)
+    assert promote.parked(source) == [made.parked]
+    with closing(place.connect(golden)):
+        aside = promote.restore(source, made.parked, now=later, evicting=True)
+    place.made.append(aside)
+
+    assert facts(place, golden) == before
+    assert place.rows(golden, "SELECT i FROM t") == [(1,)]
+    assert promote.parked(source) == [aside]
+    place.made.append(promote.restore(source, aside, now=later, evicting=False))
+    assert place.rows(golden, "SELECT count(*) FROM t") == [(2,)]
+
+
+def test_only_a_parked_golden_is_restored(place, golden):
+    """A worktree's parked clone, a stranger's database and what was another golden template stay what they are."""
+    stranger, clone, other = (place.golden() for _ in range(3))
+    label(place.admin, clone, Mark("repo", "feat_1", "parked", golden, NOW, "", clone, NOW))
+    label(place.admin, other, Mark("repo", "", "parked", "another_latest", NOW, "", "another_latest", NOW))
+    assert promote.parked(place.source(golden)) == []
+    for name in (stranger, clone, other):
+        with pytest.raises(OwnershipError):
+            promote.restore(place.source(golden), name, now=NOW, evicting=False)
+
+
+def test_golden_changed_meanwhile(place, golden):
+    """What others added to golden since would be missing: refused, unless forced."""
+    cloned = place.clone(golden, method="auto").database
+    examine(place, golden, cloned)
+    place.execute(golden, "INSERT INTO t VALUES (9)")
+    with pytest.raises(DatabaseError, match="may have changed since this worktree's database was cloned") as caught:
+        examine(place, golden, cloned)
+
+    assert "--force promotes all the same" in caught.value.hint
+    examine(place, golden, cloned, force=True)
+
+
+def test_golden_in_use(place, golden):
+    """While somebody is connected to golden nothing is made; idle sessions are ended when that is asked for."""
+    cloned = place.clone(golden).database
+    place.execute(cloned, "INSERT INTO t VALUES (2)")
+    before = place.databases()
+    with place.connect(golden) as session:
+        with pytest.raises(DatabaseError, match=f"1 session is connected to `{golden}`"):
+            examine(place, golden, cloned)
+        with pytest.raises(DatabaseError, match="1 session is connected"):
+            promoted(place, golden, cloned)
+        assert place.databases() == before
+        session.execute("BEGIN")
+        with pytest.raises(DatabaseError, match=f"`{golden}` is in use"):
+            examine(place, golden, cloned, evicting=True)
+        session.execute("ROLLBACK")
+        examine(place, golden, cloned, evicting=True)
+        promoted(place, golden, cloned, evicting=True)
+    assert place.rows(golden, "SELECT count(*) FROM t") == [(2,)]
+
+
+def test_not_this_worktrees(place, golden):
+    """Only the worktree's own clone is promoted."""
+    cloned = place.clone(golden).database
+    stranger = place.golden()
+    for name, slug in ((cloned, "feat_2"), (stranger, "feat_1"), (golden, "feat_1")):
+        with pytest.raises(OwnershipError):
+            examine(place, golden, name, slug=slug)
+
+
+def test_somebody_elses_golden(place, golden):
+    """A role that may not rename golden is told so before anything is copied."""
+    server = place.as_role(place.role())
+    place.execute(golden, "GRANT SELECT ON t TO PUBLIC")
+    cloned = place.clone(golden, server=server).database
+    with pytest.raises(DatabaseError, match=f"`{golden}` belongs to role `goldentree`"):
+        promote.examine(place.source(golden, server=server), cloned, slug="feat_1", force=True, evicting=False)
+
+
+def test_long_names(place):
+    """The parked golden's name keeps within PostgreSQL's 63 bytes, and its time is never cut."""
+    golden = place.golden("CREATE TABLE t AS SELECT 1 AS i", name="ü" * 31)
+    made = promoted(place, golden, place.clone(golden).database)
+
+    assert len(made.parked.encode()) <= 63
+    assert made.parked.endswith("_parked_20260203040506")

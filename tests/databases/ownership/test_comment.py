@@ -1,0 +1,203 @@
+"""Ownership: only the comment authorises a drop; everything else is somebody else's."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tasks_lib.databases.clone.publish import label
+from tasks_lib.databases.ownership import comment as ownership
+from tasks_lib.databases.ownership.comment import Mark
+from tasks_lib.databases.server.connection import scalar
+from tasks_lib.errors import OwnershipError
+
+OURS = Mark(repository="repo", slug="feat_1", role="clone", golden="gold", created="2026-01-02T03:04:05+00:00")
+
+
+@pytest.fixture
+def connection(server):
+    with server.connect() as connection:
+        yield connection
+
+
+@pytest.fixture
+def make(connection):
+    """Make databases, with or without a comment, that are gone after the test."""
+    made = []
+
+    def one(comment=None, name=None):
+        name = name or f"own {secrets.token_hex(4)}"
+        made.append(name)
+        create(connection, name)
+        if isinstance(comment, Mark):
+            label(connection, name, comment)
+        elif comment is not None:
+            connection.execute(
+                sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(comment))
+            )
+        return name
+
+    yield one
+    for name in made:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def create(connection, name):
+    connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+
+
+def drop(connection, name, **changes):
+    expected = {"repository": "repo", "slug": "feat_1", "role": "clone", "golden": "gold", **changes}
+    return ownership.drop(connection, name, **expected)
+
+
+def edited(**changes):
+    return json.dumps({**json.loads(OURS.text()), **changes})
+
+
+@pytest.mark.every_major
+def test_ours_is_dropped(connection, make, server):
+    """Our own clone is dropped, sessions in it included."""
+    name = make(OURS)
+    with psycopg.connect(server.url.conninfo(dbname=name)) as session:
+        assert drop(connection, name)
+        with pytest.raises(psycopg.OperationalError):
+            session.execute("SELECT 1")
+    assert not ownership.exists(connection, name)
+
+
+def test_an_absent_one_is_no_error(connection):
+    """What is not there need not be dropped."""
+    assert not drop(connection, "never there")
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        None,
+        "somebody's notes",
+        "",
+        "null",
+        "[]",
+        "[" * 100_000,
+        '{"tool": "goldentree"}',
+        edited(tool="worktreepg"),
+        edited(version=2),
+        OURS.text()[:-1],
+        edited(repository="another"),
+        edited(slug="feat_2"),
+        edited(role="temporary"),
+        edited(role="Clone"),
+    ],
+)
+def test_what_is_not_provably_ours_stays(connection, make, comment):
+    """No comment, another tool's, an edited one, another repository's, another worktree's, another role: no drop."""
+    name = make(comment)
+    with pytest.raises(OwnershipError, match=name):
+        drop(connection, name)
+    assert ownership.exists(connection, name)
+
+
+def test_each_refusal_says_what_was_found(connection, make):
+    """The errors tell somebody else's database from another repository's and another worktree's."""
+    for comment, said in (
+        (None, "is not ours"),
+        (edited(repository="another"), "belongs to another repository"),
+        (edited(slug="feat_2"), "is the clone of worktree `feat_2`"),
+    ):
+        with pytest.raises(OwnershipError, match=said):
+            drop(connection, make(comment))
+
+
+@pytest.mark.parametrize("name", ["postgres", "template0", "template1"])
+def test_maintenance_databases_are_never_dropped(connection, name):
+    """PostgreSQL's own databases stay, whatever their comment says."""
+    with pytest.raises(OwnershipError, match="never dropped"):
+        drop(connection, name)
+
+
+def test_the_golden_template_is_never_dropped(connection, make):
+    """Even a database with our very mark stays if it is the golden template."""
+    name = make(OURS)
+    with pytest.raises(OwnershipError, match="never dropped"):
+        drop(connection, name, golden=name)
+    assert ownership.exists(connection, name)
+
+
+def test_a_renamed_database_takes_its_mark_along(connection, make):
+    """A database that somebody put in the place of ours is refused; ours is known by its mark under any name."""
+    name = make(OURS)
+    moved = f"{name} moved"
+    connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(moved)))
+    make(name=name)
+
+    with pytest.raises(OwnershipError, match="not ours"):
+        drop(connection, name)
+    assert ownership.mark_of(connection, moved) == OURS
+    assert drop(connection, moved)
+
+
+def test_marks_survive_the_round_trip(connection, make):
+    """What is written is what is read, odd characters too."""
+    mark = Mark(repository="r'%\"", slug="s\\", role="clone", golden='a "b"\n%s', created="now")
+
+    assert ownership.mark_of(connection, make(mark)) == mark
+
+
+def temporary(**changes):
+    return Mark(**{**OURS.__dict__, "role": "temporary", **changes})
+
+
+@pytest.mark.parametrize("mark", [None, temporary(), temporary(slug="feat_2")])
+def test_temporary_databases_are_swept(connection, make, mark):
+    """What a killed run left goes, though it died before the comment was there."""
+    name = make(mark, name=ownership.new_temporary_name())
+
+    assert ownership.drop_temporary(connection, name, repository="repo")
+    assert not ownership.exists(connection, name)
+    assert not ownership.drop_temporary(connection, name, repository="repo")
+
+
+@pytest.mark.parametrize("comment", [temporary(repository="another"), OURS, "somebody's notes"])
+def test_other_databases_are_not_swept(connection, make, comment):
+    """A temporary name alone is not enough where the comment says otherwise."""
+    name = make(comment, name=ownership.new_temporary_name())
+    with pytest.raises(OwnershipError):
+        ownership.drop_temporary(connection, name, repository="repo")
+    assert ownership.exists(connection, name)
+
+
+@pytest.mark.parametrize("name", ["postgres", "goldentree_tmp_1", "x" * 30, "goldentree_tmp_0123456789abcdef0"])
+def test_only_our_temporary_names_are_swept(connection, name):
+    """A name that this tool cannot have given out is refused before anything is looked up."""
+    with pytest.raises(OwnershipError, match="not a temporary name"):
+        ownership.drop_temporary(connection, name, repository="repo")
+
+
+def test_temporary_names_do_not_repeat():
+    """Every name is new, and within PostgreSQL's 63 bytes."""
+    names = {ownership.new_temporary_name() for _ in range(1000)}
+
+    assert len(names) == 1000
+    assert max(map(len, names)) <= 63
+
+
+@contextmanager
+def session(server, name):
+    with psycopg.connect(server.url.conninfo(dbname=name)) as connection:
+        yield connection
+
+
+def test_waiting_for_sessions(connection, server, make):
+    """A session that is about to leave is waited for; with none, there is no wait."""
+    name = make()
+    with session(server, name) as leaving:
+        threading.Timer(0.2, leaving.close).start()
+        ownership.await_no_sessions(connection, name)
+        assert not scalar(connection, "SELECT count(*) FROM pg_stat_activity WHERE datname = %s", [name])

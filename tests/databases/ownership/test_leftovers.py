@@ -1,0 +1,127 @@
+"""Leftovers: found from what is alive, named with a reason, proven again before they go; nobody is thrown out."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tasks_lib.databases.clone.publish import label
+from tasks_lib.databases.ownership import comment, leftovers, temporaries
+from tasks_lib.databases.ownership.comment import INVALID, Mark
+from tasks_lib.errors import DatabaseError, OwnershipError
+
+NOW = datetime(2026, 2, 20, 12, tzinfo=UTC)
+OLD, RECENT = "2026-02-03T04:05:06+00:00", "2026-02-20T11:30:00+00:00"
+
+
+class Ground:
+    """A place with databases that bear all kinds of marks."""
+
+    def __init__(self, place):
+        self.place = place
+        self.source = place.source(place.golden("CREATE TABLE t AS SELECT 1 AS i"))
+
+    def made(self, role, name=None, **changes):
+        name = self.place.golden(name=name)
+        mark = Mark("repo", "gone_1", role, self.source.golden, OLD)
+        label(self.place.admin, name, replace(mark, **changes))
+        return name
+
+    def found(self, *templates):
+        found = leftovers.leftovers(self.source, live=["live_1"], keep=timedelta(days=14), now=NOW, templates=templates)
+        return {one.name: one for one in found}
+
+
+@pytest.fixture
+def ground(place):
+    return Ground(place)
+
+
+def test_found_and_dropped(ground, place):
+    """Each kind of leftover is told with its reason and size, is dropped, and then there is none; the rest stays."""
+    made, source = ground.made, ground.source
+    parked = made("parked", slug="live_1", database="app_live_1", parked=OLD)
+    clone, companion = made("clone"), made("clone", golden="")
+    broken = made("clone", slug="live_1")
+    place.admin.execute("UPDATE pg_database SET datconnlimit = %s WHERE datname = %s", [INVALID, broken])
+    foreign = made("snapshot", "goldentree_snapshot_00000000_1", slug="", golden="old_latest")
+    place.run("ALTER DATABASE {} IS_TEMPLATE true", foreign)
+    outdated = made("spare", "goldentree_spare_00000000_1", slug="")
+    forgotten, nameless = comment.new_temporary_name(), comment.new_temporary_name()
+    made("temporary", forgotten)
+    place.golden(name=nameless)
+    with temporaries.temporary(source, place.admin) as maker:
+        folder = source.folder / "temporaries"
+        (folder / nameless).write_text((folder / maker).read_text())
+        made("temporary", maker)
+        stays = {
+            source.golden,
+            maker,
+            made("clone", slug="live_1"),
+            made("clone", created=RECENT),
+            made("clone", created="edited by hand"),
+            made("parked", parked=RECENT),
+            made("snapshot", f"{source.prefix('snapshot', place.oid(source.golden))}1", slug=""),
+            made("clone", repository="another"),
+            made("snapshot", "goldentree_snapshot_00000000_2", slug="", repository="another"),
+            place.golden(name=comment.new_temporary_name()),
+            place.golden(name="app_live_1_parked_20260203040506"),
+            place.golden(name="goldentree_spare_00000000_2"),
+        }
+        found = ground.found()
+
+        assert {name: (one.kind, one.reason) for name, one in found.items()} == {
+            parked: ("parked", "parked on 2026-02-03, kept for 14 days"),
+            clone: ("clone", "no worktree has the slug `gone_1`"),
+            companion: ("clone", "no worktree has the slug `gone_1`"),
+            broken: ("invalid", "an interrupted DROP DATABASE has left it"),
+            foreign: ("snapshot", "`old_latest` is no golden template of this repository"),
+            outdated: ("spare", f"another golden template has taken the place of its `{source.golden}`"),
+            forgotten: ("temporary", "whoever was making it is gone"),
+            nameless: ("temporary", "whoever was making it is gone"),
+        }
+        assert all(one.bytes > 6_000_000 for one in found.values() if one.mark)
+        assert ground.found("old_latest")[foreign].reason == "its golden template `old_latest` is gone"
+        assert all(leftovers.drop(source, one) for one in found.values())
+        assert not any(leftovers.drop(source, one) for one in found.values()), "they are gone"
+        assert ground.found() == {}
+        assert stays <= place.databases()
+        place.run("DROP DATABASE {}", maker)
+
+
+def test_proven_again(ground, place):
+    """What has been changed, is used, or is being made since it was listed stays."""
+    used, renewed, brought_back = ground.made("clone"), ground.made("clone"), ground.made("parked", parked=OLD)
+    making = ground.made("temporary", comment.new_temporary_name())
+    found = ground.found()
+    assert set(found) == {used, renewed, brought_back, making}
+    before = place.databases()
+
+    label(place.admin, renewed, replace(found[renewed].mark, created=RECENT))
+    place.run("COMMENT ON DATABASE {} IS NULL", brought_back)
+    for name in (renewed, brought_back):
+        with pytest.raises(OwnershipError, match=f"`{name}` has been changed meanwhile"):
+            leftovers.drop(ground.source, found[name])
+    with closing(place.connect(used)) as session:
+        assert ground.found()[used].sessions == 1
+        with pytest.raises(DatabaseError, match=f"somebody is connected to `{used}`"):
+            leftovers.drop(ground.source, found[used])
+        session.execute("SELECT 1")
+    comment.hold(place.admin, making)
+    assert making not in ground.found()
+    with pytest.raises(DatabaseError, match="another process is at work"):
+        leftovers.drop(ground.source, found[making])
+    comment.release(place.admin, making)
+    assert place.databases() == before
+
+
+def test_a_golden_template_is_no_leftover(ground, place):
+    """Not even one that was once a worktree's clone, and bears its mark."""
+    golden, other = ground.source.golden, ground.made("clone")
+    label(place.admin, golden, Mark("repo", "gone_1", "clone", golden, OLD))
+
+    assert set(ground.found()) == {other}
+    assert ground.found(other) == {}

@@ -1,0 +1,55 @@
+"""What a repository owns is told by the marks alone."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+
+import pytest
+from psycopg import sql
+
+from tasks_lib.databases.clone.publish import label
+from tasks_lib.databases.ownership.comment import INVALID, Mark
+from tasks_lib.databases.ownership.managed import Owned, owned
+
+OURS = Mark("repo", "feat_1", "clone", "gold", "2026-01-02T03:04:05+00:00")
+
+
+@pytest.mark.every_major
+def test_owned(place):
+    """Any role and name counts; not another repository's, nor what only speaks of ours; who is connected is counted."""
+    parked = Mark("repo", "feat_1", "parked", "gold", OURS.created, database="app_feat_1", parked=OURS.created)
+    first, second, broken, theirs, stranger = sorted(place.golden() for _ in range(5))
+    label(place.admin, first, OURS)
+    label(place.admin, second, parked)
+    label(place.admin, broken, OURS)
+    label(place.admin, theirs, Mark("another", "repo", "clone", "repo", OURS.created))
+    place.run("COMMENT ON DATABASE {} IS 'the \"repo\" database'", stranger)
+    place.admin.execute("UPDATE pg_database SET datconnlimit = %s WHERE datname = %s", [INVALID, broken])
+    role = place.role()
+    place.run("REVOKE CONNECT ON DATABASE {} FROM PUBLIC", second)
+
+    with ExitStack() as sessions:
+        for _ in range(2):
+            sessions.enter_context(place.connect(first))
+        found = owned(place.admin, "repo")
+        with place.as_role(role).connect() as connection:
+            limited = owned(connection, "repo")
+
+    assert [(one.name, one.mark, one.sessions, one.invalid) for one in found] == [
+        (first, OURS, 2, False),
+        (second, parked, 0, False),
+        (broken, OURS, 0, True),
+    ]
+    assert all(one.bytes > 6_000_000 for one in found)
+    assert [one.bytes > 0 for one in limited] == [True, False, True], "a role that may not connect is not told the size"
+    assert owned(place.admin, "repo", sizes=False)[1] == Owned(second, parked, 0, 0, invalid=False)
+
+
+def test_marks_of_earlier_versions(place):
+    """What had no word yet of parking reads as never parked."""
+    name = place.golden()
+    old = {key: value for key, value in json.loads(OURS.text()).items() if key not in {"database", "parked"}}
+    place.admin.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), json.dumps(old)))
+
+    assert [one.mark for one in owned(place.admin, "repo")] == [OURS]

