@@ -11,7 +11,7 @@ from tasks_lib.collections._ledger import documents, short
 from tasks_lib.git import cli, status
 from tasks_lib.ledger.errands import OPEN
 from tasks_lib.output import table
-from tasks_lib.worktrees.removal import note as removals
+from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.reports.incomplete import Problem, unfinished
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def standings(here: Project, errands: Sequence[Errand]) -> list[Standing]:
     rows = [worktrees[one.branch] for one in errands if one.branch in worktrees]
     states = dict(zip((row.path for row in rows), status.states(here.repository, rows), strict=True))
     records = {record.identity.branch: record for record in reversed(here.registry.records())}
-    removed = {note.record.identity.branch for note in removals.notes(here) if note.record}
+    removed = {note.record.identity.branch for note in removal_record.notes(here) if note.record}
     found = []
     for one in errands:
         listed = worktrees.get(one.branch)

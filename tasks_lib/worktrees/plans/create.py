@@ -14,8 +14,7 @@ from tasks_lib.errors import BranchError, WorktreeError
 from tasks_lib.git.branch_names import require_free, require_plain_name
 from tasks_lib.steps import Plan
 from tasks_lib.worktrees.env import guard
-from tasks_lib.worktrees.steps import databases, env_file, files, hooks, portless, toolchain
-from tasks_lib.worktrees.steps import record as provision
+from tasks_lib.worktrees.steps import databases, env_file, files, hooks, portless, toolchain, worktree_record
 from tasks_lib.worktrees.steps.checkout import Checkout
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def creation(
     """
     require_plain_name(project.repository, branch)
     guard.require_unshadowed(project, os.environ)
-    slug = provision.new_slug(project, branch)
+    slug = worktree_record.new_slug(project, branch)
     with project.registry.working_on(slug):
         record = project.registry.find(slug)
         if record is not None and _is_unfinished(record, branch):
@@ -85,7 +84,7 @@ def _new(project: Project, branch: str, known: Record | None, *, base: str, path
             f"branch `{branch}` exists already", why="--base is for new branches", hint="leave --base out"
         )
     start = None if exists else _start(project, branch, base)
-    return provision.new_record(project, branch, target, base=start, made_worktree=True)
+    return worktree_record.new_record(project, branch, target, base=start, made_worktree=True)
 
 
 def _name_is_taken(project: Project, branch: str, known: Record) -> WorktreeError:
@@ -117,8 +116,8 @@ def _plan(project: Project, record: Record, narrator: Narrator, wish: Wish | Non
         env_file.step(project, record, path),
         *hooks.after_setup(project, record, path, narrator, hint=f"mend it, then: inv worktree.create {branch}"),
     ]
-    first = provision.record_step(project, record)
-    last = [provision.ready_step(project, record), *portless.steps(project, record, narrator)]
+    first = worktree_record.record_step(project, record)
+    last = [worktree_record.ready_step(project, record), *portless.steps(project, record, narrator)]
     if wish is None:
         return Plan([first, checkout, *prepared, *last])
     databases.examine(project, record)

@@ -20,7 +20,7 @@ from tasks_lib.errors import GoldentreeError, RegistryError, WorktreeError
 from tasks_lib.git import cli
 from tasks_lib.output import age, connected
 from tasks_lib.worktrees.plans.remove import removal
-from tasks_lib.worktrees.removal import note as removals
+from tasks_lib.worktrees.removal import removal_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +76,7 @@ def examine(project: Project, narrator: Narrator) -> list[Row]:
         for row in [_record(project, record, paths.get(record.slug), listed, narrator)]
         if row is not None
     ]
-    for note in removals.notes(project):
+    for note in removal_record.notes(project):
         rows += _note(project, note, now)
     return rows + _databases(project, records)
 
@@ -130,7 +130,7 @@ def _record(
     return Row("worktree", record.identity.branch, None, reason, finish)
 
 
-def _note(project: Project, note: removals.Note, now: datetime) -> list[Row]:
+def _note(project: Project, note: removal_record.Note, now: datetime) -> list[Row]:
     """Return the row of a removal that can be undone no longer, or whose files were not all deleted."""
     since = now - datetime.fromisoformat(note.removed)
     record = project.registry.find(note.slug)
@@ -146,7 +146,7 @@ def _note(project: Project, note: removals.Note, now: datetime) -> list[Row]:
 
     def forget() -> str:
         with project.registry.working_on(note.slug):
-            removals.forget(project, note)
+            removal_record.forget(project, note)
         return "forgotten"
 
     name = note.branch or note.path

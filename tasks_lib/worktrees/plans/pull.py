@@ -16,7 +16,7 @@ from tasks_lib.toolchains.base import Command
 from tasks_lib.toolchains.run import run
 from tasks_lib.worktrees.env import guard
 from tasks_lib.worktrees.registry import now
-from tasks_lib.worktrees.removal import note as removals
+from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.steps import run_once
 from tasks_lib.worktrees.steps import toolchain as tools
 
@@ -66,14 +66,14 @@ def pull(project: Project, narrator: Narrator, *, unmasked: bool) -> Iterator[Pu
         record = project.require_record_here()
         guard.require_own_database(project, record, here, os.environ)
         database = record.identity.database
-        wanted = _wanted(project, narrator, removals.moment(), unmasked=unmasked)
+        wanted = _wanted(project, narrator, removal_record.moment(), unmasked=unmasked)
         databases.check(wanted)
         pulling = Pulling(wanted.remote.server.url.masked, database, masked=wanted.mask is not None)
 
         def do() -> str:
             branch = record.identity.branch
-            note = removals.Note(slug, wanted.now, str(here), branch, None, None, record, only_databases=True)
-            removals.write(project, note)
+            note = removal_record.Note(slug, wanted.now, str(here), branch, None, None, record, only_databases=True)
+            removal_record.write(project, note)
             # Before: killed right after it, nothing may count as migrated.
             run_once.forget(project.registry, slug, {"migrate", "generate"})
             try:
@@ -82,7 +82,7 @@ def pull(project: Project, narrator: Narrator, *, unmasked: bool) -> Iterator[Pu
                 # Ctrl-C may come when the old one is parked already.
                 with suppress(GoldentreeError):
                     if not databases.is_parked(wanted):
-                        removals.forget(project, note)
+                        removal_record.forget(project, note)
                 raise
             summary = {"method": "pull", "seconds": found.seconds, "bytes": found.bytes, "created": now()}
             project.registry.update(slug, clone=summary)

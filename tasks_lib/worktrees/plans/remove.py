@@ -19,11 +19,9 @@ from tasks_lib.errors import GitError, WorktreeError
 from tasks_lib.git import cli, uncommitted
 from tasks_lib.steps import Plan, Step, uninterrupted
 from tasks_lib.worktrees import processes
-from tasks_lib.worktrees.removal import checks
-from tasks_lib.worktrees.removal import note as removals
+from tasks_lib.worktrees.removal import checks, removal_record
 from tasks_lib.worktrees.removal.steps import FINISHES, Removing, finish_step, park_step, write_step
-from tasks_lib.worktrees.steps import hooks
-from tasks_lib.worktrees.steps import record as provision
+from tasks_lib.worktrees.steps import hooks, worktree_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,14 +52,14 @@ def removal(
     """
     path, record = project.find(name)
     # A plain worktree's is made from its path: a branch's may be that of another worktree by now.
-    slug = record.slug if record else provision.new_slug(project, str(path))
+    slug = record.slug if record else worktree_record.new_slug(project, str(path))
     with project.registry.working_on(slug):
         # Looked up again: whoever held the lock until now may have changed it.
         path, record = project.find(name)
         rows = cli.worktrees(project.repository.main)
         listed = next((row for row in rows if row.path == path), None)
         others = [row for row in rows if row.path != path]
-        cut_short = removals.cut_short(project, record)
+        cut_short = removal_record.cut_short(project, record)
         if listed is not None:
             _require_removable(project, listed, others, force=force)
         note = cut_short
@@ -80,11 +78,11 @@ def _note(
     listed: Listed | None,
     others: list[Listed],
     record: Record | None,
-    cut_short: removals.Note | None,
+    cut_short: removal_record.Note | None,
     *,
     force: bool,
     keep_branch: bool,
-) -> removals.Note:
+) -> removal_record.Note:
     """Return the note of a removal, after the refusals that its branch has."""
     branch = listed.branch if listed else record.identity.branch if record else None
     tip = project.repository.commit(f"refs/heads/{branch}") if branch else listed.head if listed else None
@@ -94,15 +92,15 @@ def _note(
         checks.require_merged(project, str(branch), str(tip))
     path = str(listed.path) if listed else record.path if record else ""
     # What was parked already bears that moment.
-    moment = cut_short.removed if cut_short else removals.moment()
-    return removals.Note(slug, moment, path, branch, tip, tip, record, delete_branch=delete)
+    moment = cut_short.removed if cut_short else removal_record.moment()
+    return removal_record.Note(slug, moment, path, branch, tip, tip, record, delete_branch=delete)
 
 
 def _leaving(
     project: Project,
     removing: Removing,
     listed: Listed | None,
-    cut_short: removals.Note | None,
+    cut_short: removal_record.Note | None,
     narrator: Narrator,
     *,
     force: bool,
@@ -129,7 +127,7 @@ def _leaving(
         _require_nothing_lost(project, listed, force=force)
         if force:
             kept = uncommitted.save(path, note.reference, message=f"Uncommitted work of {note.slug}")
-            removing.note = removals.write(project, replace(note, saved=kept))
+            removing.note = removal_record.write(project, replace(note, saved=kept))
         _take_away(project, path, note.trash)
 
     return Plan([*steps, Step(f"remove the worktree {path}", remove)])
@@ -189,7 +187,7 @@ def _end(path: Path) -> str:
     return ", ".join(f"{one.name} by {one.signal}" for one in ended)
 
 
-def _keep(project: Project, note: removals.Note) -> None:
+def _keep(project: Project, note: removal_record.Note) -> None:
     """Keep the commit that the note names from git's garbage collection."""
     if note.saved is not None:
         cli.run("update-ref", note.reference, note.saved, cwd=project.repository.main)

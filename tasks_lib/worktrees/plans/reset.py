@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.steps import Plan, Step
 from tasks_lib.worktrees.env import guard
-from tasks_lib.worktrees.removal import note as removals
+from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.steps import databases as clones
 from tasks_lib.worktrees.steps import hooks, toolchain
 
@@ -34,7 +34,7 @@ class Resetting:
         parked: By the name that a database has: what the one is called now that bore it before.
     """
 
-    note: removals.Note
+    note: removal_record.Note
     parked: dict[str, str] = field(default_factory=dict)
     plan: Plan = field(init=False)
 
@@ -55,7 +55,9 @@ def reset(project: Project, narrator: Narrator, wish: Wish) -> Iterator[Resettin
         guard.require_own_name(project, record, here, os.environ)
         clones.examine(project, record)
         branch = record.identity.branch
-        note = removals.Note(slug, removals.moment(), str(here), branch, None, None, record, only_databases=True)
+        note = removal_record.Note(
+            slug, removal_record.moment(), str(here), branch, None, None, record, only_databases=True
+        )
         resetting, hint = Resetting(note), "mend it, then: inv db.reset"
         databases: list[Database] = [clones.own(project, record), *clones.companions(project, record)]
         resetting.plan = Plan(
@@ -69,7 +71,7 @@ def reset(project: Project, narrator: Narrator, wish: Wish) -> Iterator[Resettin
         yield resetting
 
 
-def _note_step(project: Project, note: removals.Note, record: Record, narrator: Narrator) -> Step:
+def _note_step(project: Project, note: removal_record.Note, record: Record, narrator: Narrator) -> Step:
     """Return the step that writes down what is replaced; undone last, it brings that back."""
     registry = project.registry
 
@@ -81,14 +83,14 @@ def _note_step(project: Project, note: removals.Note, record: Record, narrator: 
             repository=registry.repository_id,
             slug=note.slug,
             parked=note.removed,
-            now=removals.moment(),
+            now=removal_record.moment(),
             say=narrator.detail,
         )
         registry.update(note.slug, clone=record.clone, done=record.done)
-        removals.forget(project, note)
+        removal_record.forget(project, note)
 
     def do() -> None:
-        removals.write(project, note)
+        removal_record.write(project, note)
 
     return Step("note down what is replaced", do, undo, anchor=True)
 

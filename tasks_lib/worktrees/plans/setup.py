@@ -16,8 +16,7 @@ from tasks_lib.git import cli
 from tasks_lib.steps import Plan, Step
 from tasks_lib.worktrees.env import guard
 from tasks_lib.worktrees.plans.create import Creation
-from tasks_lib.worktrees.steps import databases, env_file, files, hooks, portless, toolchain
-from tasks_lib.worktrees.steps import record as provision
+from tasks_lib.worktrees.steps import databases, env_file, files, hooks, portless, toolchain, worktree_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,12 +44,12 @@ def setup(
     """
     here = project.require_linked()
     known = project.record_at(here)
-    slug = known.slug if known else provision.new_slug(project, _branch(here))
+    slug = known.slug if known else worktree_record.new_slug(project, _branch(here))
     with project.registry.working_on(slug):
         # Looked up again: whoever held the lock until now may have changed it.
         record = project.record_at(here) or _adopted(project, here, slug)
         guard.refuse_exported(record, os.environ)
-        first, adoption = provision.record_step(project, record), _adoption(project, record, here)
+        first, adoption = worktree_record.record_step(project, record), _adoption(project, record, here)
         cloned = databases.own_step(project, record, narrator, wish)
         if clone_only:
             databases.own(project, record).examine()
@@ -71,7 +70,7 @@ def setup(
             *installed,
             *hooks.companion_setup(project, record, here, narrator, hint=hint),
             *toolchain.steps(project, record, here, narrator, hint=hint, every_time=database_only),
-            provision.ready_step(project, record),
+            worktree_record.ready_step(project, record),
             *([] if database_only else portless.steps(project, record, narrator)),
         ]
         yield Creation(record, Plan(stages))
@@ -98,7 +97,7 @@ def _adopted(project: Project, here: Path, slug: str) -> Record:
     """Return the record for a worktree that this tool did not make."""
     record = project.registry.find(slug)
     if record is None:
-        return provision.new_record(project, _branch(here), here, base=None, made_worktree=False)
+        return worktree_record.new_record(project, _branch(here), here, base=None, made_worktree=False)
     elsewhere = project.registry.paths().get(slug)
     if elsewhere is not None or (record.path != str(here) and Path(record.path).exists()):
         raise WorktreeError(

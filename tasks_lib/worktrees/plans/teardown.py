@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.git import cli, uncommitted
 from tasks_lib.steps import Plan, Step
-from tasks_lib.worktrees.removal import note as removals
+from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.removal.steps import FINISHES, Removing, finish_step, park_step, write_step
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ def teardown(project: Project, narrator: Narrator) -> Iterator[Removing | None]:
     with project.registry.working_on(record.slug):
         # Looked up again: whoever held the lock until now may have changed it.
         record = project.require_record_here()
-        cut_short = removals.cut_short(project, record)
+        cut_short = removal_record.cut_short(project, record)
         branch = cli.run("symbolic-ref", "--quiet", "--short", "HEAD", cwd=here, check=False).stdout.strip() or None
         tip = cli.run("rev-parse", "--verify", "--quiet", "HEAD", cwd=here, check=False).stdout.strip() or None
         # What was parked already bears that moment.
-        moment = cut_short.removed if cut_short else removals.moment()
+        moment = cut_short.removed if cut_short else removal_record.moment()
         removing = Removing(
-            removals.Note(record.slug, moment, str(here), branch, tip, tip, record, only_databases=True)
+            removal_record.Note(record.slug, moment, str(here), branch, tip, tip, record, only_databases=True)
         )
         note = removing.note
         git_directory = Path(cli.output("rev-parse", "--absolute-git-dir", cwd=here))
@@ -53,7 +53,7 @@ def teardown(project: Project, narrator: Narrator) -> Iterator[Removing | None]:
         def keep() -> None:
             if tip is not None:
                 commit = uncommitted.save(here, note.reference, message=f"Uncommitted work of {note.slug}")
-                removing.note = removals.write(project, replace(note, saved=commit))
+                removing.note = removal_record.write(project, replace(note, saved=commit))
 
         removing.plans = [
             Plan([write_step(project, removing, cut_short), Step("keep what is uncommitted, for worktree.undo", keep)]),

@@ -19,9 +19,8 @@ from tasks_lib.errors import BranchError, WorktreeError
 from tasks_lib.git import branch_names, cli, uncommitted
 from tasks_lib.git.merge_detection import is_ancestor
 from tasks_lib.steps import Plan, Step
-from tasks_lib.worktrees.removal import note as removals
-from tasks_lib.worktrees.steps import env_file, files, hooks, portless
-from tasks_lib.worktrees.steps import record as provision
+from tasks_lib.worktrees.removal import removal_record
+from tasks_lib.worktrees.steps import env_file, files, hooks, portless, worktree_record
 from tasks_lib.worktrees.steps.checkout import UNFINISHED, Checkout
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 class Undoing:
     """What is brought back, where, and the plan."""
 
-    note: removals.Note
+    note: removal_record.Note
     path: Path
     plan: Plan
 
@@ -75,23 +74,23 @@ def undoing(project: Project, name: str, narrator: Narrator, *, path: str = "") 
         yield Undoing(note, target, Plan([*steps, Step("forget the removal", lambda: _forget(project, note))]))
 
 
-def _forget(project: Project, note: removals.Note) -> None:
+def _forget(project: Project, note: removal_record.Note) -> None:
     shutil.rmtree(note.trash, ignore_errors=True)
-    removals.forget(project, note)
+    removal_record.forget(project, note)
 
 
-def _mark(note: removals.Note) -> str:
+def _mark(note: removal_record.Note) -> str:
     """Return what the worktree that is brought back is marked with; another one may be at a plain one's path by now."""
     return note.slug if note.record else note.key
 
 
-def _is_back(note: removals.Note, record: Record) -> bool:
+def _is_back(note: removal_record.Note, record: Record) -> bool:
     """Whether *record* is that of the note: its removal, or its return, was cut short."""
     return note.record is not None and note.record.created == record.created
 
 
-def _chosen(project: Project, name: str) -> removals.Note:
-    everything = removals.notes(project)
+def _chosen(project: Project, name: str) -> removal_record.Note:
+    everything = removal_record.notes(project)
     for note in everything:
         branch = note.record.identity.branch if note.record else None
         if not name or name in (note.branch, branch, note.slug, note.key) or os.path.realpath(name) == note.path:
@@ -103,21 +102,23 @@ def _chosen(project: Project, name: str) -> removals.Note:
     )
 
 
-def _swap(project: Project, note: removals.Note, record: Record, path: Path, narrator: Narrator) -> list[Step]:
+def _swap(project: Project, note: removal_record.Note, record: Record, path: Path, narrator: Narrator) -> list[Step]:
     """Return the steps that give a living worktree back the databases that it had before a reset or a teardown."""
-    aside = removals.Note(note.slug, removals.moment(), str(path), note.branch, None, None, record, only_databases=True)
+    aside = removal_record.Note(
+        note.slug, removal_record.moment(), str(path), note.branch, None, None, record, only_databases=True
+    )
 
     def write() -> None:
-        removals.write(project, aside)
+        removal_record.write(project, aside)
 
     return [
-        Step("note down what is there now", write, undo=lambda: removals.forget(project, aside)),
+        Step("note down what is there now", write, undo=lambda: removal_record.forget(project, aside)),
         *_restore_steps(note, path),
         _unpark_step(project, note, narrator, now=aside.removed, aside=aside),
     ]
 
 
-def _restore_steps(note: removals.Note, path: Path) -> list[Step]:
+def _restore_steps(note: removal_record.Note, path: Path) -> list[Step]:
     if note.saved in (None, note.tip):
         return []
     commit = str(note.saved)
@@ -130,12 +131,12 @@ def _restore_steps(note: removals.Note, path: Path) -> list[Step]:
     ]
 
 
-def _return(project: Project, note: removals.Note, path: Path, narrator: Narrator) -> list[Step]:
+def _return(project: Project, note: removal_record.Note, path: Path, narrator: Narrator) -> list[Step]:
     """Return the steps that bring a removed worktree back."""
     steps: list[Step] = []
     if note.record is not None:
         env_file.require_editable(project, note.record, path)
-        steps.append(provision.record_step(project, replace(note.record, path=str(path))))
+        steps.append(worktree_record.record_step(project, replace(note.record, path=str(path))))
     checkout = _checkout(project, note, path)
     begun = checkout.done() or _is_begun(project, note, path)
     if not begun:
@@ -149,15 +150,15 @@ def _return(project: Project, note: removals.Note, path: Path, narrator: Narrato
     return [
         *steps,
         *files.steps(project, record, path, narrator),
-        _unpark_step(project, note, narrator, now=removals.moment()),
+        _unpark_step(project, note, narrator, now=removal_record.moment()),
         env_file.step(project, record, path),
         *hooks.after_setup(project, record, path, narrator, hint=hint),
-        provision.ready_step(project, record),
+        worktree_record.ready_step(project, record),
         *portless.steps(project, record, narrator),
     ]
 
 
-def _checkout(project: Project, note: removals.Note, path: Path) -> Step:
+def _checkout(project: Project, note: removal_record.Note, path: Path) -> Step:
     there = note.branch is not None and project.repository.has_branch(note.branch)
     if note.tip is None and not there:
         raise WorktreeError(
@@ -168,7 +169,7 @@ def _checkout(project: Project, note: removals.Note, path: Path) -> Step:
     return Checkout(project, _mark(note), note.branch, path, None if there else note.tip).step()
 
 
-def _is_begun(project: Project, note: removals.Note, path: Path) -> bool:
+def _is_begun(project: Project, note: removal_record.Note, path: Path) -> bool:
     """Whether git lists the worktree, and what it lacks can be added: left by a killed call, or by a teardown."""
     row = next((row for row in cli.worktrees(project.repository.main) if row.path == path), None)
     if row is None or row.locked not in (None, UNFINISHED):
@@ -179,7 +180,7 @@ def _is_begun(project: Project, note: removals.Note, path: Path) -> bool:
     return unknown and (note.only_databases or (row.branch, row.head) == (note.branch, note.tip))
 
 
-def _require_free(project: Project, note: removals.Note, path: Path) -> None:
+def _require_free(project: Project, note: removal_record.Note, path: Path) -> None:
     """Refuse where something has taken the place of what was removed."""
     if path.exists() or path.is_symlink():
         raise WorktreeError(
@@ -191,7 +192,7 @@ def _require_free(project: Project, note: removals.Note, path: Path) -> None:
         branch_names.require_free(project.repository, note.branch)
 
 
-def _require_commits(project: Project, note: removals.Note, *, begun: bool) -> None:
+def _require_commits(project: Project, note: removal_record.Note, *, begun: bool) -> None:
     """Refuse where the branch is another one by now; in a worktree that is there, it may have gone on."""
     if note.branch is None or note.tip is None:
         return
@@ -208,7 +209,12 @@ def _require_commits(project: Project, note: removals.Note, *, begun: bool) -> N
 
 
 def _unpark_step(
-    project: Project, note: removals.Note, narrator: Narrator, *, now: str, aside: removals.Note | None = None
+    project: Project,
+    note: removal_record.Note,
+    narrator: Narrator,
+    *,
+    now: str,
+    aside: removal_record.Note | None = None,
 ) -> Step:
     """
     Return the step that brings back what was parked with *note*; undone, it parks it again.
@@ -235,7 +241,7 @@ def _unpark_step(
         if note.record and note.record.clone and not found and not park.present(project.server, repository, note.slug):
             narrator.say("warning: its databases are not parked any more; in the worktree: inv worktree.db")
         if aside is not None and not found:
-            removals.forget(project, aside)
+            removal_record.forget(project, aside)
         return ", ".join(found) or "there is none"
 
     def undo() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import ServerError
 from tasks_lib.steps import Plan, Step
-from tasks_lib.worktrees.removal import note as removals
+from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.steps import portless
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Removing:
         pending: Whether they still have to be, as the server could not be reached.
     """
 
-    note: removals.Note
+    note: removal_record.Note
     plans: list[Plan] = field(default_factory=list)
     parked: list[str] = field(default_factory=list)
     pending: bool = False
@@ -51,7 +51,7 @@ class Removing:
             plan.run(narrator)
 
 
-def write_step(project: Project, removing: Removing, cut_short: removals.Note | None = None) -> Step:
+def write_step(project: Project, removing: Removing, cut_short: removal_record.Note | None = None) -> Step:
     """
     Return the step that writes the removal down.
 
@@ -61,17 +61,17 @@ def write_step(project: Project, removing: Removing, cut_short: removals.Note | 
     registry, note = project.registry, removing.note
 
     def do() -> None:
-        removals.write(project, note)
+        removal_record.write(project, note)
         if note.record is not None:
             registry.update(note.slug, state="removing")
 
     def undo() -> None:
         if cut_short is not None:
-            removals.write(project, cut_short)
+            removal_record.write(project, cut_short)
         elif not note.trash.exists():  # else its files could not be put back, and the next call goes on
             if note.record is not None:
                 registry.save(note.record)
-            removals.forget(project, note)
+            removal_record.forget(project, note)
 
     return Step("note down what is removed", do, undo)
 

@@ -16,7 +16,7 @@ from tasks_lib.git import cli
 from tasks_lib.worktrees.env import dotenv_file, guard
 from tasks_lib.worktrees.plans import gc
 from tasks_lib.worktrees.removal import checks as losses
-from tasks_lib.worktrees.removal import note
+from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.reports.incomplete import inside, unfinished
 from tasks_lib.worktrees.steps import env_file, toolchain
 
@@ -225,6 +225,6 @@ def _leftovers(project: Project, narrator: Narrator) -> Iterator[Finding]:
     if rows:
         names = ", ".join(f"{row.kind} {row.name}" for row in rows[:3]) + (", …" if len(rows) > 3 else "")
         yield Finding("warning", "leftovers", f"{len(rows)}: {names}", "inv worktree.gc --yes")
-    undoable = note.notes(project)
+    undoable = removal_record.notes(project)
     if undoable:
         yield Finding("ok", "removed", f"{len(undoable)} can be undone: inv worktree.undo")

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks_lib.worktrees.removal import note as removals
+from tasks_lib.worktrees.removal import removal_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ def unfinished(project: Project, record: Record, path: Path | None) -> Problem |
     there = path is not None and path.exists()
     remove = f"inv worktree.remove {record.slug}"
     if record.state == "removing":
-        note = removals.cut_short(project, record)
+        note = removal_record.cut_short(project, record)
         torn_down = there and note is not None and note.only_databases
         return Problem("its removal was cut short", inside(project, path, "teardown") if torn_down else remove)
     if record.state == "creating" and (there or record.made_worktree):
