@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from bench.timing import Way, in_turn
-from tasks_lib.ledger import dispatch
 from tasks_lib.ledger.ledger import Ledger
 from tasks_lib.ledger.schema.agents import Agent
 from tasks_lib.ledger.schema.base import new_id
 from tasks_lib.ledger.schema.work import Task, TaskDependency
+from tasks_lib.ledger.work import queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,7 +115,7 @@ def _claim(ledger: Ledger, agents: list[str]) -> list[str]:
     taken = []
     for agent in agents:
         with ledger.write() as tx:
-            if claimed := dispatch.claim_next(tx, agent):
+            if claimed := queue.claim_next(tx, agent):
                 taken.append(claimed.task.id)
     return taken
 
@@ -126,8 +126,8 @@ def _finish_and_claim(ledger: Ledger, agents: list[str]) -> list[str]:
     while True:
         with ledger.write() as tx:
             if taken:
-                dispatch.complete(tx, taken[-1], None, agent)
-            claimed = dispatch.claim_next(tx, agent)
+                queue.complete(tx, taken[-1], None, agent)
+            claimed = queue.claim_next(tx, agent)
         if claimed is None:
             return taken
         taken.append(claimed.task.id)
@@ -147,7 +147,7 @@ def _reading(path: Path, rounds: int) -> Iterator[Figure]:
 
     def read() -> None:
         with ledger.read() as tx:
-            dispatch.ready(tx)
+            queue.ready(tx)
 
     def read_beside_writer() -> None:
         with ledger.write() as tx:

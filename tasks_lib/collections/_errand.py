@@ -16,11 +16,11 @@ from tasks_lib.collections._ledger import ledger_of, short, stop_homeless, workt
 from tasks_lib.collections._report import removed
 from tasks_lib.errors import BranchError, ConflictError, LedgerError
 from tasks_lib.git.diff import since
-from tasks_lib.ledger import errands
-from tasks_lib.ledger.registration import stop
+from tasks_lib.ledger.agents.registration import stop
 from tasks_lib.ledger.schema.agents import GONE
 from tasks_lib.ledger.schema.base import new_id
 from tasks_lib.ledger.schema.review import ErrandStatus
+from tasks_lib.ledger.work import errands
 from tasks_lib.steps import Plan, Step
 from tasks_lib.worktrees.plans import merge
 from tasks_lib.worktrees.plans.create import creation

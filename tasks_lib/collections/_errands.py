@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._ledger import documents, short
 from tasks_lib.git import cli, status
-from tasks_lib.ledger.errands import OPEN
+from tasks_lib.ledger.work.errands import OPEN
 from tasks_lib.output import table
 from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.reports.incomplete import Problem, unfinished

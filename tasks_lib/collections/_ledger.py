@@ -110,7 +110,7 @@ def stop_homeless(here: Project, narrator: Narrator) -> None:
     """
     if here.settings.ledger_url is None and not _file(here).exists():
         return
-    from tasks_lib.ledger import registration  # noqa: PLC0415 - as in `ledger_of`
+    from tasks_lib.ledger.agents import registration  # noqa: PLC0415 - as in `ledger_of`
 
     try:
         paths = here.registry.paths()
@@ -138,7 +138,7 @@ def acting(tx: Transaction, here: Project, name: str) -> Agent:
         NotFoundError: If there is no agent *name*.
         LedgerError: If the worktree has none, or several.
     """
-    from tasks_lib.ledger.liveness import is_lost  # noqa: PLC0415 - as in `ledger_of`
+    from tasks_lib.ledger.agents.liveness import is_lost  # noqa: PLC0415 - as in `ledger_of`
     from tasks_lib.ledger.schema.agents import GONE  # noqa: PLC0415 - same
 
     if name:

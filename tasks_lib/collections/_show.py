@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from tasks_lib.collections import _work
 from tasks_lib.collections._ledger import documents, short
 from tasks_lib.collections._task import Answer
-from tasks_lib.ledger import dispatch
 from tasks_lib.ledger.schema.work import TaskStatus
+from tasks_lib.ledger.work import queue
 from tasks_lib.output import pairs
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def task(tx: Transaction, found: Task) -> Answer:
     phase = tx.phases.require(found.phase_id) if found.phase_id else None
     initiative = tx.initiatives.require(found.initiative_id) if found.initiative_id else None
     parent = tx.tasks.require(found.parent_task_id) if found.parent_task_id else None
-    last, why = tx.agents.find_by_task_id(found.id), dispatch.obstacle(tx, found)
+    last, why = tx.agents.find_by_task_id(found.id), queue.obstacle(tx, found)
     near = {
         "waits for": [tx.tasks.require(one) for one in tx.tasks.get_dependencies(found.id)],
         "is awaited by": [tx.tasks.require(one) for one in tx.tasks.get_dependents(found.id)],

@@ -30,12 +30,12 @@ class Standing:
     """
 
     def __init__(self, tx: Transaction) -> None:
-        from tasks_lib.ledger import dispatch, graph  # noqa: PLC0415 - `inv --list` stays fast
+        from tasks_lib.ledger.work import graph, queue  # noqa: PLC0415 - `inv --list` stays fast
 
         self.blockers = graph.TASKS.all(tx.session)
-        self.holders = {task.id: holder for task, holder in dispatch.held(tx) if holder is not None}
-        self.lost = {task.id for task, _ in dispatch.stale(tx)}
-        self._ready = {task.id for task in dispatch.ready(tx)}
+        self.holders = {task.id: holder for task, holder in queue.held(tx) if holder is not None}
+        self.lost = {task.id for task, _ in queue.stale(tx)}
+        self._ready = {task.id for task in queue.ready(tx)}
 
     def of(self, task: Task) -> str:
         """Return how *task* stands, in a word."""
@@ -66,7 +66,7 @@ def settler(tx: Transaction, here: Project, name: str) -> Agent | None:
         NotFoundError: If there is no agent *name*.
         LedgerError: If the worktree has none, or several.
     """
-    from tasks_lib.ledger.names import USER  # noqa: PLC0415 - as in `Standing`
+    from tasks_lib.ledger.store.names import USER  # noqa: PLC0415 - as in `Standing`
 
     return None if name == USER else acting(tx, here, name)
 
@@ -78,13 +78,13 @@ def held(tx: Transaction, agent: Agent | None, name: str) -> Task:
     Raises:
         LedgerError: If it holds none.
     """
-    from tasks_lib.ledger import dispatch  # noqa: PLC0415 - as in `Standing`
+    from tasks_lib.ledger.work import queue  # noqa: PLC0415 - as in `Standing`
 
     if name:
         return tx.tasks.named(name)
     if agent is None:
         raise LedgerError("which task?", why="a person holds none", hint="inv task.list --status in_progress")
-    task = dispatch.held_by(tx, agent)
+    task = queue.held_by(tx, agent)
     if task is None:
         raise LedgerError(f"agent `{agent.name}` holds no task", hint="inv task.claim")
     return task
@@ -92,13 +92,13 @@ def held(tx: Transaction, agent: Agent | None, name: str) -> Task:
 
 def release(ledger: Ledger, narrator: Narrator) -> list[dict[str, Any]]:
     """Put the tasks of lost holders back into the queue, say so, and return them for JSON."""
-    from tasks_lib.ledger import dispatch  # noqa: PLC0415 - as in `Standing`
+    from tasks_lib.ledger.work import queue  # noqa: PLC0415 - as in `Standing`
 
     with ledger.read() as tx:  # which waits for nobody: mostly there is nothing to release
-        if not dispatch.stale(tx):
+        if not queue.stale(tx):
             return []
     with ledger.write() as tx:
-        released = dispatch.release_stale(tx)
+        released = queue.release_stale(tx)
     for one in released:
         who = f"{one.holder.name} is gone" if one.holder else "nobody held it"
         narrator.say(
@@ -115,12 +115,12 @@ def handed(tx: Transaction, agent: Agent, wanted: str) -> tuple[dict[str, Any], 
     Raises:
         ConflictError: If the task cannot be claimed, or the agent is stopped.
     """
-    from tasks_lib.ledger import dispatch  # noqa: PLC0415 - as in `Standing`
+    from tasks_lib.ledger.work import queue  # noqa: PLC0415 - as in `Standing`
 
-    claimed = dispatch.claim(tx, tx.tasks.named(wanted).id, agent.id) if wanted else dispatch.claim_next(tx, agent.id)
+    claimed = queue.claim(tx, tx.tasks.named(wanted).id, agent.id) if wanted else queue.claim_next(tx, agent.id)
     if claimed is None:
-        state = dispatch.queue_state(tx)
-        holders = sorted(holder.name for _, holder in dispatch.held(tx) if holder is not None)
+        state = queue.queue_state(tx)
+        holders = sorted(holder.name for _, holder in queue.held(tx) if holder is not None)
         empty: dict[str, Any] = {"task": None, "again": False, "agent": agent.name, "builds_on": [], "queue": state}
         return empty, _nothing(state, holders)
     task = claimed.task

@@ -66,7 +66,7 @@ def register(
     Needed once, before you claim tasks, ask or listen; once more after you were
     stopped. Without --pid nobody notices when you are gone.
     """
-    from tasks_lib.ledger.registration import register as registering  # noqa: PLC0415 - `inv --list` stays fast
+    from tasks_lib.ledger.agents.registration import register as registering  # noqa: PLC0415 - `inv --list` stays fast
 
     here = project()
     home = worktree_id(here)
@@ -87,7 +87,7 @@ def list_(c: Context, all: bool = False, json: bool = False) -> Answer:  # noqa:
 
     `lost` is one whose process has died: the next `task.claim` frees its task.
     """
-    from tasks_lib.ledger.liveness import standing  # noqa: PLC0415 - as in `register`
+    from tasks_lib.ledger.agents.liveness import standing  # noqa: PLC0415 - as in `register`
     from tasks_lib.ledger.schema.agents import GONE, HOLDING  # noqa: PLC0415 - same
 
     here = project()
@@ -144,7 +144,7 @@ def ask(
     at once. Exit status 4 when nobody is there to answer, now or while you wait:
     the error lists who is. After a timeout or Ctrl-C `inv agent.wait` goes on.
     """
-    from tasks_lib.ledger import conversations  # noqa: PLC0415 - as in `register`
+    from tasks_lib.ledger.agents import conversations  # noqa: PLC0415 - as in `register`
 
     here, seconds = project(), _seconds(timeout)
     if c.config.run.dry:
@@ -192,7 +192,7 @@ def listen(c: Context, timeout: str = "", as_: str = "", json: bool = False) -> 
     At once when some wait already; each is shown again until it is answered.
     With --json a timeout is an error document, `timed-out`, as every failure is.
     """
-    from tasks_lib.ledger import conversations  # noqa: PLC0415 - as in `register`
+    from tasks_lib.ledger.agents import conversations  # noqa: PLC0415 - as in `register`
 
     here, seconds = project(), _seconds(timeout)
     if c.config.run.dry:
@@ -228,7 +228,7 @@ def answer(c: Context, conversation: str, text: str, as_: str = "", json: bool =
     Whoever waits for it goes on at once. A second answer is refused, and shows
     the first.
     """
-    from tasks_lib.ledger import conversations  # noqa: PLC0415 - as in `register`
+    from tasks_lib.ledger.agents import conversations  # noqa: PLC0415 - as in `register`
 
     here = project()
     if c.config.run.dry:
@@ -251,7 +251,7 @@ def stop(c: Context, name: str = "", json: bool = False) -> Answer:
     No process is touched. What it holds goes back into the queue with the next
     claim; who waits for its answer is told.
     """
-    from tasks_lib.ledger.registration import stop as stopping  # noqa: PLC0415 - as in `register`
+    from tasks_lib.ledger.agents.registration import stop as stopping  # noqa: PLC0415 - as in `register`
 
     here = project()
     if c.config.run.dry:
@@ -274,7 +274,7 @@ def log(c: Context, session: str = "", as_: str = "", json: bool = False) -> Ans
     Made for `agent 2>&1 | inv agent.log`: each piece is kept as soon as it comes.
     In a pipe Ctrl-C is left to the agent, and this ends when the agent does.
     """
-    from tasks_lib.ledger import logs  # noqa: PLC0415 - as in `register`
+    from tasks_lib.ledger.agents import logs  # noqa: PLC0415 - as in `register`
 
     here = project()
     if c.config.run.dry:
@@ -306,7 +306,7 @@ def logs(c: Context, name: str, session: str = "", follow: bool = False, json: b
     The oldest session first, nothing added between its pieces.
     """
     from tasks_lib.errors import NotFoundError  # noqa: PLC0415 - as in `register`
-    from tasks_lib.ledger import logs as kept  # noqa: PLC0415 - same
+    from tasks_lib.ledger.agents import logs as kept  # noqa: PLC0415 - same
 
     here = project()
     if follow and json:
@@ -330,7 +330,7 @@ def logs(c: Context, name: str, session: str = "", follow: bool = False, json: b
 
 
 def _awaited(ledger: Ledger, conversation_id: str, timeout: float | None, said: Sequence[str] = ()) -> Answer:
-    from tasks_lib.ledger import conversations  # noqa: PLC0415 - as in `register`
+    from tasks_lib.ledger.agents import conversations  # noqa: PLC0415 - as in `register`
 
     with interruptible("the question stays", f"inv agent.wait {conversation_id}"):
         for line in said:

@@ -47,7 +47,7 @@ def start(
     `inv errand.list` tells what is left, and the command that finishes it.
     """
     from tasks_lib.collections import _errand  # noqa: PLC0415 - 250 ms of SQLAlchemy
-    from tasks_lib.ledger import errands  # noqa: PLC0415 - same
+    from tasks_lib.ledger.work import errands  # noqa: PLC0415 - same
 
     line = errands.described(given(description))
     here, narrator = project(), Narrator()

@@ -32,7 +32,7 @@ def status(c: Context, json: bool = False) -> Answer:
     Reads every page of a ledger on SQLite. Exit status 1 when it is damaged; then
     the cure is told as well.
     """
-    from tasks_lib.ledger.health import examine  # noqa: PLC0415 - `inv --list` stays fast
+    from tasks_lib.ledger.maintenance.health import examine  # noqa: PLC0415 - `inv --list` stays fast
 
     ledger, narrator = ledger_of(project()), Narrator()
     with narrator.looking("check the ledger"):
@@ -75,7 +75,7 @@ def backup(c: Context, file: str = "", json: bool = False) -> Answer:
     As it is at one moment, while agents go on. Only you can read the file: it may
     hold credentials. A file that is there is never replaced.
     """
-    from tasks_lib.ledger.backup import back_up  # noqa: PLC0415 - as in `status`
+    from tasks_lib.ledger.maintenance.backup import back_up  # noqa: PLC0415 - as in `status`
 
     here, narrator = project(), Narrator()
     ledger, url = ledger_of(here), ledger_url(here)

@@ -10,7 +10,7 @@ from tasks_lib.collections._project import project
 from tasks_lib.collections._report import preview
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.errors import LedgerError
-from tasks_lib.ledger.names import USER
+from tasks_lib.ledger.store.names import USER
 from tasks_lib.output import age
 
 if TYPE_CHECKING:

@@ -108,7 +108,7 @@ def update(
     phases that it waits for are completed.
     """
     from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
-    from tasks_lib.ledger import dispatch  # noqa: PLC0415 - same
+    from tasks_lib.ledger.work import queue  # noqa: PLC0415 - same
 
     here = project()
     if c.config.run.dry:
@@ -119,7 +119,7 @@ def update(
         fields["content"] = given(content) or None
     if not fields:
         raise LedgerError("nothing to change", hint="inv --help phase.update")
-    with ledger_of(here).write() as tx, dispatch.becoming_ready(tx) as freed:
+    with ledger_of(here).write() as tx, queue.becoming_ready(tx) as freed:
         changed = tx.phases.update(tx.phases.named(phase).id, **fields)
     rows = [("phase", f"{short(changed.id)}  {changed.name} ({changed.status})"), *_work.named(freed)]
     return Answer({**documents([changed])[0], "ready": documents(freed)}, pairs(rows))
@@ -131,7 +131,7 @@ def delete(c: Context, phase: str, force: bool = False, json: bool = False) -> A
     Delete a phase with its tasks, and print what became ready by that
     """
     from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
-    from tasks_lib.ledger.deletion import delete_phase  # noqa: PLC0415 - same
+    from tasks_lib.ledger.work.deletion import delete_phase  # noqa: PLC0415 - same
 
     here = project()
     if c.config.run.dry:

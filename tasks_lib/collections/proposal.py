@@ -109,7 +109,7 @@ def accept(c: Context, proposals: str, json: bool = False) -> Answer:
     """
     Carry proposals out: all of them, or none if one cannot be
     """
-    from tasks_lib.ledger import proposals as service  # noqa: PLC0415 - 250 ms of SQLAlchemy
+    from tasks_lib.ledger.work import proposals as service  # noqa: PLC0415 - 250 ms of SQLAlchemy
 
     here, names = project(), _names(proposals)
     if c.config.run.dry:
@@ -133,7 +133,7 @@ def dismiss(c: Context, proposals: str, json: bool = False) -> Answer:
     """
     Turn proposals down: all of them, or none if one cannot be
     """
-    from tasks_lib.ledger import proposals as service  # noqa: PLC0415 - 250 ms of SQLAlchemy
+    from tasks_lib.ledger.work import proposals as service  # noqa: PLC0415 - 250 ms of SQLAlchemy
 
     here, names = project(), _names(proposals)
     if c.config.run.dry:

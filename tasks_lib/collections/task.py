@@ -52,7 +52,7 @@ def add(
     It is there with all of its dependencies, or not at all.
     """
     from tasks_lib.collections import _work  # noqa: PLC0415 - `inv --list` stays fast
-    from tasks_lib.ledger import dispatch  # noqa: PLC0415 - same
+    from tasks_lib.ledger.work import queue  # noqa: PLC0415 - same
 
     here = project()
     if c.config.run.dry:
@@ -76,7 +76,7 @@ def add(
         added = tx.tasks.create(**fields)
         for one in before:
             tx.tasks.create_dependency(added.id, one.id)
-        standing = dispatch.obstacle(tx, added) or "ready"
+        standing = queue.obstacle(tx, added) or "ready"
     rows = [("task", f"{short(added.id)}  {added.name}"), ("now", standing)]
     return Answer({**documents([added])[0], "depends_on": [one.id for one in before]}, pairs(rows))
 
@@ -89,8 +89,8 @@ def depends(c: Context, task: str, blocker: str, json: bool = False) -> Answer:
     A dependency that would close a circle is refused, and the circle shown. One
     that is in progress already goes on: its holder is not stopped.
     """
-    from tasks_lib.ledger import dispatch  # noqa: PLC0415 - as in `add`
     from tasks_lib.ledger.schema.work import TaskStatus  # noqa: PLC0415 - same
+    from tasks_lib.ledger.work import queue  # noqa: PLC0415 - as in `add`
 
     here, narrator = project(), Narrator()
     if c.config.run.dry:
@@ -98,7 +98,7 @@ def depends(c: Context, task: str, blocker: str, json: bool = False) -> Answer:
     with ledger_of(here).write() as tx:
         waiting, before = tx.tasks.named(task), tx.tasks.named(blocker)
         tx.tasks.create_dependency(waiting.id, before.id)
-        holder = dispatch.holder_of(tx, waiting.id)
+        holder = queue.holder_of(tx, waiting.id)
     started = waiting.status is TaskStatus.IN_PROGRESS and before.status is not TaskStatus.COMPLETED
     if started:
         who = f"{holder.name} works on it" if holder else "its holder is gone"
@@ -114,10 +114,10 @@ def ready(c: Context, limit: str = "", json: bool = False) -> Answer:
 
     Sorted by priority, then order, then age.
     """
-    from tasks_lib.ledger import dispatch  # noqa: PLC0415 - as in `add`
+    from tasks_lib.ledger.work import queue  # noqa: PLC0415 - as in `add`
 
     with ledger_of(project()).read() as tx:
-        found = dispatch.ready(tx, number(limit, "--limit"))
+        found = queue.ready(tx, number(limit, "--limit"))
     if not found:
         return Answer([], "nothing is ready; inv task.list tells why")
     rows = [(short(one.id), one.priority, one.category, one.name) for one in found]
@@ -165,7 +165,7 @@ def done(
     status 3 says that nothing is ready; the task is finished all the same.
     """
     from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
-    from tasks_lib.ledger import dispatch  # noqa: PLC0415 - same
+    from tasks_lib.ledger.work import queue  # noqa: PLC0415 - same
 
     here, narrator = project(), Narrator()
     if c.config.run.dry:
@@ -175,7 +175,7 @@ def done(
     with ledger.write() as tx:
         me = _work.settler(tx, here, as_)
         mine = _work.held(tx, me, task)
-        freed = dispatch.complete(tx, mine.id, said or None, me.id if me else None)
+        freed = queue.complete(tx, mine.id, said or None, me.id if me else None)
         finished = tx.tasks.require(mine.id)
         claimed, next_ = _work.handed(tx, acting(tx, here, as_), "") if claim else (None, "")
     data = {"task": documents([finished])[0], "ready": documents(freed), "claimed": claimed, "released": released}
@@ -203,7 +203,7 @@ def fail(
     the task's summary, and shown to whoever claims it next.
     """
     from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
-    from tasks_lib.ledger import dispatch  # noqa: PLC0415 - same
+    from tasks_lib.ledger.work import queue  # noqa: PLC0415 - same
 
     here = project()
     if c.config.run.dry:
@@ -211,7 +211,7 @@ def fail(
     said = given(reason)
     with ledger_of(here).write() as tx:
         me = _work.settler(tx, here, as_)
-        failed = dispatch.fail(tx, _work.held(tx, me, task).id, said or None, me.id if me else None, block=block)
+        failed = queue.fail(tx, _work.held(tx, me, task).id, said or None, me.id if me else None, block=block)
     times = f"lost or failed {failed.retry_count} time{'s' if failed.retry_count > 1 else ''}"
     return Answer(documents([failed])[0], f"{failed.name} is {failed.status}, {times}")
 
@@ -221,13 +221,13 @@ def retry(c: Context, task: str, json: bool = False) -> Answer:
     """
     Put a blocked task back into the queue, as if it had never failed
     """
-    from tasks_lib.ledger import dispatch  # noqa: PLC0415 - as in `add`
+    from tasks_lib.ledger.work import queue  # noqa: PLC0415 - as in `add`
 
     here = project()
     if c.config.run.dry:
         return preview([f"retry {task}"])
     with ledger_of(here).write() as tx:
-        found = dispatch.retry(tx, tx.tasks.named(task).id)
+        found = queue.retry(tx, tx.tasks.named(task).id)
     return Answer(documents([found])[0], f"{found.name} is {found.status} again")
 
 
@@ -354,7 +354,7 @@ def delete(c: Context, task: str, force: bool = False, json: bool = False) -> An
     Delete a task with its parts, and print what became ready by that
     """
     from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
-    from tasks_lib.ledger.deletion import delete_task  # noqa: PLC0415 - same
+    from tasks_lib.ledger.work.deletion import delete_task  # noqa: PLC0415 - same
 
     here = project()
     if c.config.run.dry:

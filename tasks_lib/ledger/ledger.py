@@ -14,18 +14,18 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tasks_lib.errors import LedgerError
-from tasks_lib.ledger.clock import now
-from tasks_lib.ledger.engine import BUSY_SECONDS, postgres_engine, reading, sqlite_engine, writing
-from tasks_lib.ledger.migrate import ensure_schema
 from tasks_lib.ledger.repositories import agents, documents, review, talk, work
 from tasks_lib.ledger.repositories.base import refused
+from tasks_lib.ledger.store.clock import now
+from tasks_lib.ledger.store.engine import BUSY_SECONDS, postgres_engine, reading, sqlite_engine, writing
+from tasks_lib.ledger.store.migrate import ensure_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from tasks_lib.ledger import ports
-    from tasks_lib.ledger.clock import Clock
+    from tasks_lib.ledger.store.clock import Clock
 
 
 class Transaction:

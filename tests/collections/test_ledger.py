@@ -23,16 +23,16 @@ from tasks_lib.collections._project import project
 from tasks_lib.databases.server import binaries
 from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import LedgerError
-from tasks_lib.ledger import dispatch
-from tasks_lib.ledger.backup import back_up
-from tasks_lib.ledger.health import examine
 from tasks_lib.ledger.ledger import Ledger
+from tasks_lib.ledger.maintenance.backup import back_up
+from tasks_lib.ledger.maintenance.health import examine
+from tasks_lib.ledger.work import queue
 
 
 def fill(ledger):
     """Put agents, tasks and a question into a ledger; one agent's process has ended, another is stopped."""
     dead = subprocess.Popen([sys.executable, "-c", ""])
-    from tasks_lib.ledger.liveness import process
+    from tasks_lib.ledger.agents.liveness import process
 
     was = process(dead.pid)
     dead.wait()
@@ -40,7 +40,7 @@ def fill(ledger):
         lost, stopped, asked = (tx.agents.create(name=name, worktree_id="r/main") for name in ("lost", "left", "asked"))
         for agent in (lost, stopped):
             task = tx.tasks.create(name=f"of {agent.name}", summary="secret plans")
-            dispatch.claim(tx, task.id, agent.id)
+            queue.claim(tx, task.id, agent.id)
         tx.agents.update(lost.id, pid=was.pid, host=was.host, pid_started_at=was.pid_started_at)
         tx.agents.update(stopped.id, status="stopped")
         tx.tasks.create(name="free")
@@ -192,7 +192,7 @@ def test_a_ledger_on_postgres(here, postgres_url, monkeypatch, tmp_path):
     restore = binaries.server_binaries().program("pg_restore")
     subprocess.run([restore, "--dbname", postgres_url, tmp_path / "x.dump"], check=True)
     with ledger.read() as tx:
-        assert [task.name for task in dispatch.ready(tx)] == ["free"]
+        assert [task.name for task in queue.ready(tx)] == ["free"]
     ledger.engine.dispose()
 
 

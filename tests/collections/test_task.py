@@ -10,8 +10,9 @@ from invoke.context import Context
 
 from tasks_lib.collections import initiative
 from tasks_lib.errors import LedgerError
-from tasks_lib.ledger import dispatch, registration
+from tasks_lib.ledger.agents import registration
 from tasks_lib.ledger.ledger import Ledger
+from tasks_lib.ledger.work import queue
 from tests import inprocess
 
 
@@ -100,7 +101,7 @@ def test_what_is_refused_and_given_up(inv, ledger):
         ann, _ = (registration.register(tx, "r/main", name=name) for name in ("ann", "bob"))
         one, two = (tx.tasks.create(name=name) for name in ("one", "two"))
         tx.tasks.create_dependency(two.id, one.id)
-        dispatch.claim_next(tx, ann.id)
+        queue.claim_next(tx, ann.id)
     circle = inv("task.depends", one.id, two.id, "--json", status=1)
     assert (circle["code"], circle["why"].count(one.id)) == ("cycle", 2)
     inv("task.add", "three", "--depends", f"{one.id},nope", status=1)
@@ -137,7 +138,7 @@ def test_lost_holders(inv, ledger, path):
         phase = tx.phases.create(name="p", initiative_id=goal.id)
         later = tx.phases.create(name="q", initiative_id=goal.id)
         tx.tasks.create(name="in it", phase_id=phase.id)
-        dispatch.claim_next(tx, gone.id)
+        queue.claim_next(tx, gone.id)
         registration.stop(tx, gone.id)
     [lost] = inv("task.list", "--status", "in_progress", "--json")
     assert (lost["standing"], lost["holder"]) == ("lost", None)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import sqlalchemy as sa
 
-from tasks_lib.ledger import dispatch
-from tasks_lib.ledger.liveness import is_lost
+from tasks_lib.ledger.agents.liveness import is_lost
 from tasks_lib.ledger.schema.agents import GONE, HOLDING, Agent, AgentStatus
 from tasks_lib.ledger.schema.review import ErrandStatus
 from tasks_lib.ledger.schema.talk import ConversationStatus, MessageStatus, Party
 from tasks_lib.ledger.schema.work import PLANNING, InitiativeStatus, PhaseDependency, TaskDependency, TaskStatus
+from tasks_lib.ledger.work import queue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -101,7 +101,7 @@ class Board:
 def read(tx: Transaction, where: str, places: Mapping[str, Place]) -> Board:
     """Return what the board of the ledger *where* shows; *places* tells of worktrees, of which the ledger knows ids."""
     agents = {agent.id: agent for agent in tx.agents.find_all()}
-    ready = {task.id for task in dispatch.ready(tx)}
+    ready = {task.id for task in queue.ready(tx)}
     tasks, phases = _by_initiative(tx.tasks.find_all()), _by_initiative(tx.phases.find_all())
     waits = defaultdict[str, list[str]](list)
     for edges in (TaskDependency.__table__, PhaseDependency.__table__):
@@ -115,7 +115,7 @@ def read(tx: Transaction, where: str, places: Mapping[str, Place]) -> Board:
     return Board(
         taken=tx.clock(),
         where=where,
-        counts=dispatch.queue_state(tx),
+        counts=queue.queue_state(tx),
         states={task.id: _state(task, ready) for work in works for task in work.tasks},
         works=works,
         holders={agent.task_id: agent for agent in agents.values() if agent.task_id and agent.status in HOLDING},

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from tasks_lib.errors import ConflictError
-from tasks_lib.ledger.dialect import is_postgres
 from tasks_lib.ledger.repositories.base import Repository
 from tasks_lib.ledger.schema.agents import Account, Agent, AgentStatus, LogChunk
+from tasks_lib.ledger.store.dialect import is_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from tasks_lib.ledger.clock import Clock
+    from tasks_lib.ledger.store.clock import Clock
 
 Row = TypeVar("Row", bound=Created)
 

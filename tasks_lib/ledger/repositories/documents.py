@@ -9,11 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from tasks_lib.errors import ConflictError, NotFoundError
-from tasks_lib.ledger.dialect import insert
 from tasks_lib.ledger.repositories.base import Repository
 from tasks_lib.ledger.schema.base import new_id
 from tasks_lib.ledger.schema.documents import Page, Proposal, ProposalStatus
 from tasks_lib.ledger.schema.work import Initiative
+from tasks_lib.ledger.store.dialect import insert
 
 
 class PageRepository(Repository[Page]):

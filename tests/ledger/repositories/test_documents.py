@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from tasks_lib.errors import ConflictError, LedgerError, NotFoundError
-from tasks_lib.ledger import proposals
 from tasks_lib.ledger.schema.documents import ProposalStatus
+from tasks_lib.ledger.work import proposals
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 PENDING, ACCEPTED, DISMISSED = ProposalStatus

@@ -9,9 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from tasks_lib.errors import LedgerError, SchemaTooNewError
-from tasks_lib.ledger import migrate
-from tasks_lib.ledger.engine import postgres_engine, reading, sqlite_engine, writing
 from tasks_lib.ledger.ledger import Ledger
+from tasks_lib.ledger.store import migrate
+from tasks_lib.ledger.store.engine import postgres_engine, reading, sqlite_engine, writing
 
 FEBRUARY = {
     "tasks": {"type": "checkpoint:decision", "status": "pending_approval", "phase_id": "phases-2"},

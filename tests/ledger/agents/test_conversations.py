@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from tasks_lib.errors import ConflictError, LedgerError, NoTargetError, NotFoundError, TimedOutError
-from tasks_lib.ledger import conversations, logs, registration
+from tasks_lib.ledger.agents import conversations, logs, registration
 from tasks_lib.ledger.ledger import Ledger
 from tasks_lib.ledger.schema.agents import AgentStatus
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from tasks_lib.errors import ConflictError
-from tasks_lib.ledger import queue
-from tasks_lib.ledger.liveness import is_lost
+from tasks_lib.ledger.agents.liveness import is_lost
 from tasks_lib.ledger.schema.agents import GONE, HOLDING, Agent, AgentStatus
 from tasks_lib.ledger.schema.work import PLANNING, Phase, Task, TaskStatus
+from tasks_lib.ledger.work import queue_statements
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +47,7 @@ class Released:
 
 def ready(tx: Transaction, limit: int | None = None) -> list[Task]:
     """Return the tasks that can be claimed, those first that would be; at most *limit*."""
-    return list(tx.session.scalars(queue.READY.limit(limit)))
+    return list(tx.session.scalars(queue_statements.READY.limit(limit)))
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def claim_next(tx: Transaction, agent_id: str) -> Claimed | None:
     agent = _require_able(tx, agent_id)
     if mine := held_by(tx, agent):
         return Claimed(mine, again=True)
-    return _given(tx, agent, tx.session.scalars(queue.TAKE_FIRST, {"moment": tx.clock()}).first())
+    return _given(tx, agent, tx.session.scalars(queue_statements.TAKE_FIRST, {"moment": tx.clock()}).first())
 
 
 def claim(tx: Transaction, task_id: str, agent_id: str) -> Claimed:
@@ -92,7 +92,9 @@ def claim(tx: Transaction, task_id: str, agent_id: str) -> Claimed:
             why="an agent does one task at a time",
             hint=f"inv task.done {mine.id}, or inv task.fail {mine.id}",
         )
-    taken = _given(tx, agent, tx.session.scalars(queue.TAKE, {"task": task_id, "moment": tx.clock()}).first())
+    taken = _given(
+        tx, agent, tx.session.scalars(queue_statements.TAKE, {"task": task_id, "moment": tx.clock()}).first()
+    )
     if taken is None:
         # PostgreSQL: whom we waited for has changed it since we read it.
         why = obstacle(tx, tx.tasks.require(task_id)) or "another process is about to claim it"
@@ -129,7 +131,7 @@ def complete(tx: Transaction, task_id: str, summary: str | None = None, agent_id
         ConflictError: If it is not in progress, or another agent holds it.
     """
     _settle(tx, task_id, agent_id, status=TaskStatus.COMPLETED, summary=summary)
-    return list(tx.session.scalars(queue.FREED, {"task": task_id}))
+    return list(tx.session.scalars(queue_statements.FREED, {"task": task_id}))
 
 
 def fail(
@@ -179,7 +181,7 @@ def release_stale(tx: Transaction, lost: Callable[[Agent], bool] = is_lost) -> l
     """
     # PostgreSQL: what another process releases meanwhile may be claimed again before we come to it. Whoever has the
     # row sees to it; the holders are looked up after that.
-    ours = set(tx.session.scalars(queue.LOCK_HELD))
+    ours = set(tx.session.scalars(queue_statements.LOCK_HELD))
     found = [(task, holder) for task, holder in stale(tx, lost) if task.id in ours]
     # The oldest first, as `registration.stop_homeless` does: on PostgreSQL the two would lock each other out.
     for one in sorted((holder for _, holder in found if holder), key=lambda one: (one.created_at, one.id)):
@@ -199,12 +201,12 @@ def stale(tx: Transaction, lost: Callable[[Agent], bool] = is_lost) -> list[tupl
 
 def held(tx: Transaction) -> list[tuple[Task, Agent | None]]:
     """Return the tasks in progress, each with its holder unless that is gone."""
-    return [(task, holder) for task, holder in tx.session.execute(queue.HELD)]
+    return [(task, holder) for task, holder in tx.session.execute(queue_statements.HELD)]
 
 
 def holder_of(tx: Transaction, task_id: str) -> Agent | None:
     """Return the agent that holds a task in progress: not one that is gone, nor one that held it before."""
-    return tx.session.scalars(queue.HOLDER, {"task": task_id}).first()
+    return tx.session.scalars(queue_statements.HOLDER, {"task": task_id}).first()
 
 
 def held_by(tx: Transaction, agent: Agent) -> Task | None:
@@ -221,7 +223,10 @@ def queue_state(tx: Transaction) -> dict[str, int]:
     def of(status: TaskStatus) -> int:
         return counts.get((status, False), 0) + counts.get((status, True), 0)
 
-    now = tx.session.scalar(sa.select(sa.func.count()).select_from(queue.READY_IDS.order_by(None).subquery())) or 0
+    now = (
+        tx.session.scalar(sa.select(sa.func.count()).select_from(queue_statements.READY_IDS.order_by(None).subquery()))
+        or 0
+    )
     return {
         "ready": now,
         "waiting": counts.get((TaskStatus.PENDING, False), 0) - now,
@@ -234,7 +239,7 @@ def queue_state(tx: Transaction) -> dict[str, int]:
 
 def _require_able(tx: Transaction, agent_id: str) -> Agent:
     """Return an agent that can work; PostgreSQL: as nobody else changes it until we commit."""
-    agent = tx.session.scalars(queue.LOCK_AGENT, {"agent": agent_id}).first()
+    agent = tx.session.scalars(queue_statements.LOCK_AGENT, {"agent": agent_id}).first()
     if agent is None:
         return tx.agents.require(agent_id)  # which says that there is none
     if agent.status in GONE:
@@ -251,7 +256,7 @@ def _given(tx: Transaction, agent: Agent, task: Task | None) -> Claimed | None:
     if task is None:
         return None
     tx.session.execute(
-        queue.SET_AGENT,
+        queue_statements.SET_AGENT,
         {
             "agent": agent.id,
             "task_id": task.id,
@@ -265,7 +270,7 @@ def _given(tx: Transaction, agent: Agent, task: Task | None) -> Claimed | None:
 
 def _settle(tx: Transaction, task_id: str, agent_id: str | None, **values: object) -> None:
     """Change a task in progress; its holder is idle then."""
-    row = tx.session.execute(queue.LOCK_TASK, {"task": task_id}).first()
+    row = tx.session.execute(queue_statements.LOCK_TASK, {"task": task_id}).first()
     task, holder = row or (tx.tasks.require(task_id), None)
     if task.status is not TaskStatus.IN_PROGRESS:
         raise ConflictError(f"task `{task_id}` ({task.name}) is {task.status}, not in progress")
@@ -276,9 +281,11 @@ def _settle(tx: Transaction, task_id: str, agent_id: str | None, **values: objec
         )
     moment = tx.clock()
     given = {name: value for name, value in values.items() if value is not None}
-    tx.session.execute(queue.SET_TASK, {"task": task_id, "updated_at": moment, **given})
+    tx.session.execute(queue_statements.SET_TASK, {"task": task_id, "updated_at": moment, **given})
     if holder is not None:
-        tx.session.execute(queue.SET_AGENT, {"agent": holder.id, "updated_at": moment, "status": AgentStatus.IDLE})
+        tx.session.execute(
+            queue_statements.SET_AGENT, {"agent": holder.id, "updated_at": moment, "status": AgentStatus.IDLE}
+        )
 
 
 def _after(retries: int) -> TaskStatus:
@@ -287,7 +294,7 @@ def _after(retries: int) -> TaskStatus:
 
 def _closed(tx: Transaction, phase: Phase) -> str:
     """Return why a phase's tasks are not dispatched; empty if they are."""
-    if phase.status not in queue.OPEN:
+    if phase.status not in queue_statements.OPEN:
         return f"its phase `{phase.name}` is {phase.status}"
     before = _unfinished(tx.phases, phase.id)
     return f"its phase `{phase.name}` waits for {', '.join(f'`{one.name}`' for one in before)}" if before else ""

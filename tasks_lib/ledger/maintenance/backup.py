@@ -13,9 +13,9 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import LedgerError
-from tasks_lib.ledger import migrate
-from tasks_lib.ledger.engine import POSTGRES_SCHEMA
-from tasks_lib.ledger.health import require_sound
+from tasks_lib.ledger.maintenance.health import require_sound
+from tasks_lib.ledger.store import migrate
+from tasks_lib.ledger.store.engine import POSTGRES_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

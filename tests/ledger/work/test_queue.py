@@ -9,10 +9,11 @@ import pytest
 import sqlalchemy as sa
 
 from tasks_lib.errors import ConflictError, NotFoundError
-from tasks_lib.ledger import dispatch, registration
+from tasks_lib.ledger.agents import registration
 from tasks_lib.ledger.ledger import Ledger
 from tasks_lib.ledger.schema.agents import AgentStatus
 from tasks_lib.ledger.schema.work import PLANNING, PhaseStatus, TaskStatus
+from tasks_lib.ledger.work import queue
 
 
 def names(tasks):
@@ -44,13 +45,13 @@ def test_waves_of_a_diamond(tx, agents):
     a = add(tx, "a")
     b, c = add(tx, "b", a), add(tx, "c", a)
     add(tx, "d", b, c)
-    assert names(dispatch.ready(tx)) == ["a"]
+    assert names(queue.ready(tx)) == ["a"]
     freed = []
     for _ in range(4):
-        task = dispatch.claim_next(tx, agents.ann.id).task
-        freed.append((task.name, names(dispatch.complete(tx, task.id, "what came of it", agents.ann.id))))
+        task = queue.claim_next(tx, agents.ann.id).task
+        freed.append((task.name, names(queue.complete(tx, task.id, "what came of it", agents.ann.id))))
     assert freed == [("a", ["b", "c"]), ("b", []), ("c", ["d"]), ("d", [])]
-    assert dispatch.claim_next(tx, agents.ann.id) is None
+    assert queue.claim_next(tx, agents.ann.id) is None
     assert {task.summary for task in tx.tasks.find_all()} == {"what came of it"}
     assert tx.agents.find_by_name("ann").status is AgentStatus.IDLE
     assert tx.agents.find_by_task_id(task.id).name == "ann"
@@ -70,41 +71,41 @@ def test_the_order_of_the_queue(tx):
         add(tx, name, priority=priority, order=order)
     add(tx, "younger", priority="medium", order=1, category="review")
     add(tx, "high", priority="high", order=9)
-    assert names(dispatch.ready(tx)) == ["high", "first", "younger", "second", "low"]
-    assert names(dispatch.ready(tx, 2)) == ["high", "first"]
+    assert names(queue.ready(tx)) == ["high", "first", "younger", "second", "low"]
+    assert names(queue.ready(tx, 2)) == ["high", "first"]
     state = {"ready": 5, "waiting": 2, "planning": 5, "in_progress": 0, "blocked": 0, "completed": 0}
-    assert dispatch.queue_state(tx) == state
+    assert queue.queue_state(tx) == state
     for phase, status, opened in (
         (closed, PhaseStatus.IN_PROGRESS, {"in a closed phase"}),
         (closed, PhaseStatus.PENDING_REVIEW, set()),
         (closed, PhaseStatus.COMPLETED, {"in a phase that waits"}),
     ):
         tx.phases.update(phase.id, status=status)
-        assert {name for name in names(dispatch.ready(tx)) if "phase" in name} == opened
+        assert {name for name in names(queue.ready(tx)) if "phase" in name} == opened
 
 
 def test_one_task_one_holder(tx, agents):
     """Who claims again gets what it holds; others are told who holds it, and who is stopped gets nothing."""
     task, other = add(tx, "t", priority="high"), add(tx, "other")
-    assert not dispatch.claim(tx, task.id, agents.ann.id).again
-    for claimed in (dispatch.claim_next(tx, agents.ann.id), dispatch.claim(tx, task.id, agents.ann.id)):
+    assert not queue.claim(tx, task.id, agents.ann.id).again
+    for claimed in (queue.claim_next(tx, agents.ann.id), queue.claim(tx, task.id, agents.ann.id)):
         assert (claimed.task.id, claimed.again) == (task.id, True)
     with pytest.raises(ConflictError, match="held by ann"):
-        dispatch.claim(tx, task.id, agents.bob.id)
+        queue.claim(tx, task.id, agents.bob.id)
     with pytest.raises(ConflictError, match="one task at a time"):
-        dispatch.claim(tx, other.id, agents.ann.id)
+        queue.claim(tx, other.id, agents.ann.id)
     with pytest.raises(ConflictError, match="is held by ann"):
-        dispatch.complete(tx, task.id, None, agents.bob.id)
+        queue.complete(tx, task.id, None, agents.bob.id)
     with pytest.raises(ConflictError, match="is pending, not in progress"):
-        dispatch.complete(tx, other.id)
+        queue.complete(tx, other.id)
     with pytest.raises(NotFoundError, match="no agent `nobody`"):
-        dispatch.claim_next(tx, "nobody")
-    assert dispatch.claim_next(tx, agents.bob.id).task.id == other.id
-    dispatch.complete(tx, task.id)  # a person
+        queue.claim_next(tx, "nobody")
+    assert queue.claim_next(tx, agents.bob.id).task.id == other.id
+    queue.complete(tx, task.id)  # a person
     assert (tx.tasks.require(task.id).status, tx.tasks.require(task.id).summary) == (TaskStatus.COMPLETED, None)
     registration.stop(tx, agents.ann.id)
     with pytest.raises(ConflictError, match="agent `ann` is stopped"):
-        dispatch.claim_next(tx, agents.ann.id)
+        queue.claim_next(tx, agents.ann.id)
 
 
 def test_why_a_task_is_not_ready(tx, agents):
@@ -123,55 +124,55 @@ def test_why_a_task_is_not_ready(tx, agents):
         (add(tx, "2", phase_id=second.id), "its phase `second` waits for `first`"),
     ]
     for task, why in said:
-        assert dispatch.obstacle(tx, task) == why
+        assert queue.obstacle(tx, task) == why
     for task, why in said[1:]:
         with pytest.raises(ConflictError, match="cannot be claimed") as refused:
-            dispatch.claim(tx, task.id, agents.ann.id)
+            queue.claim(tx, task.id, agents.ann.id)
         assert refused.value.why == why
-    dispatch.claim_next(tx, agents.ann.id)
-    assert dispatch.obstacle(tx, tx.tasks.require(loose.id)) == "it is in progress, held by ann"
+    queue.claim_next(tx, agents.ann.id)
+    assert queue.obstacle(tx, tx.tasks.require(loose.id)) == "it is in progress, held by ann"
     registration.stop(tx, agents.ann.id)
-    assert dispatch.obstacle(tx, tx.tasks.require(loose.id)) == "it is in progress, and its holder is gone"
+    assert queue.obstacle(tx, tx.tasks.require(loose.id)) == "it is in progress, and its holder is gone"
 
 
 def test_failing_and_retrying(tx, agents):
     """A task that fails goes back three times, then it is blocked until somebody retries it; at once where wanted."""
     task = add(tx, "t")
     states = []
-    for _ in range(dispatch.MAX_RETRIES + 1):
-        dispatch.claim_next(tx, agents.ann.id)
-        failed = dispatch.fail(tx, task.id, "no luck", agents.ann.id)
+    for _ in range(queue.MAX_RETRIES + 1):
+        queue.claim_next(tx, agents.ann.id)
+        failed = queue.fail(tx, task.id, "no luck", agents.ann.id)
         states.append((failed.status, failed.retry_count, failed.summary))
     assert states == [("pending", count, "no luck") for count in (1, 2, 3)] + [("blocked", 4, "no luck")]
-    assert dispatch.claim_next(tx, agents.ann.id) is None
-    retried = dispatch.retry(tx, task.id)
+    assert queue.claim_next(tx, agents.ann.id) is None
+    retried = queue.retry(tx, task.id)
     assert (retried.status, retried.retry_count) == (TaskStatus.PENDING, 0)
     with pytest.raises(ConflictError, match="is pending, not blocked"):
-        dispatch.retry(tx, task.id)
-    dispatch.claim_next(tx, agents.bob.id)
-    assert dispatch.fail(tx, task.id, block=True).status is TaskStatus.BLOCKED
+        queue.retry(tx, task.id)
+    queue.claim_next(tx, agents.bob.id)
+    assert queue.fail(tx, task.id, block=True).status is TaskStatus.BLOCKED
 
 
 def test_releasing_what_nobody_works_on(tx, agents):
     """A stopped, crashed or idle holder keeps no task from being released; one that cannot be told counts as alive."""
     task = add(tx, "t")
-    dispatch.claim_next(tx, agents.ann.id)
-    assert dispatch.release_stale(tx) == []  # without a process nobody can tell
+    queue.claim_next(tx, agents.ann.id)
+    assert queue.release_stale(tx) == []  # without a process nobody can tell
     registration.stop(tx, agents.ann.id)
-    [released] = dispatch.release_stale(tx)
+    [released] = queue.release_stale(tx)
     assert (released.holder.name, released.task.status, released.task.retry_count) == ("ann", TaskStatus.PENDING, 1)
 
     back = registration.register(tx, "r/ann", name="ann", pid=os.getpid())
-    assert dispatch.claim_next(tx, back.id).task.id == task.id
-    assert dispatch.release_stale(tx) == []  # its process is there
-    [released] = dispatch.release_stale(tx, lost=lambda agent: agent.name == "ann")
+    assert queue.claim_next(tx, back.id).task.id == task.id
+    assert queue.release_stale(tx) == []  # its process is there
+    [released] = queue.release_stale(tx, lost=lambda agent: agent.name == "ann")
     assert (released.holder.name, released.task.retry_count) == ("ann", 2)
     assert tx.agents.find_by_name("ann").status is AgentStatus.CRASHED
 
     # One that held it before is idle now, and names it as its last task.
-    assert dispatch.claim_next(tx, agents.bob.id).task.id == task.id
+    assert queue.claim_next(tx, agents.bob.id).task.id == task.id
     tx.agents.update(agents.bob.id, status=AgentStatus.IDLE)
-    [released] = dispatch.release_stale(tx)
+    [released] = queue.release_stale(tx)
     assert released.task.retry_count == 3
     assert tx.agents.find_by_name("bob").status is AgentStatus.IDLE
 
@@ -179,14 +180,14 @@ def test_releasing_what_nobody_works_on(tx, agents):
 def test_coming_back(tx, agents):
     """An agent that was stopped comes back without its task, which the next claim finds."""
     task = add(tx, "t")
-    dispatch.claim_next(tx, agents.ann.id)
+    queue.claim_next(tx, agents.ann.id)
     registration.stop(tx, agents.ann.id)
     assert registration.register(tx, "r/ann", name="ann").status is AgentStatus.IDLE
-    assert dispatch.held_by(tx, tx.agents.require(agents.ann.id)) is None
+    assert queue.held_by(tx, tx.agents.require(agents.ann.id)) is None
     with pytest.raises(ConflictError, match="held by nobody"):
-        dispatch.complete(tx, task.id, None, agents.ann.id)
-    assert [released.task.id for released in dispatch.release_stale(tx)] == [task.id]
-    assert not dispatch.claim_next(tx, agents.ann.id).again
+        queue.complete(tx, task.id, None, agents.ann.id)
+    assert [released.task.id for released in queue.release_stale(tx)] == [task.id]
+    assert not queue.claim_next(tx, agents.ann.id).again
 
 
 def test_an_index_serves_the_queue(sqlite_ledger):
@@ -201,8 +202,8 @@ def test_an_index_serves_the_queue(sqlite_ledger):
         agent = registration.register(tx, "r/main")
         tx.tasks.create(name="t")
         ran.clear()
-        dispatch.release_stale(tx)
-        dispatch.claim_next(tx, agent.id)
+        queue.release_stale(tx)
+        queue.claim_next(tx, agent.id)
         plans = [
             "\n".join(
                 row[3] for row in tx.session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
@@ -225,5 +226,5 @@ def test_a_task_that_somebody_lets_another_wait_for(postgres_parameters):
     with ledger.write() as tx:
         tx.tasks.create_dependency(tx.tasks.create(name="later").id, task.id)
         with ledger.write() as other:
-            assert dispatch.claim_next(other, agent.id).task.id == task.id
+            assert queue.claim_next(other, agent.id).task.id == task.id
     ledger.engine.dispose()

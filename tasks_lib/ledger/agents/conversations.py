@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from tasks_lib.errors import ConflictError, LedgerError, NoTargetError, TimedOutError
 from tasks_lib.ledger import wakeup
-from tasks_lib.ledger.liveness import is_lost, standing
+from tasks_lib.ledger.agents.liveness import is_lost, standing
 from tasks_lib.ledger.schema.agents import GONE, Agent, AgentStatus
 from tasks_lib.ledger.schema.talk import Conversation, ConversationStatus
 from tasks_lib.ledger.schema.work import Task

@@ -8,10 +8,11 @@ import psutil
 import pytest
 
 from tasks_lib.errors import ConflictError, LedgerError
-from tasks_lib.ledger import dispatch, registration
-from tasks_lib.ledger.liveness import standing
+from tasks_lib.ledger.agents import registration
+from tasks_lib.ledger.agents.liveness import standing
 from tasks_lib.ledger.schema.agents import AgentStatus
 from tasks_lib.ledger.schema.work import TaskStatus
+from tasks_lib.ledger.work import queue
 
 
 def test_registering(ledger):
@@ -21,7 +22,7 @@ def test_registering(ledger):
         assert one.name != other.name
         initiative = tx.initiatives.create(name="i")
         tx.tasks.create(initiative_id=initiative.id, name="t")
-        dispatch.claim_next(tx, one.id)
+        queue.claim_next(tx, one.id)
         back = registration.register(tx, "r/a_1", name=one.name, pid=os.getpid(), session_id="s")
         assert (back.id, back.status, back.session_id) == (one.id, AgentStatus.RUNNING, "s")
         assert standing(back) == "running"
@@ -45,16 +46,16 @@ def test_a_worktree_that_is_gone(ledger):
         gone, stays, other = (registration.register(tx, home) for home in ("r/gone_1", "r/main", "another/gone_1"))
         initiative = tx.initiatives.create(name="i")
         task = tx.tasks.create(initiative_id=initiative.id, name="t")
-        dispatch.claim_next(tx, gone.id)
+        queue.claim_next(tx, gone.id)
         assert [one.id for one in registration.stop_homeless(tx, "r", {"r/main"})] == [gone.id]
         assert registration.stop_homeless(tx, "r", {"r/main"}) == []
         statuses = {one.id: one.status for one in tx.agents.find_all()}
         assert statuses == {gone.id: AgentStatus.STOPPED, stays.id: AgentStatus.IDLE, other.id: AgentStatus.IDLE}
         with pytest.raises(ConflictError, match="is stopped"):
-            dispatch.claim_next(tx, gone.id)
-        [released] = dispatch.release_stale(tx)
+            queue.claim_next(tx, gone.id)
+        [released] = queue.release_stale(tx)
         assert (released.task.id, released.task.status) == (task.id, TaskStatus.PENDING)
-        assert dispatch.claim_next(tx, stays.id).task.id == task.id
+        assert queue.claim_next(tx, stays.id).task.id == task.id
 
 
 def test_the_clock_is_set(sqlite_ledger, tmp_path, monkeypatch):
@@ -73,8 +74,8 @@ def test_the_order_of_several(sqlite_ledger):
         old, young = (registration.register(tx, home) for home in ("r/b", "r/a"))
         for agent, task in ((old, "b"), (young, "a")):
             tx.tasks.create(id=task, name="t")
-            dispatch.claim(tx, task, agent.id)
-        dispatch.release_stale(tx, lambda _: True)
+            queue.claim(tx, task, agent.id)
+        queue.release_stale(tx, lambda _: True)
         assert tx.agents.require(old.id).updated_at < tx.agents.require(young.id).updated_at
         for agent in (old, young):
             tx.agents.update(agent.id, status=AgentStatus.IDLE)

@@ -10,8 +10,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tasks_lib.ledger import dispatch, registration
+from tasks_lib.ledger.agents import registration
 from tasks_lib.ledger.schema.work import TaskStatus
+from tasks_lib.ledger.work import queue
 
 DRAIN = """
 from tasks_lib.ledger import dispatch, registration
@@ -75,7 +76,7 @@ def test_eight_processes_drain_the_queue(ledger, place, crowd):
     assert all(isinstance(one, list) for one in claimed), claimed
     assert Counter(task for one in claimed for task in one) == Counter(made)
     with ledger.read() as tx:
-        assert dispatch.queue_state(tx)["completed"] == len(made)
+        assert queue.queue_state(tx)["completed"] == len(made)
 
 
 def test_two_claim_the_same_task(ledger, place, crowd):
@@ -90,7 +91,7 @@ def test_two_claim_the_same_task(ledger, place, crowd):
             ["it is in progress, held by b", "t"],
         )
         with ledger.write() as tx:
-            dispatch.complete(tx, tx.tasks.find_all()[0].id)
+            queue.complete(tx, tx.tasks.find_all()[0].id)
 
 
 def test_many_release_the_same_tasks(ledger, place, crowd):
@@ -99,35 +100,35 @@ def test_many_release_the_same_tasks(ledger, place, crowd):
         for number in range(5):
             tx.tasks.create(name=str(number))
             registration.register(tx, "r/gone", name=f"lost-{number}")
-            dispatch.claim_next(tx, tx.agents.named(f"lost-{number}").id)
+            queue.claim_next(tx, tx.agents.named(f"lost-{number}").id)
             registration.stop(tx, tx.agents.named(f"lost-{number}").id)
     claimed = [task for one in crowd(place, 8, RELEASE) for task in one]
     with ledger.read() as tx:
         tasks = tx.tasks.find_all()
         assert sorted(claimed) == sorted(task.id for task in tasks)
         assert {(task.status, task.retry_count) for task in tasks} == {(TaskStatus.IN_PROGRESS, 1)}
-        assert all(holder for _, holder in dispatch.held(tx))
+        assert all(holder for _, holder in queue.held(tx))
 
 
 def test_claimers_that_are_killed(ledger, place):
     """The next claim frees what a killed process held; the fourth time it is blocked, until somebody retries it."""
     with ledger.write() as tx:
         task = tx.tasks.create(name="cursed").id
-    for crash in range(1, dispatch.MAX_RETRIES + 2):
+    for crash in range(1, queue.MAX_RETRIES + 2):
         where = json.dumps(str(place) if isinstance(place, Path) else place)
         with subprocess.Popen(
             [sys.executable, "-c", CLAIMER, where], stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
         ) as claimer:
             assert claimer.stdout.readline() == "cursed\n"
             with ledger.write() as tx:
-                assert dispatch.release_stale(tx) == []
+                assert queue.release_stale(tx) == []
             os.kill(claimer.pid, signal.SIGKILL)
         with ledger.write() as tx:
-            [released] = dispatch.release_stale(tx)
+            [released] = queue.release_stale(tx)
             assert (released.holder.name, released.task.retry_count) == ("mayfly", crash)
             assert tx.agents.find_by_name("mayfly").status == "crashed"
-            assert tx.tasks.require(task).status == ("pending" if crash <= dispatch.MAX_RETRIES else "blocked")
+            assert tx.tasks.require(task).status == ("pending" if crash <= queue.MAX_RETRIES else "blocked")
     with ledger.write() as tx:
-        assert dispatch.ready(tx) == []
-        assert dispatch.retry(tx, task).retry_count == 0
-        assert [one.id for one in dispatch.ready(tx)] == [task]
+        assert queue.ready(tx) == []
+        assert queue.retry(tx, task).retry_count == 0
+        assert [one.id for one in queue.ready(tx)] == [task]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from tasks_lib.errors import ConflictError
-from tasks_lib.ledger import dispatch
 from tasks_lib.ledger.schema.talk import ChatSession, ChatStatus, ChatTarget
 from tasks_lib.ledger.schema.work import PhaseStatus, Task, TaskStatus
+from tasks_lib.ledger.work import queue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +31,7 @@ def delete_task(tx: Transaction, task_id: str, *, force: bool = False) -> list[T
     going = _with_parts(tx, Task.id == task_id)
     if not force:
         _require_unneeded(tx, going, [], f"task `{task.name}`", f"inv task.delete {task_id} --force")
-    with dispatch.becoming_ready(tx) as freed:
+    with queue.becoming_ready(tx) as freed:
         _close_chats(tx, ChatTarget.TASK, going)
         tx.tasks.delete(task_id)
     return freed
@@ -51,7 +51,7 @@ def delete_phase(tx: Transaction, phase_id: str, *, force: bool = False) -> list
         later = tx.phases.get_dependents(phase_id) if phase.status is not PhaseStatus.COMPLETED else []
         names = [tx.phases.require(one).name for one in later]
         _require_unneeded(tx, going, names, f"phase `{phase.name}`", f"inv phase.delete {phase_id} --force")
-    with dispatch.becoming_ready(tx) as freed:
+    with queue.becoming_ready(tx) as freed:
         _close_chats(tx, ChatTarget.TASK, going)
         _close_chats(tx, ChatTarget.PHASE, {phase_id})
         tx.phases.delete(phase_id)

@@ -6,9 +6,9 @@ import pytest
 import sqlalchemy as sa
 
 from tasks_lib.errors import ConflictError
-from tasks_lib.ledger.deletion import delete_phase, delete_task
 from tasks_lib.ledger.schema import Base
 from tasks_lib.ledger.schema.talk import ChatTarget
+from tasks_lib.ledger.work.deletion import delete_phase, delete_task
 
 # Of each table there are two rows; what refers names the first, `TABLE-2` is below `TABLE-1`.
 WORK = {"phase_dependencies", "task_dependencies"}

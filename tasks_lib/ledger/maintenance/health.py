@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.errors import LedgerError
-from tasks_lib.ledger import dispatch, migrate
-from tasks_lib.ledger.liveness import is_lost
+from tasks_lib.ledger.agents.liveness import is_lost
 from tasks_lib.ledger.schema.agents import GONE, AgentStatus
 from tasks_lib.ledger.schema.talk import ConversationStatus
+from tasks_lib.ledger.store import migrate
+from tasks_lib.ledger.work import queue as dispatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

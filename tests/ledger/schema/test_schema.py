@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from tasks_lib.ledger.engine import writing
-from tasks_lib.ledger.migrate import REVISIONS, configuration
 from tasks_lib.ledger.schema import Base
+from tasks_lib.ledger.store.engine import writing
+from tasks_lib.ledger.store.migrate import REVISIONS, configuration
 
 # `ix_tasks_queue` is on an expression.
 pytestmark = pytest.mark.filterwarnings("ignore:.*expression-based index")

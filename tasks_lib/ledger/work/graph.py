@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from tasks_lib.errors import ConflictError, CycleError
-from tasks_lib.ledger.dialect import insert, is_postgres
 from tasks_lib.ledger.schema.work import PhaseDependency, TaskDependency
+from tasks_lib.ledger.store.dialect import insert, is_postgres
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks_lib.errors import LedgerError
-from tasks_lib.ledger import dispatch
 from tasks_lib.ledger.board.content import Place, read
 from tasks_lib.ledger.board.file import write
 from tasks_lib.ledger.board.layout import HEIGHT, WIDTH, lay_out
 from tasks_lib.ledger.board.page import page
 from tasks_lib.ledger.ledger import Ledger
+from tasks_lib.ledger.work import queue
 from tests.ledger.chromium import chromium
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -128,9 +128,9 @@ def board(sqlite_ledger, tmp_path):
         )
         tx.agents.create(name="gone", worktree_id="r/a_1", status="stopped")
         for _ in range(2):
-            claimed = dispatch.claim_next(tx, fox.id)
+            claimed = queue.claim_next(tx, fox.id)
             if claimed.task.id == tasks[0].id:
-                dispatch.complete(tx, claimed.task.id)
+                queue.complete(tx, claimed.task.id)
         tx.conversations.create(from_agent_id=owl.id, to_agent_id=fox.id, question=SCRIPT, task_id=tasks[1].id)
         tx.messages.create(
             sender_type="agent",

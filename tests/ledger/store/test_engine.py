@@ -10,9 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from tasks_lib.errors import ConflictError, LedgerError, NotFoundError
-from tasks_lib.ledger import conversations, engine, migrate
-from tasks_lib.ledger.clock import now
+from tasks_lib.ledger.agents import conversations
 from tasks_lib.ledger.ledger import Ledger
+from tasks_lib.ledger.store import engine, migrate
+from tasks_lib.ledger.store.clock import now
 
 SECRET = "s3cret-t0ken"
 

@@ -8,9 +8,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.errors import ConflictError, LedgerError
-from tasks_lib.ledger import names, wakeup
-from tasks_lib.ledger.liveness import is_lost, process
+from tasks_lib.ledger import wakeup
+from tasks_lib.ledger.agents.liveness import is_lost, process
 from tasks_lib.ledger.schema.agents import GONE, AgentStatus
+from tasks_lib.ledger.store import names
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from tasks_lib.errors import LedgerError, SchemaTooNewError
-from tasks_lib.ledger.engine import POSTGRES_SCHEMA, reading, writing
+from tasks_lib.ledger.store.engine import POSTGRES_SCHEMA, reading, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,1 @@
+"""Agents: registration, liveness, conversations, logs."""

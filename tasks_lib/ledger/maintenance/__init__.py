@@ -1,0 +1,1 @@
+"""Backups of the ledger and checks of its integrity."""
