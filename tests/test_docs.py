@@ -12,7 +12,7 @@ from tasks_lib.footprint import CREATED, DELETED
 from tasks_lib.loquent.blocks import BLOCKS
 from tasks_lib.loquent.seed_env import KEYS
 from tasks_lib.settings import ENV_FIELDS, SETTINGS
-from tasks_lib.toolchains.presets import PRESETS
+from tasks_lib.toolchains.catalog import PRESETS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -27,7 +27,7 @@ from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.demo import repository
 from tasks_lib.demo.twilio import playing
 from tasks_lib.errors import GoldentreeError
-from tasks_lib.toolchains.alembic import Alembic
+from tasks_lib.toolchains.presets.alembic import Alembic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks_lib.toolchains.base import Command
-from tasks_lib.toolchains.presets import PRESETS, detected, matches, preset
+from tasks_lib.toolchains.catalog import PRESETS, detected, matches, preset
 
 if TYPE_CHECKING:
     from pathlib import Path

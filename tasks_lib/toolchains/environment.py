@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from tasks_lib.toolchains.presets import FOLDERS
+from tasks_lib.toolchains.catalog import FOLDERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

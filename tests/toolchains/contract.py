@@ -20,8 +20,8 @@ from tasks_lib.databases.server.binaries import server_binaries
 from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import ToolchainError
 from tasks_lib.toolchains.base import Drift, Toolchain
+from tasks_lib.toolchains.catalog import detected, matches
 from tasks_lib.toolchains.environment import child_environment
-from tasks_lib.toolchains.presets import detected, matches
 from tasks_lib.toolchains.run import run
 
 if TYPE_CHECKING:

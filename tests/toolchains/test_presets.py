@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tasks_lib.errors import ToolchainError
-from tasks_lib.toolchains.alembic import Alembic
-from tasks_lib.toolchains.presets import detected, preset
-from tasks_lib.toolchains.sqlx import SQLx
+from tasks_lib.toolchains.catalog import detected, preset
+from tasks_lib.toolchains.presets.alembic import Alembic
+from tasks_lib.toolchains.presets.sqlx import SQLx
 from tests.toolchains.contract import write
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import ToolchainError
-from tasks_lib.toolchains.alembic import Alembic
-from tasks_lib.toolchains.dbmate import Dbmate
-from tasks_lib.toolchains.django import Django
-from tasks_lib.toolchains.drizzle import Drizzle
-from tasks_lib.toolchains.prisma import Prisma
-from tasks_lib.toolchains.seaorm import SeaORM
-from tasks_lib.toolchains.sqlx import SQLx
+from tasks_lib.toolchains.presets.alembic import Alembic
+from tasks_lib.toolchains.presets.dbmate import Dbmate
+from tasks_lib.toolchains.presets.django import Django
+from tasks_lib.toolchains.presets.drizzle import Drizzle
+from tasks_lib.toolchains.presets.prisma import Prisma
+from tasks_lib.toolchains.presets.seaorm import SeaORM
+from tasks_lib.toolchains.presets.sqlx import SQLx
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tasks_lib.toolchains.django import Django
+from tasks_lib.toolchains.presets.django import Django
 from tests.toolchains.contract import SQL, Project, RealToolContract, ToolchainContract, write
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from tasks_lib.errors import ToolchainError
-from tasks_lib.toolchains.alembic import Alembic
 from tasks_lib.toolchains.base import Drift
-from tasks_lib.toolchains.sqlacodegen import MARK
+from tasks_lib.toolchains.presets.alembic import Alembic
+from tasks_lib.toolchains.presets.sqlacodegen import MARK
 from tests.toolchains.contract import SQL, Project, RealToolContract, ToolchainContract, execute, write
 
 if TYPE_CHECKING:

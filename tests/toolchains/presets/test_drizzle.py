@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tasks_lib.toolchains.drizzle import Drizzle
+from tasks_lib.toolchains.presets.drizzle import Drizzle
 from tests.toolchains.contract import SQL, Project, RealToolContract, ToolchainContract, write
 
 if TYPE_CHECKING:

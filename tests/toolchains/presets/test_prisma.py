@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from tasks_lib.toolchains.prisma import Prisma
+from tasks_lib.toolchains.presets.prisma import Prisma
 from tests.toolchains.contract import SQL, ToolchainContract, recorded, write
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from tasks_lib.demo.twilio import playing
 from tasks_lib.loquent import schema
 from tasks_lib.loquent.blocks import BLOCKS
-from tasks_lib.toolchains.seaorm import SeaORM
+from tasks_lib.toolchains.presets.seaorm import SeaORM
 from tasks_lib.toolchains.sources import literals, read_python
 from tests.toolchains.contract import SQL, Project, RealToolContract, ToolchainContract, execute, write
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tasks_lib.toolchains.sqlx import SQLx
+from tasks_lib.toolchains.presets.sqlx import SQLx
 from tests.toolchains.contract import SQL, Project, RealToolContract, ToolchainContract, write
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tasks_lib.toolchains.dbmate import Dbmate
+from tasks_lib.toolchains.presets.dbmate import Dbmate
 from tests.toolchains.contract import SQL, Project, RealToolContract, ToolchainContract, execute, write
 
 if TYPE_CHECKING:
