@@ -21,7 +21,7 @@ from tasks_lib.ledger.schema.agents import GONE
 from tasks_lib.ledger.schema.base import new_id
 from tasks_lib.ledger.schema.review import ErrandStatus
 from tasks_lib.ledger.work import errands
-from tasks_lib.steps import Plan, Step
+from tasks_lib.plan import Plan, Step
 from tasks_lib.worktrees.plans import merge
 from tasks_lib.worktrees.plans.create import creation
 from tasks_lib.worktrees.plans.remove import removal

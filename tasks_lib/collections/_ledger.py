@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tasks_lib.errors import GoldentreeError, Interrupted, LedgerError, WorktreeError
-from tasks_lib.steps import terminations_interrupt
+from tasks_lib.plan import terminations_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tasks_lib.output import Narrator
-    from tasks_lib.steps import Ran
+    from tasks_lib.plan import Ran
     from tasks_lib.worktrees.plans.gc import Collected
     from tasks_lib.worktrees.plans.pull import Pulling
     from tasks_lib.worktrees.registry import Record

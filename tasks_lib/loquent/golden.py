@@ -22,7 +22,7 @@ from tasks_lib.loquent.credentials import hashed
 from tasks_lib.loquent.fill import fill, foresee
 from tasks_lib.loquent.twilio import Twilio
 from tasks_lib.loquent.verify import verify
-from tasks_lib.steps import Plan, Step
+from tasks_lib.plan import Plan, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

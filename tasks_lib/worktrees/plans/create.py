@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError, WorktreeError
 from tasks_lib.git.branch_names import require_free, require_plain_name
-from tasks_lib.steps import Plan
+from tasks_lib.plan import Plan
 from tasks_lib.worktrees.env import guard
 from tasks_lib.worktrees.steps import databases, env_file, files, hooks, portless, toolchain, worktree_record
 from tasks_lib.worktrees.steps.checkout import Checkout

@@ -17,7 +17,7 @@ from tasks_lib.errors import BranchError, GitError, WorktreeError
 from tasks_lib.git import cli
 from tasks_lib.git.diff import readable
 from tasks_lib.git.merge_detection import is_ancestor
-from tasks_lib.steps import uninterrupted
+from tasks_lib.plan import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GoldentreeError, SettingsError
 from tasks_lib.output import size
-from tasks_lib.steps import Plan, Step
+from tasks_lib.plan import Plan, Step
 from tasks_lib.toolchains.base import Command
 from tasks_lib.toolchains.run import run
 from tasks_lib.worktrees.env import guard

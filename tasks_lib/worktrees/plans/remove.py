@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GitError, WorktreeError
 from tasks_lib.git import cli, uncommitted
-from tasks_lib.steps import Plan, Step, uninterrupted
+from tasks_lib.plan import Plan, Step, uninterrupted
 from tasks_lib.worktrees import processes
 from tasks_lib.worktrees.removal import checks, removal_record
 from tasks_lib.worktrees.removal.steps import FINISHES, Removing, finish_step, park_step, write_step

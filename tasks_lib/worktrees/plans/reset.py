@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tasks_lib.steps import Plan, Step
+from tasks_lib.plan import Plan, Step
 from tasks_lib.worktrees.env import guard
 from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.steps import databases as clones

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError, WorktreeError
 from tasks_lib.git import cli
-from tasks_lib.steps import Plan, Step
+from tasks_lib.plan import Plan, Step
 from tasks_lib.worktrees.env import guard
 from tasks_lib.worktrees.plans.create import Creation
 from tasks_lib.worktrees.steps import databases, env_file, files, hooks, portless, toolchain, worktree_record

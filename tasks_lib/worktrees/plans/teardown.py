@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.git import cli, uncommitted
-from tasks_lib.steps import Plan, Step
+from tasks_lib.plan import Plan, Step
 from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.removal.steps import FINISHES, Removing, finish_step, park_step, write_step
 

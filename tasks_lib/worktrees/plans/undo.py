@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.errors import BranchError, WorktreeError
 from tasks_lib.git import branch_names, cli, uncommitted
 from tasks_lib.git.merge_detection import is_ancestor
-from tasks_lib.steps import Plan, Step
+from tasks_lib.plan import Plan, Step
 from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.steps import env_file, files, hooks, portless, worktree_record
 from tasks_lib.worktrees.steps.checkout import UNFINISHED, Checkout

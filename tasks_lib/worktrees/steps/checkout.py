@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.git import cli
-from tasks_lib.steps import Step
+from tasks_lib.plan import Step
 from tasks_lib.worktrees.steps import hooks
 
 if TYPE_CHECKING:

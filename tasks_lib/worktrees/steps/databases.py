@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GoldenMissingError, SettingsError
-from tasks_lib.steps import Step
+from tasks_lib.plan import Step
 from tasks_lib.worktrees import identity
 from tasks_lib.worktrees.registry import now
 from tasks_lib.worktrees.steps import background, run_once

@@ -12,9 +12,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import SettingsError
+from tasks_lib.plan import Step
 from tasks_lib.settings import env_values
 from tasks_lib.settings.values import filled
-from tasks_lib.steps import Step
 from tasks_lib.worktrees.env import dotenv_file, git_exclude
 from tasks_lib.worktrees.steps import databases
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import WorktreeError
 from tasks_lib.git import cli
-from tasks_lib.steps import Step
+from tasks_lib.plan import Step
 from tasks_lib.worktrees.env import dotenv_file, git_exclude, guard
 from tasks_lib.worktrees.steps import copy_tree, env_file
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tasks_lib.steps import Step
+from tasks_lib.plan import Step
 from tasks_lib.toolchains.base import Command
 from tasks_lib.toolchains.run import run
 from tasks_lib.worktrees.steps import databases, run_once, toolchain

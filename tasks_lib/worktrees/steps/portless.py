@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-from tasks_lib.steps import Step
+from tasks_lib.plan import Step
 from tasks_lib.worktrees.steps import run_once
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
-    from tasks_lib.steps import Step
+    from tasks_lib.plan import Step
     from tasks_lib.worktrees.registry import Registry
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import DatabaseError, ServerError, ToolchainError
 from tasks_lib.git import cli
-from tasks_lib.steps import Step
+from tasks_lib.plan import Step
 from tasks_lib.toolchains.catalog import PRESETS
 from tasks_lib.toolchains.choose import generate_command, ledger_toolchain, migrate_command
 from tasks_lib.toolchains.environment import child_environment

@@ -10,7 +10,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tasks_lib.steps import Step
+from tasks_lib.plan import Step
 from tasks_lib.worktrees import identity, ports
 from tasks_lib.worktrees.registry import now
 

@@ -100,7 +100,7 @@ class TestBranchNames:
             if digest in seen:
                 break
             seen[digest] = number
-        assert repository.dies("after", 1, "tasks_lib.steps:Plan._run_step", "worktree.create", f"{seen[digest]}/x")
+        assert repository.dies("after", 1, "tasks_lib.plan:Plan._run_step", "worktree.create", f"{seen[digest]}/x")
         for _ in "unfinished", "ready":
             said = repository.refuses("worktree.create", f"{number}/x")
             assert f"made for branch `{seen[digest]}/x`" in said
@@ -544,7 +544,7 @@ class TestKilled:
         for _ in range(steps):
             if task == "worktree.create" and [one["state"] for one in migrating.records().values()] == ["ready"]:
                 break  # on a busy machine, several steps of one stage end before the first one's kill
-            assert migrating.dies("after", 1, "tasks_lib.steps:Plan._run_step", *arguments, cwd=cwd)
+            assert migrating.dies("after", 1, "tasks_lib.plan:Plan._run_step", *arguments, cwd=cwd)
         result = migrating.inv(*arguments, cwd=cwd)
         if task == "worktree.create":
             assert "checked out" in result.stderr or "mark it ready" in result.stderr
@@ -596,7 +596,7 @@ class TestKilled:
 
     def test_then_deleted_by_hand(self, migrating):
         """A half-made worktree whose directory somebody deleted is made anew."""
-        assert migrating.dies("after", 3, "tasks_lib.steps:Plan._run_step", "worktree.create", "a")
+        assert migrating.dies("after", 3, "tasks_lib.plan:Plan._run_step", "worktree.create", "a")
         shutil.rmtree(migrating.worktree("a"))
         assert migrating.json("worktree.create", "a")["branch"] == "a"
         finished(migrating)
@@ -626,7 +626,7 @@ class TestKilled:
         """`create` does not finish what `worktree.db` began, since undoing that would delete a worktree."""
         there = migrating.worktree("a")
         migrating.git("worktree", "add", "--quiet", there, "-b", "a")
-        assert migrating.dies("after", 1, "tasks_lib.steps:Plan._run_step", "worktree.db", cwd=there)
+        assert migrating.dies("after", 1, "tasks_lib.plan:Plan._run_step", "worktree.db", cwd=there)
         assert "checked out at" in migrating.refuses("worktree.create", "a", env={"WORKTREE_MIGRATE": "exit 1"})
 
 

@@ -59,7 +59,7 @@ def test_a_server_that_is_down(created):
 def test_killed(created):
     """Killed after parking, it is finished by a second call; a removal in its stead knows what it had parked."""
     for finish in (["worktree.teardown"], ["worktree.remove", "a", "--force"]):
-        assert created.dies("after", 3, "tasks_lib.steps:Plan._run_step", "worktree.teardown", cwd=created.there)
+        assert created.dies("after", 3, "tasks_lib.plan:Plan._run_step", "worktree.teardown", cwd=created.there)
         created.json(*finish, cwd=created.there if finish == ["worktree.teardown"] else None)
         assert len(created.databases(parked=True)) == 1
         created.json("worktree.undo")

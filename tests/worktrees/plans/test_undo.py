@@ -83,7 +83,7 @@ def test_in_the_place_of_another(created):
     """A worktree that is there by now, whole or half, is nobody's to be forgotten; each note has a name."""
     created.json("worktree.remove", "a", "--force")
     note = next((created.path / ".git/goldentree/removed").glob("*.json")).stem
-    assert created.dies("after", 3, "tasks_lib.steps:Plan._run_step", "worktree.create", "a")
+    assert created.dies("after", 3, "tasks_lib.plan:Plan._run_step", "worktree.create", "a")
     assert f"inv worktree.undo {note}" in created.refuses("worktree.undo", "a")
     created.json("worktree.create", "a")
     created.json("worktree.remove", "a")
@@ -95,7 +95,7 @@ def test_in_the_place_of_another(created):
 def test_its_branch_was_made_anew(created):
     """A creation that finishes a killed undoing begins the branch anew; its commits are not forgotten for that."""
     created.json("worktree.remove", "a", "--force")
-    assert created.dies("after", 1, "tasks_lib.steps:Plan._run_step", "worktree.undo", "a")
+    assert created.dies("after", 1, "tasks_lib.plan:Plan._run_step", "worktree.undo", "a")
     created.json("worktree.create", "a")
     assert "git branch -m a ANOTHER" in created.refuses("worktree.undo", "a")
 
@@ -118,7 +118,7 @@ def test_plain_ones_at_one_path(created):
 
 def test_killed_after_every_step(created):
     """A removal, and an undoing, that were killed anywhere are finished by running them again."""
-    step, function = 0, "tasks_lib.steps:Plan._run_step"
+    step, function = 0, "tasks_lib.plan:Plan._run_step"
     for command in ("worktree.remove", "worktree.undo"):
         options = ["--force"] if command == "worktree.remove" else []
         step = 0

@@ -10,7 +10,7 @@ import pytest
 
 from tasks_lib.errors import GitError, Interrupted
 from tasks_lib.output import Narrator
-from tasks_lib.steps import Plan, Step, terminations_interrupt
+from tasks_lib.plan import Plan, Step, terminations_interrupt
 
 
 class World:
