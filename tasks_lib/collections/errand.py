@@ -46,8 +46,8 @@ def start(
     A failure or Ctrl-C leaves none of them. Of a call that was killed,
     `inv errand.list` tells what is left, and the command that finishes it.
     """
-    from tasks_lib.collections import _errand  # noqa: PLC0415 - 250 ms of SQLAlchemy
     from tasks_lib.ledger.work import errands  # noqa: PLC0415 - same
+    from tasks_lib.workflows import errands as _errand  # noqa: PLC0415 - 250 ms of SQLAlchemy
 
     line = errands.described(given(description))
     here, narrator = project(), Narrator()
@@ -69,21 +69,21 @@ def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     What is wrong with one that is not finished, and the command that cures it, is
     on stderr; in JSON it is its `problem`.
     """
-    from tasks_lib.collections import _errands  # noqa: PLC0415 - as in `start`
+    from tasks_lib.workflows import errand_status  # noqa: PLC0415 - as in `start`
 
     here, narrator = project(), Narrator()
     with ledger_of(here).read() as tx:
         everything = tx.errands.find_all()
         shown = tx.errands.find_all(status=status) if status else everything
     with narrator.looking("look at the worktrees"):
-        found = _errands.standings(here, shown)
+        found = errand_status.standings(here, shown)
     for one in found:
         if one.problem:
             name, otherwise = short(one.errand.id), f"inv errand.abandon {short(one.errand.id)}"
             narrator.say(f"warning: errand {name}: {one.problem.what}; {one.problem.cure}, or {otherwise}")
-    for branch in _errands.orphans(here, everything):
+    for branch in errand_status.orphans(here, everything):
         narrator.say(f"warning: {branch} has a worktree, but no row in the ledger; inv worktree.remove {branch}")
-    return Answer([_errands.document(one) for one in found], _errands.told(found))
+    return Answer([errand_status.document(one) for one in found], errand_status.told(found))
 
 
 @task(klass=OptionalWord, help={"errand": _HERE, "stat": "A line for each file instead of the patch."})
@@ -93,11 +93,11 @@ def diff(c: Context, errand: str = "", stat: bool = False, json: bool = False) -
 
     Uncommitted work in its worktree counts, untracked files as well.
     """
-    from tasks_lib.collections import _errand  # noqa: PLC0415 - as in `start`
+    from tasks_lib.workflows import errands  # noqa: PLC0415 - as in `start`
 
     here = project()
-    one = _errand.chosen(here, errand)
-    found = _errand.diff(here, one)
+    one = errands.chosen(here, errand)
+    found = errands.diff(here, one)
     if json:
         files = [asdict(file) for file in found.files()]
         return Answer({"id": one.id, "merge_base": found.old, "files": files, "patch": found.patch()}, "")
@@ -112,14 +112,14 @@ def complete(c: Context, errand: str = "", force: bool = False, json: bool = Fal
 
     Refuses while its worktree holds uncommitted work, which would not be merged.
     """
-    from tasks_lib.collections import _errand  # noqa: PLC0415 - as in `start`
+    from tasks_lib.workflows import errands  # noqa: PLC0415 - as in `start`
 
     here = project()
-    one = _errand.chosen(here, errand)
-    _errand.require_completable(here, one, force=force)
+    one = errands.chosen(here, errand)
+    errands.require_completable(here, one, force=force)
     if c.config.run.dry:
         return preview([f"hand errand {short(one.id)} over for review"])
-    return _told(_errand.complete(here, one), f"inv errand.diff {short(one.id)}", f"inv errand.merge {short(one.id)}")
+    return _told(errands.complete(here, one), f"inv errand.diff {short(one.id)}", f"inv errand.merge {short(one.id)}")
 
 
 @task(
@@ -139,10 +139,10 @@ def merge(c: Context, errand: str, force: bool = False, remove: bool = False, js
     forward too, and must be without uncommitted changes; its untracked files
     stay.
     """
-    from tasks_lib.collections import _errand  # noqa: PLC0415 - as in `start`
+    from tasks_lib.workflows import errands  # noqa: PLC0415 - as in `start`
 
     here, narrator = project(), Narrator()
-    merging = _errand.mergeable(here, _errand.chosen(here, errand), force=force, remove=remove)
+    merging = errands.mergeable(here, errands.chosen(here, errand), force=force, remove=remove)
     plan = merging.plan()
     if c.config.run.dry:
         return preview([*plan.preview(), *(["remove its worktree"] if remove else [])])
@@ -152,7 +152,7 @@ def merge(c: Context, errand: str, force: bool = False, remove: bool = False, js
         cure = f"in its worktree: git merge {one.base_branch}", f"then, committed: inv errand.resolve {short(one.id)}"
         told = _told(one, *(f"  {file}" for file in conflicts), *cure)
         return Answer({**told.data, "conflicts": conflicts}, told.text, ok=False)
-    return _told(one, gone=_errand.remove(here, narrator, one) if remove else None)
+    return _told(one, gone=errands.remove(here, narrator, one) if remove else None)
 
 
 @task(klass=OptionalWord, help={"errand": _HERE})
@@ -162,15 +162,15 @@ def resolve(c: Context, errand: str = "", json: bool = False) -> Answer:
 
     That is tried, and changes nothing else.
     """
-    from tasks_lib.collections import _errand  # noqa: PLC0415 - as in `start`
+    from tasks_lib.workflows import errands  # noqa: PLC0415 - as in `start`
 
     here, narrator = project(), Narrator()
-    one = _errand.chosen(here, errand)
+    one = errands.chosen(here, errand)
     with narrator.looking(f"merge {one.branch} into {one.base_branch}, to see whether it can be"):
-        _errand.require_resolved(here, one)
+        errands.require_resolved(here, one)
     if c.config.run.dry:
         return preview([f"hand errand {short(one.id)} over for review"])
-    return _told(_errand.resolve(here, one), f"inv errand.merge {short(one.id)}")
+    return _told(errands.resolve(here, one), f"inv errand.merge {short(one.id)}")
 
 
 @task(
@@ -186,16 +186,16 @@ def abandon(c: Context, errand: str, force: bool = False, json: bool = False) ->
     Refuses while work would be lost, as `inv worktree.remove` does, which can be
     undone. The row stays.
     """
-    from tasks_lib.collections import _errand  # noqa: PLC0415 - as in `start`
+    from tasks_lib.workflows import errands  # noqa: PLC0415 - as in `start`
 
     here, narrator = project(), Narrator()
-    one = _errand.chosen(here, errand)
-    _errand.require_open(one)
+    one = errands.chosen(here, errand)
+    errands.require_open(one)
     if c.config.run.dry:
-        there = _errand.has_worktree(here, one)
+        there = errands.has_worktree(here, one)
         return preview([*(["remove its worktree"] if there else []), f"abandon errand {short(one.id)}"])
-    gone = _errand.remove(here, narrator, one, force=force)
-    return _told(_errand.abandon(here, one), gone=gone)
+    gone = errands.remove(here, narrator, one, force=force)
+    return _told(errands.abandon(here, one), gone=gone)
 
 
 def _told(errand: Errand, *more: str, gone: Answer | None = None) -> Answer:

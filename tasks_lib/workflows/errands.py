@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks_lib.collections._errands import worktrees_by_branch
 from tasks_lib.collections._ledger import ledger_of, short, stop_homeless, worktree_id_of
 from tasks_lib.collections._report import removed
 from tasks_lib.errors import BranchError, ConflictError, LedgerError
@@ -22,6 +21,7 @@ from tasks_lib.ledger.schema.base import new_id
 from tasks_lib.ledger.schema.review import ErrandStatus
 from tasks_lib.ledger.work import errands
 from tasks_lib.plan import Plan, Step
+from tasks_lib.workflows.errand_status import worktrees_by_branch
 from tasks_lib.worktrees.plans import merge
 from tasks_lib.worktrees.plans.create import creation
 from tasks_lib.worktrees.plans.remove import removal
