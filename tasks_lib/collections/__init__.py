@@ -6,16 +6,12 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from tasks_lib.collections import (
+from tasks_lib.collections import config, db, demo, doctor, golden, init, server, worktree
+from tasks_lib.collections.ledger import (
     account,
     agent,
     chat,
-    config,
-    db,
-    demo,
-    doctor,
     errand,
-    golden,
     initiative,
     ledger,
     message,
@@ -23,10 +19,7 @@ from tasks_lib.collections import (
     phase,
     proposal,
     review,
-    scaffold,
-    server,
     task,
-    worktree,
 )
 
 LEDGER = (task, phase, initiative, agent, errand, review, proposal, page, chat, message, account, ledger)
@@ -39,6 +32,6 @@ ns = Collection(
     Collection.from_module(config),
     *(Collection.from_module(module, auto_dash_names=True) for module in LEDGER),
 )
-ns.add_task(scaffold.init)
+ns.add_task(init.init)
 ns.add_task(doctor.doctor)
 ns.add_task(demo.demo)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks_lib.collections._project import project
-from tasks_lib.collections._report import preview, report
+from tasks_lib.collections.views.results import preview, report
 from tasks_lib.output import Narrator
 
 if TYPE_CHECKING:

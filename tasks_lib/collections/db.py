@@ -8,10 +8,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._project import project
-from tasks_lib.collections._report import CLONE_HELP, UNMASKED, preview, report, report_pulled
 from tasks_lib.collections._setup import set_up
-from tasks_lib.collections._status import cloned, migration_rows
 from tasks_lib.collections._task import Answer, task
+from tasks_lib.collections.views.results import CLONE_HELP, UNMASKED, preview, report, report_pulled
+from tasks_lib.collections.views.worktree_status import cloned, migration_rows
 from tasks_lib.output import Narrator, age, pairs, size, table
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from tasks_lib.collections._report import preview
 from tasks_lib.collections._task import Answer, task
+from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import GoldentreeError, Interrupted
 
 if TYPE_CHECKING:

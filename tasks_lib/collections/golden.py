@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._project import project
-from tasks_lib.collections._report import UNMASKED, preview, report_pulled
 from tasks_lib.collections._task import Answer, task
+from tasks_lib.collections.views.results import UNMASKED, preview, report_pulled
 from tasks_lib.output import Narrator, age, pairs, size, table
 
 if TYPE_CHECKING:

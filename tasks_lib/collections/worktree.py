@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.collections._ledger import stop_homeless
 from tasks_lib.collections._project import project
-from tasks_lib.collections._report import CLONE_HELP, preview, removed, report, swept
 from tasks_lib.collections._setup import set_up
 from tasks_lib.collections._task import Answer, OptionalWord, task
+from tasks_lib.collections.views.results import CLONE_HELP, preview, removed, report, swept
 from tasks_lib.errors import WorktreeError
 from tasks_lib.output import Narrator
 
@@ -209,15 +209,15 @@ def list_(c: Context, json: bool = False) -> Answer:
     unmanaged, made without this tool; gone, a record whose worktree is not there.
     A `?` is what cannot be told; why is on stderr.
     """
-    from tasks_lib.collections import _list  # noqa: PLC0415 - as in `create`
+    from tasks_lib.collections.views import worktree_table  # noqa: PLC0415 - as in `create`
     from tasks_lib.worktrees.reports import listing  # noqa: PLC0415 - same
 
     here, narrator = project(), Narrator()
     with narrator.looking("look at the worktrees and their databases"):
         found, troubles = listing.examined(here, listing.rows(here))
-    for line in _list.warnings(found, troubles):
+    for line in worktree_table.warnings(found, troubles):
         narrator.say(f"warning: {line}")
-    return Answer([listing.document(row) for row in found], _list.worktrees(found))
+    return Answer([listing.document(row) for row in found], worktree_table.worktrees(found))
 
 
 @task(klass=OptionalWord, help={"branch": f"{_BRANCH_HELP} The one we stand in when not given."})
@@ -230,13 +230,13 @@ def status(c: Context, branch: str = "", json: bool = False) -> Answer:
     something is wrong, such as a DATABASE_URL that is not this worktree's; then
     the cure is told as well.
     """
-    from tasks_lib.collections import _status  # noqa: PLC0415 - as in `create`
+    from tasks_lib.collections.views import worktree_status  # noqa: PLC0415 - as in `create`
     from tasks_lib.worktrees.reports.status import document, examine  # noqa: PLC0415 - same
 
     here, narrator = project(), Narrator()
     with narrator.looking("look at the worktree and its database"):
         found = examine(here, branch, os.environ)
-    return Answer(document(found), _status.told(found), ok=not found.problems)
+    return Answer(document(found), worktree_status.told(found), ok=not found.problems)
 
 
 @task(help={"branch": _BRANCH_HELP})

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks_lib.collections._ledger import ledger_of, short, stop_homeless, worktree_id_of
-from tasks_lib.collections._report import removed
+from tasks_lib.collections.views.results import removed
 from tasks_lib.errors import BranchError, ConflictError, LedgerError
 from tasks_lib.git.diff import since
 from tasks_lib.ledger.agents.registration import stop

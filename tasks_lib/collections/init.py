@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.collections._project import project
-from tasks_lib.collections._report import preview
 from tasks_lib.collections._task import Answer, task
+from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import WorktreeError
 from tasks_lib.output import Narrator, pairs
 

@@ -8,7 +8,8 @@ import re
 import pytest
 from invoke.context import Context
 
-from tasks_lib.collections import agent, errand, worktree
+from tasks_lib.collections import worktree
+from tasks_lib.collections.ledger import agent, errand
 from tasks_lib.errors import BranchError, ConflictError, GitError, LedgerError, NotFoundError, WorktreeError
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.collections._ledger import documents, given, ledger_of, short
 from tasks_lib.collections._project import project
-from tasks_lib.collections._report import preview
 from tasks_lib.collections._task import Answer, task
+from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import LedgerError
 from tasks_lib.output import table
 
@@ -92,7 +92,7 @@ def diff(c: Context, phase: str, json: bool = False) -> Answer:
     The diff of its initiative's branch since that parted from the default branch;
     of one that was merged, since the commit that was noted then.
     """
-    from tasks_lib.collections._review import annotated  # noqa: PLC0415 - `inv --list` stays fast
+    from tasks_lib.collections.views.annotated_patch import annotated  # noqa: PLC0415 - `inv --list` stays fast
     from tasks_lib.git.diff import since  # noqa: PLC0415 - same
 
     here = project()

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._ledger import AS_HELP, NOTHING_READY, acting, documents, given, ledger_of, number, short
 from tasks_lib.collections._project import project
-from tasks_lib.collections._report import preview
 from tasks_lib.collections._task import Answer, OptionalWord, task
+from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import ConflictError, LedgerError
 from tasks_lib.output import Narrator, pairs, table
 
@@ -272,10 +272,10 @@ def show(c: Context, task: str, json: bool = False) -> Answer:
     """
     Show all of a task: who holds it, what it waits for, who waits for it
     """
-    from tasks_lib.collections import _show  # noqa: PLC0415 - as in `add`
+    from tasks_lib.collections.views import task_details  # noqa: PLC0415 - as in `add`
 
     with ledger_of(project()).read() as tx:
-        return _show.task(tx, tx.tasks.named(task))
+        return task_details.task(tx, tx.tasks.named(task))
 
 
 @task(klass=OptionalWord, help={"initiative": "Only this one: its id, or the beginning of it."})
@@ -285,15 +285,16 @@ def tree(c: Context, initiative: str = "", json: bool = False) -> Answer:
 
     ✓ completed, ▶ in progress, ○ ready, · waiting, ~ planning, ✗ blocked, ! lost.
     """
-    from tasks_lib.collections import _tree, _work  # noqa: PLC0415 - as in `add`
+    from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
+    from tasks_lib.collections.views import task_tree
 
     with ledger_of(project()).read() as tx:
         only = tx.initiatives.named(initiative) if initiative else None
         standing = _work.Standing(tx)
-        branches = _tree.grown(tx, standing, only)
+        branches = task_tree.grown(tx, standing, only)
     if not branches:
         return Answer([], "no initiatives and no tasks; inv task.add NAME makes one")
-    return Answer([branch.data for branch in branches], _tree.drawn(branches))
+    return Answer([branch.data for branch in branches], task_tree.drawn(branches))
 
 
 @task(

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from tasks_lib.collections._ledger import documents, ledger_of, short
 from tasks_lib.collections._project import project
-from tasks_lib.collections._report import preview
 from tasks_lib.collections._task import Answer, OptionalWord, task
+from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import ConflictError, LedgerError
 from tasks_lib.output import pairs, table
 

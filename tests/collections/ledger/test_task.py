@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from invoke.context import Context
 
-from tasks_lib.collections import initiative
+from tasks_lib.collections.ledger import initiative
 from tasks_lib.errors import LedgerError
 from tasks_lib.ledger.agents import registration
 from tasks_lib.ledger.ledger import Ledger

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._ledger import NOTHING_READY, documents, given, ledger_of, short
 from tasks_lib.collections._project import project
-from tasks_lib.collections._report import preview
 from tasks_lib.collections._task import Answer, OptionalWord, task
+from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import ConflictError, LedgerError
 from tasks_lib.output import age, pairs, table
 

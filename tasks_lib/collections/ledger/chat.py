@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.collections._ledger import documents, given, ledger_of, short
 from tasks_lib.collections._project import project
-from tasks_lib.collections._report import preview
 from tasks_lib.collections._task import Answer, task
+from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import LedgerError
 from tasks_lib.output import table
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.collections._ledger import MAIN, ledger_of, ledger_url, short, worktree_id_of
 from tasks_lib.collections._project import project
-from tasks_lib.collections._report import preview
 from tasks_lib.collections._task import Answer, OptionalWord, task
+from tasks_lib.collections.views.results import preview
 from tasks_lib.output import Narrator, pairs, size
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.collections._ledger import documents, given, ledger_of, short
 from tasks_lib.collections._project import project
-from tasks_lib.collections._report import CLONE_HELP, preview, report
 from tasks_lib.collections._task import Answer, OptionalWord, task
+from tasks_lib.collections.views.results import CLONE_HELP, preview, report
 from tasks_lib.output import Narrator, in_terminal
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from tasks_lib.collections._ledger import (
     worktree_id,
 )
 from tasks_lib.collections._project import project
-from tasks_lib.collections._report import preview
 from tasks_lib.collections._task import Answer, OptionalWord, task
+from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import ConflictError, GoldentreeError
 from tasks_lib.output import Narrator, age, pairs, table
 

@@ -9,9 +9,9 @@ import sys
 import pytest
 from invoke.context import Context
 
-from tasks_lib.collections import agent, chat, page, proposal, review
 from tasks_lib.collections._ledger import ledger_of
 from tasks_lib.collections._project import project
+from tasks_lib.collections.ledger import agent, chat, page, proposal, review
 from tasks_lib.errors import ConflictError, LedgerError, NotFoundError
 
 

@@ -17,9 +17,9 @@ import psycopg
 import pytest
 from invoke.context import Context
 
-from tasks_lib.collections import ledger as tasks
 from tasks_lib.collections._ledger import ledger_of
 from tasks_lib.collections._project import project
+from tasks_lib.collections.ledger import ledger as tasks
 from tasks_lib.databases.server import binaries
 from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import LedgerError

@@ -1,0 +1,1 @@
+"""The tasks of the agents' ledger, one module per noun."""

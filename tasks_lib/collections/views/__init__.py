@@ -1,0 +1,1 @@
+"""How answers look: tables, trees and details, drawn from reports."""
