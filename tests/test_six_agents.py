@@ -17,10 +17,11 @@ TASKS = 200
 # Three agents in one script, each a process in its worktree: the functions.
 FUNCTIONS = """
 import os, signal, sys, time
-from tasks_lib.collections._ledger import ledger_of, worktree_id
+from tasks_lib.collections._ledger import ledger_of
+from tasks_lib.collections._ledger import worktree_id
 from tasks_lib.collections._project import project
-from tasks_lib.ledger import dispatch
-from tasks_lib.ledger.registration import register
+from tasks_lib.ledger.work import queue
+from tasks_lib.ledger.agents.registration import register
 
 for worktree, last in zip(sys.argv[1::2], sys.argv[2::2]):
     if os.fork() == 0:
@@ -40,9 +41,9 @@ with ledger.write() as tx:
 number = 0
 while True:
     with ledger.write() as tx:
-        dispatch.release_stale(tx)
-        claimed = dispatch.claim_next(tx, me.id)
-        state = dispatch.queue_state(tx)
+        queue.release_stale(tx)
+        claimed = queue.claim_next(tx, me.id)
+        state = queue.queue_state(tx)
     if claimed is None:
         if not state["waiting"] + state["in_progress"]:
             os._exit(0)
@@ -53,7 +54,7 @@ while True:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(0.05)
     with ledger.write() as tx:
-        dispatch.complete(tx, claimed.task.id, f"by {me.name}", me.id)
+        queue.complete(tx, claimed.task.id, f"by {me.name}", me.id)
     os.write(1, f"{claimed.task.id}\\n".encode())
 """
 

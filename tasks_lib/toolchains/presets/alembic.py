@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.errors import ToolchainError
 from tasks_lib.toolchains.base import Command, Drift, Ledger, Toolchain, quoted
-from tasks_lib.toolchains.catalog import sqlacodegen
+from tasks_lib.toolchains.presets import sqlacodegen
 from tasks_lib.toolchains.revisions import Revision, ancestors, in_order, read_revisions
 from tasks_lib.toolchains.sources import read_python, read_text, read_toml
 

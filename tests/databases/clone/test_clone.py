@@ -188,11 +188,11 @@ CREATE OR REPLACE FUNCTION slow(i int) RETURNS bool LANGUAGE plpgsql AS 'BEGIN P
 BUILD = """
 import sys
 from pathlib import Path
-from tasks_lib.databases import clone
-from tasks_lib.databases.ladder import Wish
+from tasks_lib.databases.clone import clone
+from tasks_lib.databases.clone.strategy import Wish
 from tasks_lib.databases.server import Server
-from tasks_lib.databases.source import Source
-from tasks_lib.databases.url import DatabaseUrl
+from tasks_lib.databases.ownership.source import Source
+from tasks_lib.databases.server.url import DatabaseUrl
 url, golden, folder, method = sys.argv[1:]
 source = Source(Server(DatabaseUrl.parse(url)), golden, "repo", Path(folder))
 clone.build(source, "never", source.mark("clone", slug="feat_1", created="now"), Wish(method))

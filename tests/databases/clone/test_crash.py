@@ -28,11 +28,12 @@ from pathlib import Path
 
 import psycopg
 
-from tasks_lib.databases import clone, tidy
-from tasks_lib.databases.ladder import Wish
+from tasks_lib.databases.clone import clone
+from tasks_lib.databases.clone import cleanup
+from tasks_lib.databases.clone.strategy import Wish
 from tasks_lib.databases.server import Server
-from tasks_lib.databases.source import Source
-from tasks_lib.databases.url import DatabaseUrl
+from tasks_lib.databases.ownership.source import Source
+from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import GoldentreeError
 
 url, golden, folder = sys.argv[1:]
@@ -82,7 +83,7 @@ for line in sys.stdin:
         try:
             mark = source.mark("clone", slug="feat_1", created="2026-01-02T03:04:05+00:00")
             getattr(clone, job["how"])(source, "final", mark, Wish(**job["wish"]))
-            tidy.tidy(source, 0, lambda _: None)
+            cleanup.tidy(source, 0, lambda _: None)
             os._exit(struck)
         except GoldentreeError:
             os._exit(2)

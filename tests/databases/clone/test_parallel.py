@@ -19,10 +19,10 @@ pytestmark = pytest.mark.every_major
 BUILD = """
 import sys
 from pathlib import Path
-from tasks_lib.databases import clone
+from tasks_lib.databases.clone import clone
 from tasks_lib.databases.server import Server
-from tasks_lib.databases.source import Source
-from tasks_lib.databases.url import DatabaseUrl
+from tasks_lib.databases.ownership.source import Source
+from tasks_lib.databases.server.url import DatabaseUrl
 url, golden, folder, database = sys.argv[1:]
 source = Source(Server(DatabaseUrl.parse(url)), golden, "repo", Path(folder))
 mark = source.mark("clone", slug=database, created="2026-01-02T03:04:05+00:00")

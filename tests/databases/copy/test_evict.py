@@ -175,11 +175,12 @@ def test_a_session_that_we_may_not_see(place, golden):
 BUILD = """
 import sys, time
 from pathlib import Path
-from tasks_lib.databases import clone, evict
-from tasks_lib.databases.ladder import Wish
+from tasks_lib.databases.clone import clone
+from tasks_lib.databases.copy import evict
+from tasks_lib.databases.clone.strategy import Wish
 from tasks_lib.databases.server import Server
-from tasks_lib.databases.source import Source
-from tasks_lib.databases.url import DatabaseUrl
+from tasks_lib.databases.ownership.source import Source
+from tasks_lib.databases.server.url import DatabaseUrl
 url, golden, folder = sys.argv[1:]
 
 def look(*_):

@@ -154,7 +154,7 @@ def test_one_of_many_accepts(ledger, place, crowd):
         one = tx.proposals.create(agent_id=owl, initiative_id=initiative, target_type="task", title="t").id
     code = f"""
 import time
-from tasks_lib.ledger import proposals
+from tasks_lib.ledger.work import proposals
 with opened().write() as tx:
     result = proposals.accept(tx, {one!r}).name
     time.sleep(0.3)  # not committed while the others look

@@ -15,38 +15,40 @@ from tasks_lib.ledger.schema.work import TaskStatus
 from tasks_lib.ledger.work import queue
 
 DRAIN = """
-from tasks_lib.ledger import dispatch, registration
+from tasks_lib.ledger.work import queue
+from tasks_lib.ledger.agents import registration
 ledger, result = opened(), []
 with ledger.write() as tx:
     me = registration.register(tx, f"r/{number}").id
 while True:
     with ledger.write() as tx:
-        claimed = dispatch.claim_next(tx, me)
+        claimed = queue.claim_next(tx, me)
     if claimed is None:
         break
     result.append(claimed.task.id)
     with ledger.write() as tx:
-        dispatch.complete(tx, claimed.task.id, None, me)
+        queue.complete(tx, claimed.task.id, None, me)
 """
 
 BY_NAME = """
-from tasks_lib.ledger import dispatch
+from tasks_lib.ledger.work import queue
 try:
     with opened().write() as tx:
-        result = dispatch.claim(tx, tx.tasks.find_all()[0].id, tx.agents.named("ab"[number]).id).task.name
+        result = queue.claim(tx, tx.tasks.find_all()[0].id, tx.agents.named("ab"[number]).id).task.name
 except GoldentreeError as error:
     result = error.why
 """
 
 RELEASE = """
-from tasks_lib.ledger import dispatch, registration
+from tasks_lib.ledger.work import queue
+from tasks_lib.ledger.agents import registration
 ledger, result = opened(), []
 with ledger.write() as tx:
     me = registration.register(tx, f"r/{number}").id
 for _ in range(10):
     with ledger.write() as tx:
-        dispatch.release_stale(tx)
-        claimed = dispatch.claim_next(tx, me)
+        queue.release_stale(tx)
+        claimed = queue.claim_next(tx, me)
     if claimed and not claimed.again:
         result.append(claimed.task.id)
 """
@@ -55,14 +57,15 @@ for _ in range(10):
 CLAIMER = """
 import json, os, signal, sys
 from pathlib import Path
-from tasks_lib.ledger import dispatch, registration
+from tasks_lib.ledger.work import queue
+from tasks_lib.ledger.agents import registration
 from tasks_lib.ledger.ledger import Ledger
 
 where = json.loads(sys.argv[1])
 ledger = Ledger.on_postgres(where, "there") if isinstance(where, dict) else Ledger.on_sqlite(Path(where))
 with ledger.write() as tx:
     me = registration.register(tx, "r/main", name="mayfly", pid=os.getpid())
-    claimed = dispatch.claim_next(tx, me.id)
+    claimed = queue.claim_next(tx, me.id)
 print(claimed.task.name, flush=True)
 signal.pause()
 """

@@ -602,7 +602,8 @@ class TestKilled:
         finished(migrating)
 
     @pytest.mark.parametrize(
-        "function", ["tasks_lib.worktrees.registry:Registry.mark", "tasks_lib.worktrees.steps.env_file:envfile.point"]
+        "function",
+        ["tasks_lib.worktrees.registry:Registry.mark", "tasks_lib.worktrees.steps.env_file:dotenv_file.point"],
     )
     def test_then_worked_in(self, migrating, function):
         """What somebody wrote into a half-made worktree outlives a second failure."""

@@ -21,7 +21,7 @@ from tasks_lib.databases.server.embedded.cluster import Cluster, Status, default
 from tasks_lib.errors import ServerError
 
 START = (
-    "from tasks_lib.databases.embedded.cluster import *; "
+    "from tasks_lib.databases.server.embedded.cluster import *; "
     "print(Cluster(default_root(), durable=False).start(), flush=True)"
 )
 
@@ -238,7 +238,7 @@ def test_no_room(programs, cluster, monkeypatch):
     monkeypatch.setenv("PATH", str(programs.directory), prepend=":")
     limited = run_code(
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "from tasks_lib.databases import binaries; from tasks_lib.databases.embedded.cluster import *\n"
+        "from tasks_lib.databases.server import binaries; from tasks_lib.databases.server.embedded.cluster import *\n"
         f"one = binaries.at(Path({str(programs.directory)!r}))\n"
         "try: Cluster(default_root(), durable=False, binaries=one).start()\n"
         "except ServerError as error: print(error)\n"

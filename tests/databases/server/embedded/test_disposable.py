@@ -12,7 +12,7 @@ import pytest
 from tasks_lib.databases.server.embedded.disposable import disposable
 
 ORPHAN = """
-from tasks_lib.databases.embedded.disposable import disposable
+from tasks_lib.databases.server.embedded.disposable import disposable
 import signal
 with disposable() as url:
     print(url, flush=True)
