@@ -30,7 +30,7 @@ def project() -> Project:
         WorktreeError: If the current directory was removed.
     """
     from tasks_lib.errors import WorktreeError  # noqa: PLC0415 - see the module
-    from tasks_lib.git.cli import Repository  # noqa: PLC0415 - same
+    from tasks_lib.git.repository import Repository  # noqa: PLC0415 - same
     from tasks_lib.settings import load  # noqa: PLC0415 - see the module
     from tasks_lib.worktrees.project import Project  # noqa: PLC0415 - same
 

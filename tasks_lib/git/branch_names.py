@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError
 from tasks_lib.git import cli
+from tasks_lib.git.repository import list_worktrees
 
 if TYPE_CHECKING:
-    from tasks_lib.git.cli import Repository
+    from tasks_lib.git.repository import Repository
 
 LONGEST_BYTES = 200
 """File systems end names at 255 bytes; git adds `.lock`, the worktree's directory the repository's name."""
@@ -37,7 +38,7 @@ def require_free(repository: Repository, branch: str) -> None:
         BranchError: Saying what stands in its way.
     """
     _require_no_conflict(repository, branch)
-    for listed in cli.worktrees(repository.main):
+    for listed in list_worktrees(repository.main):
         if listed.branch == branch:
             raise BranchError(
                 f"branch `{branch}` is checked out at {listed.path} already",

@@ -13,7 +13,7 @@ from tasks_lib.git import cli, uncommitted
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tasks_lib.git.cli import Repository
+    from tasks_lib.git.repository import Repository
 
 # Plumbing: what `diff.*` says of prefixes and colours would be in the way of whoever reads a patch by program.
 _DIFF = ("-c", "core.quotePath=false", "diff-tree", "-r", "--no-ext-diff", "--ignore-submodules=none")

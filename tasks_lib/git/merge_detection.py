@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from tasks_lib.git.cli import Repository
+    from tasks_lib.git.repository import Repository
 
 MOST_COMMITS = 300
 """How many commits are looked at on either side, the newest first."""

@@ -16,7 +16,7 @@ from tasks_lib.git.merge_detection import how_merged, is_ancestor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tasks_lib.git.cli import Listed, Repository
+    from tasks_lib.git.repository import Repository, WorktreeEntry
 
 _THREADS = 8
 """Enough for a few cores: the work is git's, in processes of its own."""
@@ -66,7 +66,7 @@ class GitState:
         return ", ".join(said)
 
 
-def states(repository: Repository, worktrees: Sequence[Listed]) -> list[GitState]:
+def states(repository: Repository, worktrees: Sequence[WorktreeEntry]) -> list[GitState]:
     """Return the state of each of *worktrees*; one that cannot be examined does not keep the others."""
     heads = {listed.head for listed in worktrees if listed.head and listed.head.strip("0")}
     try:
@@ -75,7 +75,7 @@ def states(repository: Repository, worktrees: Sequence[Listed]) -> list[GitState
     except GitError as error:
         return [GitState(listed.head, why=_reason(error)) for listed in worktrees]
 
-    def state(listed: Listed) -> GitState:
+    def state(listed: WorktreeEntry) -> GitState:
         try:
             headers, dirty = _status(listed)
             found = GitState(listed.head, dirty, upstream=_upstream(headers))
@@ -142,7 +142,7 @@ def _places(repository: Repository, target: str, heads: set[str]) -> dict[str, _
     return places
 
 
-def _status(listed: Listed) -> tuple[dict[str, str], int]:
+def _status(listed: WorktreeEntry) -> tuple[dict[str, str], int]:
     """Return the headers of `git status`, and the number of changed paths."""
     if not (listed.path / ".git").exists():
         # git would look for a repository above.

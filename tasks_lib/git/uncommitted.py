@@ -17,7 +17,7 @@ from tasks_lib.errors import GitError
 from tasks_lib.git import cli
 
 if TYPE_CHECKING:
-    from tasks_lib.git.cli import Repository
+    from tasks_lib.git.repository import Repository
 
 _SETTINGS = {
     "user.name": "goldentree",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases.golden.build import build
 from tasks_lib.databases.ownership import comment
+from tasks_lib.databases.ownership.advisory_lock import advisory_lock
 from tasks_lib.databases.ownership.golden_template import require_may_create, require_open
 from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.server.url import DatabaseUrl
@@ -186,7 +187,7 @@ class Building:
 
     def _top_up(self, blocks: Sequence[Block]) -> str:
         with self.source.server.connect() as guard, self._opened() as connection:
-            comment.hold(guard, self.source.golden, patience=PATIENCE)
+            advisory_lock(guard, self.source.golden, patience=PATIENCE)
             return self._fill(connection, blocks)
 
     def _build(self, blocks: Sequence[Block]) -> str:

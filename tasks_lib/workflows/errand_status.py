@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._ledger import documents, short
 from tasks_lib.git import cli, status
+from tasks_lib.git.repository import list_worktrees
 from tasks_lib.ledger.work.errands import OPEN
 from tasks_lib.output import table
 from tasks_lib.worktrees.removal import removal_record
@@ -17,7 +18,7 @@ from tasks_lib.worktrees.reports.incomplete import Problem, unfinished
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tasks_lib.git.cli import Listed
+    from tasks_lib.git.repository import WorktreeEntry
     from tasks_lib.ledger.schema.review import Errand
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
@@ -35,15 +36,15 @@ class Standing:
     """
 
     errand: Errand
-    listed: Listed | None
+    listed: WorktreeEntry | None
     dirty: int | None
     ahead: int | None
     problem: Problem | None
 
 
-def worktrees_by_branch(here: Project) -> dict[str, Listed]:
+def worktrees_by_branch(here: Project) -> dict[str, WorktreeEntry]:
     """Return the worktrees by the branch that each was made for and, which counts more, the one that it is on."""
-    rows = cli.worktrees(here.repository.main)
+    rows = list_worktrees(here.repository.main)
     branches = {record.slug: record.identity.branch for record in here.registry.records()}
     made = {path: branches[slug] for slug, path in here.registry.paths().items() if slug in branches}
     return {made[row.path]: row for row in rows if row.path in made} | {row.branch: row for row in rows if row.branch}
@@ -115,7 +116,7 @@ def _ahead(here: Project, errand: Errand) -> int | None:
 
 
 def _problem(
-    here: Project, errand: Errand, listed: Listed | None, record: Record | None, removed: set[str]
+    here: Project, errand: Errand, listed: WorktreeEntry | None, record: Record | None, removed: set[str]
 ) -> Problem | None:
     """
     Return what is wrong with the worktree of an errand that is not finished.

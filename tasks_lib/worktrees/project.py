@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import WorktreeError
-from tasks_lib.git import cli
+from tasks_lib.git.repository import list_worktrees
 from tasks_lib.worktrees.registry import Registry
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tasks_lib.databases.clone.strategy import Wish
     from tasks_lib.databases.ownership.source import Source
     from tasks_lib.databases.server.connection import Server
-    from tasks_lib.git.cli import Repository
+    from tasks_lib.git.repository import Repository
     from tasks_lib.settings import Settings
     from tasks_lib.worktrees.registry import Record
 
@@ -82,7 +82,7 @@ class Project:
         Raises:
             WorktreeError: If there is no such worktree, or it is the main one.
         """
-        listed = cli.worktrees(self.repository.main)
+        listed = list_worktrees(self.repository.main)
         records = self.registry.records()
         path = next((row.path for row in listed if name == row.branch), None)
         path = path or next((row.path for row in listed if os.path.realpath(name) == os.path.realpath(row.path)), None)

@@ -9,7 +9,7 @@ import pytest
 
 from tasks_lib.errors import GitError
 from tasks_lib.git import cli
-from tasks_lib.git.cli import Repository
+from tasks_lib.git.repository import Repository, list_worktrees
 
 
 @pytest.fixture
@@ -86,8 +86,8 @@ def test_a_worktree_that_is_just_being_made(path, tmp_path):
     timer = threading.Timer(0.15, lambda: common.write_text(content))
     timer.start()
 
-    assert [row.branch for row in cli.worktrees(path)] == ["main", "a"]
+    assert [row.branch for row in list_worktrees(path)] == ["main", "a"]
     timer.join()
     common.write_text("")
     with pytest.raises(GitError, match="git worktree failed"):
-        cli.worktrees(path)
+        list_worktrees(path)

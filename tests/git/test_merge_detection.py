@@ -7,8 +7,8 @@ import subprocess
 import pytest
 
 from tasks_lib.errors import GitError
-from tasks_lib.git.cli import Repository
 from tasks_lib.git.merge_detection import how_merged, is_ancestor
+from tasks_lib.git.repository import Repository
 
 LINES = [f"line {number}" for number in range(30)]
 

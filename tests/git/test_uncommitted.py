@@ -9,7 +9,7 @@ import pytest
 
 from tasks_lib.errors import GitError
 from tasks_lib.git import uncommitted
-from tasks_lib.git.cli import Repository
+from tasks_lib.git.repository import Repository
 
 REFERENCE = "refs/goldentree/removed/a"
 

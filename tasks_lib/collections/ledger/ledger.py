@@ -140,10 +140,10 @@ def _counted(numbers: Mapping[str, int]) -> str:
 
 def _places(here: Project) -> dict[str, Place]:
     """Return where the agents of this repository may be, by their worktree's id."""
-    from tasks_lib.git import cli  # noqa: PLC0415 - same
+    from tasks_lib.git.repository import list_worktrees
     from tasks_lib.ledger.board.content import Place  # noqa: PLC0415 - as in `status`
 
-    branches = {row.path: row.branch or "(detached)" for row in cli.worktrees(here.repository.main)}
+    branches = {row.path: row.branch or "(detached)" for row in list_worktrees(here.repository.main)}
     paths, main = here.registry.paths(), here.repository.main
     places = {worktree_id_of(here, MAIN): Place(branches.get(main, ""), str(main), "")}
     for record in here.registry.records():

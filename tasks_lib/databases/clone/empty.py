@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases.clone import clone
-from tasks_lib.databases.clone.publish import label, publish
+from tasks_lib.databases.clone.publish import publish
 from tasks_lib.databases.clone.strategy import Made
+from tasks_lib.databases.ownership.comment import set_comment
 from tasks_lib.databases.ownership.temporaries import temporary
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def build(source: Source, database: str, mark: Mark, say: Callable[[str], object
     def make(connection: Connection[Any]) -> Made:
         with temporary(source, connection) as name:
             create(connection, name)
-            label(connection, name, replace(mark, role="temporary"))
+            set_comment(connection, name, replace(mark, role="temporary"))
             publish(connection, None, name, database, mark)
         return Made("empty", "it has no template", "")
 

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases.clone.publish import allow_connections, label, publish, rename
+from tasks_lib.databases.clone.publish import publish
 from tasks_lib.databases.copy import evict
 from tasks_lib.databases.ownership import comment
-from tasks_lib.databases.ownership.comment import TOOL
+from tasks_lib.databases.ownership.comment import TOOL, set_comment
 from tasks_lib.databases.ownership.managed import Owned, owned
 from tasks_lib.databases.server.connection import scalar
+from tasks_lib.databases.server.ddl import allow_connections, rename_database
 from tasks_lib.errors import DatabaseError, OwnershipError
 
 if TYPE_CHECKING:
@@ -126,8 +127,8 @@ def unpark(
             _park(server, connection, present[name], now, say)
         for one in back:
             allow_connections(connection, one.name, True)
-            label(connection, one.name, dataclasses.replace(one.mark, role="clone", database="", parked=""))
-            rename(connection, one.name, one.mark.database)
+            set_comment(connection, one.name, dataclasses.replace(one.mark, role="clone", database="", parked=""))
+            rename_database(connection, one.name, one.mark.database)
         return [one.mark.database for one in back]
 
 
@@ -226,6 +227,6 @@ def _park(server: Server, connection: Connection[Any], one: Owned, now: str, say
         say(f"ending {one.sessions} session{'s' if one.sessions > 1 else ''} in {one.name}")
     away = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(one.name), sql.Identifier(name))
     evict.run(server, connection, one.name, away, busy=True)
-    label(connection, name, dataclasses.replace(one.mark, role="parked", database=one.name, parked=now))
+    set_comment(connection, name, dataclasses.replace(one.mark, role="parked", database=one.name, parked=now))
     allow_connections(connection, name, False)
     return Parked(name, one.name, one.bytes)

@@ -11,8 +11,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases.ownership.comment import await_no_sessions
+from tasks_lib.databases.ownership.comment import await_no_sessions, set_comment
 from tasks_lib.databases.server.connection import scalar
+from tasks_lib.databases.server.ddl import rename_database
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -46,8 +47,8 @@ def publish(connection: Connection[Any], golden: Golden | None, temporary: str, 
     await_no_sessions(connection, temporary)
     with connection.transaction():
         warnings = replay(connection, golden, temporary) if golden else []
-        label(connection, temporary, mark)
-        rename(connection, temporary, final)
+        set_comment(connection, temporary, mark)
+        rename_database(connection, temporary, final)
     return warnings
 
 
@@ -57,7 +58,7 @@ def as_golden(connection: Connection[Any], temporary: str, golden: str) -> None:
 
     # Golden is its users', not ours: it bears no mark.
     connection.execute(sql.SQL("COMMENT ON DATABASE {} IS NULL").format(sql.Identifier(temporary)))
-    rename(connection, temporary, golden)
+    rename_database(connection, temporary, golden)
 
 
 def replay(connection: Connection[Any], golden: Golden, name: str) -> list[str]:
@@ -65,28 +66,6 @@ def replay(connection: Connection[Any], golden: Golden, name: str) -> list[str]:
     warnings = _replay_settings(connection, golden, name)
     _replay_privileges(connection, golden, name)
     return warnings
-
-
-def rename(connection: Connection[Any], name: str, to: str) -> None:
-    """Rename the database *name*."""
-    from psycopg import sql  # noqa: PLC0415 - only where a database is published
-
-    connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(to)))
-
-
-def allow_connections(connection: Connection[Any], name: str, allowed: bool) -> None:
-    """Open the database *name* to connections, or close it, to superusers too."""
-    from psycopg import sql  # noqa: PLC0415 - as in `rename`
-
-    statement = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
-    connection.execute(statement.format(sql.Identifier(name), sql.Literal(allowed)))
-
-
-def label(connection: Connection[Any], name: str, mark: Mark) -> None:
-    """Write *mark* as the comment of the database *name*."""
-    from psycopg import sql  # noqa: PLC0415 - as in `rename`
-
-    connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(mark.text())))
 
 
 def _replay_settings(connection: Connection[Any], golden: Golden, name: str) -> list[str]:

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases.clone.publish import label, rename
 from tasks_lib.databases.compare import fingerprint, freshness
 from tasks_lib.databases.copy import fill
 from tasks_lib.databases.ownership import comment, temporaries
-from tasks_lib.databases.ownership.comment import await_no_sessions
+from tasks_lib.databases.ownership.advisory_lock import advisory_lock, advisory_unlock, try_advisory_lock
+from tasks_lib.databases.ownership.comment import await_no_sessions, set_comment
 from tasks_lib.databases.ownership.golden_template import require_golden, require_space
 from tasks_lib.databases.ownership.temporaries import temporary
+from tasks_lib.databases.server.ddl import rename_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -182,20 +183,20 @@ def _freeze(connection: Connection[Any], temporary: str, built: Snapshot, mark: 
     connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [temporary])
     await_no_sessions(connection, temporary)
     with connection.transaction():
-        label(connection, temporary, mark)
+        set_comment(connection, temporary, mark)
         connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE true").format(database))
-        rename(connection, temporary, built.name)
+        rename_database(connection, temporary, built.name)
 
 
 @contextmanager
 def _alone(source: Source, connection: Connection[Any], golden: Golden, say: Callable[[str], object]) -> Iterator[None]:
     """Be the only one who refreshes; the session holds the lock, so it goes with a killed process."""
     key = source.prefix("snapshot", golden.oid)
-    if not comment.try_hold(connection, key):
+    if not try_advisory_lock(connection, key):
         say(f"waiting for another process, which takes a snapshot of {golden.name}")
-        comment.hold(connection, key, patience="0")
+        advisory_lock(connection, key, patience="0")
     try:
         yield
     finally:
         if not connection.closed:
-            comment.release(connection, key)
+            advisory_unlock(connection, key)

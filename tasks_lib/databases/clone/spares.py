@@ -12,12 +12,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases.clone import snapshot
-from tasks_lib.databases.clone.publish import label, publish, rename
+from tasks_lib.databases.clone.publish import publish
 from tasks_lib.databases.compare import freshness
 from tasks_lib.databases.copy import template
-from tasks_lib.databases.ownership import comment
+from tasks_lib.databases.ownership.advisory_lock import try_advisory_lock
+from tasks_lib.databases.ownership.comment import set_comment
 from tasks_lib.databases.ownership.golden_template import require_golden, require_space
 from tasks_lib.databases.ownership.temporaries import temporary
+from tasks_lib.databases.server.ddl import rename_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +46,8 @@ def claim(connection: Connection[Any], ready: dict[str, Mark], fingerprint: str,
             continue
         try:
             with connection.transaction():
-                label(connection, name, replace(mark, fingerprint=fingerprint))
-                rename(connection, name, database)
+                set_comment(connection, name, replace(mark, fingerprint=fingerprint))
+                rename_database(connection, name, database)
         except (errors.InvalidCatalogName, errors.ObjectInUse, errors.InternalError_):
             continue  # another process took it just now
         return True
@@ -63,7 +65,7 @@ def keep(source: Source, count: int, say: Callable[[str], object]) -> int:
     """
     with source.server.building() as connection:
         golden = require_golden(connection, source.golden)
-        if not comment.try_hold(connection, source.prefix("spare", golden.oid)):
+        if not try_advisory_lock(connection, source.prefix("spare", golden.oid)):
             return len(source.made(connection, "spare", golden.oid))
         asked = freshness.read_baseline(connection, golden.oid)
         digest = freshness.examine(source, golden, asked).found.digest if count else ""

@@ -21,7 +21,7 @@ from tasks_lib.databases.compare import fingerprint, freshness
 from tasks_lib.databases.compare.fingerprint import UNKNOWN
 from tasks_lib.databases.copy import fill, template
 from tasks_lib.databases.ownership import comment
-from tasks_lib.databases.ownership.golden_template import require_golden
+from tasks_lib.databases.ownership.golden_template import SMALL_BYTES, require_golden
 from tasks_lib.databases.ownership.temporaries import temporary
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _of_what_is_there(job: Job, asked: Baseline) -> tuple[Made | None, Fingerpri
 def _of_current(job: Job, known: list[Snapshot], asked: Baseline) -> tuple[Made | None, Fingerprint]:
     """Clone the snapshot that golden has not changed since, if one of *known* is; return golden's fingerprint too."""
     ready = job.source.made(job.connection, "spare", job.golden.oid, usable=True)
-    small = job.golden.bytes <= template.SMALL_BYTES
+    small = job.golden.bytes <= SMALL_BYTES
     if ready or not small or not freshness.looks_unchanged(job.source, job.golden, asked):
         seen = freshness.examine(job.source, job.golden, asked)
         if spares.claim(job.connection, ready, seen.found.digest, job.database, job.mark):
@@ -181,7 +181,7 @@ def _directly(job: Job) -> Made | None:
         if fill.by_template(job.source.server, job.connection, job.golden, name, mark):
             return None
         found = UNKNOWN
-        if job.golden.bytes <= template.SMALL_BYTES:
+        if job.golden.bytes <= SMALL_BYTES:
             # Only for the record: what golden was then can be told from the copy as long as nobody has used it.
             found = fingerprint.of(job.source.server, name, job.golden.oid)
         return _published(job, name, "template", "nobody is connected to golden", found.digest)

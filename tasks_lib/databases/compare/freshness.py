@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases.compare import fingerprint
 from tasks_lib.databases.compare.fingerprint import Fingerprint
-from tasks_lib.databases.copy.template import SMALL_BYTES
 from tasks_lib.databases.ownership.comment import READER
+from tasks_lib.databases.ownership.golden_template import SMALL_BYTES
 from tasks_lib.databases.server.connection import scalar
 
 if TYPE_CHECKING:

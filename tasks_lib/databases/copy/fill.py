@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases.clone.publish import label
 from tasks_lib.databases.compare.fingerprint import UNKNOWN, Fingerprint
 from tasks_lib.databases.copy import dump, evict, template
+from tasks_lib.databases.ownership.comment import set_comment
 from tasks_lib.databases.server.connection import scalar
 from tasks_lib.errors import CloneError, GoldentreeError
 from tasks_lib.output import size
@@ -84,7 +84,7 @@ def from_golden(
     def create() -> None:
         options = dump.empty_database_options(golden, connection.info.server_version)
         connection.execute(sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(temporary), options))
-        label(connection, temporary, mark)
+        set_comment(connection, temporary, mark)
 
     say(f"dumping {golden.name}, as {obstacle}")
 
@@ -137,7 +137,7 @@ def by_template(
         if isinstance(error, errors.QueryCanceled):
             return "a copy by TEMPLATE took so long that it held up logins"
         return str(error.diag.message_primary)
-    label(connection, temporary, mark)
+    set_comment(connection, temporary, mark)
     return ""
 
 

@@ -13,20 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases.ownership.golden_template import server_directory
+from tasks_lib.databases.ownership.golden_template import SMALL_BYTES, server_directory
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
     from tasks_lib.databases.ownership.golden_template import Golden
 
-SMALL_BYTES = 96 * 1024**2
-"""
-Up to here the copy goes through the write-ahead log, beyond it file by file.
-
-Measured on 15 and 18 (bench/strategies.py): the log is faster up to 97 MB everywhere, files are from 203 MB on, and
-shared blocks from 132 MB on. A full disk during a logged copy stops the whole server, so a large one never takes it.
-"""
 
 _SHARING = frozenset({"apfs", "bcachefs", "btrfs", "xfs"})
 """Not zfs: its block cloning has lost data (openzfs #15526, #15933)."""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tasks_lib.databases.clone import clone
 from tasks_lib.databases.clone.empty import create
-from tasks_lib.databases.clone.publish import as_golden, label
-from tasks_lib.databases.ownership.comment import await_no_sessions, exists, hold
+from tasks_lib.databases.clone.publish import as_golden
+from tasks_lib.databases.ownership.advisory_lock import advisory_lock
+from tasks_lib.databases.ownership.comment import await_no_sessions, exists, set_comment
 from tasks_lib.databases.ownership.temporaries import temporary
 from tasks_lib.errors import DatabaseError
 
@@ -40,12 +41,12 @@ def build(source: Source, fill: Callable[[DatabaseUrl], T], *, now: str, say: Ca
     clone.sweep(source, say)
     with source.server.building() as connection:
         # Whoever builds it as well waits, so that what is made outside, at Twilio, is made once.
-        hold(connection, source.golden)
+        advisory_lock(connection, source.golden)
         if exists(connection, source.golden):
             raise _taken(source.golden)
         with temporary(source, connection) as name:
             create(connection, name)
-            label(connection, name, source.mark("temporary", created=now))
+            set_comment(connection, name, source.mark("temporary", created=now))
             filled = fill(source.server.url.with_database(name))
             await_no_sessions(connection, name)
             try:

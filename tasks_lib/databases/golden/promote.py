@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases.clone import snapshot
 from tasks_lib.databases.clone.park import parked_name, require_no_prepared
-from tasks_lib.databases.clone.publish import allow_connections, label, rename, replay
+from tasks_lib.databases.clone.publish import replay
 from tasks_lib.databases.compare import freshness
 from tasks_lib.databases.copy import evict, fill
 from tasks_lib.databases.ownership import comment as ownership
+from tasks_lib.databases.ownership.comment import set_comment
 from tasks_lib.databases.ownership.golden_template import require_golden, require_space
 from tasks_lib.databases.ownership.managed import owned
 from tasks_lib.databases.ownership.temporaries import temporary
 from tasks_lib.databases.server.connection import scalar
+from tasks_lib.databases.server.ddl import allow_connections, rename_database
 from tasks_lib.errors import DatabaseError, OwnershipError
 
 if TYPE_CHECKING:
@@ -145,9 +147,9 @@ def swap(source: Source, connection: Connection[Any], golden: Golden, name: str,
     else:
         connection.execute(away)
     mark = source.mark("parked", created=now)
-    label(connection, aside, dataclasses.replace(mark, database=golden.name, parked=now))
+    set_comment(connection, aside, dataclasses.replace(mark, database=golden.name, parked=now))
     allow_connections(connection, aside, False)
-    rename(connection, name, golden.name)
+    rename_database(connection, name, golden.name)
     return aside
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases.clone.publish import allow_connections, label
 from tasks_lib.databases.copy.dump import empty_database_options
+from tasks_lib.databases.ownership.comment import set_comment
 from tasks_lib.databases.server.connection import scalar
+from tasks_lib.databases.server.ddl import allow_connections
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -29,7 +30,7 @@ def create(here: Connection[Any], described: Golden, name: str, mark: Mark) -> l
     database = sql.Identifier(name)
     obstacle = _create_closed(here, described, name)
     here.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(database))
-    label(here, name, mark)
+    set_comment(here, name, mark)
     allow_connections(here, name, True)
     if not obstacle:
         return []

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from tasks_lib.databases.server.connection import scalar
-from tasks_lib.errors import DatabaseError, OwnershipError
+from tasks_lib.errors import OwnershipError
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -177,39 +177,6 @@ def new_temporary_name() -> str:
     return f"{TOOL}_tmp_{secrets.token_hex(8)}"
 
 
-def hold(connection: Connection[Any], name: str, *, patience: str = "10s") -> None:
-    """
-    Take the advisory lock *name* until `release`, or until *connection* ends.
-
-    Args:
-        patience: How long to wait, as PostgreSQL writes durations; `0` for as long as it takes.
-
-    Raises:
-        DatabaseError: If another process still has it then.
-    """
-    from psycopg import errors  # noqa: PLC0415 - only where a database is made or dropped
-
-    connection.execute("SELECT set_config('lock_timeout', %s, false)", [patience])
-    try:
-        connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
-    except errors.LockNotAvailable:
-        raise DatabaseError(
-            f"another process is still making `{name}`", hint="wait for it, then run the same command"
-        ) from None
-    finally:
-        connection.execute("RESET lock_timeout")
-
-
-def try_hold(connection: Connection[Any], name: str) -> bool:
-    """Take the advisory lock *name* if it is free; return whether it was."""
-    return bool(scalar(connection, "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]))
-
-
-def release(connection: Connection[Any], name: str) -> None:
-    """Let go of the advisory lock *name*."""
-    connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
-
-
 def drop_temporary(connection: Connection[Any], name: str, *, repository: str, force: bool = True) -> bool:
     """
     Drop what bears the temporary name *name*, which this tool gave out and whose lock we hold.
@@ -280,3 +247,10 @@ def await_no_sessions(connection: Connection[Any], name: str) -> None:
     )
     while scalar(connection, query, [name]) and time.monotonic() < deadline:
         time.sleep(0.002)
+
+
+def set_comment(connection: Connection[Any], name: str, mark: Mark) -> None:
+    """Write *mark* as the comment of the database *name*."""
+    from psycopg import sql  # noqa: PLC0415 - as in `rename`
+
+    connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(mark.text())))

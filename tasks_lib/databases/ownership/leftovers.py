@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, LiteralString
 
 from tasks_lib.databases.ownership import comment, temporaries
+from tasks_lib.databases.ownership.advisory_lock import advisory_unlock, try_advisory_lock
 from tasks_lib.databases.ownership.managed import owned
 from tasks_lib.databases.server.connection import scalar
 from tasks_lib.errors import DatabaseError, OwnershipError
@@ -123,7 +124,7 @@ def drop(source: Source, leftover: Leftover) -> bool:
         connection.execute("SET lock_timeout = '2s'")
         if mark is None or mark.role == "temporary":
             # Held until the connection ends.
-            if not comment.try_hold(connection, name):
+            if not try_advisory_lock(connection, name):
                 raise DatabaseError(f"another process is at work on `{name}`")
             return comment.drop_temporary(connection, name, repository=source.repository, force=False)
         return comment.drop(
@@ -170,6 +171,6 @@ def _is_older(moment: str, than: timedelta, now: datetime) -> bool:
 
 def _is_free(connection: Connection[Any], name: str) -> bool:
     """Whether nobody is at work on the temporary database *name*."""
-    if free := comment.try_hold(connection, name):
-        comment.release(connection, name)
+    if free := try_advisory_lock(connection, name):
+        advisory_unlock(connection, name)
     return free

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases.ownership import comment
+from tasks_lib.databases.ownership.advisory_lock import advisory_lock, advisory_unlock, try_advisory_lock
 from tasks_lib.databases.server.connection import scalar
 from tasks_lib.errors import GoldentreeError
 
@@ -36,7 +37,7 @@ def temporary(source: Source, connection: Connection[Any]) -> Iterator[str]:
     note.parent.mkdir(parents=True, exist_ok=True)
     server_id = _server_id(connection)
     # First the lock, then the note: another process clears away a note whose lock is free.
-    comment.hold(connection, name)
+    advisory_lock(connection, name)
     # At once: half a note would never be swept.
     half = note.with_name(f".{name}")
     half.write_text(server_id, encoding="ascii")
@@ -47,11 +48,11 @@ def temporary(source: Source, connection: Connection[Any]) -> Iterator[str]:
         from psycopg import Error  # noqa: PLC0415 - only where something failed
 
         with suppress(GoldentreeError, Error), _usable(source, connection) as working:
-            comment.hold(working, name)
+            advisory_lock(working, name)
             _sweep(source, working, note)
-            comment.release(working, name)
+            advisory_unlock(working, name)
         raise
-    comment.release(connection, name)
+    advisory_unlock(connection, name)
     note.unlink(missing_ok=True)
 
 
@@ -79,12 +80,12 @@ def _is_of(note: Path, connection: Connection[Any]) -> bool:
 
 
 def _sweep(source: Source, connection: Connection[Any], note: Path) -> bool:
-    if not _is_of(note, connection) or not comment.try_hold(connection, note.name):
+    if not _is_of(note, connection) or not try_advisory_lock(connection, note.name):
         return False
     try:
         dropped = comment.drop_temporary(connection, note.name, repository=source.repository)
     finally:
-        comment.release(connection, note.name)
+        advisory_unlock(connection, note.name)
     note.unlink(missing_ok=True)
     return dropped
 

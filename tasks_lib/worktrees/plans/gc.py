@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GoldentreeError, RegistryError, WorktreeError
-from tasks_lib.git import cli
+from tasks_lib.git.repository import list_worktrees
 from tasks_lib.output import age, connected
 from tasks_lib.worktrees.plans.remove import removal
 from tasks_lib.worktrees.removal import removal_record
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tasks_lib.databases.ownership import leftovers
-    from tasks_lib.git.cli import Listed
+    from tasks_lib.git.repository import WorktreeEntry
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
@@ -67,7 +67,7 @@ def examine(project: Project, narrator: Narrator) -> list[Row]:
     Raises:
         GoldentreeError: If git, the registry or the server cannot be read.
     """
-    listed = {row.path: row for row in cli.worktrees(project.repository.main)}
+    listed = {row.path: row for row in list_worktrees(project.repository.main)}
     paths, records = project.registry.paths(), project.registry.records()
     now = datetime.now(UTC)
     rows = [
@@ -97,7 +97,7 @@ def collect(rows: list[Row], narrator: Narrator) -> list[Collected]:
 
 
 def _record(
-    project: Project, record: Record, there: Path | None, listed: dict[Path, Listed], narrator: Narrator
+    project: Project, record: Record, there: Path | None, listed: dict[Path, WorktreeEntry], narrator: Narrator
 ) -> Row | None:
     """Return the row of a record whose worktree is not there; None for one that is alive."""
     path = there or Path(record.path)

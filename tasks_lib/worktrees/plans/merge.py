@@ -17,12 +17,13 @@ from tasks_lib.errors import BranchError, GitError, WorktreeError
 from tasks_lib.git import cli
 from tasks_lib.git.diff import readable
 from tasks_lib.git.merge_detection import is_ancestor
+from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tasks_lib.git.cli import Repository
+    from tasks_lib.git.repository import Repository
     from tasks_lib.worktrees.project import Project
 
 _NO_HOOKS = ("-c", "core.hooksPath=/dev/null")
@@ -87,7 +88,7 @@ def _aside(project: Project) -> Iterator[Path]:
     main, path = project.repository.main, project.registry.directory / "merging"
 
     def clear() -> None:
-        if any(row.path == path for row in cli.worktrees(main)):
+        if any(row.path == path for row in list_worktrees(main)):
             cli.run("worktree", "remove", "--force", "--force", path, cwd=main)
         shutil.rmtree(path, ignore_errors=True)
 
@@ -127,7 +128,7 @@ def _move(repository: Repository, base: str, old: str, new: str) -> None:
 
 def _holder(repository: Repository, base: str) -> Path | None:
     """Return the worktree that has *base* checked out, which must be without changes; None where none has."""
-    for row in cli.worktrees(repository.main):
+    for row in list_worktrees(repository.main):
         if row.branch is None and row.path.exists() and _is_rebasing(row.path, base):
             raise WorktreeError(f"`{base}` is being rebased in {row.path}", hint=f"git -C {row.path} rebase --continue")
         if row.branch == base:

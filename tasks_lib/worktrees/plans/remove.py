@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GitError, WorktreeError
 from tasks_lib.git import cli, uncommitted
+from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import Plan, Step, uninterrupted
 from tasks_lib.worktrees import processes
 from tasks_lib.worktrees.removal import checks, removal_record
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tasks_lib.git.cli import Listed
+    from tasks_lib.git.repository import WorktreeEntry
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
@@ -56,7 +57,7 @@ def removal(
     with project.registry.working_on(slug):
         # Looked up again: whoever held the lock until now may have changed it.
         path, record = project.find(name)
-        rows = cli.worktrees(project.repository.main)
+        rows = list_worktrees(project.repository.main)
         listed = next((row for row in rows if row.path == path), None)
         others = [row for row in rows if row.path != path]
         cut_short = removal_record.cut_short(project, record)
@@ -75,8 +76,8 @@ def removal(
 def _note(
     project: Project,
     slug: str,
-    listed: Listed | None,
-    others: list[Listed],
+    listed: WorktreeEntry | None,
+    others: list[WorktreeEntry],
     record: Record | None,
     cut_short: removal_record.Note | None,
     *,
@@ -99,7 +100,7 @@ def _note(
 def _leaving(
     project: Project,
     removing: Removing,
-    listed: Listed | None,
+    listed: WorktreeEntry | None,
     cut_short: removal_record.Note | None,
     narrator: Narrator,
     *,
@@ -140,7 +141,7 @@ def _clearing(project: Project, removing: Removing, narrator: Narrator) -> Plan:
 
     def delete_branch() -> str:
         # A call that finishes another one may come days later.
-        if user := next((row.path for row in cli.worktrees(main) if row.branch == note.branch), None):
+        if user := next((row.path for row in list_worktrees(main) if row.branch == note.branch), None):
             return f"not: {user} is on it"
         # Only while it is where we saw it: a commit made meanwhile stays.
         cli.run("update-ref", "-d", reference, str(note.tip), cwd=main)
@@ -165,13 +166,13 @@ def _clearing(project: Project, removing: Removing, narrator: Narrator) -> Plan:
     return Plan([*steps, *finish_step(project, removing)], interrupted=FINISHES if note.record else SWEEPS)
 
 
-def _require_removable(project: Project, listed: Listed, others: list[Listed], *, force: bool) -> None:
+def _require_removable(project: Project, listed: WorktreeEntry, others: list[WorktreeEntry], *, force: bool) -> None:
     checks.require_removable(project, listed, others)
     if listed.path.exists():
         _require_nothing_lost(project, listed, force=force)
 
 
-def _require_nothing_lost(project: Project, listed: Listed, *, force: bool) -> None:
+def _require_nothing_lost(project: Project, listed: WorktreeEntry, *, force: bool) -> None:
     if force:
         checks.require_kept(listed.path)
     else:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError, WorktreeError
 from tasks_lib.git import cli
+from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import Plan, Step
 from tasks_lib.worktrees.env import guard
 from tasks_lib.worktrees.plans.create import Creation
@@ -77,7 +78,7 @@ def setup(
 
 
 def _branch(here: Path) -> str:
-    listed = next((row for row in cli.worktrees(here) if row.path == here), None)
+    listed = next((row for row in list_worktrees(here) if row.path == here), None)
     if listed is None:
         raise WorktreeError(
             f"git knows no worktree at {here}",

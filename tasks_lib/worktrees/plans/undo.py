@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError, WorktreeError
-from tasks_lib.git import branch_names, cli, uncommitted
+from tasks_lib.git import branch_names, uncommitted
 from tasks_lib.git.merge_detection import is_ancestor
+from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import Plan, Step
 from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.steps import env_file, files, hooks, portless, worktree_record
@@ -171,7 +172,7 @@ def _checkout(project: Project, note: removal_record.Note, path: Path) -> Step:
 
 def _is_begun(project: Project, note: removal_record.Note, path: Path) -> bool:
     """Whether git lists the worktree, and what it lacks can be added: left by a killed call, or by a teardown."""
-    row = next((row for row in cli.worktrees(project.repository.main) if row.path == path), None)
+    row = next((row for row in list_worktrees(project.repository.main) if row.path == path), None)
     if row is None or row.locked not in (None, UNFINISHED):
         return False
     if not os.path.lexists(path) or row.locked == UNFINISHED:

@@ -20,7 +20,7 @@ from tasks_lib.worktrees.steps.checkout import UNFINISHED
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
 
-    from tasks_lib.git.cli import Listed
+    from tasks_lib.git.repository import WorktreeEntry
     from tasks_lib.worktrees.project import Project
 
 # What git keeps in a worktree's administrative directory while an operation is unfinished.
@@ -37,7 +37,7 @@ _OPERATIONS = {
 _SHOWN = 10
 
 
-def require_removable(project: Project, listed: Listed, others: Iterable[Listed]) -> None:
+def require_removable(project: Project, listed: WorktreeEntry, others: Iterable[WorktreeEntry]) -> None:
     """
     Refuse what is never removed, with `--force` or without.
 
@@ -78,7 +78,7 @@ def require_removable(project: Project, listed: Listed, others: Iterable[Listed]
         require_itself(project, path)
 
 
-def require_nothing_lost(project: Project, listed: Listed, given: Container[str] = ()) -> None:
+def require_nothing_lost(project: Project, listed: WorktreeEntry, given: Container[str] = ()) -> None:
     """
     Refuse while the worktree holds work that is nowhere else; its branch is `require_merged`'s business.
 

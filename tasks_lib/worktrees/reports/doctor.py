@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tasks_lib.errors import GitError, GoldentreeError
 from tasks_lib.git import cli
+from tasks_lib.git.repository import list_worktrees
 from tasks_lib.worktrees.env import dotenv_file, guard
 from tasks_lib.worktrees.plans import gc
 from tasks_lib.worktrees.removal import checks as losses
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tasks_lib.databases.ownership.managed import Owned
-    from tasks_lib.git.cli import Listed
+    from tasks_lib.git.repository import WorktreeEntry
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
@@ -151,7 +152,7 @@ def _toolchain(project: Project) -> Iterator[Finding]:
 def _worktrees(project: Project) -> Iterator[Finding]:
     from tasks_lib.databases.ownership.managed import owned  # noqa: PLC0415 - loads psycopg
 
-    _, *listed = cli.worktrees(project.repository.main)
+    _, *listed = list_worktrees(project.repository.main)
     records, paths = project.registry.records(), project.registry.paths()
     with project.server.connect() as connection:
         databases = {one.name: one for one in owned(connection, project.registry.repository_id)}
@@ -174,7 +175,7 @@ def _worktrees(project: Project) -> Iterator[Finding]:
         yield from findings or [Finding("ok", branch, f"{record.identity.database}, port {record.port}")]
 
 
-def _unknown(project: Project, row: Listed) -> Finding:
+def _unknown(project: Project, row: WorktreeEntry) -> Finding:
     branch = row.branch or str(row.path)
     if row.path.exists():
         return Finding("warning", branch, f"{row.path} has no database of its own", inside(project, row.path, "setup"))

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.errors import GoldentreeError
-from tasks_lib.git import cli, status
-from tasks_lib.git.cli import Listed
+from tasks_lib.git import status
+from tasks_lib.git.repository import WorktreeEntry, list_worktrees
 from tasks_lib.git.status import GitState
 from tasks_lib.worktrees import ports
 from tasks_lib.worktrees.reports import database_state
@@ -41,7 +41,7 @@ class Row:
         listening: Whether something listens on its port; None likewise.
     """
 
-    listed: Listed
+    listed: WorktreeEntry
     record: Record | None
     state: str
     current: bool
@@ -75,7 +75,7 @@ def rows(project: Project) -> list[Row]:
         GitError: If git cannot list them.
         RegistryError: If a record cannot be read.
     """
-    main, *linked = cli.worktrees(project.repository.main)
+    main, *linked = list_worktrees(project.repository.main)
     records = {record.slug: record for record in project.registry.records()}
     slugs = {path: slug for slug, path in project.registry.paths().items()}
     here = project.repository.here
@@ -84,7 +84,7 @@ def rows(project: Project) -> list[Row]:
         record = records.pop(slugs.get(listed.path, ""), None)
         result.append(Row(listed, record, _state(record, there=listed.path.exists()), here == listed.path))
     for record in records.values():
-        listed = Listed(Path(record.path), record.identity.branch, head=None, locked=None, bare=False)
+        listed = WorktreeEntry(Path(record.path), record.identity.branch, head=None, locked=None, bare=False)
         result.append(Row(listed, record, _state(record, there=False), current=False))
     return result
 

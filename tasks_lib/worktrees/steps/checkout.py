@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.git import cli
+from tasks_lib.git.repository import WorktreeEntry, list_worktrees
 from tasks_lib.plan import Step
 from tasks_lib.worktrees.steps import hooks
 
@@ -73,8 +74,8 @@ class Checkout:
         """Whether the worktree is there, complete."""
         return self.project.registry.paths().get(self.slug) == self.path and self.path.exists()
 
-    def _listed(self) -> cli.Listed | None:
-        rows = cli.worktrees(self.project.repository.main)
+    def _listed(self) -> WorktreeEntry | None:
+        rows = list_worktrees(self.project.repository.main)
         return next((row for row in rows if row.path == self.path), None)
 
     def _remove(self) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import WorktreeError
 from tasks_lib.git import cli
+from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import Step
 from tasks_lib.worktrees.env import dotenv_file, git_exclude, guard
 from tasks_lib.worktrees.steps import copy_tree, env_file
@@ -123,7 +124,7 @@ def _included(main: Path) -> list[str]:
     matching = cli.output(*listing, f"--exclude-from={include}", cwd=main).split("\0")
     # A trailing slash marks a folder; each list names only the topmost.
     both = {one for one in ignored if _within(one, matching)} | {one for one in matching if _within(one, ignored)}
-    others = [row.path for row in cli.worktrees(main)[1:]]
+    others = [row.path for row in list_worktrees(main)[1:]]
     return sorted(
         name.rstrip("/")
         for name in both - {""}

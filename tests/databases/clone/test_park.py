@@ -11,8 +11,7 @@ import psycopg
 import pytest
 
 from tasks_lib.databases.clone import park
-from tasks_lib.databases.clone.publish import label
-from tasks_lib.databases.ownership.comment import INVALID, Mark, mark_of
+from tasks_lib.databases.ownership.comment import INVALID, Mark, mark_of, set_comment
 from tasks_lib.databases.ownership.managed import owned
 from tasks_lib.errors import DatabaseError, OwnershipError
 
@@ -27,7 +26,7 @@ def clone_mark(**changes):
 def made(place, name=None, script="CREATE TABLE t AS SELECT 1 AS i", **changes):
     """Make a database that bears the mark of a clone."""
     name = place.golden(script, name=name)
-    label(place.admin, name, clone_mark(**changes))
+    set_comment(place.admin, name, clone_mark(**changes))
     return name
 
 
@@ -138,7 +137,7 @@ def test_only_what_is_ours(place):
     before = world(place)
     with pytest.raises(OwnershipError, match=f"`{stranger}` is in the way"):
         unparked(place)
-    label(place.admin, stranger, clone_mark(slug="feat_2"))
+    set_comment(place.admin, stranger, clone_mark(slug="feat_2"))
     with pytest.raises(OwnershipError, match=f"`{stranger}` is in the way"):
         unparked(place)
     place.run("COMMENT ON DATABASE {} IS NULL", stranger)

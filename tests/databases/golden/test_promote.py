@@ -6,9 +6,8 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from tasks_lib.databases.clone.publish import label
 from tasks_lib.databases.golden import promote
-from tasks_lib.databases.ownership.comment import Mark, mark_of
+from tasks_lib.databases.ownership.comment import Mark, mark_of, set_comment
 from tasks_lib.errors import DatabaseError, OwnershipError
 
 NOW = "2026-02-03T04:05:06+00:00"
@@ -115,8 +114,8 @@ def test_restored(place, golden):
 def test_only_a_parked_golden_is_restored(place, golden):
     """A worktree's parked clone, a stranger's database and what was another golden template stay what they are."""
     stranger, clone, other = (place.golden() for _ in range(3))
-    label(place.admin, clone, Mark("repo", "feat_1", "parked", golden, NOW, "", clone, NOW))
-    label(place.admin, other, Mark("repo", "", "parked", "another_latest", NOW, "", "another_latest", NOW))
+    set_comment(place.admin, clone, Mark("repo", "feat_1", "parked", golden, NOW, "", clone, NOW))
+    set_comment(place.admin, other, Mark("repo", "", "parked", "another_latest", NOW, "", "another_latest", NOW))
     assert promote.parked(place.source(golden)) == []
     for name in (stranger, clone, other):
         with pytest.raises(OwnershipError):

@@ -11,9 +11,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tasks_lib.databases.clone.publish import label
 from tasks_lib.databases.ownership import comment as ownership
-from tasks_lib.databases.ownership.comment import Mark
+from tasks_lib.databases.ownership.comment import Mark, set_comment
 from tasks_lib.databases.server.connection import scalar
 from tasks_lib.errors import OwnershipError
 
@@ -36,7 +35,7 @@ def make(connection):
         made.append(name)
         create(connection, name)
         if isinstance(comment, Mark):
-            label(connection, name, comment)
+            set_comment(connection, name, comment)
         elif comment is not None:
             connection.execute(
                 sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(comment))

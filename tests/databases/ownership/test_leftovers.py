@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tasks_lib.databases.clone.publish import label
 from tasks_lib.databases.ownership import comment, leftovers, temporaries
-from tasks_lib.databases.ownership.comment import INVALID, Mark
+from tasks_lib.databases.ownership.advisory_lock import advisory_lock, advisory_unlock
+from tasks_lib.databases.ownership.comment import INVALID, Mark, set_comment
 from tasks_lib.errors import DatabaseError, OwnershipError
 
 NOW = datetime(2026, 2, 20, 12, tzinfo=UTC)
@@ -27,7 +27,7 @@ class Ground:
     def made(self, role, name=None, **changes):
         name = self.place.golden(name=name)
         mark = Mark("repo", "gone_1", role, self.source.golden, OLD)
-        label(self.place.admin, name, replace(mark, **changes))
+        set_comment(self.place.admin, name, replace(mark, **changes))
         return name
 
     def found(self, *templates):
@@ -100,7 +100,7 @@ def test_proven_again(ground, place):
     assert set(found) == {used, renewed, brought_back, making}
     before = place.databases()
 
-    label(place.admin, renewed, replace(found[renewed].mark, created=RECENT))
+    set_comment(place.admin, renewed, replace(found[renewed].mark, created=RECENT))
     place.run("COMMENT ON DATABASE {} IS NULL", brought_back)
     for name in (renewed, brought_back):
         with pytest.raises(OwnershipError, match=f"`{name}` has been changed meanwhile"):
@@ -110,18 +110,18 @@ def test_proven_again(ground, place):
         with pytest.raises(DatabaseError, match=f"somebody is connected to `{used}`"):
             leftovers.drop(ground.source, found[used])
         session.execute("SELECT 1")
-    comment.hold(place.admin, making)
+    advisory_lock(place.admin, making)
     assert making not in ground.found()
     with pytest.raises(DatabaseError, match="another process is at work"):
         leftovers.drop(ground.source, found[making])
-    comment.release(place.admin, making)
+    advisory_unlock(place.admin, making)
     assert place.databases() == before
 
 
 def test_a_golden_template_is_no_leftover(ground, place):
     """Not even one that was once a worktree's clone, and bears its mark."""
     golden, other = ground.source.golden, ground.made("clone")
-    label(place.admin, golden, Mark("repo", "gone_1", "clone", golden, OLD))
+    set_comment(place.admin, golden, Mark("repo", "gone_1", "clone", golden, OLD))
 
     assert set(ground.found()) == {other}
     assert ground.found(other) == {}

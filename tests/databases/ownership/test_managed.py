@@ -8,8 +8,7 @@ from contextlib import ExitStack
 import pytest
 from psycopg import sql
 
-from tasks_lib.databases.clone.publish import label
-from tasks_lib.databases.ownership.comment import INVALID, Mark
+from tasks_lib.databases.ownership.comment import INVALID, Mark, set_comment
 from tasks_lib.databases.ownership.managed import Owned, owned
 
 OURS = Mark("repo", "feat_1", "clone", "gold", "2026-01-02T03:04:05+00:00")
@@ -20,10 +19,10 @@ def test_owned(place):
     """Any role and name counts; not another repository's, nor what only speaks of ours; who is connected is counted."""
     parked = Mark("repo", "feat_1", "parked", "gold", OURS.created, database="app_feat_1", parked=OURS.created)
     first, second, broken, theirs, stranger = sorted(place.golden() for _ in range(5))
-    label(place.admin, first, OURS)
-    label(place.admin, second, parked)
-    label(place.admin, broken, OURS)
-    label(place.admin, theirs, Mark("another", "repo", "clone", "repo", OURS.created))
+    set_comment(place.admin, first, OURS)
+    set_comment(place.admin, second, parked)
+    set_comment(place.admin, broken, OURS)
+    set_comment(place.admin, theirs, Mark("another", "repo", "clone", "repo", OURS.created))
     place.run("COMMENT ON DATABASE {} IS 'the \"repo\" database'", stranger)
     place.admin.execute("UPDATE pg_database SET datconnlimit = %s WHERE datname = %s", [INVALID, broken])
     role = place.role()

@@ -7,8 +7,8 @@ import subprocess
 import pytest
 
 from tasks_lib.errors import BranchError, GitError, WorktreeError
-from tasks_lib.git import cli
 from tasks_lib.git.diff import Changed, since
+from tasks_lib.git.repository import Repository, list_worktrees
 from tasks_lib.settings import load
 from tasks_lib.worktrees.plans.merge import conflicts, merge
 from tasks_lib.worktrees.project import Project
@@ -38,11 +38,11 @@ class World:
         return self.git("rev-parse", "HEAD", cwd=cwd)
 
     def merge(self, base="main"):
-        repository = cli.Repository.find(self.main)
+        repository = Repository.find(self.main)
         return merge(Project(repository, load(self.main, {}, {})), "a", base, message="Merge it\n\nall of it")
 
     def conflicts(self):
-        return conflicts(Project(cli.Repository.find(self.main), load(self.main, {}, {})), "a", "main")
+        return conflicts(Project(Repository.find(self.main), load(self.main, {}, {})), "a", "main")
 
     def state(self):
         """Return all that a merge that does not come about must leave as it was."""
@@ -86,7 +86,7 @@ def test_where_the_base_is_checked_out(world):
     assert world.git("rev-parse", "main^1", "main^2").splitlines() == [before, world.git("rev-parse", "a")]
     assert [(world.main / name).read_text() for name in ("file", "new")] == ["second\n", "more of a's\n"]
     assert world.git("status", "--porcelain") == "?? mine"
-    assert len(cli.worktrees(world.main)) == 2
+    assert len(list_worktrees(world.main)) == 2
     assert world.merge() == []
     assert world.git("rev-parse", "main^1") == before
 
@@ -202,7 +202,7 @@ def test_a_diff(world):
     """From where the two parted; with what is uncommitted, untracked or no text, and without the user's taste."""
     world.git("config", "diff.noprefix", "true")
     world.commit("Moved on", file="second\n")
-    repository = cli.Repository.find(world.main)
+    repository = Repository.find(world.main)
     assert since(repository, "main", "a").files() == [Changed("new", 1, 0)]
     (world.there / "zwölf").write_text("not committed\n")
     (world.there / "latin").write_bytes(b"caf\xe9\n")

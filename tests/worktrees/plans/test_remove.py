@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tasks_lib.errors import GitError
-from tasks_lib.git import cli
+from tasks_lib.git.repository import Repository
 from tasks_lib.settings import load
 from tasks_lib.worktrees import processes, project
 from tasks_lib.worktrees.plans import remove
@@ -272,7 +272,7 @@ class TestWhatGoes:
 
     def test_git_refuses(self, created):
         """The directory that had been moved away is back in its place; where that is taken, it is said where it is."""
-        found = project.Project(cli.Repository.find(created.path), load(created.path, {}, {}))
+        found = project.Project(Repository.find(created.path), load(created.path, {}, {}))
         trash = created.path.with_name("trash")
         created.git("worktree", "lock", created.there)
         with pytest.raises(GitError, match="worktree failed"):

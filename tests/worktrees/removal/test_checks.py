@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from tasks_lib.errors import WorktreeError
-from tasks_lib.git import cli
+from tasks_lib.git.repository import Repository, list_worktrees
 from tasks_lib.settings import load
 from tasks_lib.worktrees.project import Project
 from tasks_lib.worktrees.removal import checks
@@ -46,10 +46,10 @@ class World:
         return self.git("rev-parse", "HEAD", cwd=cwd)
 
     def project(self):
-        return Project(cli.Repository.find(self.main), load(self.main, {}, {}))
+        return Project(Repository.find(self.main), load(self.main, {}, {}))
 
     def rows(self):
-        rows = cli.worktrees(self.main)
+        rows = list_worktrees(self.main)
         listed = next(row for row in rows if row.path == self.there)
         return listed, [row for row in rows if row.path != self.there]
 
@@ -81,7 +81,7 @@ class TestRemovable:
     def test_what_never_is(self, world, monkeypatch):
         """The main worktree, a locked one whether or not it is there, one that is being made, the one we stand in."""
         world.removable()
-        main = cli.worktrees(world.main)[0]
+        main = list_worktrees(world.main)[0]
         with pytest.raises(WorktreeError, match="is the main worktree"):
             checks.require_removable(world.project(), main, [])
         monkeypatch.chdir(world.there)

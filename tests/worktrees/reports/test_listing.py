@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from tasks_lib.git import status
-from tasks_lib.git.cli import Repository, worktrees
+from tasks_lib.git.repository import Repository, list_worktrees
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_states_in_git(code, tmp_path):
     code("branch", "--quiet", "--set-upstream-to=main", "a=b")
 
     repository = Repository.find(Path.cwd())
-    listed = worktrees(repository.main)
+    listed = list_worktrees(repository.main)
     names = [row.branch or "detached" for row in listed]
     found = dict(zip(names, status.states(repository, listed), strict=True))
 
@@ -88,9 +88,9 @@ def test_without_a_common_history(code, tmp_path):
     code("switch", "--quiet", "--orphan", "other", cwd=tmp_path / "orphan")
     repository = Repository.find(Path.cwd())
 
-    assert [state.text for state in status.states(repository, worktrees(repository.main))] == ["clean", "clean"]
+    assert [state.text for state in status.states(repository, list_worktrees(repository.main))] == ["clean", "clean"]
     commit(code, tmp_path / "orphan", "other")
-    assert [state.text for state in status.states(repository, worktrees(repository.main))] == [
+    assert [state.text for state in status.states(repository, list_worktrees(repository.main))] == [
         "clean",
         "clean, ahead 1, behind 1",
     ]
@@ -103,7 +103,7 @@ def test_fetched_and_not_yet_pulled(code, tmp_path):
     code("update-ref", "refs/remotes/origin/main", code("commit-tree", "-p", "main", "-p", "a", "-m", "m", "a^{tree}"))
     repository = Repository.find(Path.cwd())
 
-    assert [state.text for state in status.states(repository, worktrees(repository.main))] == [
+    assert [state.text for state in status.states(repository, list_worktrees(repository.main))] == [
         "clean, behind 2",
         "clean, merged",
     ]
