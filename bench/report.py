@@ -84,14 +84,14 @@ def page(rows: Sequence[Row], left_out: Sequence[str]) -> str:
 
 def plot(rows: Sequence[Row], path: Path) -> None:
     """Draw the time to copy a golden in use by its size, a panel for each server, and write it to *path* as SVG."""
-    import matplotlib as mpl  # noqa: PLC0415 - only a run that writes files needs it
+    import matplotlib as mpl
 
     mpl.use("svg")
     # The same figures give the same file; letters stay text.
     mpl.rcParams.update({"svg.hashsalt": "goldentree", "svg.fonttype": "none", "font.size": 9})
     for part in ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "grid.color"):
         mpl.rcParams[part] = _NEUTRAL
-    from matplotlib import pyplot as plt  # noqa: PLC0415 - as above
+    from matplotlib import pyplot as plt
 
     used = [row for row in rows if isinstance(row, Copy) and row.sessions and row.times.by_round]
     places = list(dict.fromkeys(row.place for row in used))

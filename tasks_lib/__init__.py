@@ -21,6 +21,6 @@ def __getattr__(name: str) -> Any:
     """Build the root collection on first use, so that `import tasks_lib.identity` costs nothing."""
     if name != "ns":
         raise AttributeError(name)
-    from tasks_lib.collections import ns  # noqa: PLC0415 - see above
+    from tasks_lib.collections import ns
 
     return ns

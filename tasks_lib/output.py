@@ -104,10 +104,10 @@ def table(
 
 def _drawn(lines: list[tuple[str, ...]], spare: list[str], styles: Sequence[str]) -> str:
     """Return the table as Rich draws it, as wide as the terminal at most: without columns, or with broken lines."""
-    from rich.cells import cell_len  # noqa: PLC0415 - 46 ms that only a terminal pays
-    from rich.console import Console  # noqa: PLC0415 - same
-    from rich.table import Table  # noqa: PLC0415 - same
-    from rich.text import Text  # noqa: PLC0415 - same
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
     console = Console()
     widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
@@ -234,8 +234,8 @@ class Narrator:
             self._measure = self._rarely(time.monotonic())
             return self._announce(title)
         # 46 ms that only a terminal pays.
-        from rich.console import Console  # noqa: PLC0415
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+        from rich.console import Console
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         with self._lock:
             if self._progress is None:

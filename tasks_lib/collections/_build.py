@@ -34,13 +34,13 @@ def building(here: Project, narrator: Narrator, into: str | None, *, force: bool
         SettingsError: If `seed.env` cannot be used.
         ToolchainError: If several migration tools are there and no setting says which.
     """
-    from tasks_lib.loquent.credentials import Credentials  # noqa: PLC0415 - `inv --list` stays fast
-    from tasks_lib.loquent.golden import Building, Migration  # noqa: PLC0415 - same
-    from tasks_lib.loquent.schema import BUNDLED  # noqa: PLC0415 - same
-    from tasks_lib.loquent.seed_env import load  # noqa: PLC0415 - same
-    from tasks_lib.worktrees.env.git_exclude import keep_out  # noqa: PLC0415 - same
-    from tasks_lib.worktrees.registry import now  # noqa: PLC0415 - same
-    from tasks_lib.worktrees.steps.toolchain import command, shown  # noqa: PLC0415 - same
+    from tasks_lib.loquent.credentials import Credentials
+    from tasks_lib.loquent.golden import Building, Migration
+    from tasks_lib.loquent.schema import BUNDLED
+    from tasks_lib.loquent.seed_env import load
+    from tasks_lib.worktrees.env.git_exclude import keep_out
+    from tasks_lib.worktrees.registry import now
+    from tasks_lib.worktrees.steps.toolchain import command, shown
 
     main = here.repository.main
     seed, own = load(main / "seed.env"), command(here, main, "migrate")
@@ -61,10 +61,10 @@ def building(here: Project, narrator: Narrator, into: str | None, *, force: bool
 
 def _migrate(here: Project, narrator: Narrator, seed: Seed, command: Command, url: DatabaseUrl) -> None:
     """Run *command* in the main worktree, on the database at *url*."""
-    from tasks_lib.loquent.schema import BUNDLED  # noqa: PLC0415 - as in `building`
-    from tasks_lib.loquent.seed_env import KEYS  # noqa: PLC0415 - same
-    from tasks_lib.toolchains.run import run  # noqa: PLC0415 - same
-    from tasks_lib.worktrees.steps import toolchain  # noqa: PLC0415 - same
+    from tasks_lib.loquent.schema import BUNDLED
+    from tasks_lib.loquent.seed_env import KEYS
+    from tasks_lib.toolchains.run import run
+    from tasks_lib.worktrees.steps import toolchain
 
     main = here.repository.main
     environment = toolchain.environment(here, url, main)
@@ -85,7 +85,7 @@ def _migrate(here: Project, narrator: Narrator, seed: Seed, command: Command, ur
 
 def report(made: Building, outcomes: Sequence[Outcome], *, dry: bool = False) -> Answer:
     """Return what became of each block, or would."""
-    from tasks_lib.databases.compare import queries  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.compare import queries
 
     golden = made.source.golden
     bytes_ = None if dry else queries.size_and_tables(made.source.server, golden)[0]

@@ -29,10 +29,10 @@ def project() -> Project:
         SettingsError: If a setting is unknown or malformed.
         WorktreeError: If the current directory was removed.
     """
-    from tasks_lib.errors import WorktreeError  # noqa: PLC0415 - see the module
-    from tasks_lib.git.repository import Repository  # noqa: PLC0415 - same
-    from tasks_lib.settings import load  # noqa: PLC0415 - see the module
-    from tasks_lib.worktrees.project import Project  # noqa: PLC0415 - same
+    from tasks_lib.errors import WorktreeError
+    from tasks_lib.git.repository import Repository
+    from tasks_lib.settings import load
+    from tasks_lib.worktrees.project import Project
 
     try:
         repository = Repository.find(Path.cwd())
@@ -51,8 +51,8 @@ def team_settings(main: Path) -> dict[str, Origin]:
     Raises:
         SettingsError: If a file cannot be parsed, or one of our sections is no mapping.
     """
-    from tasks_lib.errors import SettingsError  # noqa: PLC0415 - see the module
-    from tasks_lib.settings import Origin  # noqa: PLC0415 - same
+    from tasks_lib.errors import SettingsError
+    from tasks_lib.settings import Origin
 
     config = Config(lazy=True, project_location=main)
     levels = (

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def set_up(c: Context, *, fresh: bool, evict: bool, clone_only: bool = False, database_only: bool = False) -> Answer:
     """Run or preview `worktrees.setup.setup` with these arguments, and return what the worktree has become."""
-    from tasks_lib.worktrees.plans.setup import setup  # noqa: PLC0415 - `inv --list` stays fast
+    from tasks_lib.worktrees.plans.setup import setup
 
     here, narrator = project(), Narrator()
     wish = here.wish(fresh=fresh, evict=evict)

@@ -54,7 +54,7 @@ class OptionalWord(Task):  # type: ignore[type-arg]
         return arguments
 
     def _word_follows(self, valued: Container[str]) -> bool:
-        from tasks_lib.collections import ns  # noqa: PLC0415 - it is made of tasks
+        from tasks_lib.collections import ns
 
         names, words = {self.name, *self.aliases}, iter(sys.argv[1:])
         if not any(word.rpartition(".")[2] in names for word in words):

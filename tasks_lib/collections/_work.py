@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.collections._ledger import acting, documents, short
+from tasks_lib.collections._ledger import documents
 from tasks_lib.errors import ConflictError, LedgerError
+from tasks_lib.ledger.store.names import short_id
+from tasks_lib.workflows.ledger_access import acting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +32,8 @@ class Standing:
     """
 
     def __init__(self, tx: Transaction) -> None:
-        from tasks_lib.ledger.work import graph, queue  # noqa: PLC0415 - `inv --list` stays fast
+        from tasks_lib.ledger.repositories import graph
+        from tasks_lib.ledger.work import queue
 
         self.blockers = graph.TASKS.all(tx.session)
         self.holders = {task.id: holder for task, holder in queue.held(tx) if holder is not None}
@@ -39,7 +42,7 @@ class Standing:
 
     def of(self, task: Task) -> str:
         """Return how *task* stands, in a word."""
-        from tasks_lib.ledger.schema.work import PLANNING, TaskStatus  # noqa: PLC0415 - as above
+        from tasks_lib.ledger.schema.work import PLANNING, TaskStatus
 
         if task.id in self.lost:
             return "lost"
@@ -66,7 +69,7 @@ def settler(tx: Transaction, here: Project, name: str) -> Agent | None:
         NotFoundError: If there is no agent *name*.
         LedgerError: If the worktree has none, or several.
     """
-    from tasks_lib.ledger.store.names import USER  # noqa: PLC0415 - as in `Standing`
+    from tasks_lib.ledger.store.names import USER
 
     return None if name == USER else acting(tx, here, name)
 
@@ -78,7 +81,7 @@ def held(tx: Transaction, agent: Agent | None, name: str) -> Task:
     Raises:
         LedgerError: If it holds none.
     """
-    from tasks_lib.ledger.work import queue  # noqa: PLC0415 - as in `Standing`
+    from tasks_lib.ledger.work import queue
 
     if name:
         return tx.tasks.named(name)
@@ -92,7 +95,7 @@ def held(tx: Transaction, agent: Agent | None, name: str) -> Task:
 
 def release(ledger: Ledger, narrator: Narrator) -> list[dict[str, Any]]:
     """Put the tasks of lost holders back into the queue, say so, and return them for JSON."""
-    from tasks_lib.ledger.work import queue  # noqa: PLC0415 - as in `Standing`
+    from tasks_lib.ledger.work import queue
 
     with ledger.read() as tx:  # which waits for nobody: mostly there is nothing to release
         if not queue.stale(tx):
@@ -102,7 +105,7 @@ def release(ledger: Ledger, narrator: Narrator) -> list[dict[str, Any]]:
     for one in released:
         who = f"{one.holder.name} is gone" if one.holder else "nobody held it"
         narrator.say(
-            f"released {short(one.task.id)} {one.task.name}: {who}; it is {one.task.status},"
+            f"released {short_id(one.task.id)} {one.task.name}: {who}; it is {one.task.status},"
             f" lost or failed {one.task.retry_count} time{'s' if one.task.retry_count > 1 else ''}"
         )
     return documents(one.task for one in released)
@@ -115,7 +118,7 @@ def handed(tx: Transaction, agent: Agent, wanted: str) -> tuple[dict[str, Any], 
     Raises:
         ConflictError: If the task cannot be claimed, or the agent is stopped.
     """
-    from tasks_lib.ledger.work import queue  # noqa: PLC0415 - as in `Standing`
+    from tasks_lib.ledger.work import queue
 
     claimed = queue.claim(tx, tx.tasks.named(wanted).id, agent.id) if wanted else queue.claim_next(tx, agent.id)
     if claimed is None:
@@ -133,7 +136,7 @@ def handed(tx: Transaction, agent: Agent, wanted: str) -> tuple[dict[str, Any], 
         "builds_on": builds_on,
         "queue": None,
     }
-    lines = [f"{short(task.id)}  {task.name}"]
+    lines = [f"{short_id(task.id)}  {task.name}"]
     if task.description:
         lines += ["", task.description]
     if task.retry_count and task.summary:
@@ -145,7 +148,7 @@ def handed(tx: Transaction, agent: Agent, wanted: str) -> tuple[dict[str, Any], 
 
 def named(tasks: Iterable[Task]) -> list[tuple[str, str]]:
     """Return the lines of `pairs` for tasks that became ready."""
-    return [("ready", f"{short(task.id)}  {task.name}") for task in tasks]
+    return [("ready", f"{short_id(task.id)}  {task.name}") for task in tasks]
 
 
 def words(text: str) -> list[str]:

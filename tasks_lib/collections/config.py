@@ -26,7 +26,7 @@ def show(c: Context, json: bool = False) -> Answer:
     Environment wins over the env file, that over `invoke.yaml`, that over the
     default. Both files are the main worktree's.
     """
-    from tasks_lib.settings import SETTINGS  # noqa: PLC0415 - `inv --list` stays fast
+    from tasks_lib.settings import SETTINGS
 
     settings = project().settings
     data = [
@@ -45,7 +45,7 @@ def show(c: Context, json: bool = False) -> Answer:
 def _value(settings: Settings, setting: Setting) -> Any:
     name, value = setting.name, getattr(settings, setting.name)
     if name.endswith("_url") and value:
-        from tasks_lib.databases.server.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
+        from tasks_lib.databases.server.url import DatabaseUrl
 
         return DatabaseUrl.parse(value, source=str(setting.env)).masked
     if isinstance(value, timedelta):

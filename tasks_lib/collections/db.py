@@ -36,7 +36,7 @@ def pull(c: Context, unmasked: bool = False, json: bool = False) -> Answer:
     That database is only read. Schema and data arrive; the branch's migrations
     run on them. The database that was is parked: `worktree.undo` brings it back.
     """
-    from tasks_lib.worktrees.plans.pull import pull as planning  # noqa: PLC0415 - `inv --list` stays fast
+    from tasks_lib.worktrees.plans.pull import pull as planning
 
     narrator = Narrator()
     with planning(project(), narrator, unmasked=unmasked) as pulling:
@@ -54,7 +54,7 @@ def reset(c: Context, fresh: bool = False, evict: bool = False, json: bool = Fal
     The own database and its companions. Those that were are parked:
     `worktree.undo` brings them back. A failure brings them back at once.
     """
-    from tasks_lib.worktrees.plans.reset import reset as planning  # noqa: PLC0415 - as in `pull`
+    from tasks_lib.worktrees.plans.reset import reset as planning
 
     here, narrator = project(), Narrator()
     with planning(here, narrator, here.wish(fresh=fresh, evict=evict)) as resetting:
@@ -75,7 +75,7 @@ def companions(c: Context, json: bool = False) -> Answer:
     """
     List this worktree's companion databases
     """
-    from tasks_lib.worktrees.steps.databases import companions as of  # noqa: PLC0415 - as in `pull`
+    from tasks_lib.worktrees.steps.databases import companions as of
 
     here = project()
     found = [(one, one.exists()) for one in of(here, here.require_record_here())]
@@ -136,7 +136,7 @@ def psql(c: Context, pgcli: bool = False, json: bool = False) -> Answer:
     `inv db.psql -- -c 'SELECT 1'`. With --json, or -R, it says what would be run,
     and where.
     """
-    from tasks_lib.worktrees.steps import psql as shell  # noqa: PLC0415 - as in `pull`
+    from tasks_lib.worktrees.steps import psql as shell
 
     here = project()
     arguments = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
@@ -154,7 +154,7 @@ def status(c: Context, json: bool = False) -> Answer:
 
     Applied, pending, and missing: those that golden has and this branch lacks.
     """
-    from tasks_lib.worktrees.reports.status import database_here  # noqa: PLC0415 - as in `pull`
+    from tasks_lib.worktrees.reports.status import database_here
 
     found = database_here(project(), os.environ)
     record, migrations = found.record, found.migrations
@@ -191,7 +191,7 @@ def verify(c: Context, json: bool = False) -> Answer:
     the migration ledger. Exit status 1 when anything differs, as it does once
     either of them is used.
     """
-    from tasks_lib.worktrees.reports.verify import verify as examine  # noqa: PLC0415 - as in `pull`
+    from tasks_lib.worktrees.reports.verify import verify as examine
 
     found = examine(project(), os.environ)
     data = {
@@ -215,7 +215,7 @@ def verify(c: Context, json: bool = False) -> Answer:
 
 def _run_tool(c: Context, which: str) -> Answer:
     from tasks_lib.worktrees.env import guard
-    from tasks_lib.worktrees.steps import toolchain  # noqa: PLC0415 - as in `pull`
+    from tasks_lib.worktrees.steps import toolchain
 
     here, narrator = project(), Narrator()
     record = here.require_record_here()

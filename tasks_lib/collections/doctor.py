@@ -24,7 +24,7 @@ def doctor(c: Context, json: bool = False) -> Answer:
     with its database, and leftovers. Changes nothing. Exit status 1 when there is
     a problem; warnings do not count.
     """
-    from tasks_lib.worktrees.reports.doctor import examine  # noqa: PLC0415 - `inv --list` stays fast
+    from tasks_lib.worktrees.reports.doctor import examine
 
     findings = examine(project(), Narrator())
     data = [

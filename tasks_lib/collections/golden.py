@@ -25,7 +25,7 @@ def status(c: Context, json: bool = False) -> Answer:
     Tells whether golden has changed since the snapshot was taken: then the next
     clone takes a new one.
     """
-    from tasks_lib.databases.golden.status import survey  # noqa: PLC0415 - `inv --list` stays fast
+    from tasks_lib.databases.golden.status import survey
 
     here = project()
     source = here.source()
@@ -69,7 +69,7 @@ def refresh(c: Context, fresh: bool = False, evict: bool = False, json: bool = F
     Clones do so by themselves when they need one. Nothing is done when the last
     one is current.
     """
-    from tasks_lib.databases.clone import snapshot  # noqa: PLC0415 - as in `status`
+    from tasks_lib.databases.clone import snapshot
 
     here, narrator = project(), Narrator()
     source, title = here.source(), f"take a snapshot of {here.settings.template}"
@@ -100,8 +100,8 @@ def promote(c: Context, force: bool = False, evict: bool = False, json: bool = F
     The worktree keeps its own. The golden template that was is parked, for
     `golden.undo`: renamed, closed, kept as long as a removal.
     """
-    from tasks_lib.databases.golden import promote as promotion  # noqa: PLC0415 - as in `status`
-    from tasks_lib.worktrees.registry import now  # noqa: PLC0415 - same
+    from tasks_lib.databases.golden import promote as promotion
+    from tasks_lib.worktrees.registry import now
 
     here, narrator = project(), Narrator()
     record = here.require_record_here()
@@ -134,7 +134,7 @@ def pull(c: Context, unmasked: bool = False, evict: bool = False, json: bool = F
     That database is only read. Schema and data arrive beside golden and take its
     place at the end; the one that was is parked, for `golden.undo`.
     """
-    from tasks_lib.worktrees.plans.pull import pull_golden  # noqa: PLC0415 - as in `status`
+    from tasks_lib.worktrees.plans.pull import pull_golden
 
     narrator = Narrator()
     pulling = pull_golden(project(), narrator, unmasked=unmasked, evicting=evict)
@@ -167,8 +167,8 @@ def build(
     gets what it lacks, in one transaction. The main worktree's seed.env says
     what is wanted: docs/loquent.md.
     """
-    from tasks_lib.collections._build import building, report  # noqa: PLC0415 - as in `status`
-    from tasks_lib.loquent.fill import chosen  # noqa: PLC0415 - same
+    from tasks_lib.collections._build import building, report
+    from tasks_lib.loquent.fill import chosen
 
     here, narrator, blocks = project(), Narrator(), chosen(only)
     made = building(here, narrator, into, force=force)
@@ -187,7 +187,7 @@ def verify(c: Context, into: str | None = None, json: bool = False) -> Answer:
     A line for each check: what is there, what is wrong, or why it is left out.
     Status 1 if anything is wrong. Twilio is not asked.
     """
-    from tasks_lib.collections._build import building, verified  # noqa: PLC0415 - as in `status`
+    from tasks_lib.collections._build import building, verified
 
     return verified(building(project(), Narrator(), into))
 
@@ -199,9 +199,9 @@ def undo(c: Context, evict: bool = False, json: bool = False) -> Answer:
 
     The present one is parked for it, so a second undo takes back the first.
     """
-    from tasks_lib.databases.golden import promote as promotion  # noqa: PLC0415 - as in `status`
-    from tasks_lib.errors import DatabaseError  # noqa: PLC0415 - same
-    from tasks_lib.worktrees.registry import now  # noqa: PLC0415 - same
+    from tasks_lib.databases.golden import promote as promotion
+    from tasks_lib.errors import DatabaseError
+    from tasks_lib.worktrees.registry import now
 
     here, narrator = project(), Narrator()
     source = here.source()
@@ -228,7 +228,7 @@ def tidy(c: Context, json: bool = False) -> Answer:
 
     `worktree.create` starts this in the background when there is something to do.
     """
-    from tasks_lib.databases.clone.cleanup import tidy as run  # noqa: PLC0415 - as in `status`
+    from tasks_lib.databases.clone.cleanup import tidy as run
 
     here, narrator = project(), Narrator()
     source, wanted = here.source(), here.settings.spares

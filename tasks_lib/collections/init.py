@@ -48,7 +48,7 @@ def init(
     Flags add files for other tools. What exists is never changed: the answer
     shows what has to be put into it by hand.
     """
-    from tasks_lib.scaffold.write import examine, write  # noqa: PLC0415 - `inv --list` stays fast
+    from tasks_lib.scaffold.write import examine, write
 
     here = project()
     if here.repository.linked:

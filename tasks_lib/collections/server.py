@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _cluster() -> Cluster:
-    from tasks_lib.databases.server.embedded.cluster import Cluster, default_root  # noqa: PLC0415 - `inv --list` stays fast
+    from tasks_lib.databases.server.embedded.cluster import Cluster, default_root
 
     return Cluster(default_root())
 

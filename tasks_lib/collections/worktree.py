@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks_lib.collections._ledger import stop_homeless
 from tasks_lib.collections._project import project
 from tasks_lib.collections._setup import set_up
 from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import CLONE_HELP, preview, removed, report, swept
 from tasks_lib.errors import WorktreeError
 from tasks_lib.output import Narrator
+from tasks_lib.workflows.ledger_access import stop_homeless
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -48,7 +48,7 @@ def create(
     and code generation on it. A failure or Ctrl-C undoes what this call did; a
     call that was killed is finished by the next one.
     """
-    from tasks_lib.worktrees.plans.create import creation  # noqa: PLC0415 - `inv --list` stays fast
+    from tasks_lib.worktrees.plans.create import creation
 
     here, narrator = project(), Narrator()
     wish = None if no_db else here.wish(fresh=fresh, evict=evict)
@@ -97,7 +97,7 @@ def remove(c: Context, branch: str, force: bool = False, keep_branch: bool = Fal
     runs in the worktree, and stops its agents in the ledger. `inv worktree.undo`
     brings all of it back until `inv worktree.gc --yes` sweeps it.
     """
-    from tasks_lib.worktrees.plans.remove import removal  # noqa: PLC0415 - as in `create`
+    from tasks_lib.worktrees.plans.remove import removal
 
     here, narrator = project(), Narrator()
     with removal(here, branch, narrator, force=force, keep_branch=keep_branch) as removing:
@@ -116,7 +116,7 @@ def teardown(c: Context, json: bool = False) -> Answer:
     For hooks such as Conductor's archive; harmless in a worktree that was never
     set up. When the server is down, `inv worktree.gc` finishes it later.
     """
-    from tasks_lib.worktrees.plans.teardown import teardown as tearing_down  # noqa: PLC0415 - as in `create`
+    from tasks_lib.worktrees.plans.teardown import teardown as tearing_down
 
     here, narrator = project(), Narrator()
     with tearing_down(here, narrator) as removing:
@@ -143,7 +143,7 @@ def undo(c: Context, branch: str = "", path: str = "", json: bool = False) -> An
     Also what `worktree.teardown` and `db.reset` have parked. Ignored files are
     made anew, as for a new worktree.
     """
-    from tasks_lib.worktrees.plans.undo import undoing  # noqa: PLC0415 - as in `create`
+    from tasks_lib.worktrees.plans.undo import undoing
 
     here, narrator = project(), Narrator()
     with undoing(here, branch, narrator, path=path) as planned:
@@ -165,7 +165,7 @@ def gc(c: Context, yes: bool = False, json: bool = False) -> Answer:
     parked longer ago than WORKTREE_KEEP_REMOVED is dropped, and what killed
     processes have left. Says why for each, and changes nothing without --yes.
     """
-    from tasks_lib.worktrees.plans import gc as collector  # noqa: PLC0415 - as in `create`
+    from tasks_lib.worktrees.plans import gc as collector
 
     here, narrator = project(), Narrator()
     rows = collector.examine(here, narrator)
@@ -184,7 +184,7 @@ def stop(c: Context, branch: str, json: bool = False) -> Answer:
     TERM, and KILL two seconds later. Never what runs this very command, such as
     your shell.
     """
-    from tasks_lib.worktrees import processes  # noqa: PLC0415 - as in `create`
+    from tasks_lib.worktrees import processes
 
     here, narrator = project(), Narrator()
     path, record = here.find(branch)
@@ -209,8 +209,8 @@ def list_(c: Context, json: bool = False) -> Answer:
     unmanaged, made without this tool; gone, a record whose worktree is not there.
     A `?` is what cannot be told; why is on stderr.
     """
-    from tasks_lib.collections.views import worktree_table  # noqa: PLC0415 - as in `create`
-    from tasks_lib.worktrees.reports import listing  # noqa: PLC0415 - same
+    from tasks_lib.collections.views import worktree_table
+    from tasks_lib.worktrees.reports import listing
 
     here, narrator = project(), Narrator()
     with narrator.looking("look at the worktrees and their databases"):
@@ -230,8 +230,8 @@ def status(c: Context, branch: str = "", json: bool = False) -> Answer:
     something is wrong, such as a DATABASE_URL that is not this worktree's; then
     the cure is told as well.
     """
-    from tasks_lib.collections.views import worktree_status  # noqa: PLC0415 - as in `create`
-    from tasks_lib.worktrees.reports.status import document, examine  # noqa: PLC0415 - same
+    from tasks_lib.collections.views import worktree_status
+    from tasks_lib.worktrees.reports.status import document, examine
 
     here, narrator = project(), Narrator()
     with narrator.looking("look at the worktree and its database"):

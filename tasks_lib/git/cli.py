@@ -10,13 +10,13 @@ import os
 import re
 import subprocess
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GitError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 # Inside a hook git exports GIT_DIR, GIT_INDEX_FILE, GIT_WORK_TREE and friends, which would send our
 # calls to another repository (the damage per variable: pre-commit's git.py, no_git_env). What people

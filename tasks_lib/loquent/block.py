@@ -104,7 +104,7 @@ def values(connection: Connection[Any], inputs: Inputs) -> dict[str, Any]:
     Raises:
         DatabaseError: If that belongs to somebody else.
     """
-    from psycopg.rows import dict_row  # noqa: PLC0415 - only where a database is built
+    from psycopg.rows import dict_row
 
     seed = inputs.seed
     configured: dict[str, Any] = {

@@ -116,15 +116,15 @@ class Credentials:
 
 def hashed(password: str) -> str:
     """Return *password* as an Argon2id hash in PHC format, with a salt of its own."""
-    from argon2 import PasswordHasher  # noqa: PLC0415 - loads a C library
+    from argon2 import PasswordHasher
 
     return PasswordHasher().hash(password)
 
 
 def matches(password: str, hash_: str) -> bool:
     """Tell whether *hash_* is one of *password*; no hash of another kind than Argon2 is."""
-    from argon2 import PasswordHasher  # noqa: PLC0415 - as in `hashed`
-    from argon2.exceptions import VerificationError  # noqa: PLC0415
+    from argon2 import PasswordHasher
+    from argon2.exceptions import VerificationError
 
     try:
         return PasswordHasher().verify(hash_, password)

@@ -100,7 +100,7 @@ def _examined(
 @contextmanager
 def _refusals(block: Block, inputs: Inputs) -> Iterator[None]:
     """Say of which block the database refuses something, and no more of a row than that."""
-    from psycopg import Error, errors  # noqa: PLC0415 - only where a database is filled
+    from psycopg import Error, errors
 
     def said(error: Error) -> str:
         # Without its detail: that is the whole row, the auth token of Twilio included. A trigger may quote it, too.

@@ -47,7 +47,7 @@ def create(url: str, name: str = "loquent_latest") -> None:
         ServerError: If the server cannot be reached.
 
     """
-    from psycopg import errors, sql  # noqa: PLC0415 - 150 ms, only where a database is built
+    from psycopg import errors, sql
 
     server = Server(DatabaseUrl.parse(url))
     with server.connect() as connection:

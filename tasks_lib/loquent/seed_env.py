@@ -203,7 +203,7 @@ def _account(values: Mapping[str, str], sid: str, token: str) -> Account | None:
 
 def _require_whole(path: Path) -> None:
     """Make sure that nothing of the file at *path* would be passed over as if it were not there."""
-    from dotenv.parser import parse_stream  # noqa: PLC0415 - only where the file is read
+    from dotenv.parser import parse_stream
 
     if not path.is_file():
         if path.exists() or path.is_symlink():

@@ -183,7 +183,7 @@ class Twilio:
 
     def _ask(self, session: Session, method: str, path: str, form: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Return the JSON object with which Twilio answers."""
-        from urllib3.exceptions import HTTPError  # noqa: PLC0415 - as `_session`
+        from urllib3.exceptions import HTTPError
 
         started = time.monotonic()
         try:
@@ -227,9 +227,9 @@ class Twilio:
     def _session(self) -> Session:
         """Return a session that logs in and is patient."""
         # 70 ms, only where Twilio is asked.
-        from requests import Session  # noqa: PLC0415
-        from requests.adapters import HTTPAdapter  # noqa: PLC0415
-        from requests.auth import HTTPBasicAuth  # noqa: PLC0415
+        from requests import Session
+        from requests.adapters import HTTPAdapter
+        from requests.auth import HTTPBasicAuth
 
         session = Session()
         # As bytes: requests would encode text in Latin-1, and show a token that has other characters in a traceback.
@@ -247,7 +247,7 @@ def _patience(say: Callable[[str], object]) -> Retry:
     GET after anything that may pass; POST only where nothing was done: no connection, or 429, "not processed"
     (https://www.twilio.com/docs/api/errors/20429).
     """
-    from urllib3 import Retry  # noqa: PLC0415 - as `_session`
+    from urllib3 import Retry
 
     class Patience(Retry):
         def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:  # noqa: ARG002
@@ -286,7 +286,7 @@ def _plain(text: object) -> str:
 
 def _words(error: BaseException) -> str:
     """Return what went wrong in the innermost words: those around them hold URLs and addresses of objects."""
-    from urllib3.exceptions import LocationValueError  # noqa: PLC0415 - as `_session`
+    from urllib3.exceptions import LocationValueError
 
     while isinstance(inner := getattr(error, "reason", None) or (error.args or [None])[-1], BaseException):
         error = inner

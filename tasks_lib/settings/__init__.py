@@ -141,7 +141,7 @@ def env_values(path: Path) -> dict[str, str]:
     Raises:
         SettingsError: If the file cannot be read, or is not UTF-8 text.
     """
-    from dotenv import dotenv_values  # noqa: PLC0415 - only where a file is read
+    from dotenv import dotenv_values
 
     try:
         found = dotenv_values(path, interpolate=False, encoding="utf-8-sig") if path.is_file() else {}

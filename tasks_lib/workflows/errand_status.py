@@ -7,9 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.collections._ledger import documents, short
 from tasks_lib.git import cli, status
 from tasks_lib.git.repository import list_worktrees
+from tasks_lib.ledger.schema import document as document_of
+from tasks_lib.ledger.store.names import short_id
 from tasks_lib.ledger.work.errands import OPEN
 from tasks_lib.output import table
 from tasks_lib.worktrees.removal import removal_record
@@ -76,7 +77,7 @@ def orphans(here: Project, errands: Sequence[Errand]) -> list[str]:
 def document(standing: Standing) -> dict[str, Any]:
     """Return *standing* for programs: the errand with `path`, `dirty`, `ahead` and `problem`, null for none."""
     problem = standing.problem
-    return documents([standing.errand])[0] | {
+    return document_of(standing.errand) | {
         "path": standing.listed and standing.listed.path,
         "dirty": standing.dirty,
         "ahead": standing.ahead,
@@ -88,7 +89,7 @@ def told(standings: Sequence[Standing]) -> str:
     """Return *standings* for people."""
     cells = [
         (
-            short(one.errand.id),
+            short_id(one.errand.id),
             one.errand.status,
             one.errand.agent_alias or "-",
             _changes(one),

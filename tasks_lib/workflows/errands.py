@@ -11,17 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks_lib.collections._ledger import ledger_of, short, stop_homeless, worktree_id_of
-from tasks_lib.collections.views.results import removed
 from tasks_lib.errors import BranchError, ConflictError, LedgerError
 from tasks_lib.git.diff import since
 from tasks_lib.ledger.agents.registration import stop
 from tasks_lib.ledger.schema.agents import GONE
 from tasks_lib.ledger.schema.base import new_id
 from tasks_lib.ledger.schema.review import ErrandStatus
+from tasks_lib.ledger.store.names import short_id
 from tasks_lib.ledger.work import errands
 from tasks_lib.plan import Plan, Step
 from tasks_lib.workflows.errand_status import worktrees_by_branch
+from tasks_lib.workflows.ledger_access import ledger_of, stop_homeless, worktree_id_of
 from tasks_lib.worktrees.plans import merge
 from tasks_lib.worktrees.plans.create import creation
 from tasks_lib.worktrees.plans.remove import removal
@@ -30,13 +30,13 @@ from tasks_lib.worktrees.removal.checks import require_nothing_lost
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tasks_lib.collections._task import Answer
     from tasks_lib.databases.clone.strategy import Wish
     from tasks_lib.git.diff import Diff
     from tasks_lib.ledger.schema.review import Errand
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
+    from tasks_lib.worktrees.removal.steps import Removing
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def starting(
                 tx.errands.delete(id)
 
     with creation(here, branch, narrator, base=f"refs/heads/{base}", wish=wish) as planned:
-        row = Step(f"note errand {short(id)} in the ledger", note, forget, anchor=True)
+        row = Step(f"note errand {short_id(id)} in the ledger", note, forget, anchor=True)
         yield Start(id, planned.record, Plan([row, *planned.plan.stages]))
 
 
@@ -232,7 +232,7 @@ def has_worktree(here: Project, errand: Errand) -> bool:
     )
 
 
-def remove(here: Project, narrator: Narrator, errand: Errand, *, force: bool = False) -> Answer | None:
+def remove(here: Project, narrator: Narrator, errand: Errand, *, force: bool = False) -> Removing | None:
     """
     Remove an errand's worktree, if it has one, as `inv worktree.remove` does.
 
@@ -246,7 +246,7 @@ def remove(here: Project, narrator: Narrator, errand: Errand, *, force: bool = F
     with removal(here, errand.branch, narrator, force=force, keep_branch=keep) as removing:
         removing.run(narrator)
     stop_homeless(here, narrator)
-    return removed(removing)
+    return removing
 
 
 def _require_committed(here: Project, errand: Errand) -> None:

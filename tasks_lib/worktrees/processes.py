@@ -59,7 +59,7 @@ def rooted(path: Path) -> list[Running]:
     Without ourselves and our ancestors, such as the shell that runs us, and without those whose working
     directory we may not see: other users' ones.
     """
-    import psutil  # noqa: PLC0415 - `inv --list` stays fast
+    import psutil
 
     top = os.path.realpath(path)
     me = psutil.Process()
@@ -99,7 +99,7 @@ def end(running: Sequence[Running], grace: float = GRACE_SECONDS) -> list[Ended]
 
 def _send(one: Running, number: int) -> bool:
     """Send a signal (0 only asks whether we may); return whether the process was there to get it."""
-    import psutil  # noqa: PLC0415 - as in `rooted`
+    import psutil
 
     try:
         one.handle.send_signal(number)
@@ -121,7 +121,7 @@ def _wait(running: Sequence[Running], seconds: float) -> list[Running]:
 
 
 def _is_alive(one: Running) -> bool:
-    import psutil  # noqa: PLC0415 - as in `rooted`
+    import psutil
 
     try:
         # One that its parent has not collected yet is dead.

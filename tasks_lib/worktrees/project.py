@@ -45,20 +45,20 @@ class Project:
             SettingsError: If `DATABASE_URL` cannot be used.
             ServerError: If the embedded server cannot be started.
         """
-        from tasks_lib.databases.server.from_settings import configured_server  # noqa: PLC0415 - loads psycopg
+        from tasks_lib.databases.server.from_settings import configured_server
 
         return configured_server(self.settings)
 
     def source(self, golden: str | None = None) -> Source:
         """Return what clones are made from: the golden template *golden*, by default the configured one."""
-        from tasks_lib.databases.ownership.source import Source  # noqa: PLC0415 - a value here, a type above
+        from tasks_lib.databases.ownership.source import Source
 
         folder = self.registry.directory / "databases"
         return Source(self.server, golden or self.settings.template, self.registry.repository_id, folder)
 
     def wish(self, *, fresh: bool = False, evict: bool = False) -> Wish:
         """Return how clones are wanted: as configured, and with these flags."""
-        from tasks_lib.databases.clone.strategy import Wish  # noqa: PLC0415 - as in `source`
+        from tasks_lib.databases.clone.strategy import Wish
 
         return Wish(self.settings.clone_method, fresh, evict, self.settings.golden_max_age)
 

@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.collections._ledger import NOTHING_READY, documents, given, ledger_of, short
+from tasks_lib.collections._ledger import NOTHING_READY, documents, given
 from tasks_lib.collections._project import project
 from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import ConflictError, LedgerError
+from tasks_lib.ledger.store.names import short_id
 from tasks_lib.output import age, pairs, table
+from tasks_lib.workflows.ledger_access import ledger_of
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -66,7 +68,7 @@ def list_(c: Context, json: bool = False) -> Answer:
         return Answer([], "no accounts; one is added by inv account.add EMAIL --credentials-file FILE")
     rows = [
         (
-            short(one.id),
+            short_id(one.id),
             one.email,
             one.provider,
             _state(one),
@@ -194,8 +196,8 @@ def _write(account: Account, file: Path) -> None:
 
 def _moment(text: str) -> datetime | None:
     """Return when a limit ends: after a duration from now, or at a time, which is local unless it says so."""
-    from tasks_lib.errors import SettingsError  # noqa: PLC0415 - `inv --list` stays fast
-    from tasks_lib.settings.values import Origin, duration  # noqa: PLC0415 - same
+    from tasks_lib.errors import SettingsError
+    from tasks_lib.settings.values import Origin, duration
 
     if not text:
         return None

@@ -7,24 +7,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib import output
-from tasks_lib.collections._ledger import (
-    AS_HELP,
-    acting,
-    branches,
-    documents,
-    given,
-    interruptible,
-    ledger_of,
-    number,
-    short,
-    standard_input,
-    worktree_id,
-)
+from tasks_lib.collections._ledger import AS_HELP, documents, given, interruptible, number, standard_input
 from tasks_lib.collections._project import project
 from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import ConflictError, GoldentreeError
+from tasks_lib.ledger.store.names import short_id
 from tasks_lib.output import Narrator, age, pairs, table
+from tasks_lib.workflows.ledger_access import acting, branches, ledger_of, worktree_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +56,7 @@ def register(
     Needed once, before you claim tasks, ask or listen; once more after you were
     stopped. Without --pid nobody notices when you are gone.
     """
-    from tasks_lib.ledger.agents.registration import register as registering  # noqa: PLC0415 - `inv --list` stays fast
+    from tasks_lib.ledger.agents.registration import register as registering
 
     here = project()
     home = worktree_id(here)
@@ -87,8 +77,8 @@ def list_(c: Context, all: bool = False, json: bool = False) -> Answer:  # noqa:
 
     `lost` is one whose process has died: the next `task.claim` frees its task.
     """
-    from tasks_lib.ledger.agents.liveness import standing  # noqa: PLC0415 - as in `register`
-    from tasks_lib.ledger.schema.agents import GONE, HOLDING  # noqa: PLC0415 - same
+    from tasks_lib.ledger.agents.liveness import standing
+    from tasks_lib.ledger.schema.agents import GONE, HOLDING
 
     here = project()
     homes = branches(here)
@@ -108,7 +98,7 @@ def list_(c: Context, all: bool = False, json: bool = False) -> Answer:  # noqa:
                 agent.name,
                 standing(agent),
                 homes.get(agent.worktree_id, agent.worktree_id),
-                f"{short(held.id)} {held.name}" if held and agent.status in HOLDING else "-",
+                f"{short_id(held.id)} {held.name}" if held and agent.status in HOLDING else "-",
                 f"{age((now - agent.updated_at).total_seconds())} ago",
             )
         )
@@ -144,7 +134,7 @@ def ask(
     at once. Exit status 4 when nobody is there to answer, now or while you wait:
     the error lists who is. After a timeout or Ctrl-C `inv agent.wait` goes on.
     """
-    from tasks_lib.ledger.agents import conversations  # noqa: PLC0415 - as in `register`
+    from tasks_lib.ledger.agents import conversations
 
     here, seconds = project(), _seconds(timeout)
     if c.config.run.dry:
@@ -192,7 +182,7 @@ def listen(c: Context, timeout: str = "", as_: str = "", json: bool = False) -> 
     At once when some wait already; each is shown again until it is answered.
     With --json a timeout is an error document, `timed-out`, as every failure is.
     """
-    from tasks_lib.ledger.agents import conversations  # noqa: PLC0415 - as in `register`
+    from tasks_lib.ledger.agents import conversations
 
     here, seconds = project(), _seconds(timeout)
     if c.config.run.dry:
@@ -207,8 +197,8 @@ def listen(c: Context, timeout: str = "", as_: str = "", json: bool = False) -> 
     with ledger.read() as tx:
         data = [_document(tx, one) for one in found]
     lines = [
-        f"{short(one['id'])}  {one['from_agent']} asks{_about(one)}:\n{one['question']}\n"
-        f"to answer: inv agent.answer {short(one['id'])} TEXT"
+        f"{short_id(one['id'])}  {one['from_agent']} asks{_about(one)}:\n{one['question']}\n"
+        f"to answer: inv agent.answer {short_id(one['id'])} TEXT"
         for one in data
     ]
     return Answer(data, "\n\n".join(lines))
@@ -228,7 +218,7 @@ def answer(c: Context, conversation: str, text: str, as_: str = "", json: bool =
     Whoever waits for it goes on at once. A second answer is refused, and shows
     the first.
     """
-    from tasks_lib.ledger.agents import conversations  # noqa: PLC0415 - as in `register`
+    from tasks_lib.ledger.agents import conversations
 
     here = project()
     if c.config.run.dry:
@@ -251,7 +241,7 @@ def stop(c: Context, name: str = "", json: bool = False) -> Answer:
     No process is touched. What it holds goes back into the queue with the next
     claim; who waits for its answer is told.
     """
-    from tasks_lib.ledger.agents.registration import stop as stopping  # noqa: PLC0415 - as in `register`
+    from tasks_lib.ledger.agents.registration import stop as stopping
 
     here = project()
     if c.config.run.dry:
@@ -274,7 +264,7 @@ def log(c: Context, session: str = "", as_: str = "", json: bool = False) -> Ans
     Made for `agent 2>&1 | inv agent.log`: each piece is kept as soon as it comes.
     In a pipe Ctrl-C is left to the agent, and this ends when the agent does.
     """
-    from tasks_lib.ledger.agents import logs  # noqa: PLC0415 - as in `register`
+    from tasks_lib.ledger.agents import logs
 
     here = project()
     if c.config.run.dry:
@@ -305,8 +295,8 @@ def logs(c: Context, name: str, session: str = "", follow: bool = False, json: b
 
     The oldest session first, nothing added between its pieces.
     """
-    from tasks_lib.errors import NotFoundError  # noqa: PLC0415 - as in `register`
-    from tasks_lib.ledger.agents import logs as kept  # noqa: PLC0415 - same
+    from tasks_lib.errors import NotFoundError
+    from tasks_lib.ledger.agents import logs as kept
 
     here = project()
     if follow and json:
@@ -330,7 +320,7 @@ def logs(c: Context, name: str, session: str = "", follow: bool = False, json: b
 
 
 def _awaited(ledger: Ledger, conversation_id: str, timeout: float | None, said: Sequence[str] = ()) -> Answer:
-    from tasks_lib.ledger.agents import conversations  # noqa: PLC0415 - as in `register`
+    from tasks_lib.ledger.agents import conversations
 
     with interruptible("the question stays", f"inv agent.wait {conversation_id}"):
         for line in said:
@@ -349,11 +339,13 @@ def _document(tx: Transaction, conversation: Conversation) -> dict[str, Any]:
 
 
 def _about(question: dict[str, Any]) -> str:
-    named = [f" about {what} {short(question[f'{what}_id'])}" for what in ("task", "phase") if question[f"{what}_id"]]
+    named = [
+        f" about {what} {short_id(question[f'{what}_id'])}" for what in ("task", "phase") if question[f"{what}_id"]
+    ]
     return named[0] if named else ""
 
 
 def _seconds(timeout: str) -> float | None:
-    from tasks_lib.settings.values import Origin, duration  # noqa: PLC0415 - as in `register`
+    from tasks_lib.settings.values import Origin, duration
 
     return duration(Origin(timeout, "--timeout"), "it", default="").total_seconds() if timeout else None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tasks_lib.collections._ledger import documents, given, ledger_of, short
+from tasks_lib.collections._ledger import documents, given
 from tasks_lib.collections._project import project
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import LedgerError
+from tasks_lib.ledger.store.names import short_id
 from tasks_lib.output import table
+from tasks_lib.workflows.ledger_access import ledger_of
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -34,7 +36,7 @@ def open_(c: Context, phase: str = "", task: str = "", as_: str = "", json: bool
         raise LedgerError("a chat is about one phase or one task", hint="pass --phase ID or --task ID")
     if c.config.run.dry:
         return preview([f"open a chat about {phase or task}"])
-    from tasks_lib.ledger.schema.talk import ChatTarget  # noqa: PLC0415 - 250 ms of SQLAlchemy
+    from tasks_lib.ledger.schema.talk import ChatTarget
 
     with ledger_of(here).write() as tx:
         kind = ChatTarget.PHASE if phase else ChatTarget.TASK
@@ -45,7 +47,7 @@ def open_(c: Context, phase: str = "", task: str = "", as_: str = "", json: bool
         chat = tx.chat_sessions.find_active_session(kind, target.id) or tx.chat_sessions.create_session(
             target_type=kind, target_id=target.id, initiative_id=target.initiative_id, agent_id=agent_id
         )
-    return Answer(documents([chat])[0], f"chat {short(chat.id)} about {kind} {target.name}")
+    return Answer(documents([chat])[0], f"chat {short_id(chat.id)} about {kind} {target.name}")
 
 
 @task(
@@ -62,7 +64,7 @@ def say(c: Context, chat: str, text: str, role: str = "user", json: bool = False
     here = project()
     if c.config.run.dry:
         return preview([f"say something in chat {chat}"])
-    from tasks_lib.ledger.schema.talk import ChatRole  # noqa: PLC0415 - 250 ms of SQLAlchemy
+    from tasks_lib.ledger.schema.talk import ChatRole
 
     if role not in [*ChatRole]:
         raise LedgerError(f"`{role}` is no role in a chat", why=f"one of: {', '.join(ChatRole)}")
@@ -70,7 +72,7 @@ def say(c: Context, chat: str, text: str, role: str = "user", json: bool = False
     with ledger.write() as tx:
         found = tx.chat_sessions.named(chat)
         said = tx.chat_sessions.create_message(chat_session_id=found.id, role=ChatRole(role), content=content)
-    return Answer(documents([said])[0], f"said in chat {short(found.id)}")
+    return Answer(documents([said])[0], f"said in chat {short_id(found.id)}")
 
 
 @task(help={"chat": _CHAT_HELP})
@@ -94,7 +96,7 @@ def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     here = project()
     with ledger_of(here).read() as tx:
         found = tx.chat_sessions.find_all(**({"status": status} if status else {}))
-    rows = [(short(one.id), one.status, one.target_type, short(one.target_id)) for one in found]
+    rows = [(short_id(one.id), one.status, one.target_type, short_id(one.target_id)) for one in found]
     return Answer(documents(found), table(("ID", "STATUS", "ABOUT", "WHICH"), rows) if rows else "no chats")
 
 
@@ -106,8 +108,8 @@ def close(c: Context, chat: str, json: bool = False) -> Answer:
     here = project()
     if c.config.run.dry:
         return preview([f"close chat {chat}"])
-    from tasks_lib.ledger.schema.talk import ChatStatus  # noqa: PLC0415 - 250 ms of SQLAlchemy
+    from tasks_lib.ledger.schema.talk import ChatStatus
 
     with ledger_of(here).write() as tx:
         closed = tx.chat_sessions.update_session(tx.chat_sessions.named(chat).id, status=ChatStatus.CLOSED)
-    return Answer(documents([closed])[0], f"closed chat {short(closed.id)}")
+    return Answer(documents([closed])[0], f"closed chat {short_id(closed.id)}")

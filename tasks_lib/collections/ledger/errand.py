@@ -6,16 +6,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks_lib.collections._ledger import documents, given, ledger_of, short
+from tasks_lib.collections._ledger import documents, given
 from tasks_lib.collections._project import project
 from tasks_lib.collections._task import Answer, OptionalWord, task
-from tasks_lib.collections.views.results import CLONE_HELP, preview, report
+from tasks_lib.collections.views.results import CLONE_HELP, preview, removed, report
+from tasks_lib.ledger.store.names import short_id
 from tasks_lib.output import Narrator, in_terminal
+from tasks_lib.workflows.ledger_access import ledger_of
 
 if TYPE_CHECKING:
     from invoke.context import Context
 
     from tasks_lib.ledger.schema.review import Errand
+    from tasks_lib.worktrees.removal.steps import Removing
 
 _ERRAND_HELP = "The errand's id, its beginning, or its branch."
 _HERE = f"{_ERRAND_HELP} That of the worktree we stand in when not given."
@@ -46,8 +49,8 @@ def start(
     A failure or Ctrl-C leaves none of them. Of a call that was killed,
     `inv errand.list` tells what is left, and the command that finishes it.
     """
-    from tasks_lib.ledger.work import errands  # noqa: PLC0415 - same
-    from tasks_lib.workflows import errands as _errand  # noqa: PLC0415 - 250 ms of SQLAlchemy
+    from tasks_lib.ledger.work import errands
+    from tasks_lib.workflows import errands as _errand
 
     line = errands.described(given(description))
     here, narrator = project(), Narrator()
@@ -58,7 +61,7 @@ def start(
         ran = planned.plan.run(narrator)
         made = report(here.registry.require(planned.record.slug), Path(planned.record.path), ran)
     errand = _errand.chosen(here, planned.id)
-    return Answer({**made.data, **documents([errand])[0]}, f"{made.text}\nerrand    {short(errand.id)}")
+    return Answer({**made.data, **documents([errand])[0]}, f"{made.text}\nerrand    {short_id(errand.id)}")
 
 
 @task(name="list", default=True, help={"status": "Only those: active, pending_review, conflict, merged or abandoned."})
@@ -69,7 +72,7 @@ def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     What is wrong with one that is not finished, and the command that cures it, is
     on stderr; in JSON it is its `problem`.
     """
-    from tasks_lib.workflows import errand_status  # noqa: PLC0415 - as in `start`
+    from tasks_lib.workflows import errand_status
 
     here, narrator = project(), Narrator()
     with ledger_of(here).read() as tx:
@@ -79,7 +82,7 @@ def list_(c: Context, status: str = "", json: bool = False) -> Answer:
         found = errand_status.standings(here, shown)
     for one in found:
         if one.problem:
-            name, otherwise = short(one.errand.id), f"inv errand.abandon {short(one.errand.id)}"
+            name, otherwise = short_id(one.errand.id), f"inv errand.abandon {short_id(one.errand.id)}"
             narrator.say(f"warning: errand {name}: {one.problem.what}; {one.problem.cure}, or {otherwise}")
     for branch in errand_status.orphans(here, everything):
         narrator.say(f"warning: {branch} has a worktree, but no row in the ledger; inv worktree.remove {branch}")
@@ -93,7 +96,7 @@ def diff(c: Context, errand: str = "", stat: bool = False, json: bool = False) -
 
     Uncommitted work in its worktree counts, untracked files as well.
     """
-    from tasks_lib.workflows import errands  # noqa: PLC0415 - as in `start`
+    from tasks_lib.workflows import errands
 
     here = project()
     one = errands.chosen(here, errand)
@@ -112,14 +115,16 @@ def complete(c: Context, errand: str = "", force: bool = False, json: bool = Fal
 
     Refuses while its worktree holds uncommitted work, which would not be merged.
     """
-    from tasks_lib.workflows import errands  # noqa: PLC0415 - as in `start`
+    from tasks_lib.workflows import errands
 
     here = project()
     one = errands.chosen(here, errand)
     errands.require_completable(here, one, force=force)
     if c.config.run.dry:
-        return preview([f"hand errand {short(one.id)} over for review"])
-    return _told(errands.complete(here, one), f"inv errand.diff {short(one.id)}", f"inv errand.merge {short(one.id)}")
+        return preview([f"hand errand {short_id(one.id)} over for review"])
+    return _told(
+        errands.complete(here, one), f"inv errand.diff {short_id(one.id)}", f"inv errand.merge {short_id(one.id)}"
+    )
 
 
 @task(
@@ -139,7 +144,7 @@ def merge(c: Context, errand: str, force: bool = False, remove: bool = False, js
     forward too, and must be without uncommitted changes; its untracked files
     stay.
     """
-    from tasks_lib.workflows import errands  # noqa: PLC0415 - as in `start`
+    from tasks_lib.workflows import errands
 
     here, narrator = project(), Narrator()
     merging = errands.mergeable(here, errands.chosen(here, errand), force=force, remove=remove)
@@ -149,7 +154,10 @@ def merge(c: Context, errand: str, force: bool = False, remove: bool = False, js
     plan.run(narrator)
     one, conflicts = merging.errand, merging.conflicts
     if conflicts:
-        cure = f"in its worktree: git merge {one.base_branch}", f"then, committed: inv errand.resolve {short(one.id)}"
+        cure = (
+            f"in its worktree: git merge {one.base_branch}",
+            f"then, committed: inv errand.resolve {short_id(one.id)}",
+        )
         told = _told(one, *(f"  {file}" for file in conflicts), *cure)
         return Answer({**told.data, "conflicts": conflicts}, told.text, ok=False)
     return _told(one, gone=errands.remove(here, narrator, one) if remove else None)
@@ -162,15 +170,15 @@ def resolve(c: Context, errand: str = "", json: bool = False) -> Answer:
 
     That is tried, and changes nothing else.
     """
-    from tasks_lib.workflows import errands  # noqa: PLC0415 - as in `start`
+    from tasks_lib.workflows import errands
 
     here, narrator = project(), Narrator()
     one = errands.chosen(here, errand)
     with narrator.looking(f"merge {one.branch} into {one.base_branch}, to see whether it can be"):
         errands.require_resolved(here, one)
     if c.config.run.dry:
-        return preview([f"hand errand {short(one.id)} over for review"])
-    return _told(errands.resolve(here, one), f"inv errand.merge {short(one.id)}")
+        return preview([f"hand errand {short_id(one.id)} over for review"])
+    return _told(errands.resolve(here, one), f"inv errand.merge {short_id(one.id)}")
 
 
 @task(
@@ -186,21 +194,22 @@ def abandon(c: Context, errand: str, force: bool = False, json: bool = False) ->
     Refuses while work would be lost, as `inv worktree.remove` does, which can be
     undone. The row stays.
     """
-    from tasks_lib.workflows import errands  # noqa: PLC0415 - as in `start`
+    from tasks_lib.workflows import errands
 
     here, narrator = project(), Narrator()
     one = errands.chosen(here, errand)
     errands.require_open(one)
     if c.config.run.dry:
         there = errands.has_worktree(here, one)
-        return preview([*(["remove its worktree"] if there else []), f"abandon errand {short(one.id)}"])
+        return preview([*(["remove its worktree"] if there else []), f"abandon errand {short_id(one.id)}"])
     gone = errands.remove(here, narrator, one, force=force)
     return _told(errands.abandon(here, one), gone=gone)
 
 
-def _told(errand: Errand, *more: str, gone: Answer | None = None) -> Answer:
+def _told(errand: Errand, *more: str, gone: Removing | None = None) -> Answer:
     """Return what has become of *errand*, and of its worktree if it is *gone*."""
-    lines = [f"errand {short(errand.id)} is {errand.status}", *more]
+    lines = [f"errand {short_id(errand.id)} is {errand.status}", *more]
     if gone is None:
         return Answer(documents([errand])[0], "\n".join(lines))
-    return Answer({**documents([errand])[0], "removed": gone.data}, "\n".join([*lines, gone.text]), ok=gone.ok)
+    removal = removed(gone)
+    return Answer({**documents([errand])[0], "removed": removal.data}, "\n".join([*lines, removal.text]), ok=removal.ok)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tasks_lib.collections._ledger import documents, ledger_of, short
+from tasks_lib.collections._ledger import documents
 from tasks_lib.collections._project import project
 from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import ConflictError, LedgerError
+from tasks_lib.ledger.store.names import short_id
 from tasks_lib.output import pairs, table
+from tasks_lib.workflows.ledger_access import ledger_of
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -30,7 +32,7 @@ def add(c: Context, name: str, branch: str = "", project_: str = "", json: bool 
     """
     Add an initiative
     """
-    from tasks_lib.collections import _work  # noqa: PLC0415 - `inv --list` stays fast
+    from tasks_lib.collections import _work
 
     here = project()
     if c.config.run.dry:
@@ -40,7 +42,7 @@ def add(c: Context, name: str, branch: str = "", project_: str = "", json: bool 
         if project_:
             tx.projects.set_initiative_projects(added.id, _work.projects(tx, project_))
         on = tx.projects.find_projects_by_initiative_id(added.id)
-    rows = [("initiative", f"{short(added.id)}  {added.name}"), *(("project", one.name) for one in on)]
+    rows = [("initiative", f"{short_id(added.id)}  {added.name}"), *(("project", one.name) for one in on)]
     return Answer({**documents([added])[0], "projects": documents(on)}, pairs(rows))
 
 
@@ -59,7 +61,7 @@ def list_(c: Context, json: bool = False) -> Answer:
         done = sum(task.status == "completed" for task in mine)
         stages = sum(phase.initiative_id == one.id for phase in phases)
         row |= {"phases": stages, "tasks": len(mine), "completed": done}
-        rows.append((short(one.id), one.status, str(stages), f"{done} of {len(mine)}", one.branch or "-", one.name))
+        rows.append((short_id(one.id), one.status, str(stages), f"{done} of {len(mine)}", one.branch or "-", one.name))
     headings = ("ID", "STATUS", "PHASES", "DONE", "BRANCH", "NAME")
     return Answer(data, table(headings, rows, spare=("BRANCH", "PHASES", "DONE")))
 
@@ -86,7 +88,7 @@ def update(
         raise LedgerError("nothing to change", hint="inv --help initiative.update")
     with ledger_of(here).write() as tx:
         changed = tx.initiatives.update(tx.initiatives.named(initiative).id, **fields)
-    return Answer(documents([changed])[0], f"changed {short(changed.id)}  {changed.name} ({changed.status})")
+    return Answer(documents([changed])[0], f"changed {short_id(changed.id)}  {changed.name} ({changed.status})")
 
 
 @task(help={"initiative": _INITIATIVE_HELP, "force": "Although tasks of it are not finished."})
@@ -94,7 +96,7 @@ def delete(c: Context, initiative: str, force: bool = False, json: bool = False)
     """
     Delete an initiative with its phases, tasks, pages and chats
     """
-    from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
+    from tasks_lib.collections import _work
 
     here = project()
     if c.config.run.dry:
@@ -104,7 +106,7 @@ def delete(c: Context, initiative: str, force: bool = False, json: bool = False)
         tasks = tx.tasks.find_all(initiative_id=found.id)
         _work.require_finished(tasks, f"initiative `{found.name}`", force=force)
         tx.initiatives.delete(found.id)
-    return Answer({"id": found.id}, f"deleted {short(found.id)}  {found.name}")
+    return Answer({"id": found.id}, f"deleted {short_id(found.id)}  {found.name}")
 
 
 @task(
@@ -124,7 +126,9 @@ def add_project(c: Context, name: str, url: str, default_branch: str = "main", j
         if taken:
             raise ConflictError(f"project `{taken[0].name}` is known already", why=f"at {taken[0].url}")
         added = tx.projects.create(name=name, url=url, default_branch=default_branch)
-    return Answer(documents([added])[0], pairs([("project", f"{short(added.id)}  {added.name}"), ("url", added.url)]))
+    return Answer(
+        documents([added])[0], pairs([("project", f"{short_id(added.id)}  {added.name}"), ("url", added.url)])
+    )
 
 
 @task(
@@ -138,7 +142,7 @@ def projects(c: Context, initiative: str = "", set_: str | None = None, json: bo
     """
     List the projects, or those of an initiative; with --set, choose them
     """
-    from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
+    from tasks_lib.collections import _work
 
     here = project()
     if set_ is None:
@@ -154,7 +158,7 @@ def projects(c: Context, initiative: str = "", set_: str | None = None, json: bo
             found = tx.projects.find_projects_by_initiative_id(goal.id)
     if not found:
         return Answer([], "no projects; inv initiative.add-project NAME URL makes one known")
-    rows = [(short(one.id), one.name, one.default_branch, one.url) for one in found]
+    rows = [(short_id(one.id), one.name, one.default_branch, one.url) for one in found]
     return Answer(documents(found), table(("ID", "NAME", "BRANCH", "URL"), rows, spare=("BRANCH",)))
 
 

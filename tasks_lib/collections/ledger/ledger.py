@@ -9,11 +9,12 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from tasks_lib.collections._ledger import MAIN, ledger_of, ledger_url, short, worktree_id_of
 from tasks_lib.collections._project import project
 from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import preview
+from tasks_lib.ledger.store.names import short_id
 from tasks_lib.output import Narrator, pairs, size
+from tasks_lib.workflows.ledger_access import MAIN, ledger_of, ledger_url, worktree_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +33,7 @@ def status(c: Context, json: bool = False) -> Answer:
     Reads every page of a ledger on SQLite. Exit status 1 when it is damaged; then
     the cure is told as well.
     """
-    from tasks_lib.ledger.maintenance.health import examine  # noqa: PLC0415 - `inv --list` stays fast
+    from tasks_lib.ledger.maintenance.health import examine
 
     ledger, narrator = ledger_of(project()), Narrator()
     with narrator.looking("check the ledger"):
@@ -60,7 +61,7 @@ def status(c: Context, json: bool = False) -> Answer:
         *(("  lost", f"{name}  (its process has ended)") for name in found.lost),
         ("questions", f"{found.questions} open" if found.questions else "none open"),
         *(
-            ("stale", f"{short(task.id)} {task.name}  (held by {holder or 'nobody'}; the next claim releases it)")
+            ("stale", f"{short_id(task.id)} {task.name}  (held by {holder or 'nobody'}; the next claim releases it)")
             for task, holder in stale
         ),
     ]
@@ -75,7 +76,7 @@ def backup(c: Context, file: str = "", json: bool = False) -> Answer:
     As it is at one moment, while agents go on. Only you can read the file: it may
     hold credentials. A file that is there is never replaced.
     """
-    from tasks_lib.ledger.maintenance.backup import back_up  # noqa: PLC0415 - as in `status`
+    from tasks_lib.ledger.maintenance.backup import back_up
 
     here, narrator = project(), Narrator()
     ledger, url = ledger_of(here), ledger_url(here)
@@ -108,9 +109,9 @@ def board(c: Context, out: str = "", open: bool = False, json: bool = False) -> 
     One HTML file that needs no network and replaces an earlier board only.
     Prints its path.
     """
-    from tasks_lib.ledger.board.content import read  # noqa: PLC0415 - as in `status`
-    from tasks_lib.ledger.board.file import write  # noqa: PLC0415 - same
-    from tasks_lib.ledger.board.page import page  # noqa: PLC0415 - same
+    from tasks_lib.ledger.board.content import read
+    from tasks_lib.ledger.board.file import write
+    from tasks_lib.ledger.board.page import page
 
     here, narrator = project(), Narrator()
     target = Path(out).absolute() if out else here.registry.directory / "ledger-board.html"
@@ -141,7 +142,7 @@ def _counted(numbers: Mapping[str, int]) -> str:
 def _places(here: Project) -> dict[str, Place]:
     """Return where the agents of this repository may be, by their worktree's id."""
     from tasks_lib.git.repository import list_worktrees
-    from tasks_lib.ledger.board.content import Place  # noqa: PLC0415 - as in `status`
+    from tasks_lib.ledger.board.content import Place
 
     branches = {row.path: row.branch or "(detached)" for row in list_worktrees(here.repository.main)}
     paths, main = here.registry.paths(), here.repository.main
@@ -157,7 +158,7 @@ def _places(here: Project) -> dict[str, Place]:
 
 def _show(target: Path, narrator: Narrator) -> None:
     """Open a page in the browser of whoever sits before this machine."""
-    import webbrowser  # noqa: PLC0415 - as in `status`
+    import webbrowser
 
     seen = sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
     if not (seen and webbrowser.open(target.as_uri())):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.collections._ledger import AS_HELP, acting, documents, given, ledger_of, short
+from tasks_lib.collections._ledger import AS_HELP, documents, given
 from tasks_lib.collections._project import project
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import LedgerError
-from tasks_lib.ledger.store.names import USER
+from tasks_lib.ledger.store.names import USER, short_id
 from tasks_lib.output import age
+from tasks_lib.workflows.ledger_access import acting, ledger_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,7 +56,7 @@ def send(
             **sender, **recipient, content=content, type=kind, requires_response=requires_response
         )
         [data] = _documents(tx, [sent])
-    return Answer(data, f"sent {short(sent.id)} to {data['recipient']}")
+    return Answer(data, f"sent {short_id(sent.id)} to {data['recipient']}")
 
 
 @task(
@@ -76,7 +77,7 @@ def list_(c: Context, to: str = USER, all: bool = False, json: bool = False) -> 
         data = _documents(tx, found)
     now = datetime.now(UTC)
     lines = [
-        f"{short(one.id)}  {row['sender']}, {age((now - one.created_at).total_seconds())} ago"
+        f"{short_id(one.id)}  {row['sender']}, {age((now - one.created_at).total_seconds())} ago"
         f"{' (wants a reply)' if one.requires_response and one.status != 'responded' else ''}\n{one.content}"
         for one, row in zip(found, data, strict=True)
     ]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.collections._ledger import documents, given, ledger_of, short
+from tasks_lib.collections._ledger import documents, given
 from tasks_lib.collections._project import project
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import LedgerError
+from tasks_lib.ledger.store.names import short_id
+from tasks_lib.workflows.ledger_access import ledger_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,7 +32,7 @@ def list_(c: Context, initiative: str, json: bool = False) -> Answer:
     here = project()
     with ledger_of(here).read() as tx:
         pages = tx.pages.find_all(initiative_id=tx.initiatives.named(initiative).id)
-    lines = [f"{short(page.id)}  {'  ' * depth}{page.title}" for page, depth in _tree(pages, None)]
+    lines = [f"{short_id(page.id)}  {'  ' * depth}{page.title}" for page, depth in _tree(pages, None)]
     return Answer(documents(pages), "\n".join(lines) or "no pages")
 
 
@@ -65,7 +67,7 @@ def write(c: Context, initiative: str, title: str, content: str = "", parent: st
         found = tx.initiatives.named(initiative)
         above = tx.pages.named(parent) if parent else tx.pages.get_or_create_root_page(found.id)
         page = tx.pages.create(initiative_id=found.id, parent_page_id=above.id, title=title, content=text or None)
-    return Answer(documents([page])[0], f"wrote page {short(page.id)}")
+    return Answer(documents([page])[0], f"wrote page {short_id(page.id)}")
 
 
 @task(
@@ -95,7 +97,7 @@ def update(c: Context, page: str, title: str = "", content: str = "", parent: st
         if parent:
             values["parent_page_id"] = tx.pages.named(parent).id
         changed = tx.pages.update(tx.pages.named(page).id, **values)
-    return Answer(documents([changed])[0], f"changed page {short(changed.id)}")
+    return Answer(documents([changed])[0], f"changed page {short_id(changed.id)}")
 
 
 def _tree(pages: Sequence[Page], above: str | None, depth: int = 0) -> Iterator[tuple[Page, int]]:

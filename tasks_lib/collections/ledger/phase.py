@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.collections._ledger import documents, given, ledger_of, short
+from tasks_lib.collections._ledger import documents, given
 from tasks_lib.collections._project import project
 from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import LedgerError
+from tasks_lib.ledger.store.names import short_id
 from tasks_lib.output import pairs, table
+from tasks_lib.workflows.ledger_access import ledger_of
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -31,7 +33,7 @@ def add(c: Context, name: str, initiative: str, content: str = "", depends: str 
 
     Its tasks are handed out once it is approved: `phase.update --status approved`.
     """
-    from tasks_lib.collections._work import words  # noqa: PLC0415 - `inv --list` stays fast
+    from tasks_lib.collections._work import words
 
     here = project()
     if c.config.run.dry:
@@ -43,7 +45,7 @@ def add(c: Context, name: str, initiative: str, content: str = "", depends: str 
         before = [tx.phases.named(word) for word in words(depends)]
         for one in before:
             tx.phases.create_dependency(added.id, one.id)
-    rows = [("phase", f"{short(added.id)}  {added.name}"), ("of", goal.name)]
+    rows = [("phase", f"{short_id(added.id)}  {added.name}"), ("of", goal.name)]
     rows += [("waits for", one.name) for one in before]
     return Answer({**documents([added])[0], "depends_on": [one.id for one in before]}, pairs(rows))
 
@@ -64,8 +66,8 @@ def list_(c: Context, initiative: str = "", json: bool = False) -> Answer:
     for one, row in zip(found, data, strict=True):
         done = sum(task.status == "completed" for task in tasks[one.id])
         row |= {"tasks": len(tasks[one.id]), "completed": done, "depends_on": before[one.id]}
-        after = ", ".join(short(phase) for phase in before[one.id])
-        rows.append((short(one.id), one.status, f"{done} of {len(tasks[one.id])}", after or "-", one.name))
+        after = ", ".join(short_id(phase) for phase in before[one.id])
+        rows.append((short_id(one.id), one.status, f"{done} of {len(tasks[one.id])}", after or "-", one.name))
     return Answer(data, table(("ID", "STATUS", "DONE", "AFTER", "NAME"), rows, spare=("AFTER", "DONE")))
 
 
@@ -107,8 +109,8 @@ def update(
     Tasks are handed out while their phase is approved or in_progress, and all
     phases that it waits for are completed.
     """
-    from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
-    from tasks_lib.ledger.work import queue  # noqa: PLC0415 - same
+    from tasks_lib.collections import _work
+    from tasks_lib.ledger.work import queue
 
     here = project()
     if c.config.run.dry:
@@ -121,7 +123,7 @@ def update(
         raise LedgerError("nothing to change", hint="inv --help phase.update")
     with ledger_of(here).write() as tx, queue.becoming_ready(tx) as freed:
         changed = tx.phases.update(tx.phases.named(phase).id, **fields)
-    rows = [("phase", f"{short(changed.id)}  {changed.name} ({changed.status})"), *_work.named(freed)]
+    rows = [("phase", f"{short_id(changed.id)}  {changed.name} ({changed.status})"), *_work.named(freed)]
     return Answer({**documents([changed])[0], "ready": documents(freed)}, pairs(rows))
 
 
@@ -130,8 +132,8 @@ def delete(c: Context, phase: str, force: bool = False, json: bool = False) -> A
     """
     Delete a phase with its tasks, and print what became ready by that
     """
-    from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
-    from tasks_lib.ledger.work.deletion import delete_phase  # noqa: PLC0415 - same
+    from tasks_lib.collections import _work
+    from tasks_lib.ledger.work.deletion import delete_phase
 
     here = project()
     if c.config.run.dry:
@@ -140,5 +142,5 @@ def delete(c: Context, phase: str, force: bool = False, json: bool = False) -> A
         found = tx.phases.named(phase)
         _work.require_finished(tx.tasks.find_by_phase_id(found.id), f"phase `{found.name}`", force=force)
         freed = delete_phase(tx, found.id, force=force)
-    rows = [("deleted", f"{short(found.id)}  {found.name}"), *_work.named(freed)]
+    rows = [("deleted", f"{short_id(found.id)}  {found.name}"), *_work.named(freed)]
     return Answer({"id": found.id, "ready": documents(freed)}, pairs(rows))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from json import JSONDecodeError, loads
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.collections._ledger import AS_HELP, acting, documents, given, ledger_of, short
+from tasks_lib.collections._ledger import AS_HELP, documents, given
 from tasks_lib.collections._project import project
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import ConflictError, LedgerError
+from tasks_lib.ledger.store.names import short_id
 from tasks_lib.output import table
+from tasks_lib.workflows.ledger_access import acting, ledger_of
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -65,7 +67,7 @@ def add(
             content=body or None,
             metadata_=fields,
         )
-    return Answer(documents([proposed])[0], f"proposed {short(proposed.id)}")
+    return Answer(documents([proposed])[0], f"proposed {short_id(proposed.id)}")
 
 
 @task(
@@ -92,7 +94,7 @@ def list_(c: Context, as_: str = "", status: str = "", initiative: str = "", jso
         names = {agent.id: agent.name for agent in tx.agents.find_all()}
     rows = [
         (
-            short(one.id),
+            short_id(one.id),
             one.status,
             f"{'change' if one.target_id else 'new'} {one.target_type}",
             names[one.agent_id],
@@ -109,7 +111,7 @@ def accept(c: Context, proposals: str, json: bool = False) -> Answer:
     """
     Carry proposals out: all of them, or none if one cannot be
     """
-    from tasks_lib.ledger.work import proposals as service  # noqa: PLC0415 - 250 ms of SQLAlchemy
+    from tasks_lib.ledger.work import proposals as service
 
     here, names = project(), _names(proposals)
     if c.config.run.dry:
@@ -122,7 +124,7 @@ def accept(c: Context, proposals: str, json: bool = False) -> Answer:
         for one, document in zip(accepted, documents(made), strict=True)
     ]
     lines = [
-        f"{'changed' if one.target_id else 'made'} {one.target_type} {short(row.id)}  {one.title}"
+        f"{'changed' if one.target_id else 'made'} {one.target_type} {short_id(row.id)}  {one.title}"
         for one, row in zip(accepted, made, strict=True)
     ]
     return Answer(data, "\n".join(lines))
@@ -133,14 +135,14 @@ def dismiss(c: Context, proposals: str, json: bool = False) -> Answer:
     """
     Turn proposals down: all of them, or none if one cannot be
     """
-    from tasks_lib.ledger.work import proposals as service  # noqa: PLC0415 - 250 ms of SQLAlchemy
+    from tasks_lib.ledger.work import proposals as service
 
     here, names = project(), _names(proposals)
     if c.config.run.dry:
         return preview([f"dismiss proposal {name}" for name in names])
     with ledger_of(here).write() as tx:
         dismissed = [service.dismiss(tx, tx.proposals.named(name).id) for name in names]
-    return Answer(documents(dismissed), "\n".join(f"dismissed {short(one.id)}  {one.title}" for one in dismissed))
+    return Answer(documents(dismissed), "\n".join(f"dismissed {short_id(one.id)}  {one.title}" for one in dismissed))
 
 
 def _names(text: str) -> list[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from tasks_lib.collections._ledger import documents, given, ledger_of, short
+from tasks_lib.collections._ledger import documents, given
 from tasks_lib.collections._project import project
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import LedgerError
+from tasks_lib.ledger.store.names import short_id
 from tasks_lib.output import table
+from tasks_lib.workflows.ledger_access import ledger_of
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -57,7 +59,7 @@ def add(
             body=text,
             author=author,
         )
-    return Answer(documents([comment])[0], f"comment {short(comment.id)} on {file}:{line}")
+    return Answer(documents([comment])[0], f"comment {short_id(comment.id)} on {file}:{line}")
 
 
 @task(name="list", help={"phase": _PHASE_HELP, "open": "Only those that are not resolved."})
@@ -71,7 +73,7 @@ def list_(c: Context, phase: str, open: bool = False, json: bool = False) -> Ans
     shown = [one for one in comments if not (open and one.resolved)]
     rows = [
         (
-            short(one.id),
+            short_id(one.id),
             "resolved" if one.resolved else "open",
             f"{one.file_path}:{one.line_number}",
             one.line_type,
@@ -92,8 +94,8 @@ def diff(c: Context, phase: str, json: bool = False) -> Answer:
     The diff of its initiative's branch since that parted from the default branch;
     of one that was merged, since the commit that was noted then.
     """
-    from tasks_lib.collections.views.annotated_patch import annotated  # noqa: PLC0415 - `inv --list` stays fast
-    from tasks_lib.git.diff import since  # noqa: PLC0415 - same
+    from tasks_lib.collections.views.annotated_patch import annotated
+    from tasks_lib.git.diff import since
 
     here = project()
     with ledger_of(here).read() as tx:
@@ -104,7 +106,7 @@ def diff(c: Context, phase: str, json: bool = False) -> Answer:
         raise LedgerError(
             f"initiative `{initiative.name}` has no branch",
             why="a phase's diff is that of its initiative's branch",
-            hint=f"inv initiative.update {short(initiative.id)} --branch BRANCH",
+            hint=f"inv initiative.update {short_id(initiative.id)} --branch BRANCH",
         )
     base = found.merge_base or f"refs/heads/{here.repository.default_branch()}"
     changes = since(here.repository, base, initiative.branch)
@@ -126,7 +128,7 @@ def resolve(c: Context, comment: str, json: bool = False) -> Answer:
         return preview([f"resolve comment {comment}"])
     with ledger_of(here).write() as tx:
         found = tx.review_comments.resolve(tx.review_comments.named(comment).id)
-    return Answer(documents([found])[0], f"resolved comment {short(found.id)}")
+    return Answer(documents([found])[0], f"resolved comment {short_id(found.id)}")
 
 
 @task(help={"comment": _COMMENT_HELP})
@@ -139,7 +141,7 @@ def unresolve(c: Context, comment: str, json: bool = False) -> Answer:
         return preview([f"reopen comment {comment}"])
     with ledger_of(here).write() as tx:
         found = tx.review_comments.unresolve(tx.review_comments.named(comment).id)
-    return Answer(documents([found])[0], f"reopened comment {short(found.id)}")
+    return Answer(documents([found])[0], f"reopened comment {short_id(found.id)}")
 
 
 @task(help={"comment": _COMMENT_HELP})
@@ -153,4 +155,4 @@ def delete(c: Context, comment: str, json: bool = False) -> Answer:
     with ledger_of(here).write() as tx:
         found = tx.review_comments.named(comment)
         tx.review_comments.delete(found.id)
-    return Answer(documents([found])[0], f"deleted comment {short(found.id)}")
+    return Answer(documents([found])[0], f"deleted comment {short_id(found.id)}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.collections._ledger import AS_HELP, NOTHING_READY, acting, documents, given, ledger_of, number, short
+from tasks_lib.collections._ledger import AS_HELP, NOTHING_READY, documents, given, number
 from tasks_lib.collections._project import project
 from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import ConflictError, LedgerError
+from tasks_lib.ledger.store.names import short_id
 from tasks_lib.output import Narrator, pairs, table
+from tasks_lib.workflows.ledger_access import acting, ledger_of
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -51,8 +53,8 @@ def add(
 
     It is there with all of its dependencies, or not at all.
     """
-    from tasks_lib.collections import _work  # noqa: PLC0415 - `inv --list` stays fast
-    from tasks_lib.ledger.work import queue  # noqa: PLC0415 - same
+    from tasks_lib.collections import _work
+    from tasks_lib.ledger.work import queue
 
     here = project()
     if c.config.run.dry:
@@ -77,7 +79,7 @@ def add(
         for one in before:
             tx.tasks.create_dependency(added.id, one.id)
         standing = queue.obstacle(tx, added) or "ready"
-    rows = [("task", f"{short(added.id)}  {added.name}"), ("now", standing)]
+    rows = [("task", f"{short_id(added.id)}  {added.name}"), ("now", standing)]
     return Answer({**documents([added])[0], "depends_on": [one.id for one in before]}, pairs(rows))
 
 
@@ -89,8 +91,8 @@ def depends(c: Context, task: str, blocker: str, json: bool = False) -> Answer:
     A dependency that would close a circle is refused, and the circle shown. One
     that is in progress already goes on: its holder is not stopped.
     """
-    from tasks_lib.ledger.schema.work import TaskStatus  # noqa: PLC0415 - same
-    from tasks_lib.ledger.work import queue  # noqa: PLC0415 - as in `add`
+    from tasks_lib.ledger.schema.work import TaskStatus
+    from tasks_lib.ledger.work import queue
 
     here, narrator = project(), Narrator()
     if c.config.run.dry:
@@ -114,13 +116,13 @@ def ready(c: Context, limit: str = "", json: bool = False) -> Answer:
 
     Sorted by priority, then order, then age.
     """
-    from tasks_lib.ledger.work import queue  # noqa: PLC0415 - as in `add`
+    from tasks_lib.ledger.work import queue
 
     with ledger_of(project()).read() as tx:
         found = queue.ready(tx, number(limit, "--limit"))
     if not found:
         return Answer([], "nothing is ready; inv task.list tells why")
-    rows = [(short(one.id), one.priority, one.category, one.name) for one in found]
+    rows = [(short_id(one.id), one.priority, one.category, one.name) for one in found]
     return Answer(documents(found), table(("ID", "PRIORITY", "CATEGORY", "NAME"), rows, spare=("CATEGORY", "PRIORITY")))
 
 
@@ -134,7 +136,7 @@ def claim(c: Context, task: str = "", as_: str = "", json: bool = False) -> Answ
     that were stopped, and those whose process (`agent.register --pid`) has died.
     Exit status 3 when nothing is ready.
     """
-    from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
+    from tasks_lib.collections import _work
 
     here, narrator = project(), Narrator()
     if c.config.run.dry:
@@ -164,8 +166,8 @@ def done(
     Only its holder can, or a person who says `--as user`. With --claim, exit
     status 3 says that nothing is ready; the task is finished all the same.
     """
-    from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
-    from tasks_lib.ledger.work import queue  # noqa: PLC0415 - same
+    from tasks_lib.collections import _work
+    from tasks_lib.ledger.work import queue
 
     here, narrator = project(), Narrator()
     if c.config.run.dry:
@@ -179,7 +181,7 @@ def done(
         finished = tx.tasks.require(mine.id)
         claimed, next_ = _work.handed(tx, acting(tx, here, as_), "") if claim else (None, "")
     data = {"task": documents([finished])[0], "ready": documents(freed), "claimed": claimed, "released": released}
-    text = pairs([("done", f"{short(finished.id)}  {finished.name}"), *_work.named(freed)])
+    text = pairs([("done", f"{short_id(finished.id)}  {finished.name}"), *_work.named(freed)])
     ok = claimed is None or claimed["task"] is not None
     return Answer(data, f"{text}\n\n{next_}".rstrip(), ok=ok, status=NOTHING_READY)
 
@@ -202,8 +204,8 @@ def fail(
     Only its holder can, or a person who says `--as user`. The reason is kept as
     the task's summary, and shown to whoever claims it next.
     """
-    from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
-    from tasks_lib.ledger.work import queue  # noqa: PLC0415 - same
+    from tasks_lib.collections import _work
+    from tasks_lib.ledger.work import queue
 
     here = project()
     if c.config.run.dry:
@@ -221,7 +223,7 @@ def retry(c: Context, task: str, json: bool = False) -> Answer:
     """
     Put a blocked task back into the queue, as if it had never failed
     """
-    from tasks_lib.ledger.work import queue  # noqa: PLC0415 - as in `add`
+    from tasks_lib.ledger.work import queue
 
     here = project()
     if c.config.run.dry:
@@ -248,7 +250,7 @@ def list_(c: Context, status: str = "", phase: str = "", initiative: str = "", j
     not handed out. `lost` is one whose holder is gone: the next `task.claim` puts
     it back into the queue.
     """
-    from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
+    from tasks_lib.collections import _work
 
     with ledger_of(project()).read() as tx:
         wanted: dict[str, str] = {"status": status} if status else {}
@@ -262,7 +264,7 @@ def list_(c: Context, status: str = "", phase: str = "", initiative: str = "", j
     rows = []
     for one in found:
         holder = standing.holders.get(one.id)
-        rows.append((short(one.id), standing.of(one), one.priority, holder.name if holder else "-", one.name))
+        rows.append((short_id(one.id), standing.of(one), one.priority, holder.name if holder else "-", one.name))
     text = table(("ID", "STANDS", "PRIORITY", "HOLDER", "NAME"), rows, spare=("PRIORITY", "HOLDER"))
     return Answer([standing.document(one) for one in found], text)
 
@@ -272,7 +274,7 @@ def show(c: Context, task: str, json: bool = False) -> Answer:
     """
     Show all of a task: who holds it, what it waits for, who waits for it
     """
-    from tasks_lib.collections.views import task_details  # noqa: PLC0415 - as in `add`
+    from tasks_lib.collections.views import task_details
 
     with ledger_of(project()).read() as tx:
         return task_details.task(tx, tx.tasks.named(task))
@@ -285,7 +287,7 @@ def tree(c: Context, initiative: str = "", json: bool = False) -> Answer:
 
     ✓ completed, ▶ in progress, ○ ready, · waiting, ~ planning, ✗ blocked, ! lost.
     """
-    from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
+    from tasks_lib.collections import _work
     from tasks_lib.collections.views import task_tree
 
     with ledger_of(project()).read() as tx:
@@ -346,7 +348,7 @@ def update(
         if not fields:
             raise LedgerError("nothing to change", hint="inv --help task.update")
         changed = tx.tasks.update(found.id, **fields)
-    return Answer(documents([changed])[0], f"changed {short(changed.id)}  {changed.name}")
+    return Answer(documents([changed])[0], f"changed {short_id(changed.id)}  {changed.name}")
 
 
 @task(help={"task": _TASK_HELP, "force": "Although it is in progress, or others wait for it: they are ready then."})
@@ -354,8 +356,8 @@ def delete(c: Context, task: str, force: bool = False, json: bool = False) -> An
     """
     Delete a task with its parts, and print what became ready by that
     """
-    from tasks_lib.collections import _work  # noqa: PLC0415 - as in `add`
-    from tasks_lib.ledger.work.deletion import delete_task  # noqa: PLC0415 - same
+    from tasks_lib.collections import _work
+    from tasks_lib.ledger.work.deletion import delete_task
 
     here = project()
     if c.config.run.dry:
@@ -363,5 +365,5 @@ def delete(c: Context, task: str, force: bool = False, json: bool = False) -> An
     with ledger_of(here).write() as tx:
         found = tx.tasks.named(task)
         freed = delete_task(tx, found.id, force=force)
-    rows = [("deleted", f"{short(found.id)}  {found.name}"), *_work.named(freed)]
+    rows = [("deleted", f"{short_id(found.id)}  {found.name}"), *_work.named(freed)]
     return Answer({"id": found.id, "ready": documents(freed)}, pairs(rows))

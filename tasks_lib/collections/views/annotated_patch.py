@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from tasks_lib.collections._ledger import short
+from tasks_lib.ledger.store.names import short_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -58,5 +58,5 @@ def _lines(patch: str) -> Iterator[tuple[str, Line | None]]:
 
 def _told(comment: ReviewComment) -> str:
     first, *rest = comment.body.splitlines() or [""]
-    mark = f"  » {short(comment.id)} {comment.author}: "
+    mark = f"  » {short_id(comment.id)} {comment.author}: "
     return "\n".join([f"{mark}{first}", *(f"  » {line}" for line in rest)])

@@ -7,9 +7,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks_lib.collections import _work
-from tasks_lib.collections._ledger import documents, short
+from tasks_lib.collections._ledger import documents
 from tasks_lib.collections._task import Answer
 from tasks_lib.ledger.schema.work import TaskStatus
+from tasks_lib.ledger.store.names import short_id
 from tasks_lib.ledger.work import queue
 from tasks_lib.output import pairs
 
@@ -31,17 +32,21 @@ def task(tx: Transaction, found: Task) -> Answer:
         "part": tx.tasks.find_by_parent_task_id(found.id),
     }
     rows = [
-        ("task", f"{short(found.id)}  {found.name}"),
+        ("task", f"{short_id(found.id)}  {found.name}"),
         ("stands", standing.of(found)),
         ("not ready", why if found.status is TaskStatus.PENDING else ""),
         ("category", f"{found.category}, {found.priority} priority, order {found.order}"),
-        ("initiative", f"{short(initiative.id)}  {initiative.name}" if initiative else ""),
-        ("phase", f"{short(phase.id)}  {phase.name} ({phase.status})" if phase else ""),
-        ("part of", f"{short(parent.id)}  {parent.name}" if parent else ""),
+        ("initiative", f"{short_id(initiative.id)}  {initiative.name}" if initiative else ""),
+        ("phase", f"{short_id(phase.id)}  {phase.name} ({phase.status})" if phase else ""),
+        ("part of", f"{short_id(parent.id)}  {parent.name}" if parent else ""),
         ("last holder", last.name if last else ""),
         ("tried", f"lost or failed {found.retry_count} times" if found.retry_count else ""),
         ("summary", found.summary or ""),
-        *((label, f"{short(one.id)}  {one.name} ({standing.of(one)})") for label, ones in near.items() for one in ones),
+        *(
+            (label, f"{short_id(one.id)}  {one.name} ({standing.of(one)})")
+            for label, ones in near.items()
+            for one in ones
+        ),
     ]
     text = pairs(row for row in rows if row[1]) + (f"\n\n{found.description}" if found.description else "")
     data = {

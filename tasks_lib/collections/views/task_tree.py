@@ -8,7 +8,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.collections._ledger import documents, short
+from tasks_lib.collections._ledger import documents
+from tasks_lib.ledger.store.names import short_id
 from tasks_lib.output import in_terminal
 
 if TYPE_CHECKING:
@@ -59,11 +60,11 @@ def grown(tx: Transaction, standing: Standing, only: Initiative | None) -> list[
             below, before = on_tasks(places[initiative.id, phase.id]), tx.phases.get_dependencies(phase.id)
             after = f", after {', '.join(tx.phases.require(one).name for one in before)}" if before else ""
             data = documents([phase])[0] | {"depends_on": before, "tasks": [branch.data for branch in below]}
-            phases.append(Branch(f"{phase.name}  {short(phase.id)}  {phase.status}{after}", data, below))
+            phases.append(Branch(f"{phase.name}  {short_id(phase.id)}  {phase.status}{after}", data, below))
         loose = on_tasks(places[initiative.id, None])
         data = documents([initiative])[0]
         data |= {"phases": [branch.data for branch in phases], "tasks": [branch.data for branch in loose]}
-        text = f"{initiative.name}  {short(initiative.id)}  {initiative.status}"
+        text = f"{initiative.name}  {short_id(initiative.id)}  {initiative.status}"
         grown.append(Branch(text, data, [*phases, *loose]))
     if alone := on_tasks(places[None, None]):
         grown.append(Branch("(no initiative)", {"id": None, "tasks": [branch.data for branch in alone]}, alone))
@@ -75,8 +76,8 @@ def drawn(branches: Iterable[Branch]) -> str:
     lines = [line for branch in branches for line in [branch.text, *_lines(branch.below, "")]]
     if not in_terminal():
         return "\n".join(lines)
-    from rich.console import Console  # noqa: PLC0415 - 46 ms that only a terminal pays
-    from rich.text import Text  # noqa: PLC0415 - same
+    from rich.console import Console
+    from rich.text import Text
 
     width, texts = Console().width, [Text(line) for line in lines]
     for text in texts:
@@ -91,7 +92,7 @@ def _on_task(task: Task, standing: Standing, names: dict[str, Task], parts: list
     if before := [one.name for one in blockers if one.status != "completed"]:
         notes.append(f"  waits for {', '.join(before)}")
     data = standing.document(task) | {"parts": [part.data for part in parts]}
-    return Branch(f"{MARKS[stands]} {task.name}  {short(task.id)}{''.join(notes)}", data, parts)
+    return Branch(f"{MARKS[stands]} {task.name}  {short_id(task.id)}{''.join(notes)}", data, parts)
 
 
 def _lines(branches: Sequence[Branch], indent: str) -> Iterator[str]:

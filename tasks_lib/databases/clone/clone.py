@@ -162,7 +162,7 @@ def publishing(
     Raises:
         OwnershipError: If somebody else takes the name meanwhile.
     """
-    from psycopg import errors  # noqa: PLC0415 - only where a database is made
+    from psycopg import errors
 
     started = time.monotonic()
     with source.server.building() as connection:
@@ -215,7 +215,7 @@ def drop(server: Server, database: str, *, repository: str, slug: str, golden: s
 def _climb(
     source: Source, connection: Connection[Any], database: str, mark: Mark, wish: Wish, say: Callable[[str], object]
 ) -> Made:
-    from psycopg import errors  # noqa: PLC0415 - as in `build`
+    from psycopg import errors
 
     for _ in range(_ATTEMPTS):
         golden = require_golden(connection, source.golden)

@@ -37,7 +37,7 @@ def examine(source: Source, database: str, *, slug: str) -> None:
 
 def create(connection: Connection[Any], name: str) -> None:
     """Create the empty database *name*, in UTF-8 and with the server's own locale."""
-    from psycopg import sql  # noqa: PLC0415 - only where a database is made
+    from psycopg import sql
 
     statement = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'")
     connection.execute(statement.format(sql.Identifier(name)))

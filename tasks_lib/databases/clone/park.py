@@ -220,7 +220,7 @@ def _ours(connection: Connection[Any], repository: str, slug: str, role: Role) -
 
 def _park(server: Server, connection: Connection[Any], one: Owned, now: str, say: Callable[[str], object]) -> Parked:
     """Park *one* in the caller's transaction, which has proven that it is ours."""
-    from psycopg import sql  # noqa: PLC0415 - only where a database is renamed
+    from psycopg import sql
 
     name = parked_name(connection, one.name, now)
     if one.sessions:

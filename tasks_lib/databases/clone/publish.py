@@ -54,7 +54,7 @@ def publish(connection: Connection[Any], golden: Golden | None, temporary: str, 
 
 def as_golden(connection: Connection[Any], temporary: str, golden: str) -> None:
     """Make the finished database *temporary* the golden template *golden*, in the caller's transaction."""
-    from psycopg import sql  # noqa: PLC0415 - only where a database is published
+    from psycopg import sql
 
     # Golden is its users', not ours: it bears no mark.
     connection.execute(sql.SQL("COMMENT ON DATABASE {} IS NULL").format(sql.Identifier(temporary)))
@@ -70,7 +70,7 @@ def replay(connection: Connection[Any], golden: Golden, name: str) -> list[str]:
 
 def _replay_settings(connection: Connection[Any], golden: Golden, name: str) -> list[str]:
     """Repeat `ALTER DATABASE ... SET` and `ALTER ROLE ... IN DATABASE ... SET`; return what was refused."""
-    from psycopg import Error, sql  # noqa: PLC0415 - as in `rename`
+    from psycopg import Error, sql
 
     settings = connection.execute(
         "SELECT r.rolname, split_part(s.item, '=', 1), substr(s.item, strpos(s.item, '=') + 1) "
@@ -103,7 +103,7 @@ def _elements(value: str) -> list[str]:
 
 def _replay_privileges(connection: Connection[Any], golden: Golden, name: str) -> None:
     """Give the database *name* golden's own privileges (CONNECT, CREATE, TEMPORARY)."""
-    from psycopg import sql  # noqa: PLC0415 - as in `rename`
+    from psycopg import sql
 
     if scalar(connection, "SELECT datacl IS NULL FROM pg_database WHERE oid = %s", [golden.oid]):
         return  # nobody ever changed them

@@ -127,7 +127,7 @@ def sweep(source: Source, connection: Connection[Any], current: Snapshot | None)
 
     One that is just being copied is passed over. Those of a golden that bore the name before go, too.
     """
-    from psycopg import errors  # noqa: PLC0415 - only where a database is dropped
+    from psycopg import errors
 
     dropped = []
     roles: tuple[Role, ...] = ("snapshot", "spare")
@@ -175,7 +175,7 @@ def _build(
 
 def _freeze(connection: Connection[Any], temporary: str, built: Snapshot, mark: Mark) -> None:
     """Close the finished database *temporary* to everyone and publish it as *built*."""
-    from psycopg import sql  # noqa: PLC0415 - only where a database is published
+    from psycopg import sql
 
     database = sql.Identifier(temporary)
     connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(database))

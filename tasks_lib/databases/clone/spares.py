@@ -39,7 +39,7 @@ def claim(connection: Connection[Any], ready: dict[str, Mark], fingerprint: str,
     Raises:
         psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation: If somebody else took the name *database*.
     """
-    from psycopg import errors  # noqa: PLC0415 - only where a database is claimed
+    from psycopg import errors
 
     for name, spare in ready.items():
         if not fingerprint or spare.fingerprint != fingerprint:

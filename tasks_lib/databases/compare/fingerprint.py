@@ -131,7 +131,7 @@ def _outside(connection: Connection[Any], oid: int, sequences: list[str]) -> str
 
 
 def _listed(connection: Connection[Any]) -> list[tuple[bool, str, str | None]]:
-    from psycopg import sql  # noqa: PLC0415 - only where a database is read
+    from psycopg import sql
 
     hashed = next(text for since, text in _HASHES if connection.info.server_version >= since)
     texts = sql.SQL(_FORMAT).format(sql.Literal(_SEQUENCE), sql.Literal(_TABLE.format(hashed)))

@@ -104,7 +104,7 @@ def examine(source: Source, golden: Golden, asked: Baseline) -> Freshness:
 
 
 def _examine(source: Source, golden: Golden, remembered: tuple[Fingerprint, Baseline] | None) -> Freshness:
-    from psycopg import errors  # noqa: PLC0415 - only where a database is read
+    from psycopg import errors
 
     with source.server.connect(golden.name) as inside:
         # Read before the fingerprint: what changes in between counts as changed.

@@ -24,7 +24,7 @@ def column(server: Server, database: str, table: str, query: str) -> list[str]:
     Raises:
         DatabaseError: If the query fails.
     """
-    from psycopg import sql  # noqa: PLC0415 - only where a database is read
+    from psycopg import sql
 
     with server.connect(database) as connection:
         row = connection.execute("SELECT to_regclass(%s)", [table]).fetchone()

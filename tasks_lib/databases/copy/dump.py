@@ -56,7 +56,7 @@ def copy(server: Server, golden: Golden, create: Callable[[], None], temporary: 
 
 def empty_database_options(golden: Golden, server_version: int) -> Any:
     """Return the options of CREATE DATABASE for an empty database with golden's encoding and locale."""
-    from psycopg import sql  # noqa: PLC0415 - only where a database is made
+    from psycopg import sql
 
     options: list[tuple[str, str]] = [
         ("ENCODING", golden.encoding),

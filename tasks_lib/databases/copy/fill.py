@@ -79,7 +79,7 @@ def from_golden(
                 why=obstacle,
                 hint="WORKTREE_CLONE_METHOD=auto falls back to a dump, which needs no exclusive access",
             )
-    from psycopg import sql  # noqa: PLC0415 - only where a database is made
+    from psycopg import sql
 
     def create() -> None:
         options = dump.empty_database_options(golden, connection.info.server_version)
@@ -121,7 +121,7 @@ def by_template(
     server: Server, connection: Connection[Any], golden: Golden, temporary: str, mark: Mark, *, evicting: bool = False
 ) -> str:
     """Copy *golden* by TEMPLATE; return what stood in the way, empty if nothing did."""
-    from psycopg import errors  # noqa: PLC0415 - only where a database is copied
+    from psycopg import errors
 
     obstacle = template_obstacle(golden, evicting=evicting)
     if obstacle:

@@ -42,7 +42,7 @@ def copy(connection: Connection[Any], golden: Golden, temporary: str, *, snapsho
     if snapshot is not None:
         connection.execute(statement(connection, golden, temporary, snapshot))
         return
-    from psycopg import sql  # noqa: PLC0415 - only where a database is copied
+    from psycopg import sql
 
     milliseconds = _GUARD_MILLISECONDS + golden.bytes * _MILLISECONDS_PER_MB // 1024**2
     connection.execute(sql.SQL("SET statement_timeout = {}").format(sql.Literal(milliseconds)))
@@ -54,7 +54,7 @@ def copy(connection: Connection[Any], golden: Golden, temporary: str, *, snapsho
 
 def statement(connection: Connection[Any], golden: Golden, temporary: str, original: str) -> Any:
     """Return the CREATE DATABASE that copies *original*, as large as *golden*, and prepare the session for it."""
-    from psycopg import errors, sql  # noqa: PLC0415 - as in `copy`
+    from psycopg import errors, sql
 
     version, strategy = connection.info.server_version, ""
     if version >= 150_000:
@@ -81,7 +81,7 @@ def _can_share_blocks(connection: Connection[Any]) -> bool:
     directory = server_directory(connection)
     if directory is None:
         return False
-    import psutil  # noqa: PLC0415 - only for large databases
+    import psutil
 
     mounted = {Path(one.mountpoint): one.fstype for one in psutil.disk_partitions(all=True)}
     return next((mounted[path] for path in [directory, *directory.parents] if path in mounted), "") in _SHARING

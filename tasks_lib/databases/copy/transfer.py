@@ -91,7 +91,7 @@ def sending(dump: Dump, source: Connection[Any], create: Callable[[], None]) -> 
         CloneError: If either end fails.
         DatabaseError: If the source cannot be read.
     """
-    from psycopg import errors  # noqa: PLC0415 - only where a database is copied
+    from psycopg import errors
 
     try:
         before = contents.read_sequences(source)
@@ -213,7 +213,7 @@ def _analyze(server: Server, temporary: str) -> None:
 
     Without them the clone's first queries would be planned blindly.
     """
-    from psycopg import sql  # noqa: PLC0415 - only where a database is copied
+    from psycopg import sql
 
     with server.connect(temporary) as target:
         target.execute("SET statement_timeout = 0")

@@ -36,7 +36,7 @@ def build(source: Source, fill: Callable[[DatabaseUrl], T], *, now: str, say: Ca
         DatabaseError: If there is a database of that name by then, or *fill* has left a session; nothing is left behind
             then, or if *fill* fails.
     """
-    from psycopg import errors  # noqa: PLC0415 - only where a database is made
+    from psycopg import errors
 
     clone.sweep(source, say)
     with source.server.building() as connection:

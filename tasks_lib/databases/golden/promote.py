@@ -135,7 +135,7 @@ def swap(source: Source, connection: Connection[Any], golden: Golden, name: str,
     Raises:
         DatabaseError, psycopg.errors.ObjectInUse: If somebody is connected to golden who is not to be ended.
     """
-    from psycopg import sql  # noqa: PLC0415 - only where a database is renamed
+    from psycopg import sql
 
     new, old = sql.Identifier(name), sql.Identifier(golden.name)
     aside = parked_name(connection, golden.name, now)

@@ -160,7 +160,7 @@ def is_parked(pull: Pull) -> bool:
 
 def _open(here: Connection[Any], name: str) -> None:
     """Let everybody connect to *name*, as to any new database; what is replayed after this may say otherwise."""
-    from psycopg import sql  # noqa: PLC0415 - only where a database is published
+    from psycopg import sql
 
     here.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO PUBLIC").format(sql.Identifier(name)))
 

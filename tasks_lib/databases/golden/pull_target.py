@@ -25,7 +25,7 @@ def create(here: Connection[Any], described: Golden, name: str, mark: Mark) -> l
 
     Returns what is not as it is there.
     """
-    from psycopg import sql  # noqa: PLC0415 - only where a database is made
+    from psycopg import sql
 
     database = sql.Identifier(name)
     obstacle = _create_closed(here, described, name)
@@ -40,7 +40,7 @@ def create(here: Connection[Any], described: Golden, name: str, mark: Mark) -> l
 
 def _create_closed(here: Connection[Any], described: Golden, name: str) -> str:
     """Make the empty database *name*, which nobody can connect to; return why not in its locale, if so."""
-    from psycopg import errors, sql  # noqa: PLC0415 - only where a database is made
+    from psycopg import errors, sql
 
     # It belongs to our role, like all that is in it.
     theirs, version = replace(described, ours=False, tablespace=None), here.info.server_version

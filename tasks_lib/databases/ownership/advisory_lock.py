@@ -23,7 +23,7 @@ def advisory_lock(connection: Connection[Any], name: str, *, patience: str = "10
     Raises:
         DatabaseError: If another process still has it then.
     """
-    from psycopg import errors  # noqa: PLC0415 - only where a database is made or dropped
+    from psycopg import errors
 
     connection.execute("SELECT set_config('lock_timeout', %s, false)", [patience])
     try:

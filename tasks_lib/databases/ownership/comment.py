@@ -151,7 +151,7 @@ def drop(
 
 
 def _drop(connection: Connection[Any], name: str, *, force: bool = True) -> None:
-    from psycopg import sql  # noqa: PLC0415 - only where a database is dropped
+    from psycopg import sql
 
     database = sql.Identifier(name)
     if scalar(connection, "SELECT datistemplate FROM pg_database WHERE datname = %s", [name]):
@@ -251,6 +251,6 @@ def await_no_sessions(connection: Connection[Any], name: str) -> None:
 
 def set_comment(connection: Connection[Any], name: str, mark: Mark) -> None:
     """Write *mark* as the comment of the database *name*."""
-    from psycopg import sql  # noqa: PLC0415 - as in `rename`
+    from psycopg import sql
 
     connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(mark.text())))

@@ -45,7 +45,7 @@ def temporary(source: Source, connection: Connection[Any]) -> Iterator[str]:
     try:
         yield name
     except BaseException:
-        from psycopg import Error  # noqa: PLC0415 - only where something failed
+        from psycopg import Error
 
         with suppress(GoldentreeError, Error), _usable(source, connection) as working:
             advisory_lock(working, name)
@@ -93,8 +93,8 @@ def _sweep(source: Source, connection: Connection[Any], note: Path) -> bool:
 @contextmanager
 def _usable(source: Source, connection: Connection[Any]) -> Iterator[Connection[Any]]:
     """Give *connection* itself if it survived what failed, else another one."""
-    from psycopg import Error  # noqa: PLC0415 - only where something failed
-    from psycopg.pq import TransactionStatus  # noqa: PLC0415 - same
+    from psycopg import Error
+    from psycopg.pq import TransactionStatus
 
     alive = False
     if connection.info.transaction_status == TransactionStatus.IDLE:

@@ -120,7 +120,7 @@ def require_psycopg() -> Any:
         ServerError: If no libpq is there for it.
     """
     try:
-        import psycopg  # noqa: PLC0415 - 150 ms, only for tasks that need a database
+        import psycopg
     except ImportError as error:
         raise ServerError(
             "psycopg found no libpq", why=str(error), hint='python3 -m pip install "psycopg[binary]"'

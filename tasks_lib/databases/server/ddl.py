@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 def rename_database(connection: Connection[Any], name: str, to: str) -> None:
     """Rename the database *name*."""
-    from psycopg import sql  # noqa: PLC0415 - only where a database is published
+    from psycopg import sql
 
     connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(to)))
 
 
 def allow_connections(connection: Connection[Any], name: str, allowed: bool) -> None:
     """Open the database *name* to connections, or close it, to superusers too."""
-    from psycopg import sql  # noqa: PLC0415 - as in `rename`
+    from psycopg import sql
 
     statement = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
     connection.execute(statement.format(sql.Identifier(name), sql.Literal(allowed)))

@@ -25,7 +25,7 @@ def configured_server(settings: Settings) -> Server:
     require_psycopg()
     if settings.database_url is not None:
         return Server(DatabaseUrl.parse(settings.database_url))
-    from tasks_lib.databases.server.embedded.cluster import Cluster, default_root  # noqa: PLC0415 - only where it is used
+    from tasks_lib.databases.server.embedded.cluster import Cluster, default_root
 
     return Server(DatabaseUrl.parse(Cluster(default_root()).start(), source="the embedded server's URL"))
 
@@ -39,7 +39,7 @@ def running_server(settings: Settings) -> Server:
         ServerError: If the embedded server does not run.
     """
     if settings.database_url is None:
-        from tasks_lib.databases.server.embedded.cluster import Cluster, default_root  # noqa: PLC0415 - as above
+        from tasks_lib.databases.server.embedded.cluster import Cluster, default_root
 
         if not Cluster(default_root()).status().running:
             raise ServerError("the embedded server is not running", hint="inv server.start")

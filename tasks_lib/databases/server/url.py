@@ -49,7 +49,7 @@ class DatabaseUrl:
         Raises:
             SettingsError: If libpq does not accept it, or it names a connection pooler. Never shows *text*.
         """
-        from psycopg import ProgrammingError, conninfo  # noqa: PLC0415 - 150 ms, only for tasks that need a database
+        from psycopg import ProgrammingError, conninfo
 
         if "${" in text:
             raise SettingsError(f"{source} holds a `${{...}}` that nothing fills in", hint=f"write {source} out")
@@ -99,7 +99,7 @@ class DatabaseUrl:
         Raises:
             SettingsError: If libpq reads anything but the name differently afterwards.
         """
-        from psycopg import conninfo  # noqa: PLC0415 - as in `parse`
+        from psycopg import conninfo
 
         match = _URI.fullmatch(self.text)
         if match is None:
@@ -119,7 +119,7 @@ class DatabaseUrl:
 
     def conninfo(self, **overrides: str) -> str:
         """Return a libpq connection string with *overrides*; it holds the password."""
-        from psycopg import conninfo  # noqa: PLC0415 - as in `parse`
+        from psycopg import conninfo
 
         return conninfo.make_conninfo("", **{**self.parameters, **overrides})
 
@@ -130,7 +130,7 @@ class DatabaseUrl:
         Raises:
             SettingsError: If it holds a secret for which libpq has no variable.
         """
-        from psycopg import pq  # noqa: PLC0415 - as in `parse`
+        from psycopg import pq
 
         if "sslpassword" in self.parameters:
             raise SettingsError(f"{self.source} has an `sslpassword`", why="libpq has no environment variable for it")
@@ -157,7 +157,7 @@ class DatabaseUrl:
 
 def _for_libpq(text: str) -> str:
     """Return *text* without what only SQLAlchemy or Prisma understand."""
-    from psycopg import pq  # noqa: PLC0415 - as in `parse`
+    from psycopg import pq
 
     match = _URI.fullmatch(text)
     if match is None:
@@ -185,7 +185,7 @@ def _with_service(parameters: dict[str, str], source: str) -> dict[str, str]:
     Children get variables, and to libpq a service file's `dbname` comes before PGDATABASE: a restore
     would go there. Only a started connection tells what libpq made of it; it is not waited for.
     """
-    from psycopg import conninfo, pq  # noqa: PLC0415 - as in `parse`
+    from psycopg import conninfo, pq
 
     started = pq.PGconn.connect_start(conninfo.make_conninfo("", **parameters).encode())
     try:

@@ -68,7 +68,7 @@ def _started(pid: int) -> datetime | None:
     On Linux, where the kernel counts from the boot, as if that had been in 1970: the time of boot is the clock's less
     the uptime, so whoever sets the clock would make all agents look lost.
     """
-    import psutil  # noqa: PLC0415 - only where agents have a pid
+    import psutil
 
     try:
         found = psutil.Process(pid)

@@ -83,7 +83,7 @@ def _read(file: Path) -> None:
 
 def _dump(ledger: Ledger, url: DatabaseUrl, target: Path) -> None:
     """Dump the ledger's schema, and read the dump from its beginning to its end."""
-    from tasks_lib.databases.server import binaries  # noqa: PLC0415 - only where there is a server
+    from tasks_lib.databases.server import binaries
 
     with ledger.engine.connect() as connection:
         version = int(connection.exec_driver_sql("SHOW server_version_num").scalar_one())

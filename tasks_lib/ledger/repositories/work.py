@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import sqlalchemy as sa
 
 from tasks_lib.errors import ConflictError
+from tasks_lib.ledger.repositories import graph
 from tasks_lib.ledger.repositories.base import Repository, refused
 from tasks_lib.ledger.schema.work import Initiative, InitiativeProject, InitiativeStatus, Phase, Project, Task
-from tasks_lib.ledger.work import graph
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

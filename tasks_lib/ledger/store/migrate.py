@@ -136,14 +136,14 @@ def _is_current(connection: sa.Connection) -> bool:
 
 
 def _run(connection: sa.Connection, which: str, to: str) -> None:
-    from alembic import command  # noqa: PLC0415 - 70 ms, only where there is something to migrate
+    from alembic import command
 
     getattr(command, which)(configuration(connection), to)
 
 
 def configuration(connection: sa.Connection) -> Config:
     """Return Alembic's configuration for the ledger behind *connection*."""
-    from alembic.config import Config  # noqa: PLC0415 - as in `_run`
+    from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))

@@ -35,3 +35,8 @@ def is_name(text: str) -> bool:
 def propose() -> str:
     """Return a name by chance, of several thousand."""
     return f"{secrets.choice(ADJECTIVES.split())}-{secrets.choice(ANIMALS.split())}"
+
+
+def short_id(id: str) -> str:
+    """Return enough of an id to name it by."""
+    return id[:8]

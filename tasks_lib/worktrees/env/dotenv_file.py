@@ -57,7 +57,7 @@ def parse(text: str) -> dict[str, str | None]:
 
     A key without `=` has the value None. Lines that dotenv cannot parse are left out, as it leaves them out.
     """
-    from dotenv.parser import parse_stream  # noqa: PLC0415 - `inv --list` must stay fast
+    from dotenv.parser import parse_stream
 
     # newline=None: applications open the file as text, so a CRLF inside quotes reaches them as LF.
     bindings = parse_stream(io.StringIO(text, newline=None))
@@ -181,7 +181,7 @@ def point(source: Path, target: Path, values: Mapping[str, str]) -> None:
 
 def _bindings(text: str, name: str) -> list[Binding]:
     """Return what dotenv finds, in order; their texts joined are *text* without its byte order mark."""
-    from dotenv.parser import parse_stream  # noqa: PLC0415 - as in `parse`
+    from dotenv.parser import parse_stream
 
     bindings = list(parse_stream(io.StringIO(text, newline="")))
     for _, _, original, error in bindings:

@@ -32,7 +32,7 @@ def require_unshadowed(project: Project, environ: Mapping[str, str]) -> None:
     Raises:
         SettingsError: Naming both, without passwords.
     """
-    from tasks_lib.databases.server.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.server.url import DatabaseUrl
 
     exported, written = environ.get("DATABASE_URL"), _written(project, project.repository.main)
     if not exported or written is None:
@@ -56,8 +56,8 @@ def require_own_database(project: Project, record: Record, path: Path, environ: 
         SettingsError: If an exported DATABASE_URL names another's.
         OwnershipError: If the database does not bear this worktree's mark.
     """
-    from tasks_lib.databases.ownership.comment import require_ours  # noqa: PLC0415 - loads psycopg
-    from tasks_lib.databases.server.connection import Server  # noqa: PLC0415 - as above
+    from tasks_lib.databases.ownership.comment import require_ours
+    from tasks_lib.databases.server.connection import Server
 
     url = require_own_name(project, record, path, environ)
     with Server(url).connect() as connection:
@@ -79,7 +79,7 @@ def require_own_name(project: Project, record: Record, path: Path, environ: Mapp
         EnvFileError: If the env files name no database, or another's.
         SettingsError: If an exported DATABASE_URL names another's.
     """
-    from tasks_lib.databases.server.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.server.url import DatabaseUrl
 
     refuse_exported(record, environ)
     refuse_preferred(project, record, path)
@@ -106,7 +106,7 @@ def refuse_exported(record: Record, environ: Mapping[str, str]) -> None:
     Raises:
         SettingsError: Saying that the environment won, and over what.
     """
-    from tasks_lib.databases.server.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.server.url import DatabaseUrl
 
     exported = environ.get("DATABASE_URL")
     if not exported:
@@ -130,7 +130,7 @@ def refuse_preferred(project: Project, record: Record, path: Path, *, given: Con
     Raises:
         EnvFileError: Naming it, and the cure.
     """
-    from tasks_lib.databases.server.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.server.url import DatabaseUrl
 
     names = [name for name in PREFERRED if name not in project.settings.env_files]
     coming = [project.repository.main / name for name in names if name in given]

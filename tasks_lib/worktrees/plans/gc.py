@@ -159,7 +159,7 @@ def _note(project: Project, note: removal_record.Note, now: datetime) -> list[Ro
 
 
 def _databases(project: Project, records: list[Record]) -> list[Row]:
-    from tasks_lib.databases.ownership import leftovers  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.ownership import leftovers
 
     templates = {one.template for one in project.settings.companions if one.template}
     templates |= {record.golden for record in records}
@@ -180,7 +180,7 @@ def _databases(project: Project, records: list[Record]) -> list[Row]:
 
 
 def _drop(project: Project, leftover: leftovers.Leftover) -> str:
-    from tasks_lib.databases.ownership import leftovers  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.ownership import leftovers
 
     slug = leftover.mark.slug if leftover.mark else ""
     with project.registry.working_on(slug) if slug else nullcontext():

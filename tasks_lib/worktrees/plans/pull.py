@@ -57,7 +57,7 @@ def pull(project: Project, narrator: Narrator, *, unmasked: bool) -> Iterator[Pu
     Raises:
         GoldentreeError: If anything stands in the way; nothing was changed then.
     """
-    from tasks_lib.databases.golden import pull as databases  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.golden import pull as databases
 
     slug = project.require_record_here().slug
     here = project.repository.here
@@ -103,7 +103,7 @@ def pull_golden(project: Project, narrator: Narrator, *, unmasked: bool, evictin
     Raises:
         GoldentreeError: If anything stands in the way; nothing was changed then.
     """
-    from tasks_lib.databases.golden import pull as databases  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.golden import pull as databases
 
     wanted = _wanted(project, narrator, now(), unmasked=unmasked)
     databases.check(wanted)
@@ -130,8 +130,8 @@ def _remark(pulled: Pulled) -> str:
 
 
 def _wanted(project: Project, narrator: Narrator, moment: str, *, unmasked: bool) -> Pull:
-    from tasks_lib.databases.golden.pull import Pull  # noqa: PLC0415 - loads psycopg
-    from tasks_lib.databases.golden.pull_source import Remote  # noqa: PLC0415 - same
+    from tasks_lib.databases.golden.pull import Pull
+    from tasks_lib.databases.golden.pull_source import Remote
 
     if project.settings.pull_url is None:
         raise SettingsError(

@@ -76,7 +76,7 @@ def _note_step(project: Project, note: removal_record.Note, record: Record, narr
     registry = project.registry
 
     def undo() -> None:
-        from tasks_lib.databases.clone import park  # noqa: PLC0415 - loads psycopg
+        from tasks_lib.databases.clone import park
 
         park.unpark(
             project.server,

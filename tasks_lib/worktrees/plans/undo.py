@@ -224,7 +224,7 @@ def _unpark_step(
         now: When what is in its place is parked.
         aside: The note of that, which is forgotten when nothing was.
     """
-    from tasks_lib.databases.clone import park  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.clone import park
 
     repository = project.registry.repository_id
     back: list[str] = []

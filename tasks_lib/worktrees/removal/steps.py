@@ -83,7 +83,7 @@ def park_step(project: Project, removing: Removing, narrator: Narrator) -> list[
         return []
 
     def park() -> str:
-        from tasks_lib.databases.clone.park import park  # noqa: PLC0415 - loads psycopg
+        from tasks_lib.databases.clone.park import park
 
         try:
             parked = park(

@@ -53,8 +53,8 @@ def states(project: Project, places: Mapping[str, tuple[Record, Path]]) -> dict[
     Raises:
         GoldentreeError: If the server cannot be asked at all.
     """
-    from tasks_lib.databases.golden.overview import overview  # noqa: PLC0415 - same
-    from tasks_lib.databases.server.from_settings import running_server  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.golden.overview import overview
+    from tasks_lib.databases.server.from_settings import running_server
 
     server, source = running_server(project.settings), project.source()
     read = drift.reader(server)

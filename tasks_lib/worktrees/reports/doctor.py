@@ -89,7 +89,7 @@ def _git(project: Project) -> Iterator[Finding]:
 
 
 def _env_file(project: Project) -> Iterator[Finding]:
-    from tasks_lib.databases.server.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.server.url import DatabaseUrl
 
     guard.require_unshadowed(project, os.environ)
     main = project.repository.main
@@ -112,7 +112,7 @@ def _env_file(project: Project) -> Iterator[Finding]:
 
 
 def _server(project: Project) -> Iterator[Finding]:
-    from tasks_lib.databases.compare import queries  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.compare import queries
 
     with project.server.connect() as connection:
         project.server.require_direct(connection)
@@ -128,8 +128,8 @@ def _server(project: Project) -> Iterator[Finding]:
 
 
 def _golden(project: Project) -> Iterator[Finding]:
-    from tasks_lib.databases.ownership.golden_template import require_golden, require_space  # noqa: PLC0415 - loads psycopg
-    from tasks_lib.output import size  # noqa: PLC0415 - with the above
+    from tasks_lib.databases.ownership.golden_template import require_golden, require_space
+    from tasks_lib.output import size
 
     names = [project.settings.template, *(one.template for one in project.settings.companions if one.template)]
     with project.server.connect() as connection:
@@ -150,7 +150,7 @@ def _toolchain(project: Project) -> Iterator[Finding]:
 
 
 def _worktrees(project: Project) -> Iterator[Finding]:
-    from tasks_lib.databases.ownership.managed import owned  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.ownership.managed import owned
 
     _, *listed = list_worktrees(project.repository.main)
     records, paths = project.registry.records(), project.registry.paths()

@@ -41,7 +41,7 @@ class Migrations:
 
 def reader(server: Server) -> Read:
     """Return a function that reads the ledgers on *server*, each of them once."""
-    from tasks_lib.databases.compare import queries  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.compare import queries
 
     @cache
     def read(database: str, ledger: Ledger) -> list[str]:

@@ -152,7 +152,7 @@ def _problems(project: Project, row: Row) -> list[Problem]:
 
 
 def _read_url(project: Project, status: Status, environ: Mapping[str, str]) -> None:
-    from tasks_lib.databases.server.url import DatabaseUrl  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.server.url import DatabaseUrl
 
     row, record = status.row, status.row.record
     if row.state == "gone":
@@ -181,9 +181,9 @@ def _effective(project: Project, path: Path, environ: Mapping[str, str]) -> tupl
 
 
 def _ask_server(project: Project, status: Status) -> None:
-    from tasks_lib.databases.compare import queries  # noqa: PLC0415 - loads psycopg
-    from tasks_lib.databases.ownership.golden_template import require_golden  # noqa: PLC0415 - same
-    from tasks_lib.databases.server.from_settings import running_server  # noqa: PLC0415 - same
+    from tasks_lib.databases.compare import queries
+    from tasks_lib.databases.ownership.golden_template import require_golden
+    from tasks_lib.databases.server.from_settings import running_server
 
     try:
         server = running_server(project.settings)
@@ -219,7 +219,7 @@ def database_here(project: Project, environ: Mapping[str, str]) -> DatabaseStatu
     Raises:
         GoldentreeError: If there is none, or DATABASE_URL does not name it.
     """
-    from tasks_lib.databases.compare import queries  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.compare import queries
 
     record, here = project.require_record_here(), project.repository.here
     url = guard.require_own_database(project, record, here, environ)

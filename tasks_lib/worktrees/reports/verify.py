@@ -42,7 +42,7 @@ def verify(project: Project, environ: Mapping[str, str]) -> Verification:
     Raises:
         GoldentreeError: If there is none, or DATABASE_URL does not name it.
     """
-    from tasks_lib.databases.compare import contents, queries  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.compare import contents, queries
 
     record, here = project.require_record_here(), project.repository.here
     guard.require_own_database(project, record, here, environ)

@@ -58,7 +58,7 @@ class Database:
         Raises:
             ServerError, GoldenMissingError, OwnershipError, DatabaseError: As the server says.
         """
-        from tasks_lib.databases.clone import clone, empty  # noqa: PLC0415 - loads psycopg
+        from tasks_lib.databases.clone import clone, empty
 
         if self.template:
             clone.examine(self.source, self.name, slug=self.slug)
@@ -72,7 +72,7 @@ class Database:
         Raises:
             OwnershipError: If a database of that name is not this worktree's.
         """
-        from tasks_lib.databases.clone import clone  # noqa: PLC0415 - loads psycopg
+        from tasks_lib.databases.clone import clone
 
         server, repository = self.project.server, self.project.registry.repository_id
         return clone.is_complete(server, self.name, repository=repository, slug=self.slug)
@@ -84,7 +84,7 @@ class Database:
         Raises:
             DatabaseError: If it is not there.
         """
-        from tasks_lib.databases.compare import queries  # noqa: PLC0415 - loads psycopg
+        from tasks_lib.databases.compare import queries
 
         return queries.size_and_tables(self.project.server, self.name)[0]
 
@@ -95,7 +95,7 @@ class Database:
         Raises:
             DatabaseError: If it could not be made; nothing is left behind then.
         """
-        from tasks_lib.databases.clone import clone, empty  # noqa: PLC0415 - loads psycopg
+        from tasks_lib.databases.clone import clone, empty
 
         mark = self.source.mark("clone", slug=self.slug, created=now())
         if self.template:
@@ -109,7 +109,7 @@ class Database:
         Raises:
             DatabaseError: If it could not be made; the old one bears the name then.
         """
-        from tasks_lib.databases.clone import clone, empty, park  # noqa: PLC0415 - loads psycopg
+        from tasks_lib.databases.clone import clone, empty, park
 
         mark = self.source.mark("clone", slug=self.slug, created=moment)
         if self.template:
@@ -132,7 +132,7 @@ class Database:
         Raises:
             OwnershipError: If it is not provably this worktree's.
         """
-        from tasks_lib.databases.clone import clone  # noqa: PLC0415 - loads psycopg
+        from tasks_lib.databases.clone import clone
 
         server, repository = self.project.server, self.project.registry.repository_id
         clone.drop(server, self.name, repository=repository, slug=self.slug, golden=self.template)
@@ -224,7 +224,7 @@ def own_step(project: Project, record: Record, narrator: Narrator, wish: Wish) -
     step = _step(database, narrator, wish)
 
     def do() -> str | None:
-        from tasks_lib.databases.clone import clone  # noqa: PLC0415 - loads psycopg
+        from tasks_lib.databases.clone import clone
 
         if not database.exists():
             return step.do()

@@ -104,7 +104,7 @@ def require_editable(project: Project, record: Record, path: Path) -> None:
 
 def warn(project: Project, record: Record, path: Path, narrator: Narrator) -> None:
     """Warn of keys that go on naming the main worktree's database in the worktree at *path*."""
-    from tasks_lib.databases.server.url import DatabaseUrl  # noqa: PLC0415 - a value here, a type above; loads psycopg
+    from tasks_lib.databases.server.url import DatabaseUrl
 
     text = project.settings.database_url
     if text is None:

@@ -91,7 +91,7 @@ def _warn(project: Project, record: Record, path: Path, narrator: Narrator) -> N
 
 def _drift(project: Project, database: str, toolchain: Toolchain) -> Drift | None:
     """Return how *database* stands to the branch, None where that cannot be told."""
-    from tasks_lib.databases.compare import queries  # noqa: PLC0415 - loads psycopg
+    from tasks_lib.databases.compare import queries
 
     ledger = toolchain.ledger
     with suppress(DatabaseError):
@@ -180,8 +180,8 @@ def environment(project: Project, url: DatabaseUrl, path: Path, own: Mapping[str
     Args:
         own: What the worktree's env file says; it wins over what is exported here.
     """
-    from tasks_lib.databases.compare import queries  # noqa: PLC0415 - loads psycopg
-    from tasks_lib.databases.server.connection import Server  # noqa: PLC0415 - same
+    from tasks_lib.databases.compare import queries
+    from tasks_lib.databases.server.connection import Server
 
     clients = None
     # Of a git hook that called us, GIT_DIR and its like name another worktree. PG* variables fill in what the URL

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def new_record(project: Project, branch: str, path: Path, *, base: str | None, made_worktree: bool) -> Record:
     """Return the record of a worktree to be made; its port and subdomain are settled when it is saved."""
-    from tasks_lib.worktrees.registry import Record  # noqa: PLC0415 - a value here, a type above
+    from tasks_lib.worktrees.registry import Record
 
     return Record(
         identity=_derive(project, branch),

@@ -9,10 +9,10 @@ import sys
 import pytest
 from invoke.context import Context
 
-from tasks_lib.collections._ledger import ledger_of
 from tasks_lib.collections._project import project
 from tasks_lib.collections.ledger import agent, chat, page, proposal, review
 from tasks_lib.errors import ConflictError, LedgerError, NotFoundError
+from tasks_lib.workflows.ledger_access import ledger_of
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ import psycopg
 import pytest
 from invoke.context import Context
 
-from tasks_lib.collections._ledger import ledger_of
 from tasks_lib.collections._project import project
 from tasks_lib.collections.ledger import ledger as tasks
 from tasks_lib.databases.server import binaries
@@ -27,6 +26,7 @@ from tasks_lib.ledger.ledger import Ledger
 from tasks_lib.ledger.maintenance.backup import back_up
 from tasks_lib.ledger.maintenance.health import examine
 from tasks_lib.ledger.work import queue
+from tasks_lib.workflows.ledger_access import ledger_of
 
 
 def fill(ledger):

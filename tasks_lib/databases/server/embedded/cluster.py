@@ -299,7 +299,7 @@ def default_root() -> Path:
         return Path(home)
     if os.geteuid() == 0:
         return Path("/var/lib/goldentree")
-    from platformdirs import user_data_path  # noqa: PLC0415 - only needed where a server is
+    from platformdirs import user_data_path
 
     return user_data_path("goldentree")
 
