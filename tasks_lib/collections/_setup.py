@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 def set_up(c: Context, *, fresh: bool, evict: bool, clone_only: bool = False, database_only: bool = False) -> Answer:
     """Run or preview `worktrees.setup.setup` with these arguments, and return what the worktree has become."""
-    from tasks_lib.worktrees.plans.setup import setup
+    from tasks_lib.worktrees.plans.setup import plan_setup
 
     here, narrator = project(), Narrator()
     wish = here.wish(fresh=fresh, evict=evict)
-    with setup(here, narrator, wish, clone_only=clone_only, database_only=database_only) as planned:
+    with plan_setup(here, narrator, wish, clone_only=clone_only, database_only=database_only) as planned:
         if c.config.run.dry:
             return preview(planned.plan.preview())
         ran = planned.plan.run(narrator)

@@ -36,7 +36,7 @@ def pull(c: Context, unmasked: bool = False, json: bool = False) -> Answer:
     That database is only read. Schema and data arrive; the branch's migrations
     run on them. The database that was is parked: `worktree.undo` brings it back.
     """
-    from tasks_lib.worktrees.plans.pull import pull as planning
+    from tasks_lib.worktrees.plans.pull import plan_pull as planning
 
     narrator = Narrator()
     with planning(project(), narrator, unmasked=unmasked) as pulling:
@@ -54,7 +54,7 @@ def reset(c: Context, fresh: bool = False, evict: bool = False, json: bool = Fal
     The own database and its companions. Those that were are parked:
     `worktree.undo` brings them back. A failure brings them back at once.
     """
-    from tasks_lib.worktrees.plans.reset import reset as planning
+    from tasks_lib.worktrees.plans.reset import plan_reset as planning
 
     here, narrator = project(), Narrator()
     with planning(here, narrator, here.wish(fresh=fresh, evict=evict)) as resetting:

@@ -134,10 +134,10 @@ def pull(c: Context, unmasked: bool = False, evict: bool = False, json: bool = F
     That database is only read. Schema and data arrive beside golden and take its
     place at the end; the one that was is parked, for `golden.undo`.
     """
-    from tasks_lib.worktrees.plans.pull import pull_golden
+    from tasks_lib.worktrees.plans.pull import plan_pull_golden
 
     narrator = Narrator()
-    pulling = pull_golden(project(), narrator, unmasked=unmasked, evicting=evict)
+    pulling = plan_pull_golden(project(), narrator, unmasked=unmasked, evicting=evict)
     if c.config.run.dry:
         return preview(pulling.plan.preview())
     pulling.plan.run(narrator)

@@ -48,11 +48,11 @@ def create(
     and code generation on it. A failure or Ctrl-C undoes what this call did; a
     call that was killed is finished by the next one.
     """
-    from tasks_lib.worktrees.plans.create import creation
+    from tasks_lib.worktrees.plans.create import plan_create
 
     here, narrator = project(), Narrator()
     wish = None if no_db else here.wish(fresh=fresh, evict=evict)
-    with creation(here, branch, narrator, base=base, path=path, wish=wish) as planned:
+    with plan_create(here, branch, narrator, base=base, path=path, wish=wish) as planned:
         if c.config.run.dry:
             return preview(planned.plan.preview())
         ran = planned.plan.run(narrator)
@@ -97,10 +97,10 @@ def remove(c: Context, branch: str, force: bool = False, keep_branch: bool = Fal
     runs in the worktree, and stops its agents in the ledger. `inv worktree.undo`
     brings all of it back until `inv worktree.gc --yes` sweeps it.
     """
-    from tasks_lib.worktrees.plans.remove import removal
+    from tasks_lib.worktrees.plans.remove import plan_remove
 
     here, narrator = project(), Narrator()
-    with removal(here, branch, narrator, force=force, keep_branch=keep_branch) as removing:
+    with plan_remove(here, branch, narrator, force=force, keep_branch=keep_branch) as removing:
         if c.config.run.dry:
             return preview(removing.preview())
         removing.run(narrator)
@@ -116,7 +116,7 @@ def teardown(c: Context, json: bool = False) -> Answer:
     For hooks such as Conductor's archive; harmless in a worktree that was never
     set up. When the server is down, `inv worktree.gc` finishes it later.
     """
-    from tasks_lib.worktrees.plans.teardown import teardown as tearing_down
+    from tasks_lib.worktrees.plans.teardown import plan_teardown as tearing_down
 
     here, narrator = project(), Narrator()
     with tearing_down(here, narrator) as removing:
@@ -143,10 +143,10 @@ def undo(c: Context, branch: str = "", path: str = "", json: bool = False) -> An
     Also what `worktree.teardown` and `db.reset` have parked. Ignored files are
     made anew, as for a new worktree.
     """
-    from tasks_lib.worktrees.plans.undo import undoing
+    from tasks_lib.worktrees.plans.undo import plan_undo
 
     here, narrator = project(), Narrator()
-    with undoing(here, branch, narrator, path=path) as planned:
+    with plan_undo(here, branch, narrator, path=path) as planned:
         if c.config.run.dry:
             return preview(planned.plan.preview())
         ran = planned.plan.run(narrator)

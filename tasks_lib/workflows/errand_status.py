@@ -14,7 +14,7 @@ from tasks_lib.ledger.store.names import short_id
 from tasks_lib.ledger.work.errands import OPEN
 from tasks_lib.output import table
 from tasks_lib.worktrees.removal import removal_record
-from tasks_lib.worktrees.reports.incomplete import Problem, unfinished
+from tasks_lib.worktrees.reports.incomplete import Problem, diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ def standings(here: Project, errands: Sequence[Errand]) -> list[Standing]:
     rows = [worktrees[one.branch] for one in errands if one.branch in worktrees]
     states = dict(zip((row.path for row in rows), status.states(here.repository, rows), strict=True))
     records = {record.identity.branch: record for record in reversed(here.registry.records())}
-    removed = {note.record.identity.branch for note in removal_record.notes(here) if note.record}
+    removed = {note.record.identity.branch for note in removal_record.list_removals(here) if note.record}
     found = []
     for one in errands:
         listed = worktrees.get(one.branch)
@@ -129,7 +129,7 @@ def _problem(
     if errand.status not in OPEN or (there and (record is None or record.state == "ready")):
         return None
     if record is not None:
-        return unfinished(here, record, listed.path if listed else None)
+        return diagnose(here, record, listed.path if listed else None)
     create = f"inv worktree.create {errand.branch}"
     if errand.branch in removed:
         return Problem("its worktree was removed", f"inv worktree.undo {errand.branch}")

@@ -23,8 +23,8 @@ from tasks_lib.plan import Plan, Step
 from tasks_lib.workflows.errand_status import worktrees_by_branch
 from tasks_lib.workflows.ledger_access import ledger_of, stop_homeless, worktree_id_of
 from tasks_lib.worktrees.plans import merge
-from tasks_lib.worktrees.plans.create import creation
-from tasks_lib.worktrees.plans.remove import removal
+from tasks_lib.worktrees.plans.create import plan_create
+from tasks_lib.worktrees.plans.remove import plan_remove
 from tasks_lib.worktrees.removal.checks import require_nothing_lost
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
-    from tasks_lib.worktrees.removal.steps import Removing
+    from tasks_lib.worktrees.removal.steps import RemovalOutcome
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def starting(
             if tx.errands.find_by_id(id):
                 tx.errands.delete(id)
 
-    with creation(here, branch, narrator, base=f"refs/heads/{base}", wish=wish) as planned:
+    with plan_create(here, branch, narrator, base=f"refs/heads/{base}", wish=wish) as planned:
         row = Step(f"note errand {short_id(id)} in the ledger", note, forget, anchor=True)
         yield Start(id, planned.record, Plan([row, *planned.plan.stages]))
 
@@ -232,7 +232,7 @@ def has_worktree(here: Project, errand: Errand) -> bool:
     )
 
 
-def remove(here: Project, narrator: Narrator, errand: Errand, *, force: bool = False) -> Removing | None:
+def remove(here: Project, narrator: Narrator, errand: Errand, *, force: bool = False) -> RemovalOutcome | None:
     """
     Remove an errand's worktree, if it has one, as `inv worktree.remove` does.
 
@@ -243,7 +243,7 @@ def remove(here: Project, narrator: Narrator, errand: Errand, *, force: bool = F
         return None
     # `removal` looks for merged work in the default branch only.
     keep = errand.status is ErrandStatus.MERGED and errand.base_branch != here.repository.default_branch()
-    with removal(here, errand.branch, narrator, force=force, keep_branch=keep) as removing:
+    with plan_remove(here, errand.branch, narrator, force=force, keep_branch=keep) as removing:
         removing.run(narrator)
     stop_homeless(here, narrator)
     return removing

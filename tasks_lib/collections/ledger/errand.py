@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from invoke.context import Context
 
     from tasks_lib.ledger.schema.review import Errand
-    from tasks_lib.worktrees.removal.steps import Removing
+    from tasks_lib.worktrees.removal.steps import RemovalOutcome
 
 _ERRAND_HELP = "The errand's id, its beginning, or its branch."
 _HERE = f"{_ERRAND_HELP} That of the worktree we stand in when not given."
@@ -206,7 +206,7 @@ def abandon(c: Context, errand: str, force: bool = False, json: bool = False) ->
     return _told(errands.abandon(here, one), gone=gone)
 
 
-def _told(errand: Errand, *more: str, gone: Removing | None = None) -> Answer:
+def _told(errand: Errand, *more: str, gone: RemovalOutcome | None = None) -> Answer:
     """Return what has become of *errand*, and of its worktree if it is *gone*."""
     lines = [f"errand {short_id(errand.id)} is {errand.status}", *more]
     if gone is None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.plans.gc import Collected
     from tasks_lib.worktrees.plans.pull import Pulling
     from tasks_lib.worktrees.registry import Record
-    from tasks_lib.worktrees.removal.steps import Removing
+    from tasks_lib.worktrees.removal.steps import RemovalOutcome
 
 CLONE_HELP = {
     "fresh": "Take a new snapshot of golden, whatever is there.",
@@ -65,7 +65,7 @@ def report(record: Record, path: Path, ran: Iterable[Ran]) -> Answer:
     return Answer(data, text)
 
 
-def removed(removing: Removing) -> Answer:
+def removed(removing: RemovalOutcome) -> Answer:
     """Return what a removal took away, and how to have it back."""
     note = removing.note
     databases = "pending" if removing.pending else "parked" if removing.parked else "absent"

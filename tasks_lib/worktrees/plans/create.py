@@ -35,7 +35,7 @@ class Creation:
 
 
 @contextmanager
-def creation(
+def plan_create(
     project: Project,
     branch: str,
     narrator: Narrator,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.errors import GoldentreeError, RegistryError, WorktreeError
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.output import age, connected
-from tasks_lib.worktrees.plans.remove import removal
+from tasks_lib.worktrees.plans.remove import plan_remove
 from tasks_lib.worktrees.removal import removal_record
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def examine(project: Project, narrator: Narrator) -> list[Row]:
         for row in [_record(project, record, paths.get(record.slug), listed, narrator)]
         if row is not None
     ]
-    for note in removal_record.notes(project):
+    for note in removal_record.list_removals(project):
         rows += _note(project, note, now)
     return rows + _databases(project, records)
 
@@ -121,7 +121,7 @@ def _record(
     }[record.state]
 
     def finish() -> str:
-        with removal(project, record.slug, narrator, keep_branch=record.state != "removing") as removing:
+        with plan_remove(project, record.slug, narrator, keep_branch=record.state != "removing") as removing:
             if removing.note.slug != record.slug:
                 raise RegistryError(f"a branch is called `{record.slug}` like the slug", hint="rename it")
             removing.run(narrator)
@@ -130,7 +130,7 @@ def _record(
     return Row("worktree", record.identity.branch, None, reason, finish)
 
 
-def _note(project: Project, note: removal_record.Note, now: datetime) -> list[Row]:
+def _note(project: Project, note: removal_record.RemovalRecord, now: datetime) -> list[Row]:
     """Return the row of a removal that can be undone no longer, or whose files were not all deleted."""
     since = now - datetime.fromisoformat(note.removed)
     record = project.registry.find(note.slug)
@@ -146,7 +146,7 @@ def _note(project: Project, note: removal_record.Note, now: datetime) -> list[Ro
 
     def forget() -> str:
         with project.registry.working_on(note.slug):
-            removal_record.forget(project, note)
+            removal_record.delete(project, note)
         return "forgotten"
 
     name = note.branch or note.path

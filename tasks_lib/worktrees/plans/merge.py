@@ -53,13 +53,13 @@ def merge(project: Project, branch: str, base: str, *, message: str) -> list[str
         RegistryError: If another process is merging.
     """
     tip, old = _tip(project.repository, branch), _tip(project.repository, base)
-    with _aside(project) as path:
+    with _scratch_worktree(project) as path:
         if is_ancestor(project.repository, tip, old):
             return []
-        _holder(project.repository, base)
+        _worktree_on(project.repository, base)
         if found := _conflicts(project, path, old, "--no-edit", "-m", message, tip):
             return found
-        _move(project.repository, base, old, cli.output("rev-parse", "HEAD", cwd=path))
+        _advance_base(project.repository, base, old, cli.output("rev-parse", "HEAD", cwd=path))
     return []
 
 
@@ -71,7 +71,7 @@ def conflicts(project: Project, branch: str, base: str) -> list[str]:
         BranchError, GitError, RegistryError: As `merge`.
     """
     tip, old = _tip(project.repository, branch), _tip(project.repository, base)
-    with _aside(project) as path:
+    with _scratch_worktree(project) as path:
         return _conflicts(project, path, old, "--no-commit", "--no-ff", tip)
 
 
@@ -83,7 +83,7 @@ def _tip(repository: Repository, branch: str) -> str:
 
 
 @contextmanager
-def _aside(project: Project) -> Iterator[Path]:
+def _scratch_worktree(project: Project) -> Iterator[Path]:
     """Give the place to merge at, and clear it; one at a time, so what is there already was left by a killed run."""
     main, path = project.repository.main, project.registry.directory / "merging"
 
@@ -114,10 +114,10 @@ def _conflicts(project: Project, path: Path, commit: str, *arguments: str) -> li
     return [readable(name) for name in found]
 
 
-def _move(repository: Repository, base: str, old: str, new: str) -> None:
+def _advance_base(repository: Repository, base: str, old: str, new: str) -> None:
     """Move *base*, and the files where it is checked out, from *old* forward to *new*."""
     # Looked up again: somebody may have switched branches, or begun to work, since the merge began.
-    holder = _holder(repository, base)
+    holder = _worktree_on(repository, base)
     # Ctrl-C waits: it reaches git as well, which would be left with half of the files changed.
     with uninterrupted():
         if holder is None:
@@ -126,7 +126,7 @@ def _move(repository: Repository, base: str, old: str, new: str) -> None:
             cli.run(*_MERGE, "--ff-only", "--no-overwrite-ignore", new, cwd=holder)
 
 
-def _holder(repository: Repository, base: str) -> Path | None:
+def _worktree_on(repository: Repository, base: str) -> Path | None:
     """Return the worktree that has *base* checked out, which must be without changes; None where none has."""
     for row in list_worktrees(repository.main):
         if row.branch is None and row.path.exists() and _is_rebasing(row.path, base):

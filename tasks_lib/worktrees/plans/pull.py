@@ -48,7 +48,7 @@ class Pulling:
 
 
 @contextmanager
-def pull(project: Project, narrator: Narrator, *, unmasked: bool) -> Iterator[Pulling]:
+def plan_pull(project: Project, narrator: Narrator, *, unmasked: bool) -> Iterator[Pulling]:
     """
     Plan to pull into the database of the worktree that we stand in; hold the worktree's lock meanwhile.
 
@@ -66,13 +66,15 @@ def pull(project: Project, narrator: Narrator, *, unmasked: bool) -> Iterator[Pu
         record = project.require_record_here()
         guard.require_own_database(project, record, here, os.environ)
         database = record.identity.database
-        wanted = _wanted(project, narrator, removal_record.moment(), unmasked=unmasked)
+        wanted = _wanted(project, narrator, removal_record.timestamp(), unmasked=unmasked)
         databases.check(wanted)
         pulling = Pulling(wanted.remote.server.url.masked, database, masked=wanted.mask is not None)
 
         def do() -> str:
             branch = record.identity.branch
-            note = removal_record.Note(slug, wanted.now, str(here), branch, None, None, record, only_databases=True)
+            note = removal_record.RemovalRecord(
+                slug, wanted.now, str(here), branch, None, None, record, only_databases=True
+            )
             removal_record.write(project, note)
             # Before: killed right after it, nothing may count as migrated.
             run_once.forget(project.registry, slug, {"migrate", "generate"})
@@ -82,7 +84,7 @@ def pull(project: Project, narrator: Narrator, *, unmasked: bool) -> Iterator[Pu
                 # Ctrl-C may come when the old one is parked already.
                 with suppress(GoldentreeError):
                     if not databases.is_parked(wanted):
-                        removal_record.forget(project, note)
+                        removal_record.delete(project, note)
                 raise
             summary = {"method": "pull", "seconds": found.seconds, "bytes": found.bytes, "created": now()}
             project.registry.update(slug, clone=summary)
@@ -93,7 +95,7 @@ def pull(project: Project, narrator: Narrator, *, unmasked: bool) -> Iterator[Pu
         yield pulling
 
 
-def pull_golden(project: Project, narrator: Narrator, *, unmasked: bool, evicting: bool) -> Pulling:
+def plan_pull_golden(project: Project, narrator: Narrator, *, unmasked: bool, evicting: bool) -> Pulling:
     """
     Plan to pull into the golden template, which is made where there is none; the one that was is parked.
 

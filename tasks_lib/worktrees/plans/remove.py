@@ -21,7 +21,7 @@ from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import Plan, Step, uninterrupted
 from tasks_lib.worktrees import processes
 from tasks_lib.worktrees.removal import checks, removal_record
-from tasks_lib.worktrees.removal.steps import FINISHES, Removing, finish_step, park_step, write_step
+from tasks_lib.worktrees.removal.steps import FINISHES, RemovalOutcome, finish_step, park_step, write_step
 from tasks_lib.worktrees.steps import hooks, worktree_record
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ SWEEPS = "the worktree is gone; `inv worktree.gc --yes` deletes what is left of 
 
 
 @contextmanager
-def removal(
+def plan_remove(
     project: Project, name: str, narrator: Narrator, *, force: bool = False, keep_branch: bool = False
-) -> Iterator[Removing]:
+) -> Iterator[RemovalOutcome]:
     """
     Plan the removal of the worktree of *name*, or the rest of one that was cut short; hold its lock meanwhile.
 
@@ -60,16 +60,16 @@ def removal(
         rows = list_worktrees(project.repository.main)
         listed = next((row for row in rows if row.path == path), None)
         others = [row for row in rows if row.path != path]
-        cut_short = removal_record.cut_short(project, record)
+        cut_short = removal_record.interrupted_removal(project, record)
         if listed is not None:
             _require_removable(project, listed, others, force=force)
         note = cut_short
         if note is None or (listed is not None and listed.path.exists()):
             note = _note(project, slug, listed, others, record, cut_short, force=force, keep_branch=keep_branch)
-        removing = Removing(replace(note, delete_branch=note.delete_branch and not keep_branch))
+        removing = RemovalOutcome(replace(note, delete_branch=note.delete_branch and not keep_branch))
         if listed is not None or note is not cut_short:
-            removing.plans.append(_leaving(project, removing, listed, cut_short, narrator, force=force))
-        removing.plans.append(_clearing(project, removing, narrator))
+            removing.plans.append(_plan_before_removal(project, removing, listed, cut_short, narrator, force=force))
+        removing.plans.append(_plan_after_removal(project, removing, narrator))
         yield removing
 
 
@@ -79,11 +79,11 @@ def _note(
     listed: WorktreeEntry | None,
     others: list[WorktreeEntry],
     record: Record | None,
-    cut_short: removal_record.Note | None,
+    cut_short: removal_record.RemovalRecord | None,
     *,
     force: bool,
     keep_branch: bool,
-) -> removal_record.Note:
+) -> removal_record.RemovalRecord:
     """Return the note of a removal, after the refusals that its branch has."""
     branch = listed.branch if listed else record.identity.branch if record else None
     tip = project.repository.commit(f"refs/heads/{branch}") if branch else listed.head if listed else None
@@ -93,15 +93,15 @@ def _note(
         checks.require_merged(project, str(branch), str(tip))
     path = str(listed.path) if listed else record.path if record else ""
     # What was parked already bears that moment.
-    moment = cut_short.removed if cut_short else removal_record.moment()
-    return removal_record.Note(slug, moment, path, branch, tip, tip, record, delete_branch=delete)
+    moment = cut_short.removed if cut_short else removal_record.timestamp()
+    return removal_record.RemovalRecord(slug, moment, path, branch, tip, tip, record, delete_branch=delete)
 
 
-def _leaving(
+def _plan_before_removal(
     project: Project,
-    removing: Removing,
+    removing: RemovalOutcome,
     listed: WorktreeEntry | None,
-    cut_short: removal_record.Note | None,
+    cut_short: removal_record.RemovalRecord | None,
     narrator: Narrator,
     *,
     force: bool,
@@ -129,12 +129,12 @@ def _leaving(
         if force:
             kept = uncommitted.save(path, note.reference, message=f"Uncommitted work of {note.slug}")
             removing.note = removal_record.write(project, replace(note, saved=kept))
-        _take_away(project, path, note.trash)
+        _move_aside(project, path, note.trash)
 
     return Plan([*steps, Step(f"remove the worktree {path}", remove)])
 
 
-def _clearing(project: Project, removing: Removing, narrator: Narrator) -> Plan:
+def _plan_after_removal(project: Project, removing: RemovalOutcome, narrator: Narrator) -> Plan:
     """Return what is done once the worktree is gone."""
     note, main = removing.note, project.repository.main
     reference = f"refs/heads/{note.branch}"
@@ -174,7 +174,7 @@ def _require_removable(project: Project, listed: WorktreeEntry, others: list[Wor
 
 def _require_nothing_lost(project: Project, listed: WorktreeEntry, *, force: bool) -> None:
     if force:
-        checks.require_kept(listed.path)
+        checks.require_saveable(listed.path)
     else:
         checks.require_nothing_lost(project, listed)
 
@@ -188,13 +188,13 @@ def _end(path: Path) -> str:
     return ", ".join(f"{one.name} by {one.signal}" for one in ended)
 
 
-def _keep(project: Project, note: removal_record.Note) -> None:
+def _keep(project: Project, note: removal_record.RemovalRecord) -> None:
     """Keep the commit that the note names from git's garbage collection."""
     if note.saved is not None:
         cli.run("update-ref", note.reference, note.saved, cwd=project.repository.main)
 
 
-def _take_away(project: Project, path: Path, trash: Path) -> None:
+def _move_aside(project: Project, path: Path, trash: Path) -> None:
     """
     Take the worktree at *path* away at once, whole: a deletion that is killed half-way would leave no worktree.
 

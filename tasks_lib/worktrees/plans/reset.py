@@ -34,13 +34,13 @@ class Resetting:
         parked: By the name that a database has: what the one is called now that bore it before.
     """
 
-    note: removal_record.Note
+    note: removal_record.RemovalRecord
     parked: dict[str, str] = field(default_factory=dict)
     plan: Plan = field(init=False)
 
 
 @contextmanager
-def reset(project: Project, narrator: Narrator, wish: Wish) -> Iterator[Resetting]:
+def plan_reset(project: Project, narrator: Narrator, wish: Wish) -> Iterator[Resetting]:
     """
     Plan fresh databases for the worktree that we stand in; hold the worktree's lock meanwhile.
 
@@ -55,8 +55,8 @@ def reset(project: Project, narrator: Narrator, wish: Wish) -> Iterator[Resettin
         guard.require_own_name(project, record, here, os.environ)
         clones.examine(project, record)
         branch = record.identity.branch
-        note = removal_record.Note(
-            slug, removal_record.moment(), str(here), branch, None, None, record, only_databases=True
+        note = removal_record.RemovalRecord(
+            slug, removal_record.timestamp(), str(here), branch, None, None, record, only_databases=True
         )
         resetting, hint = Resetting(note), "mend it, then: inv db.reset"
         databases: list[Database] = [clones.own(project, record), *clones.companions(project, record)]
@@ -71,7 +71,7 @@ def reset(project: Project, narrator: Narrator, wish: Wish) -> Iterator[Resettin
         yield resetting
 
 
-def _note_step(project: Project, note: removal_record.Note, record: Record, narrator: Narrator) -> Step:
+def _note_step(project: Project, note: removal_record.RemovalRecord, record: Record, narrator: Narrator) -> Step:
     """Return the step that writes down what is replaced; undone last, it brings that back."""
     registry = project.registry
 
@@ -83,11 +83,11 @@ def _note_step(project: Project, note: removal_record.Note, record: Record, narr
             repository=registry.repository_id,
             slug=note.slug,
             parked=note.removed,
-            now=removal_record.moment(),
+            now=removal_record.timestamp(),
             say=narrator.detail,
         )
         registry.update(note.slug, clone=record.clone, done=record.done)
-        removal_record.forget(project, note)
+        removal_record.delete(project, note)
 
     def do() -> None:
         removal_record.write(project, note)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def setup(
+def plan_setup(
     project: Project, narrator: Narrator, wish: Wish, *, clone_only: bool = False, database_only: bool = False
 ) -> Iterator[Creation]:
     """

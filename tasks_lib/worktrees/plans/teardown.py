@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.git import cli, uncommitted
 from tasks_lib.plan import Plan, Step
 from tasks_lib.worktrees.removal import removal_record
-from tasks_lib.worktrees.removal.steps import FINISHES, Removing, finish_step, park_step, write_step
+from tasks_lib.worktrees.removal.steps import FINISHES, RemovalOutcome, finish_step, park_step, write_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def teardown(project: Project, narrator: Narrator) -> Iterator[Removing | None]:
+def plan_teardown(project: Project, narrator: Narrator) -> Iterator[RemovalOutcome | None]:
     """
     Plan to park the databases of the worktree that we stand in; None where it has none of its own.
 
@@ -39,13 +39,13 @@ def teardown(project: Project, narrator: Narrator) -> Iterator[Removing | None]:
     with project.registry.working_on(record.slug):
         # Looked up again: whoever held the lock until now may have changed it.
         record = project.require_record_here()
-        cut_short = removal_record.cut_short(project, record)
+        cut_short = removal_record.interrupted_removal(project, record)
         branch = cli.run("symbolic-ref", "--quiet", "--short", "HEAD", cwd=here, check=False).stdout.strip() or None
         tip = cli.run("rev-parse", "--verify", "--quiet", "HEAD", cwd=here, check=False).stdout.strip() or None
         # What was parked already bears that moment.
-        moment = cut_short.removed if cut_short else removal_record.moment()
-        removing = Removing(
-            removal_record.Note(record.slug, moment, str(here), branch, tip, tip, record, only_databases=True)
+        moment = cut_short.removed if cut_short else removal_record.timestamp()
+        removing = RemovalOutcome(
+            removal_record.RemovalRecord(record.slug, moment, str(here), branch, tip, tip, record, only_databases=True)
         )
         note = removing.note
         git_directory = Path(cli.output("rev-parse", "--absolute-git-dir", cwd=here))

@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 class Undoing:
     """What is brought back, where, and the plan."""
 
-    note: removal_record.Note
+    note: removal_record.RemovalRecord
     path: Path
     plan: Plan
 
 
 @contextmanager
-def undoing(project: Project, name: str, narrator: Narrator, *, path: str = "") -> Iterator[Undoing]:
+def plan_undo(project: Project, name: str, narrator: Narrator, *, path: str = "") -> Iterator[Undoing]:
     """
     Plan to bring back the worktree of *name*; hold its lock meanwhile.
 
@@ -75,23 +75,23 @@ def undoing(project: Project, name: str, narrator: Narrator, *, path: str = "") 
         yield Undoing(note, target, Plan([*steps, Step("forget the removal", lambda: _forget(project, note))]))
 
 
-def _forget(project: Project, note: removal_record.Note) -> None:
+def _forget(project: Project, note: removal_record.RemovalRecord) -> None:
     shutil.rmtree(note.trash, ignore_errors=True)
-    removal_record.forget(project, note)
+    removal_record.delete(project, note)
 
 
-def _mark(note: removal_record.Note) -> str:
+def _mark(note: removal_record.RemovalRecord) -> str:
     """Return what the worktree that is brought back is marked with; another one may be at a plain one's path by now."""
     return note.slug if note.record else note.key
 
 
-def _is_back(note: removal_record.Note, record: Record) -> bool:
+def _is_back(note: removal_record.RemovalRecord, record: Record) -> bool:
     """Whether *record* is that of the note: its removal, or its return, was cut short."""
     return note.record is not None and note.record.created == record.created
 
 
-def _chosen(project: Project, name: str) -> removal_record.Note:
-    everything = removal_record.notes(project)
+def _chosen(project: Project, name: str) -> removal_record.RemovalRecord:
+    everything = removal_record.list_removals(project)
     for note in everything:
         branch = note.record.identity.branch if note.record else None
         if not name or name in (note.branch, branch, note.slug, note.key) or os.path.realpath(name) == note.path:
@@ -103,23 +103,25 @@ def _chosen(project: Project, name: str) -> removal_record.Note:
     )
 
 
-def _swap(project: Project, note: removal_record.Note, record: Record, path: Path, narrator: Narrator) -> list[Step]:
+def _swap(
+    project: Project, note: removal_record.RemovalRecord, record: Record, path: Path, narrator: Narrator
+) -> list[Step]:
     """Return the steps that give a living worktree back the databases that it had before a reset or a teardown."""
-    aside = removal_record.Note(
-        note.slug, removal_record.moment(), str(path), note.branch, None, None, record, only_databases=True
+    aside = removal_record.RemovalRecord(
+        note.slug, removal_record.timestamp(), str(path), note.branch, None, None, record, only_databases=True
     )
 
     def write() -> None:
         removal_record.write(project, aside)
 
     return [
-        Step("note down what is there now", write, undo=lambda: removal_record.forget(project, aside)),
+        Step("note down what is there now", write, undo=lambda: removal_record.delete(project, aside)),
         *_restore_steps(note, path),
         _unpark_step(project, note, narrator, now=aside.removed, aside=aside),
     ]
 
 
-def _restore_steps(note: removal_record.Note, path: Path) -> list[Step]:
+def _restore_steps(note: removal_record.RemovalRecord, path: Path) -> list[Step]:
     if note.saved in (None, note.tip):
         return []
     commit = str(note.saved)
@@ -132,7 +134,7 @@ def _restore_steps(note: removal_record.Note, path: Path) -> list[Step]:
     ]
 
 
-def _return(project: Project, note: removal_record.Note, path: Path, narrator: Narrator) -> list[Step]:
+def _return(project: Project, note: removal_record.RemovalRecord, path: Path, narrator: Narrator) -> list[Step]:
     """Return the steps that bring a removed worktree back."""
     steps: list[Step] = []
     if note.record is not None:
@@ -151,7 +153,7 @@ def _return(project: Project, note: removal_record.Note, path: Path, narrator: N
     return [
         *steps,
         *files.steps(project, record, path, narrator),
-        _unpark_step(project, note, narrator, now=removal_record.moment()),
+        _unpark_step(project, note, narrator, now=removal_record.timestamp()),
         env_file.step(project, record, path),
         *hooks.after_setup(project, record, path, narrator, hint=hint),
         worktree_record.ready_step(project, record),
@@ -159,7 +161,7 @@ def _return(project: Project, note: removal_record.Note, path: Path, narrator: N
     ]
 
 
-def _checkout(project: Project, note: removal_record.Note, path: Path) -> Step:
+def _checkout(project: Project, note: removal_record.RemovalRecord, path: Path) -> Step:
     there = note.branch is not None and project.repository.has_branch(note.branch)
     if note.tip is None and not there:
         raise WorktreeError(
@@ -170,7 +172,7 @@ def _checkout(project: Project, note: removal_record.Note, path: Path) -> Step:
     return Checkout(project, _mark(note), note.branch, path, None if there else note.tip).step()
 
 
-def _is_begun(project: Project, note: removal_record.Note, path: Path) -> bool:
+def _is_begun(project: Project, note: removal_record.RemovalRecord, path: Path) -> bool:
     """Whether git lists the worktree, and what it lacks can be added: left by a killed call, or by a teardown."""
     row = next((row for row in list_worktrees(project.repository.main) if row.path == path), None)
     if row is None or row.locked not in (None, UNFINISHED):
@@ -181,7 +183,7 @@ def _is_begun(project: Project, note: removal_record.Note, path: Path) -> bool:
     return unknown and (note.only_databases or (row.branch, row.head) == (note.branch, note.tip))
 
 
-def _require_free(project: Project, note: removal_record.Note, path: Path) -> None:
+def _require_free(project: Project, note: removal_record.RemovalRecord, path: Path) -> None:
     """Refuse where something has taken the place of what was removed."""
     if path.exists() or path.is_symlink():
         raise WorktreeError(
@@ -193,7 +195,7 @@ def _require_free(project: Project, note: removal_record.Note, path: Path) -> No
         branch_names.require_free(project.repository, note.branch)
 
 
-def _require_commits(project: Project, note: removal_record.Note, *, begun: bool) -> None:
+def _require_commits(project: Project, note: removal_record.RemovalRecord, *, begun: bool) -> None:
     """Refuse where the branch is another one by now; in a worktree that is there, it may have gone on."""
     if note.branch is None or note.tip is None:
         return
@@ -211,11 +213,11 @@ def _require_commits(project: Project, note: removal_record.Note, *, begun: bool
 
 def _unpark_step(
     project: Project,
-    note: removal_record.Note,
+    note: removal_record.RemovalRecord,
     narrator: Narrator,
     *,
     now: str,
-    aside: removal_record.Note | None = None,
+    aside: removal_record.RemovalRecord | None = None,
 ) -> Step:
     """
     Return the step that brings back what was parked with *note*; undone, it parks it again.
@@ -242,7 +244,7 @@ def _unpark_step(
         if note.record and note.record.clone and not found and not park.present(project.server, repository, note.slug):
             narrator.say("warning: its databases are not parked any more; in the worktree: inv worktree.db")
         if aside is not None and not found:
-            removal_record.forget(project, aside)
+            removal_record.delete(project, aside)
         return ", ".join(found) or "there is none"
 
     def undo() -> None:

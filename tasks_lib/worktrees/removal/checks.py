@@ -75,7 +75,7 @@ def require_removable(project: Project, listed: WorktreeEntry, others: Iterable[
             f"the worktree {inside} lies in {path}", why="both would be deleted", hint=f"git worktree move {inside} TO"
         )
     if os.path.lexists(path):
-        require_itself(project, path)
+        require_same_worktree(project, path)
 
 
 def require_nothing_lost(project: Project, listed: WorktreeEntry, given: Container[str] = ()) -> None:
@@ -110,7 +110,7 @@ def require_nothing_lost(project: Project, listed: WorktreeEntry, given: Contain
         )
 
 
-def require_kept(path: Path) -> None:
+def require_saveable(path: Path) -> None:
     """
     Refuse while the worktree at *path* holds work that `saved.save` does not keep: that of repositories within it.
 
@@ -160,7 +160,7 @@ def require_merged(project: Project, branch: str, tip: str) -> None:
     )
 
 
-def require_itself(project: Project, path: Path) -> None:
+def require_same_worktree(project: Project, path: Path) -> None:
     """
     Refuse unless the worktree at *path* and its administrative directory name each other.
 

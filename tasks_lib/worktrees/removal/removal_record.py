@@ -25,7 +25,7 @@ REFERENCES = "refs/goldentree/removed/"
 
 
 @dataclass(frozen=True)
-class Note:
+class RemovalRecord:
     """
     One removal.
 
@@ -68,19 +68,19 @@ class Note:
         return Path(self.path).with_name(f".goldentree-{self.key}")
 
 
-def moment() -> str:
+def timestamp() -> str:
     """Return the time, fine enough to tell two removals of one worktree apart."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def write(project: Project, note: Note) -> Note:
+def write(project: Project, note: RemovalRecord) -> RemovalRecord:
     """Write *note* down, and return it."""
     data = asdict(note) | {"record": note.record and registry.data_of(note.record)}
     registry.write(_path(project, note), data)
     return note
 
 
-def notes(project: Project, slug: str | None = None) -> list[Note]:
+def list_removals(project: Project, slug: str | None = None) -> list[RemovalRecord]:
     """
     Return the notes of all removals, or of the worktree *slug*; the newest first.
 
@@ -92,20 +92,20 @@ def notes(project: Project, slug: str | None = None) -> list[Note]:
         data = registry.read(path)
         try:
             record = registry.record_of(data["record"]) if data["record"] else None
-            found.append(Note(**{**data, "record": record}))
+            found.append(RemovalRecord(**{**data, "record": record}))
         except (TypeError, KeyError, ValueError) as error:
             raise registry.corrupt(path, error) from None
     return sorted((note for note in found if slug in (None, note.slug)), key=lambda note: note.removed, reverse=True)
 
 
-def cut_short(project: Project, record: Record | None) -> Note | None:
+def interrupted_removal(project: Project, record: Record | None) -> RemovalRecord | None:
     """Return the note of the removal, or teardown, of *record* that has not come to its end."""
     if record is None or record.state != "removing":
         return None
-    return next(iter(notes(project, record.slug)), None)
+    return next(iter(list_removals(project, record.slug)), None)
 
 
-def forget(project: Project, note: Note) -> None:
+def delete(project: Project, note: RemovalRecord) -> None:
     """Delete *note* and the ref that keeps its commits."""
     uncommitted.forget(project.repository, note.reference)
     _path(project, note).unlink(missing_ok=True)
@@ -115,5 +115,5 @@ def _folder(project: Project) -> Path:
     return project.registry.directory / "removed"
 
 
-def _path(project: Project, note: Note) -> Path:
+def _path(project: Project, note: RemovalRecord) -> Path:
     return _folder(project) / f"{note.key}.json"

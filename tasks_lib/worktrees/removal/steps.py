@@ -20,7 +20,7 @@ FINISHES = "run the same command again: it finishes what is left"
 
 
 @dataclass
-class Removing:
+class RemovalOutcome:
     """
     A removal: what it takes away, and how far it got.
 
@@ -31,7 +31,7 @@ class Removing:
         pending: Whether they still have to be, as the server could not be reached.
     """
 
-    note: removal_record.Note
+    note: removal_record.RemovalRecord
     plans: list[Plan] = field(default_factory=list)
     parked: list[str] = field(default_factory=list)
     pending: bool = False
@@ -51,7 +51,9 @@ class Removing:
             plan.run(narrator)
 
 
-def write_step(project: Project, removing: Removing, cut_short: removal_record.Note | None = None) -> Step:
+def write_step(
+    project: Project, removing: RemovalOutcome, cut_short: removal_record.RemovalRecord | None = None
+) -> Step:
     """
     Return the step that writes the removal down.
 
@@ -71,12 +73,12 @@ def write_step(project: Project, removing: Removing, cut_short: removal_record.N
         elif not note.trash.exists():  # else its files could not be put back, and the next call goes on
             if note.record is not None:
                 registry.save(note.record)
-            removal_record.forget(project, note)
+            removal_record.delete(project, note)
 
     return Step("note down what is removed", do, undo)
 
 
-def park_step(project: Project, removing: Removing, narrator: Narrator) -> list[Step]:
+def park_step(project: Project, removing: RemovalOutcome, narrator: Narrator) -> list[Step]:
     """Return the step that parks the databases; none where there is no record of any."""
     note, record = removing.note, removing.note.record
     if record is None:
@@ -108,7 +110,7 @@ def park_step(project: Project, removing: Removing, narrator: Narrator) -> list[
     return [Step(f"park {record.identity.database}", park)]
 
 
-def finish_step(project: Project, removing: Removing) -> list[Step]:
+def finish_step(project: Project, removing: RemovalOutcome) -> list[Step]:
     """Return the step that ends what belongs to the record, and deletes it; none where there is no record."""
     record = removing.note.record
     if record is None:

@@ -18,7 +18,7 @@ from tasks_lib.worktrees.env import dotenv_file, guard
 from tasks_lib.worktrees.plans import gc
 from tasks_lib.worktrees.removal import checks as losses
 from tasks_lib.worktrees.removal import removal_record
-from tasks_lib.worktrees.reports.incomplete import inside, unfinished
+from tasks_lib.worktrees.reports.incomplete import command_for_worktree, diagnose
 from tasks_lib.worktrees.steps import env_file, toolchain
 
 if TYPE_CHECKING:
@@ -178,7 +178,12 @@ def _worktrees(project: Project) -> Iterator[Finding]:
 def _unknown(project: Project, row: WorktreeEntry) -> Finding:
     branch = row.branch or str(row.path)
     if row.path.exists():
-        return Finding("warning", branch, f"{row.path} has no database of its own", inside(project, row.path, "setup"))
+        return Finding(
+            "warning",
+            branch,
+            f"{row.path} has no database of its own",
+            command_for_worktree(project, row.path, "setup"),
+        )
     if row.locked is not None:
         return Finding("ok", branch, f"{row.path} is away, and locked")
     return Finding(
@@ -191,11 +196,11 @@ def _unknown(project: Project, row: WorktreeEntry) -> Finding:
 
 def _record(project: Project, record: Record, paths: dict[str, Path], databases: dict[str, Owned]) -> Iterator[Finding]:
     branch, path = record.identity.branch, paths.get(record.slug)
-    problem = unfinished(project, record, path)
+    problem = diagnose(project, record, path)
     if path is None or not path.exists() or record.state == "removing":
         yield from [Finding("problem", branch, one.what, one.cure) for one in [problem] if one]
         return
-    losses.require_itself(project, path)
+    losses.require_same_worktree(project, path)
     try:
         cli.run("rev-parse", "--git-dir", cwd=path)
     except GitError as error:
@@ -206,7 +211,7 @@ def _record(project: Project, record: Record, paths: dict[str, Path], databases:
         level: Level = "warning" if record.state == "ready" else "problem"
         yield Finding(level, branch, problem.what, problem.cure)
         return
-    setup = inside(project, path, "setup")
+    setup = command_for_worktree(project, path, "setup")
     wanted = env_file.values(project, record)
     found = dotenv_file.load(path / project.env_name)
     wrong = [key for key, value in wanted.items() if found.get(key) != value]
@@ -226,6 +231,6 @@ def _leftovers(project: Project, narrator: Narrator) -> Iterator[Finding]:
     if rows:
         names = ", ".join(f"{row.kind} {row.name}" for row in rows[:3]) + (", …" if len(rows) > 3 else "")
         yield Finding("warning", "leftovers", f"{len(rows)}: {names}", "inv worktree.gc --yes")
-    undoable = removal_record.notes(project)
+    undoable = removal_record.list_removals(project)
     if undoable:
         yield Finding("ok", "removed", f"{len(undoable)} can be undone: inv worktree.undo")

@@ -24,7 +24,7 @@ class Problem:
     cure: str
 
 
-def unfinished(project: Project, record: Record, path: Path | None) -> Problem | None:
+def diagnose(project: Project, record: Record, path: Path | None) -> Problem | None:
     """
     Return what the worktree of *record* lacks to be whole; None for one that is.
 
@@ -34,21 +34,27 @@ def unfinished(project: Project, record: Record, path: Path | None) -> Problem |
     there = path is not None and path.exists()
     remove = f"inv worktree.remove {record.slug}"
     if record.state == "removing":
-        note = removal_record.cut_short(project, record)
+        note = removal_record.interrupted_removal(project, record)
         torn_down = there and note is not None and note.only_databases
-        return Problem("its removal was cut short", inside(project, path, "teardown") if torn_down else remove)
+        return Problem(
+            "its removal was cut short", command_for_worktree(project, path, "teardown") if torn_down else remove
+        )
     if record.state == "creating" and (there or record.made_worktree):
         create = f"inv worktree.create {record.identity.branch}"
-        return Problem("its making was cut short", create if record.made_worktree else inside(project, path, "setup"))
+        return Problem(
+            "its making was cut short", create if record.made_worktree else command_for_worktree(project, path, "setup")
+        )
     if not there:
         gone = f"its worktree is gone from {path or record.path}: deleted, or on a volume that is away"
         return Problem(gone, f"{remove} --keep-branch")
     if record.clone is None:
-        return Problem(f"there is no database `{record.identity.database}` yet", inside(project, path, "setup"))
+        return Problem(
+            f"there is no database `{record.identity.database}` yet", command_for_worktree(project, path, "setup")
+        )
     return None
 
 
-def inside(project: Project, path: Path | None, verb: str) -> str:
+def command_for_worktree(project: Project, path: Path | None, verb: str) -> str:
     """Return the command that does *verb* in the worktree at *path*, from where we stand."""
     command = f"inv worktree.{verb}"
     return command if path == project.repository.here else f"cd {path} && {command}"

@@ -13,7 +13,7 @@ from tasks_lib.settings import env_values
 from tasks_lib.worktrees.env import guard
 from tasks_lib.worktrees.reports import listing
 from tasks_lib.worktrees.reports import migrations as drift
-from tasks_lib.worktrees.reports.incomplete import Problem, inside, unfinished
+from tasks_lib.worktrees.reports.incomplete import Problem, command_for_worktree, diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -139,10 +139,10 @@ def _find(project: Project, name: str) -> Row:
 
 def _problems(project: Project, row: Row) -> list[Problem]:
     if row.state == "unmanaged":
-        setup = inside(project, row.path, "setup")
+        setup = command_for_worktree(project, row.path, "setup")
         return [Problem("it has no database of its own: it was made without this tool", setup)]
     if row.record is not None:
-        found = unfinished(project, row.record, None if row.state == "gone" else row.path)
+        found = diagnose(project, row.record, None if row.state == "gone" else row.path)
         if found is not None:
             return [found]
     elif row.state == "gone":

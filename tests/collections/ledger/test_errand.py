@@ -215,10 +215,10 @@ def test_killed_while_it_is_merged(errands, repository):
     errands.commit(one, file="work\n")
     errands.do("complete", one["id"])
     before = repository.git("for-each-ref")
-    assert repository.dies("before", 1, "tasks_lib.worktrees.plans.merge:_move", "errand.merge", one["id"])
+    assert repository.dies("before", 1, "tasks_lib.worktrees.plans.merge:_advance_base", "errand.merge", one["id"])
     assert repository.git("for-each-ref") == before
     assert repository.git("status", "--porcelain") == ""
-    assert repository.dies("after", 1, "tasks_lib.worktrees.plans.merge:_move", "errand.merge", one["id"])
+    assert repository.dies("after", 1, "tasks_lib.worktrees.plans.merge:_advance_base", "errand.merge", one["id"])
     assert (repository.path / "file").read_text() == "work\n"
     assert errands.status(one) == "pending_review"
     assert errands.do("merge", one["id"])["status"] == "merged"

@@ -276,13 +276,13 @@ class TestWhatGoes:
         trash = created.path.with_name("trash")
         created.git("worktree", "lock", created.there)
         with pytest.raises(GitError, match="worktree failed"):
-            remove._take_away(found, created.there, trash)
+            remove._move_aside(found, created.there, trash)
         assert (created.there / "tasks.py").exists()
         created.there.rename(trash)
         (created.there / "log").mkdir(parents=True)
         trash.rename(created.path.with_name("other"))
         with pytest.raises(GitError, match="worktree failed"):
-            remove._take_away(found, created.there, trash)
+            remove._move_aside(found, created.there, trash)
         assert (created.there / "log").exists()
 
     def test_preview(self, created):
