@@ -20,7 +20,7 @@ SECTIONS = ("db", "worktree")
 """The sections of Invoke's configuration that are ours; whatever stands in them must be a setting."""
 
 
-def project() -> Project:
+def current_project() -> Project:
     """
     Return the project around the current directory.
 

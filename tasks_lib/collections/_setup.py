@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tasks_lib.collections._project import project
+from tasks_lib.collections._project import current_project
 from tasks_lib.collections.views.results import preview, report
 from tasks_lib.output import Narrator
 
@@ -20,7 +20,7 @@ def set_up(c: Context, *, fresh: bool, evict: bool, clone_only: bool = False, da
     """Run or preview `worktrees.setup.setup` with these arguments, and return what the worktree has become."""
     from tasks_lib.worktrees.plans.setup import plan_setup
 
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     wish = here.wish(fresh=fresh, evict=evict)
     with plan_setup(here, narrator, wish, clone_only=clone_only, database_only=database_only) as planned:
         if c.config.run.dry:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.collections._project import project
+from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.output import table
 
@@ -28,7 +28,7 @@ def show(c: Context, json: bool = False) -> Answer:
     """
     from tasks_lib.settings import SETTINGS
 
-    settings = project().settings
+    settings = current_project().settings
     data = [
         {
             "name": setting.key or setting.env,

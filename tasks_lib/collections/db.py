@@ -7,7 +7,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.collections._project import project
+from tasks_lib.collections._project import current_project
 from tasks_lib.collections._setup import set_up
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import CLONE_HELP, UNMASKED, preview, report, report_pulled
@@ -39,7 +39,7 @@ def pull(c: Context, unmasked: bool = False, json: bool = False) -> Answer:
     from tasks_lib.worktrees.plans.pull import plan_pull as planning
 
     narrator = Narrator()
-    with planning(project(), narrator, unmasked=unmasked) as pulling:
+    with planning(current_project(), narrator, unmasked=unmasked) as pulling:
         if c.config.run.dry:
             return preview(pulling.plan.preview())
         pulling.plan.run(narrator)
@@ -56,7 +56,7 @@ def reset(c: Context, fresh: bool = False, evict: bool = False, json: bool = Fal
     """
     from tasks_lib.worktrees.plans.reset import plan_reset as planning
 
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     with planning(here, narrator, here.wish(fresh=fresh, evict=evict)) as resetting:
         if c.config.run.dry:
             return preview(resetting.plan.preview())
@@ -77,7 +77,7 @@ def companions(c: Context, json: bool = False) -> Answer:
     """
     from tasks_lib.worktrees.steps.databases import companions as of
 
-    here = project()
+    here = current_project()
     found = [(one, one.exists()) for one in of(here, here.require_record_here())]
     data = [
         {
@@ -138,7 +138,7 @@ def psql(c: Context, pgcli: bool = False, json: bool = False) -> Answer:
     """
     from tasks_lib.worktrees.steps import psql as shell
 
-    here = project()
+    here = current_project()
     arguments = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
     opened = shell.client(here, "pgcli" if pgcli else "psql", arguments, os.environ)
     if c.config.run.dry or json:
@@ -156,7 +156,7 @@ def status(c: Context, json: bool = False) -> Answer:
     """
     from tasks_lib.worktrees.reports.status import database_here
 
-    found = database_here(project(), os.environ)
+    found = database_here(current_project(), os.environ)
     record, migrations = found.record, found.migrations
     drift, tool = (migrations.drift, migrations.toolchain) if migrations else (None, None)
     data: dict[str, Any] = {
@@ -193,7 +193,7 @@ def verify(c: Context, json: bool = False) -> Answer:
     """
     from tasks_lib.worktrees.reports.verify import verify as examine
 
-    found = examine(project(), os.environ)
+    found = examine(current_project(), os.environ)
     data = {
         "equal": not found.differences,
         "checks": [
@@ -217,7 +217,7 @@ def _run_tool(c: Context, which: str) -> Answer:
     from tasks_lib.worktrees.env import guard
     from tasks_lib.worktrees.steps import toolchain
 
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     record = here.require_record_here()
     command = toolchain.command(here, here.repository.here, which)
     if command is None:

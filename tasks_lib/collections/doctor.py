@@ -5,7 +5,7 @@ from __future__ import annotations
 from textwrap import indent
 from typing import TYPE_CHECKING
 
-from tasks_lib.collections._project import project
+from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.output import Narrator, table
 
@@ -26,7 +26,7 @@ def doctor(c: Context, json: bool = False) -> Answer:
     """
     from tasks_lib.worktrees.reports.doctor import examine
 
-    findings = examine(project(), Narrator())
+    findings = examine(current_project(), Narrator())
     data = [
         {"level": one.level, "subject": one.subject, "text": one.text, "cure": one.cure or None} for one in findings
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.collections._project import project
+from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import UNMASKED, preview, report_pulled
 from tasks_lib.output import Narrator, age, pairs, size, table
@@ -27,7 +27,7 @@ def status(c: Context, json: bool = False) -> Answer:
     """
     from tasks_lib.databases.golden.status import survey
 
-    here = project()
+    here = current_project()
     source = here.source()
     found = survey(source)
     seen, taken = found.freshness, found.taken
@@ -71,7 +71,7 @@ def refresh(c: Context, fresh: bool = False, evict: bool = False, json: bool = F
     """
     from tasks_lib.databases.clone import snapshot
 
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     source, title = here.source(), f"take a snapshot of {here.settings.template}"
     if c.config.run.dry:
         return preview([title])
@@ -103,7 +103,7 @@ def promote(c: Context, force: bool = False, evict: bool = False, json: bool = F
     from tasks_lib.databases.golden import promote as promotion
     from tasks_lib.worktrees.registry import now
 
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     record = here.require_record_here()
     source, database = here.source(record.golden), record.identity.database
     promotion.examine(source, database, slug=record.slug, force=force, evicting=evict)
@@ -137,7 +137,7 @@ def pull(c: Context, unmasked: bool = False, evict: bool = False, json: bool = F
     from tasks_lib.worktrees.plans.pull import plan_pull_golden
 
     narrator = Narrator()
-    pulling = plan_pull_golden(project(), narrator, unmasked=unmasked, evicting=evict)
+    pulling = plan_pull_golden(current_project(), narrator, unmasked=unmasked, evicting=evict)
     if c.config.run.dry:
         return preview(pulling.plan.preview())
     pulling.plan.run(narrator)
@@ -170,7 +170,7 @@ def build(
     from tasks_lib.collections._build import building, report
     from tasks_lib.loquent.fill import chosen
 
-    here, narrator, blocks = project(), Narrator(), chosen(only)
+    here, narrator, blocks = current_project(), Narrator(), chosen(only)
     made = building(here, narrator, into, force=force)
     made.examine(blocks, pulled=here.settings.pull_url)
     if dry_run or c.config.run.dry:
@@ -189,7 +189,7 @@ def verify(c: Context, into: str | None = None, json: bool = False) -> Answer:
     """
     from tasks_lib.collections._build import building, verified
 
-    return verified(building(project(), Narrator(), into))
+    return verified(building(current_project(), Narrator(), into))
 
 
 @task(help={"evict": _EVICT})
@@ -203,7 +203,7 @@ def undo(c: Context, evict: bool = False, json: bool = False) -> Answer:
     from tasks_lib.errors import DatabaseError
     from tasks_lib.worktrees.registry import now
 
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     source = here.source()
     name = next(iter(promotion.parked(source)), None)
     if name is None:
@@ -230,7 +230,7 @@ def tidy(c: Context, json: bool = False) -> Answer:
     """
     from tasks_lib.databases.clone.cleanup import tidy as run
 
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     source, wanted = here.source(), here.settings.spares
     titles = [f"drop the outdated snapshots of {source.golden}", f"keep {wanted} spare clones of it"]
     if c.config.run.dry:

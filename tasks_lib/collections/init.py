@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks_lib.collections._project import project
+from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import WorktreeError
@@ -50,7 +50,7 @@ def init(
     """
     from tasks_lib.scaffold.write import examine, write
 
-    here = project()
+    here = current_project()
     if here.repository.linked:
         raise WorktreeError(
             "`init` is for the main worktree",

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks_lib.collections._project import project
+from tasks_lib.collections._project import current_project
 from tasks_lib.collections._setup import set_up
 from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import CLONE_HELP, preview, removed, report, swept
@@ -50,7 +50,7 @@ def create(
     """
     from tasks_lib.worktrees.plans.create import plan_create
 
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     wish = None if no_db else here.wish(fresh=fresh, evict=evict)
     with plan_create(here, branch, narrator, base=base, path=path, wish=wish) as planned:
         if c.config.run.dry:
@@ -99,7 +99,7 @@ def remove(c: Context, branch: str, force: bool = False, keep_branch: bool = Fal
     """
     from tasks_lib.worktrees.plans.remove import plan_remove
 
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     with plan_remove(here, branch, narrator, force=force, keep_branch=keep_branch) as removing:
         if c.config.run.dry:
             return preview(removing.preview())
@@ -118,7 +118,7 @@ def teardown(c: Context, json: bool = False) -> Answer:
     """
     from tasks_lib.worktrees.plans.teardown import plan_teardown as tearing_down
 
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     with tearing_down(here, narrator) as removing:
         if removing is None:
             return Answer({"databases": "absent"}, "nothing to tear down: this worktree has no databases")
@@ -145,7 +145,7 @@ def undo(c: Context, branch: str = "", path: str = "", json: bool = False) -> An
     """
     from tasks_lib.worktrees.plans.undo import plan_undo
 
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     with plan_undo(here, branch, narrator, path=path) as planned:
         if c.config.run.dry:
             return preview(planned.plan.preview())
@@ -167,7 +167,7 @@ def gc(c: Context, yes: bool = False, json: bool = False) -> Answer:
     """
     from tasks_lib.worktrees.plans import gc as collector
 
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     rows = collector.examine(here, narrator)
     if not yes or c.config.run.dry:
         return swept([collector.Collected(row, "candidate" if row.collect else "kept") for row in rows])
@@ -186,7 +186,7 @@ def stop(c: Context, branch: str, json: bool = False) -> Answer:
     """
     from tasks_lib.worktrees import processes
 
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     path, record = here.find(branch)
     at = path or Path(record.path if record else branch)
     running = processes.rooted(at)
@@ -212,7 +212,7 @@ def list_(c: Context, json: bool = False) -> Answer:
     from tasks_lib.collections.views import worktree_table
     from tasks_lib.worktrees.reports import listing
 
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     with narrator.looking("look at the worktrees and their databases"):
         found, troubles = listing.examined(here, listing.rows(here))
     for line in worktree_table.warnings(found, troubles):
@@ -233,7 +233,7 @@ def status(c: Context, branch: str = "", json: bool = False) -> Answer:
     from tasks_lib.collections.views import worktree_status
     from tasks_lib.worktrees.reports.status import document, examine
 
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     with narrator.looking("look at the worktree and its database"):
         found = examine(here, branch, os.environ)
     return Answer(document(found), worktree_status.told(found), ok=not found.problems)
@@ -246,7 +246,7 @@ def path(c: Context, branch: str, json: bool = False) -> Answer:
 
     Made for `cd "$(inv worktree.path BRANCH)"`.
     """
-    found, record = project().find(branch)
+    found, record = current_project().find(branch)
     if found is None or not found.exists():
         at = found or (record.path if record else "?")
         raise WorktreeError(

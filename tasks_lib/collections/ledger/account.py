@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._ledger import NOTHING_READY, documents, given
-from tasks_lib.collections._project import project
+from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import ConflictError, LedgerError
@@ -40,7 +40,7 @@ def add(c: Context, email: str, provider: str = "claude", credentials_file: str 
     They are kept in the ledger and never printed: `account.next --write FILE`
     hands them on.
     """
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"add the account {email} of {provider}"])
     credentials = _credentials(credentials_file)
@@ -62,7 +62,7 @@ def list_(c: Context, json: bool = False) -> Answer:
     """
     List the accounts: whose turn was when, which are exhausted
     """
-    with ledger_of(project()).read() as tx:
+    with ledger_of(current_project()).read() as tx:
         found = tx.accounts.find_all()
     if not found:
         return Answer([], "no accounts; one is added by inv account.add EMAIL --credentials-file FILE")
@@ -94,7 +94,7 @@ def next_(c: Context, provider: str = "claude", write: str = "", json: bool = Fa
     Two that ask at once get two of them. Exit status 3 when all are exhausted,
     with the time when the first is free again, where that is known.
     """
-    here = project()
+    here = current_project()
     ledger = ledger_of(here)
     if c.config.run.dry:
         with ledger.read() as tx:
@@ -124,7 +124,7 @@ def exhausted(c: Context, account: str, until: str = "", json: bool = False) -> 
 
     Never shortens what somebody else has said of it.
     """
-    here = project()
+    here = current_project()
     moment = _moment(until)
     if c.config.run.dry:
         return preview([f"take {account} out of turn"])
@@ -138,7 +138,7 @@ def clear(c: Context, account: str = "", json: bool = False) -> Answer:
     """
     Give an account its turn again
     """
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"give {account or 'those whose limit has ended'} a turn again"])
     with ledger_of(here).write() as tx:
@@ -155,7 +155,7 @@ def delete(c: Context, account: str, json: bool = False) -> Answer:
 
     Agents that worked on it stay.
     """
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"delete the account {account}"])
     with ledger_of(here).write() as tx:

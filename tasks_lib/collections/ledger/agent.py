@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib import output
 from tasks_lib.collections._ledger import AS_HELP, documents, given, interruptible, number, standard_input
-from tasks_lib.collections._project import project
+from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import ConflictError, GoldentreeError
@@ -58,7 +58,7 @@ def register(
     """
     from tasks_lib.ledger.agents.registration import register as registering
 
-    here = project()
+    here = current_project()
     home = worktree_id(here)
     if c.config.run.dry:
         return preview([f"register {name or 'an agent'} in {here.repository.here}"])
@@ -80,7 +80,7 @@ def list_(c: Context, all: bool = False, json: bool = False) -> Answer:  # noqa:
     from tasks_lib.ledger.agents.liveness import standing
     from tasks_lib.ledger.schema.agents import GONE, HOLDING
 
-    here = project()
+    here = current_project()
     homes = branches(here)
     with ledger_of(here).read() as tx:
         found = [agent for agent in tx.agents.find_all() if all or agent.status not in GONE]
@@ -136,7 +136,7 @@ def ask(
     """
     from tasks_lib.ledger.agents import conversations
 
-    here, seconds = project(), _seconds(timeout)
+    here, seconds = current_project(), _seconds(timeout)
     if c.config.run.dry:
         return preview([f"ask {agent or task or phase}, and wait"])
     ledger, text = ledger_of(here), given(question)
@@ -167,7 +167,7 @@ def wait(c: Context, conversation: str, timeout: str = "", json: bool = False) -
     For one whose `agent.ask` was interrupted or ran out of time; at once when it
     is answered already. Exit status as of `agent.ask`.
     """
-    here, seconds = project(), _seconds(timeout)
+    here, seconds = current_project(), _seconds(timeout)
     ledger = ledger_of(here)
     with ledger.read() as tx:
         found = tx.conversations.named(conversation)
@@ -184,7 +184,7 @@ def listen(c: Context, timeout: str = "", as_: str = "", json: bool = False) -> 
     """
     from tasks_lib.ledger.agents import conversations
 
-    here, seconds = project(), _seconds(timeout)
+    here, seconds = current_project(), _seconds(timeout)
     if c.config.run.dry:
         return preview(["wait for questions"])
     ledger = ledger_of(here)
@@ -220,7 +220,7 @@ def answer(c: Context, conversation: str, text: str, as_: str = "", json: bool =
     """
     from tasks_lib.ledger.agents import conversations
 
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"answer {conversation}"])
     ledger, said = ledger_of(here), given(text)
@@ -243,7 +243,7 @@ def stop(c: Context, name: str = "", json: bool = False) -> Answer:
     """
     from tasks_lib.ledger.agents.registration import stop as stopping
 
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"mark {name or 'the agent of this worktree'} as stopped"])
     with ledger_of(here).write() as tx:
@@ -266,7 +266,7 @@ def log(c: Context, session: str = "", as_: str = "", json: bool = False) -> Ans
     """
     from tasks_lib.ledger.agents import logs
 
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview(["keep standard input as a log"])
     ledger, source = ledger_of(here), standard_input()
@@ -298,7 +298,7 @@ def logs(c: Context, name: str, session: str = "", follow: bool = False, json: b
     from tasks_lib.errors import NotFoundError
     from tasks_lib.ledger.agents import logs as kept
 
-    here = project()
+    here = current_project()
     if follow and json:
         raise GoldentreeError("--follow has no end, and --json prints one document", hint="leave one of them out")
     ledger = ledger_of(here)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks_lib.collections._ledger import documents, given
-from tasks_lib.collections._project import project
+from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import LedgerError
@@ -31,7 +31,7 @@ def open_(c: Context, phase: str = "", task: str = "", as_: str = "", json: bool
     """
     Open a chat about a phase or task, or find the one that goes on
     """
-    here = project()
+    here = current_project()
     if bool(phase) == bool(task):
         raise LedgerError("a chat is about one phase or one task", hint="pass --phase ID or --task ID")
     if c.config.run.dry:
@@ -61,7 +61,7 @@ def say(c: Context, chat: str, text: str, role: str = "user", json: bool = False
     """
     Say something in a chat that goes on
     """
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"say something in chat {chat}"])
     from tasks_lib.ledger.schema.talk import ChatRole
@@ -80,7 +80,7 @@ def show(c: Context, chat: str, json: bool = False) -> Answer:
     """
     Print what was said in a chat
     """
-    here = project()
+    here = current_project()
     with ledger_of(here).read() as tx:
         found = tx.chat_sessions.named(chat)
         messages = tx.chat_sessions.find_messages_by_session_id(found.id)
@@ -93,7 +93,7 @@ def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     """
     List the chats
     """
-    here = project()
+    here = current_project()
     with ledger_of(here).read() as tx:
         found = tx.chat_sessions.find_all(**({"status": status} if status else {}))
     rows = [(short_id(one.id), one.status, one.target_type, short_id(one.target_id)) for one in found]
@@ -105,7 +105,7 @@ def close(c: Context, chat: str, json: bool = False) -> Answer:
     """
     Close a chat, for good; what was said stays
     """
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"close chat {chat}"])
     from tasks_lib.ledger.schema.talk import ChatStatus

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.collections._ledger import documents, given
-from tasks_lib.collections._project import project
+from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import CLONE_HELP, preview, removed, report
 from tasks_lib.ledger.store.names import short_id
@@ -53,7 +53,7 @@ def start(
     from tasks_lib.workflows import errands as _errand
 
     line = errands.described(given(description))
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     wish = None if no_db else here.wish(fresh=fresh, evict=evict)
     with _errand.starting(here, line, narrator, base=base, agent=as_, wish=wish) as planned:
         if c.config.run.dry:
@@ -74,7 +74,7 @@ def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     """
     from tasks_lib.workflows import errand_status
 
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     with ledger_of(here).read() as tx:
         everything = tx.errands.find_all()
         shown = tx.errands.find_all(status=status) if status else everything
@@ -98,7 +98,7 @@ def diff(c: Context, errand: str = "", stat: bool = False, json: bool = False) -
     """
     from tasks_lib.workflows import errands
 
-    here = project()
+    here = current_project()
     one = errands.chosen(here, errand)
     found = errands.diff(here, one)
     if json:
@@ -117,7 +117,7 @@ def complete(c: Context, errand: str = "", force: bool = False, json: bool = Fal
     """
     from tasks_lib.workflows import errands
 
-    here = project()
+    here = current_project()
     one = errands.chosen(here, errand)
     errands.require_completable(here, one, force=force)
     if c.config.run.dry:
@@ -146,7 +146,7 @@ def merge(c: Context, errand: str, force: bool = False, remove: bool = False, js
     """
     from tasks_lib.workflows import errands
 
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     merging = errands.mergeable(here, errands.chosen(here, errand), force=force, remove=remove)
     plan = merging.plan()
     if c.config.run.dry:
@@ -172,7 +172,7 @@ def resolve(c: Context, errand: str = "", json: bool = False) -> Answer:
     """
     from tasks_lib.workflows import errands
 
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     one = errands.chosen(here, errand)
     with narrator.looking(f"merge {one.branch} into {one.base_branch}, to see whether it can be"):
         errands.require_resolved(here, one)
@@ -196,7 +196,7 @@ def abandon(c: Context, errand: str, force: bool = False, json: bool = False) ->
     """
     from tasks_lib.workflows import errands
 
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     one = errands.chosen(here, errand)
     errands.require_open(one)
     if c.config.run.dry:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tasks_lib.collections._ledger import documents
-from tasks_lib.collections._project import project
+from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import ConflictError, LedgerError
@@ -34,7 +34,7 @@ def add(c: Context, name: str, branch: str = "", project_: str = "", json: bool 
     """
     from tasks_lib.collections import _work
 
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"add the initiative `{name}`"])
     with ledger_of(here).write() as tx:
@@ -51,7 +51,7 @@ def list_(c: Context, json: bool = False) -> Answer:
     """
     List the initiatives: status, phases, tasks completed of all
     """
-    with ledger_of(project()).read() as tx:
+    with ledger_of(current_project()).read() as tx:
         found, tasks, phases = tx.initiatives.find_all(), tx.tasks.find_all(), tx.phases.find_all()
     if not found:
         return Answer([], "no initiatives; inv initiative.add NAME makes one")
@@ -80,7 +80,7 @@ def update(
     """
     Change an initiative
     """
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"change {initiative}"])
     fields = {key: value for key, value in (("name", name), ("status", status), ("branch", branch)) if value}
@@ -98,7 +98,7 @@ def delete(c: Context, initiative: str, force: bool = False, json: bool = False)
     """
     from tasks_lib.collections import _work
 
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"delete {initiative}"])
     with ledger_of(here).write() as tx:
@@ -116,7 +116,7 @@ def add_project(c: Context, name: str, url: str, default_branch: str = "main", j
     """
     Make a git repository known, for initiatives to work on
     """
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"add the project `{name}`"])
     if _has_secret(url):
@@ -144,7 +144,7 @@ def projects(c: Context, initiative: str = "", set_: str | None = None, json: bo
     """
     from tasks_lib.collections import _work
 
-    here = project()
+    here = current_project()
     if set_ is None:
         with ledger_of(here).read() as tx:
             goal = tx.initiatives.named(initiative) if initiative else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from tasks_lib.collections._project import project
+from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.ledger.store.names import short_id
@@ -35,7 +35,7 @@ def status(c: Context, json: bool = False) -> Answer:
     """
     from tasks_lib.ledger.maintenance.health import examine
 
-    ledger, narrator = ledger_of(project()), Narrator()
+    ledger, narrator = ledger_of(current_project()), Narrator()
     with narrator.looking("check the ledger"):
         found = examine(ledger)
     stale = [(task, holder.name if holder else None) for task, holder in found.stale]
@@ -78,7 +78,7 @@ def backup(c: Context, file: str = "", json: bool = False) -> Answer:
     """
     from tasks_lib.ledger.maintenance.backup import back_up
 
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     ledger, url = ledger_of(here), ledger_url(here)
     name = f"ledger-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.{'dump' if url else 'db'}"
     target = Path(file).absolute() if file else here.registry.directory / name
@@ -113,7 +113,7 @@ def board(c: Context, out: str = "", open: bool = False, json: bool = False) -> 
     from tasks_lib.ledger.board.file import write
     from tasks_lib.ledger.board.page import page
 
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     target = Path(out).absolute() if out else here.registry.directory / "ledger-board.html"
     if c.config.run.dry:
         return preview([f"write {target}"])

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._ledger import AS_HELP, documents, given
-from tasks_lib.collections._project import project
+from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import LedgerError
@@ -42,7 +42,7 @@ def send(
 
     Nobody is waited for: `agent.ask` does that.
     """
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"send a message to {to}"])
     ledger, content = ledger_of(here), _content(text)
@@ -68,7 +68,7 @@ def list_(c: Context, to: str = USER, all: bool = False, json: bool = False) -> 
     """
     List the messages that were not read yet
     """
-    here = project()
+    here = current_project()
     with ledger_of(here).read() as tx:
         if to == USER and not all:
             found = tx.messages.find_pending_for_user()
@@ -89,7 +89,7 @@ def read(c: Context, message: str, json: bool = False) -> Answer:
     """
     Print a message, with the replies to it, and mark it as read
     """
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"mark {message} as read"])
     with ledger_of(here).write() as tx:
@@ -107,7 +107,7 @@ def reply(c: Context, message: str, text: str, json: bool = False) -> Answer:
     """
     Reply to a message, in the name of whom it was sent to
     """
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"reply to {message}"])
     ledger, content = ledger_of(here), _content(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._ledger import documents, given
-from tasks_lib.collections._project import project
+from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import LedgerError
@@ -29,7 +29,7 @@ def list_(c: Context, initiative: str, json: bool = False) -> Answer:
     """
     List the pages of an initiative, each below its parent
     """
-    here = project()
+    here = current_project()
     with ledger_of(here).read() as tx:
         pages = tx.pages.find_all(initiative_id=tx.initiatives.named(initiative).id)
     lines = [f"{short_id(page.id)}  {'  ' * depth}{page.title}" for page, depth in _tree(pages, None)]
@@ -41,7 +41,7 @@ def show(c: Context, page: str, json: bool = False) -> Answer:
     """
     Print a page
     """
-    here = project()
+    here = current_project()
     with ledger_of(here).read() as tx:
         found = tx.pages.named(page)
     return Answer(documents([found])[0], "\n\n".join(filter(None, (f"# {found.title}", found.content))))
@@ -59,7 +59,7 @@ def write(c: Context, initiative: str, title: str, content: str = "", parent: st
     """
     Write a new page; `page.update` changes one
     """
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"write page {title}"])
     ledger, text = ledger_of(here), given(content)
@@ -82,7 +82,7 @@ def update(c: Context, page: str, title: str = "", content: str = "", parent: st
     """
     Change a page's title, content or place; what is not given stays
     """
-    here = project()
+    here = current_project()
     if not (title or content or parent):
         raise LedgerError("nothing to change is given", hint="pass --title, --content or --parent")
     if c.config.run.dry:

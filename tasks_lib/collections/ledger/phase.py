@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._ledger import documents, given
-from tasks_lib.collections._project import project
+from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import LedgerError
@@ -35,7 +35,7 @@ def add(c: Context, name: str, initiative: str, content: str = "", depends: str 
     """
     from tasks_lib.collections._work import words
 
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"add the phase `{name}`"])
     text = given(content) or None
@@ -55,7 +55,7 @@ def list_(c: Context, initiative: str = "", json: bool = False) -> Answer:
     """
     List the phases: status, tasks completed of all
     """
-    with ledger_of(project()).read() as tx:
+    with ledger_of(current_project()).read() as tx:
         goal = tx.initiatives.named(initiative) if initiative else None
         found = tx.phases.find_by_initiative_id(goal.id) if goal else tx.phases.find_all()
         tasks = {one.id: tx.tasks.find_by_phase_id(one.id) for one in found}
@@ -76,7 +76,7 @@ def depends(c: Context, phase: str, blocker: str, json: bool = False) -> Answer:
     """
     Let a phase wait for another one of its initiative
     """
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"let {phase} wait for {blocker}"])
     with ledger_of(here).write() as tx:
@@ -112,7 +112,7 @@ def update(
     from tasks_lib.collections import _work
     from tasks_lib.ledger.work import queue
 
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"change {phase}"])
     fields: dict[str, Any] = {"status": status, "name": name, "merge_base": merge_base}
@@ -135,7 +135,7 @@ def delete(c: Context, phase: str, force: bool = False, json: bool = False) -> A
     from tasks_lib.collections import _work
     from tasks_lib.ledger.work.deletion import delete_phase
 
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"delete {phase}"])
     with ledger_of(here).write() as tx:

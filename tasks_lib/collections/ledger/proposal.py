@@ -6,7 +6,7 @@ from json import JSONDecodeError, loads
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._ledger import AS_HELP, documents, given
-from tasks_lib.collections._project import project
+from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import ConflictError, LedgerError
@@ -51,7 +51,7 @@ def add(
     """
     Propose a new page, phase or task, or a change to one
     """
-    here, fields = project(), _fields(metadata)
+    here, fields = current_project(), _fields(metadata)
     if c.config.run.dry:
         return preview([f"propose {title}"])
     ledger, body = ledger_of(here), given(content)
@@ -83,7 +83,7 @@ def list_(c: Context, as_: str = "", status: str = "", initiative: str = "", jso
     """
     List what was proposed
     """
-    here = project()
+    here = current_project()
     with ledger_of(here).read() as tx:
         equals: dict[str, Any] = {"status": status} if status else {}
         if as_:
@@ -113,7 +113,7 @@ def accept(c: Context, proposals: str, json: bool = False) -> Answer:
     """
     from tasks_lib.ledger.work import proposals as service
 
-    here, names = project(), _names(proposals)
+    here, names = current_project(), _names(proposals)
     if c.config.run.dry:
         return preview([f"accept proposal {name}" for name in names])
     with ledger_of(here).write() as tx:
@@ -137,7 +137,7 @@ def dismiss(c: Context, proposals: str, json: bool = False) -> Answer:
     """
     from tasks_lib.ledger.work import proposals as service
 
-    here, names = project(), _names(proposals)
+    here, names = current_project(), _names(proposals)
     if c.config.run.dry:
         return preview([f"dismiss proposal {name}" for name in names])
     with ledger_of(here).write() as tx:

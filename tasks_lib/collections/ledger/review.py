@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from tasks_lib.collections._ledger import documents, given
-from tasks_lib.collections._project import project
+from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import LedgerError
@@ -44,7 +44,7 @@ def add(
     """
     Comment on a line of a phase's diff
     """
-    here = project()
+    here = current_project()
     if not line.isdecimal() or int(line) < 1:
         raise LedgerError(f"`{line}` is no number of a line", why="they count from 1")
     if c.config.run.dry:
@@ -67,7 +67,7 @@ def list_(c: Context, phase: str, open: bool = False, json: bool = False) -> Ans
     """
     List the comments on a phase's diff, as they stand in it
     """
-    here = project()
+    here = current_project()
     with ledger_of(here).read() as tx:
         comments = tx.review_comments.find_by_phase_id(tx.phases.named(phase).id)
     shown = [one for one in comments if not (open and one.resolved)]
@@ -97,7 +97,7 @@ def diff(c: Context, phase: str, json: bool = False) -> Answer:
     from tasks_lib.collections.views.annotated_patch import annotated
     from tasks_lib.git.diff import since
 
-    here = project()
+    here = current_project()
     with ledger_of(here).read() as tx:
         found = tx.phases.named(phase)
         initiative = tx.initiatives.require(found.initiative_id)
@@ -123,7 +123,7 @@ def resolve(c: Context, comment: str, json: bool = False) -> Answer:
     """
     Mark a comment as resolved
     """
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"resolve comment {comment}"])
     with ledger_of(here).write() as tx:
@@ -136,7 +136,7 @@ def unresolve(c: Context, comment: str, json: bool = False) -> Answer:
     """
     Mark a comment as open again
     """
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"reopen comment {comment}"])
     with ledger_of(here).write() as tx:
@@ -149,7 +149,7 @@ def delete(c: Context, comment: str, json: bool = False) -> Answer:
     """
     Delete a comment
     """
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"delete comment {comment}"])
     with ledger_of(here).write() as tx:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._ledger import AS_HELP, NOTHING_READY, documents, given, number
-from tasks_lib.collections._project import project
+from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import ConflictError, LedgerError
@@ -56,7 +56,7 @@ def add(
     from tasks_lib.collections import _work
     from tasks_lib.ledger.work import queue
 
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"add the task `{name}`"])
     fields: dict[str, Any] = {
@@ -94,7 +94,7 @@ def depends(c: Context, task: str, blocker: str, json: bool = False) -> Answer:
     from tasks_lib.ledger.schema.work import TaskStatus
     from tasks_lib.ledger.work import queue
 
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     if c.config.run.dry:
         return preview([f"let {task} wait for {blocker}"])
     with ledger_of(here).write() as tx:
@@ -118,7 +118,7 @@ def ready(c: Context, limit: str = "", json: bool = False) -> Answer:
     """
     from tasks_lib.ledger.work import queue
 
-    with ledger_of(project()).read() as tx:
+    with ledger_of(current_project()).read() as tx:
         found = queue.ready(tx, number(limit, "--limit"))
     if not found:
         return Answer([], "nothing is ready; inv task.list tells why")
@@ -138,7 +138,7 @@ def claim(c: Context, task: str = "", as_: str = "", json: bool = False) -> Answ
     """
     from tasks_lib.collections import _work
 
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     if c.config.run.dry:
         return preview([f"claim {task or 'the first task that is ready'}"])
     ledger = ledger_of(here)
@@ -169,7 +169,7 @@ def done(
     from tasks_lib.collections import _work
     from tasks_lib.ledger.work import queue
 
-    here, narrator = project(), Narrator()
+    here, narrator = current_project(), Narrator()
     if c.config.run.dry:
         return preview([f"finish {task or 'the task that you hold'}"])
     ledger, said = ledger_of(here), given(summary)
@@ -207,7 +207,7 @@ def fail(
     from tasks_lib.collections import _work
     from tasks_lib.ledger.work import queue
 
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"give up {task or 'the task that you hold'}"])
     said = given(reason)
@@ -225,7 +225,7 @@ def retry(c: Context, task: str, json: bool = False) -> Answer:
     """
     from tasks_lib.ledger.work import queue
 
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"retry {task}"])
     with ledger_of(here).write() as tx:
@@ -252,7 +252,7 @@ def list_(c: Context, status: str = "", phase: str = "", initiative: str = "", j
     """
     from tasks_lib.collections import _work
 
-    with ledger_of(project()).read() as tx:
+    with ledger_of(current_project()).read() as tx:
         wanted: dict[str, str] = {"status": status} if status else {}
         if phase:
             wanted["phase_id"] = tx.phases.named(phase).id
@@ -276,7 +276,7 @@ def show(c: Context, task: str, json: bool = False) -> Answer:
     """
     from tasks_lib.collections.views import task_details
 
-    with ledger_of(project()).read() as tx:
+    with ledger_of(current_project()).read() as tx:
         return task_details.task(tx, tx.tasks.named(task))
 
 
@@ -290,7 +290,7 @@ def tree(c: Context, initiative: str = "", json: bool = False) -> Answer:
     from tasks_lib.collections import _work
     from tasks_lib.collections.views import task_tree
 
-    with ledger_of(project()).read() as tx:
+    with ledger_of(current_project()).read() as tx:
         only = tx.initiatives.named(initiative) if initiative else None
         standing = _work.Standing(tx)
         branches = task_tree.grown(tx, standing, only)
@@ -326,7 +326,7 @@ def update(
 
     Its status changes by `task.claim`, `done`, `fail` and `retry` only.
     """
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"change {task}"])
     fields: dict[str, Any] = {
@@ -359,7 +359,7 @@ def delete(c: Context, task: str, force: bool = False, json: bool = False) -> An
     from tasks_lib.collections import _work
     from tasks_lib.ledger.work.deletion import delete_task
 
-    here = project()
+    here = current_project()
     if c.config.run.dry:
         return preview([f"delete {task}"])
     with ledger_of(here).write() as tx:

@@ -9,7 +9,7 @@ import sys
 import pytest
 from invoke.context import Context
 
-from tasks_lib.collections._project import project
+from tasks_lib.collections._project import current_project
 from tasks_lib.collections.ledger import agent, chat, page, proposal, review
 from tasks_lib.errors import ConflictError, LedgerError, NotFoundError
 from tasks_lib.workflows.ledger_access import ledger_of
@@ -19,7 +19,7 @@ from tasks_lib.workflows.ledger_access import ledger_of
 def work(repository, monkeypatch):
     """Give a repository whose ledger has an initiative with a phase, a task and an agent."""
     monkeypatch.chdir(repository.path)
-    with ledger_of(project()).write() as tx:
+    with ledger_of(current_project()).write() as tx:
         repository.initiative = tx.initiatives.create(name="Import").id
         repository.phase = tx.phases.create(initiative_id=repository.initiative, name="First").id
         repository.task = tx.tasks.create(phase_id=repository.phase, name="Parse").id
@@ -82,7 +82,7 @@ def test_proposals(work):
 
 def test_a_metadata_cannot_leave_its_initiative(work):
     """What is made belongs to the initiative that it was proposed for, whatever the agent wrote."""
-    with ledger_of(project()).write() as tx:
+    with ledger_of(current_project()).write() as tx:
         other = tx.initiatives.create(name="Other").id
     proposed = proposal.add(Context(), "Sneak", work.initiative, "phase", metadata=json.dumps({"initiative_id": other}))
     [made] = proposal.accept(Context(), proposed["id"])
@@ -119,7 +119,7 @@ def test_a_review(work):
     (work.path / "file").write_text("one\ntwo\nthree\nfour\n")
     work.commit("Work")
     work.git("switch", "--quiet", "main")
-    with ledger_of(project()).write() as tx:
+    with ledger_of(current_project()).write() as tx:
         tx.initiatives.update(work.initiative, branch="feat")
     added = work.json("review.add", work.phase, "file", "4", "why four?")
     removed = review.add(Context(), work.phase, "file", "2", "was\nit wrong?", type="removed", author="ada")
@@ -152,7 +152,7 @@ def test_a_review(work):
     assert len(review.list_(Context(), work.phase)) == 3
     work.git("merge", "--quiet", "feat")
     assert "changes nothing" in work.inv("review.diff", work.phase).stdout
-    with ledger_of(project()).write() as tx:
+    with ledger_of(current_project()).write() as tx:
         tx.phases.update(work.phase, merge_base=work.git("rev-parse", "main~1"))
     assert "+four" in work.inv("review.diff", work.phase).stdout
     for line in ("0", "x"):

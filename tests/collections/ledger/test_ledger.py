@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from invoke.context import Context
 
-from tasks_lib.collections._project import project
+from tasks_lib.collections._project import current_project
 from tasks_lib.collections.ledger import ledger as tasks
 from tasks_lib.databases.server import binaries
 from tasks_lib.databases.server.url import DatabaseUrl
@@ -57,7 +57,7 @@ def here(tmp_path, monkeypatch):
     for command in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "--message=Start"]):
         subprocess.run(["git", *command], check=True)
     (path / "tasks.py").write_text("from tasks_lib import ns\n")
-    fill(ledger_of(project()))
+    fill(ledger_of(current_project()))
     return path
 
 
@@ -113,8 +113,8 @@ def test_status_tells_how_it_is(here):
     data = tasks.status(Context())
     assert data["lost"] == ["lost"]
     assert sorted(row["holder"] or "" for row in data["stale"]) == ["", "lost"]
-    assert examine(ledger_of(project()), (3, 51, 3)).warnings == []
-    [warning] = examine(ledger_of(project()), (3, 51, 2)).warnings
+    assert examine(ledger_of(current_project()), (3, 51, 3)).warnings == []
+    [warning] = examine(ledger_of(current_project()), (3, 51, 2)).warnings
     assert "SQLite 3.51.2 has the WAL-reset bug" in warning
     assert "inv ledger.backup" in warning
 
@@ -173,7 +173,7 @@ def test_a_ledger_on_postgres(here, postgres_url, monkeypatch, tmp_path):
     """The same commands; the backup is a dump that pg_restore brings back, and the password is told nowhere."""
     monkeypatch.setenv("LEDGER_URL", postgres_url)
     url = DatabaseUrl.parse(postgres_url)
-    ledger = ledger_of(project())
+    ledger = ledger_of(current_project())
     fill(ledger)
     told = [run("ledger.status", "--json"), run("ledger.backup", str(tmp_path / "x.dump"))]
     assert [status for status, *_ in told] == [0, 0]
