@@ -26,7 +26,7 @@ _SHOWN = 4
 """How many of the parts that were made are named."""
 
 
-def building(here: Project, narrator: Narrator, into: str | None, *, force: bool = False) -> Building:
+def building(project: Project, narrator: Narrator, into: str | None, *, force: bool = False) -> Building:
     """
     Return the golden template *into* of a repository, by default the configured one, as its `seed.env` wants it.
 
@@ -42,32 +42,32 @@ def building(here: Project, narrator: Narrator, into: str | None, *, force: bool
     from tasks_lib.worktrees.registry import now
     from tasks_lib.worktrees.steps.toolchain import command, shown
 
-    main = here.repository.main
-    seed, own = load(main / "seed.env"), command(here, main, "migrate")
+    main = project.repository.main
+    seed, own = load(main / "seed.env"), command(project, main, "migrate")
     title = f"migrated by {shown(own)}" if own else "by goldentree's own migrations"
     credentials = Credentials(main / ".local-credentials")
     return Building(
-        source=here.source() if into is None else replace(here.source(), golden=into),
+        source=project.source() if into is None else replace(project.source(), golden=into),
         name=main.name,
         seed=seed,
         credentials=credentials,
-        migration=Migration(title, partial(_migrate, here, narrator, seed, own or BUNDLED)),
+        migration=Migration(title, partial(_migrate, project, narrator, seed, own or BUNDLED)),
         narrator=narrator,
-        before_secrets=partial(keep_out, here, main, credentials.path.name),
+        before_secrets=partial(keep_out, project, main, credentials.path.name),
         now=now(),
         force=force,
     )
 
 
-def _migrate(here: Project, narrator: Narrator, seed: Seed, command: Command, url: DatabaseUrl) -> None:
+def _migrate(project: Project, narrator: Narrator, seed: Seed, command: Command, url: DatabaseUrl) -> None:
     """Run *command* in the main worktree, on the database at *url*."""
     from tasks_lib.loquent.schema import BUNDLED
     from tasks_lib.loquent.seed_env import KEYS
     from tasks_lib.toolchains.run import run
     from tasks_lib.worktrees.steps import toolchain
 
-    main = here.repository.main
-    environment = toolchain.environment(here, url, main)
+    main = project.repository.main
+    environment = toolchain.environment(project, url, main)
     # What the shell exports of Stripe's, or the application's `.env` holds, may be the live keys. SeaORM's programs
     # read that file themselves, but nothing that is set already, be it to nothing.
     ours = {name: value for name, value in environment.items() if not name.startswith("STRIPE_")}
@@ -80,7 +80,7 @@ def _migrate(here: Project, narrator: Narrator, seed: Seed, command: Command, ur
         secrets=seed.secrets,
     )
     if command is not BUNDLED and url.database:
-        toolchain.require_applied(here, url.database, main, narrator)
+        toolchain.require_applied(project, url.database, main, narrator)
 
 
 def report(made: Building, outcomes: Sequence[Outcome], *, dry: bool = False) -> Answer:

@@ -61,7 +61,7 @@ class Standing:
         }
 
 
-def settler(tx: Transaction, here: Project, name: str) -> Agent | None:
+def settler(tx: Transaction, project: Project, name: str) -> Agent | None:
     """
     Return the agent that finishes a task or gives it up; None is a person, who has to say so.
 
@@ -71,7 +71,7 @@ def settler(tx: Transaction, here: Project, name: str) -> Agent | None:
     """
     from tasks_lib.ledger.store.names import USER
 
-    return None if name == USER else acting(tx, here, name)
+    return None if name == USER else acting(tx, project, name)
 
 
 def held(tx: Transaction, agent: Agent | None, name: str) -> Task:

@@ -43,34 +43,34 @@ class Standing:
     problem: Problem | None
 
 
-def worktrees_by_branch(here: Project) -> dict[str, WorktreeEntry]:
+def worktrees_by_branch(project: Project) -> dict[str, WorktreeEntry]:
     """Return the worktrees by the branch that each was made for and, which counts more, the one that it is on."""
-    rows = list_worktrees(here.repository.main)
-    branches = {record.slug: record.identity.branch for record in here.registry.records()}
-    made = {path: branches[slug] for slug, path in here.registry.paths().items() if slug in branches}
+    rows = list_worktrees(project.repository.main)
+    branches = {record.slug: record.identity.branch for record in project.registry.records()}
+    made = {path: branches[slug] for slug, path in project.registry.paths().items() if slug in branches}
     return {made[row.path]: row for row in rows if row.path in made} | {row.branch: row for row in rows if row.branch}
 
 
-def standings(here: Project, errands: Sequence[Errand]) -> list[Standing]:
+def standings(project: Project, errands: Sequence[Errand]) -> list[Standing]:
     """Return how each of *errands* stands in the repository."""
-    worktrees = worktrees_by_branch(here)
+    worktrees = worktrees_by_branch(project)
     rows = [worktrees[one.branch] for one in errands if one.branch in worktrees]
-    states = dict(zip((row.path for row in rows), status.states(here.repository, rows), strict=True))
-    records = {record.identity.branch: record for record in reversed(here.registry.records())}
-    removed = {note.record.identity.branch for note in removal_record.list_removals(here) if note.record}
+    states = dict(zip((row.path for row in rows), status.states(project.repository, rows), strict=True))
+    records = {record.identity.branch: record for record in reversed(project.registry.records())}
+    removed = {note.record.identity.branch for note in removal_record.list_removals(project) if note.record}
     found = []
     for one in errands:
         listed = worktrees.get(one.branch)
         dirty = states[listed.path].dirty if listed else None
-        problem = _problem(here, one, listed, records.get(one.branch), removed)
-        found.append(Standing(one, listed, dirty, _ahead(here, one), problem))
+        problem = _problem(project, one, listed, records.get(one.branch), removed)
+        found.append(Standing(one, listed, dirty, _ahead(project, one), problem))
     return found
 
 
-def orphans(here: Project, errands: Sequence[Errand]) -> list[str]:
+def orphans(project: Project, errands: Sequence[Errand]) -> list[str]:
     """Return the branches of worktrees that were made for errands which the ledger does not know."""
     known = {one.branch for one in errands}
-    branches = (record.identity.branch for record in here.registry.records())
+    branches = (record.identity.branch for record in project.registry.records())
     return [branch for branch in branches if branch.startswith("errand/") and branch not in known]
 
 
@@ -109,15 +109,15 @@ def _changes(standing: Standing) -> str:
     return ", ".join([dirty, *([f"ahead {standing.ahead}"] if standing.ahead else [])])
 
 
-def _ahead(here: Project, errand: Errand) -> int | None:
+def _ahead(project: Project, errand: Errand) -> int | None:
     base, branch = (f"refs/heads/{name}" for name in (errand.base_branch, errand.branch))
-    if not (here.repository.has_branch(errand.base_branch) and here.repository.has_branch(errand.branch)):
+    if not (project.repository.has_branch(errand.base_branch) and project.repository.has_branch(errand.branch)):
         return None
-    return int(cli.output("rev-list", "--count", f"{base}..{branch}", cwd=here.repository.main))
+    return int(cli.output("rev-list", "--count", f"{base}..{branch}", cwd=project.repository.main))
 
 
 def _problem(
-    here: Project, errand: Errand, listed: WorktreeEntry | None, record: Record | None, removed: set[str]
+    project: Project, errand: Errand, listed: WorktreeEntry | None, record: Record | None, removed: set[str]
 ) -> Problem | None:
     """
     Return what is wrong with the worktree of an errand that is not finished.
@@ -129,10 +129,10 @@ def _problem(
     if errand.status not in OPEN or (there and (record is None or record.state == "ready")):
         return None
     if record is not None:
-        return diagnose(here, record, listed.path if listed else None)
+        return diagnose(project, record, listed.path if listed else None)
     create = f"inv worktree.create {errand.branch}"
     if errand.branch in removed:
         return Problem("its worktree was removed", f"inv worktree.undo {errand.branch}")
-    if here.repository.has_branch(errand.branch):
+    if project.repository.has_branch(errand.branch):
         return Problem("it has no worktree", create)
     return Problem("neither its branch nor its worktree is here", f"{create} --base {errand.base_branch}")

@@ -50,7 +50,7 @@ class Start:
 
 @contextmanager
 def starting(
-    here: Project, description: str, narrator: Narrator, *, base: str, agent: str, wish: Wish | None
+    project: Project, description: str, narrator: Narrator, *, base: str, agent: str, wish: Wish | None
 ) -> Iterator[Start]:
     """
     Plan an errand: its row, then a worktree as `creation` plans any other; hold its lock meanwhile.
@@ -64,8 +64,8 @@ def starting(
         BranchError: If the base is no branch here.
         GoldentreeError: As `creation`.
     """
-    base, id = base or here.repository.default_branch(), new_id()  # noqa: A001 - what it is
-    if not here.repository.has_branch(base):
+    base, id = base or project.repository.default_branch(), new_id()  # noqa: A001 - what it is
+    if not project.repository.has_branch(base):
         raise BranchError(
             f"there is no branch `{base}` here",
             why="an errand starts from a branch, and is merged into it",
@@ -74,21 +74,21 @@ def starting(
     branch = errands.branch_of(description, id)
 
     def note() -> None:
-        with ledger_of(here).write() as tx:
+        with ledger_of(project).write() as tx:
             agent_id = tx.agents.named(agent).id if agent else None
             tx.errands.create(id=id, description=description, branch=branch, base_branch=base, agent_id=agent_id)
 
     def forget() -> None:
-        with ledger_of(here).write() as tx:
+        with ledger_of(project).write() as tx:
             if tx.errands.find_by_id(id):
                 tx.errands.delete(id)
 
-    with plan_create(here, branch, narrator, base=f"refs/heads/{base}", wish=wish) as planned:
+    with plan_create(project, branch, narrator, base=f"refs/heads/{base}", wish=wish) as planned:
         row = Step(f"note errand {short_id(id)} in the ledger", note, forget, anchor=True)
         yield Start(id, planned.record, Plan([row, *planned.plan.stages]))
 
 
-def chosen(here: Project, name: str) -> Errand:
+def chosen(project: Project, name: str) -> Errand:
     """
     Return the errand that *name* means, an id's beginning or a branch; by default that of the worktree we stand in.
 
@@ -96,27 +96,27 @@ def chosen(here: Project, name: str) -> Errand:
         NotFoundError, ConflictError: If *name* means none, or several.
         LedgerError: If we stand in no errand's worktree.
     """
-    record = None if name else here.record_at(here.repository.here)
-    with ledger_of(here).read() as tx:
+    record = None if name else project.record_at(project.repository.here)
+    with ledger_of(project).read() as tx:
         found = tx.errands.find_all(branch=record.identity.branch if record else name)
         if not found and not name:
             raise LedgerError("this worktree is no errand's", hint="name one: inv errand.list")
         return found[0] if found else tx.errands.named(name)
 
 
-def diff(here: Project, errand: Errand) -> Diff:
+def diff(project: Project, errand: Errand) -> Diff:
     """
     Return what an errand changes since it parted from its base branch, uncommitted work included.
 
     Raises:
         BranchError: If its branch or base branch is not here.
     """
-    listed = worktrees_by_branch(here).get(errand.branch)
+    listed = worktrees_by_branch(project).get(errand.branch)
     at = listed.path if listed and listed.branch == errand.branch and listed.path.exists() else None
-    return since(here.repository, f"refs/heads/{errand.base_branch}", errand.branch, at)
+    return since(project.repository, f"refs/heads/{errand.base_branch}", errand.branch, at)
 
 
-def require_completable(here: Project, errand: Errand, *, force: bool) -> None:
+def require_completable(project: Project, errand: Errand, *, force: bool) -> None:
     """
     Refuse to hand an errand over that is not active or, without *force*, whose worktree holds uncommitted work.
 
@@ -125,15 +125,15 @@ def require_completable(here: Project, errand: Errand, *, force: bool) -> None:
     """
     errands.require(errand, ErrandStatus.ACTIVE, to="be completed")
     if not force:
-        _require_committed(here, errand)
+        _require_committed(project, errand)
 
 
-def complete(here: Project, errand: Errand) -> Errand:
+def complete(project: Project, errand: Errand) -> Errand:
     """Hand an errand over for review, stop the agents that live in its worktree, and return it."""
-    with ledger_of(here).write() as tx:
-        for record in here.registry.records():
+    with ledger_of(project).write() as tx:
+        for record in project.registry.records():
             if record.identity.branch == errand.branch:
-                for agent in tx.agents.find_all(worktree_id=worktree_id_of(here, record.slug)):
+                for agent in tx.agents.find_all(worktree_id=worktree_id_of(project, record.slug)):
                     if agent.status not in GONE:
                         stop(tx, agent.id)
         return tx.errands.update(errand.id, status=ErrandStatus.PENDING_REVIEW)
@@ -149,7 +149,7 @@ class Merge:
         conflicts: The files in conflict.
     """
 
-    here: Project
+    project: Project
     errand: Errand
     conflicts: list[str]
 
@@ -161,14 +161,14 @@ class Merge:
     def _do(self) -> str | None:
         errand = self.errand
         message = f"Merge branch '{errand.branch}'\n\n{errand.description}"
-        self.conflicts = merge.merge(self.here, errand.branch, errand.base_branch, message=message)
+        self.conflicts = merge.merge(self.project, errand.branch, errand.base_branch, message=message)
         status = ErrandStatus.CONFLICT if self.conflicts else ErrandStatus.MERGED
-        with ledger_of(self.here).write() as tx:
+        with ledger_of(self.project).write() as tx:
             self.errand = tx.errands.update(errand.id, status=status)
         return f"{len(self.conflicts)} in conflict; nothing was changed" if self.conflicts else None
 
 
-def mergeable(here: Project, errand: Errand, *, force: bool, remove: bool) -> Merge:
+def mergeable(project: Project, errand: Errand, *, force: bool, remove: bool) -> Merge:
     """
     Return the merge of an errand.
 
@@ -183,11 +183,11 @@ def mergeable(here: Project, errand: Errand, *, force: bool, remove: bool) -> Me
     merged = [ErrandStatus.MERGED] if remove else []
     errands.require(errand, ErrandStatus.PENDING_REVIEW, *merged, to="be merged")
     if remove or not force:
-        _require_committed(here, errand)
-    return Merge(here, errand, [])
+        _require_committed(project, errand)
+    return Merge(project, errand, [])
 
 
-def require_resolved(here: Project, errand: Errand) -> None:
+def require_resolved(project: Project, errand: Errand) -> None:
     """
     Refuse unless an errand that was in conflict merges cleanly now; that is tried, and changes nothing.
 
@@ -195,7 +195,7 @@ def require_resolved(here: Project, errand: Errand) -> None:
         ConflictError: If it was in none, or still is.
     """
     errands.require(errand, ErrandStatus.CONFLICT, to="be resolved")
-    if conflicts := merge.conflicts(here, errand.branch, errand.base_branch):
+    if conflicts := merge.conflicts(project, errand.branch, errand.base_branch):
         raise ConflictError(
             f"`{errand.branch}` still conflicts with `{errand.base_branch}`",
             why="\n".join(conflicts),
@@ -203,9 +203,9 @@ def require_resolved(here: Project, errand: Errand) -> None:
         )
 
 
-def resolve(here: Project, errand: Errand) -> Errand:
+def resolve(project: Project, errand: Errand) -> Errand:
     """Hand an errand over for review again, and return it."""
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         return tx.errands.update(errand.id, status=ErrandStatus.PENDING_REVIEW)
 
 
@@ -219,36 +219,36 @@ def require_open(errand: Errand) -> None:
     errands.require(errand, *errands.OPEN, to="be abandoned")
 
 
-def abandon(here: Project, errand: Errand) -> Errand:
+def abandon(project: Project, errand: Errand) -> Errand:
     """Give an errand up, and return it."""
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         return tx.errands.update(errand.id, status=ErrandStatus.ABANDONED)
 
 
-def has_worktree(here: Project, errand: Errand) -> bool:
+def has_worktree(project: Project, errand: Errand) -> bool:
     """Whether there is anything of an errand's worktree to remove."""
-    return errand.branch in worktrees_by_branch(here) or any(
-        record.identity.branch == errand.branch for record in here.registry.records()
+    return errand.branch in worktrees_by_branch(project) or any(
+        record.identity.branch == errand.branch for record in project.registry.records()
     )
 
 
-def remove(here: Project, narrator: Narrator, errand: Errand, *, force: bool = False) -> RemovalOutcome | None:
+def remove(project: Project, narrator: Narrator, errand: Errand, *, force: bool = False) -> RemovalOutcome | None:
     """
     Remove an errand's worktree, if it has one, as `inv worktree.remove` does.
 
     Raises:
         WorktreeError: If work would be lost.
     """
-    if not has_worktree(here, errand):
+    if not has_worktree(project, errand):
         return None
     # `removal` looks for merged work in the default branch only.
-    keep = errand.status is ErrandStatus.MERGED and errand.base_branch != here.repository.default_branch()
-    with plan_remove(here, errand.branch, narrator, force=force, keep_branch=keep) as removing:
+    keep = errand.status is ErrandStatus.MERGED and errand.base_branch != project.repository.default_branch()
+    with plan_remove(project, errand.branch, narrator, force=force, keep_branch=keep) as removing:
         removing.run(narrator)
-    stop_homeless(here, narrator)
+    stop_homeless(project, narrator)
     return removing
 
 
-def _require_committed(here: Project, errand: Errand) -> None:
-    if listed := worktrees_by_branch(here).get(errand.branch):
-        require_nothing_lost(here, listed)
+def _require_committed(project: Project, errand: Errand) -> None:
+    if listed := worktrees_by_branch(project).get(errand.branch):
+        require_nothing_lost(project, listed)

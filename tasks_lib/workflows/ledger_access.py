@@ -25,7 +25,7 @@ MAIN = "main"
 """Stands for the main worktree, which has no record; slugs end in a hash."""
 
 
-def ledger_of(here: Project) -> Ledger:
+def ledger_of(project: Project) -> Ledger:
     """
     Open the ledger of a repository: the file in its git directory, or what LEDGER_URL names.
 
@@ -35,86 +35,88 @@ def ledger_of(here: Project) -> Ledger:
     """
     from tasks_lib.ledger.ledger import Ledger
 
-    url = ledger_url(here)
-    return Ledger.on_sqlite(_file(here)) if url is None else Ledger.on_postgres(url.parameters, url.masked)
+    url = ledger_url(project)
+    return Ledger.on_sqlite(_file(project)) if url is None else Ledger.on_postgres(url.parameters, url.masked)
 
 
-def ledger_url(here: Project) -> DatabaseUrl | None:
+def ledger_url(project: Project) -> DatabaseUrl | None:
     """
     Return what LEDGER_URL names, None where the ledger is a file.
 
     Raises:
         SettingsError: If it cannot be used.
     """
-    if here.settings.ledger_url is None:
+    if project.settings.ledger_url is None:
         return None
     from tasks_lib.databases.server.connection import require_psycopg
     from tasks_lib.databases.server.url import DatabaseUrl
 
     require_psycopg()
-    return DatabaseUrl.parse(here.settings.ledger_url, source="LEDGER_URL")
+    return DatabaseUrl.parse(project.settings.ledger_url, source="LEDGER_URL")
 
 
-def _file(here: Project) -> Path:
-    return here.registry.directory / "ledger.db"
+def _file(project: Project) -> Path:
+    return project.registry.directory / "ledger.db"
 
 
-def worktree_id(here: Project) -> str:
+def worktree_id(project: Project) -> str:
     """
     Return the id of the worktree that we stand in, as agents bear it.
 
     Raises:
         WorktreeError: If this tool does not know it.
     """
-    if not here.repository.linked:
-        return worktree_id_of(here, MAIN)
-    record = here.record_at(here.repository.here)
+    if not project.repository.linked:
+        return worktree_id_of(project, MAIN)
+    record = project.record_at(project.repository.here)
     if record is None:
         raise WorktreeError(
-            f"`{here.repository.here}` has no record",
+            f"`{project.repository.here}` has no record",
             why="agents are known by their worktree, and this one was made without goldentree",
             hint="inv worktree.setup",
         )
-    return worktree_id_of(here, record.slug)
+    return worktree_id_of(project, record.slug)
 
 
-def worktree_id_of(here: Project, slug: str) -> str:
+def worktree_id_of(project: Project, slug: str) -> str:
     """Return the id of the worktree *slug*, as agents bear it."""
-    return f"{here.registry.repository_id}/{slug}"
+    return f"{project.registry.repository_id}/{slug}"
 
 
-def branches(here: Project) -> dict[str, str]:
+def branches(project: Project) -> dict[str, str]:
     """
     Return the branches of this repository's worktrees, by the ids that agents bear.
 
     Raises:
         RegistryError: If a record cannot be read.
     """
-    known = {worktree_id_of(here, record.slug): record.identity.branch for record in here.registry.records()}
-    return {worktree_id_of(here, MAIN): "(main worktree)", **known}
+    known = {worktree_id_of(project, record.slug): record.identity.branch for record in project.registry.records()}
+    return {worktree_id_of(project, MAIN): "(main worktree)", **known}
 
 
-def stop_homeless(here: Project, narrator: Narrator) -> None:
+def stop_homeless(project: Project, narrator: Narrator) -> None:
     """
     Mark the agents of worktrees that are gone as stopped; their rows stay, with all that they wrote.
 
     Without a ledger, nothing is loaded or made. One that cannot be used must not fail the removal that is behind
     us: that is said, and `worktree.gc` makes up for it.
     """
-    if here.settings.ledger_url is None and not _file(here).exists():
+    if project.settings.ledger_url is None and not _file(project).exists():
         return
     from tasks_lib.ledger.agents import registration
 
     try:
-        paths = here.registry.paths()
+        paths = project.registry.paths()
         homes = {
-            worktree_id_of(here, record.slug)
-            for record in here.registry.records()
+            worktree_id_of(project, record.slug)
+            for record in project.registry.records()
             # While one is being removed it may still come back; with its directory gone, only databases are left of it.
             if record.state != "removing" or ((path := paths.get(record.slug)) and path.exists())
         }
-        with narrator.looking("tell the ledger"), ledger_of(here).write() as tx:
-            stopped = registration.stop_homeless(tx, here.registry.repository_id, {worktree_id_of(here, MAIN), *homes})
+        with narrator.looking("tell the ledger"), ledger_of(project).write() as tx:
+            stopped = registration.stop_homeless(
+                tx, project.registry.repository_id, {worktree_id_of(project, MAIN), *homes}
+            )
     except GoldentreeError as error:
         narrator.say(f"warning: agents that were there may still count as at work\n{error}")
         narrator.say("once the ledger can be used, `inv worktree.gc --yes` stops them")
@@ -123,7 +125,7 @@ def stop_homeless(here: Project, narrator: Narrator) -> None:
         narrator.say(f"stopped, as their worktree is gone: {', '.join(agent.name for agent in stopped)}")
 
 
-def acting(tx: Transaction, here: Project, name: str) -> Agent:
+def acting(tx: Transaction, project: Project, name: str) -> Agent:
     """
     Return the agent that runs the command: *name*, or the one agent of this worktree.
 
@@ -136,7 +138,7 @@ def acting(tx: Transaction, here: Project, name: str) -> Agent:
 
     if name:
         return tx.agents.named(name)
-    found = [agent for agent in tx.agents.find_all(worktree_id=worktree_id(here)) if agent.status not in GONE]
+    found = [agent for agent in tx.agents.find_all(worktree_id=worktree_id(project)) if agent.status not in GONE]
     if len(found) > 1:
         found = [agent for agent in found if not is_lost(agent)] or found
     if len(found) == 1:

@@ -40,11 +40,11 @@ def add(c: Context, email: str, provider: str = "claude", credentials_file: str 
     They are kept in the ledger and never printed: `account.next --write FILE`
     hands them on.
     """
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"add the account {email} of {provider}"])
     credentials = _credentials(credentials_file)
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         others = tx.accounts.find_all(provider=provider)
         known = next((one for one in others if one.email == email), None)
         if known and not credentials:
@@ -94,8 +94,8 @@ def next_(c: Context, provider: str = "claude", write: str = "", json: bool = Fa
     Two that ask at once get two of them. Exit status 3 when all are exhausted,
     with the time when the first is free again, where that is known.
     """
-    here = current_project()
-    ledger = ledger_of(here)
+    project = current_project()
+    ledger = ledger_of(project)
     if c.config.run.dry:
         with ledger.read() as tx:
             account = tx.accounts.peek(provider)
@@ -124,11 +124,11 @@ def exhausted(c: Context, account: str, until: str = "", json: bool = False) -> 
 
     Never shortens what somebody else has said of it.
     """
-    here = current_project()
+    project = current_project()
     moment = _moment(until)
     if c.config.run.dry:
         return preview([f"take {account} out of turn"])
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         found = tx.accounts.mark_exhausted(tx.accounts.named(account).id, moment)
     return Answer(documents([found])[0], f"{found.email} is {_state(found)}")
 
@@ -138,10 +138,10 @@ def clear(c: Context, account: str = "", json: bool = False) -> Answer:
     """
     Give an account its turn again
     """
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"give {account or 'those whose limit has ended'} a turn again"])
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         if account:
             tx.accounts.update(tx.accounts.named(account).id, is_exhausted=False, exhausted_until=None)
         count = 1 if account else tx.accounts.clear_expired_exhaustion(tx.clock())
@@ -155,10 +155,10 @@ def delete(c: Context, account: str, json: bool = False) -> Answer:
 
     Agents that worked on it stay.
     """
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"delete the account {account}"])
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         found = tx.accounts.named(account)
         tx.accounts.delete(found.id)
     return Answer(documents([found])[0], f"deleted {found.email}")

@@ -58,12 +58,12 @@ def register(
     """
     from tasks_lib.ledger.agents.registration import register as registering
 
-    here = current_project()
-    home = worktree_id(here)
+    project = current_project()
+    home = worktree_id(project)
     if c.config.run.dry:
-        return preview([f"register {name or 'an agent'} in {here.repository.here}"])
+        return preview([f"register {name or 'an agent'} in {project.repository.here}"])
     fields = {key: value for key, value in (("provider", provider), ("mode", mode), ("session_id", session)) if value}
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         if account:
             fields["account_id"] = tx.accounts.named(account).id
         agent = registering(tx, home, name=name or None, pid=number(pid, "--pid"), **fields)
@@ -80,9 +80,9 @@ def list_(c: Context, all: bool = False, json: bool = False) -> Answer:  # noqa:
     from tasks_lib.ledger.agents.liveness import standing
     from tasks_lib.ledger.schema.agents import GONE, HOLDING
 
-    here = current_project()
-    homes = branches(here)
-    with ledger_of(here).read() as tx:
+    project = current_project()
+    homes = branches(project)
+    with ledger_of(project).read() as tx:
         found = [agent for agent in tx.agents.find_all() if all or agent.status not in GONE]
         tasks = {agent.id: tx.tasks.find_by_id(agent.task_id) for agent in found if agent.task_id}
     data, rows, now = documents(found), [], datetime.now(UTC)
@@ -136,12 +136,12 @@ def ask(
     """
     from tasks_lib.ledger.agents import conversations
 
-    here, seconds = current_project(), _seconds(timeout)
+    project, seconds = current_project(), _seconds(timeout)
     if c.config.run.dry:
         return preview([f"ask {agent or task or phase}, and wait"])
-    ledger, text = ledger_of(here), given(question)
+    ledger, text = ledger_of(project), given(question)
     with ledger.write() as tx:
-        me = acting(tx, here, as_)
+        me = acting(tx, project, as_)
         asked = conversations.ask(
             tx,
             me.id,
@@ -167,8 +167,8 @@ def wait(c: Context, conversation: str, timeout: str = "", json: bool = False) -
     For one whose `agent.ask` was interrupted or ran out of time; at once when it
     is answered already. Exit status as of `agent.ask`.
     """
-    here, seconds = current_project(), _seconds(timeout)
-    ledger = ledger_of(here)
+    project, seconds = current_project(), _seconds(timeout)
+    ledger = ledger_of(project)
     with ledger.read() as tx:
         found = tx.conversations.named(conversation)
     return _awaited(ledger, found.id, seconds)
@@ -184,12 +184,12 @@ def listen(c: Context, timeout: str = "", as_: str = "", json: bool = False) -> 
     """
     from tasks_lib.ledger.agents import conversations
 
-    here, seconds = current_project(), _seconds(timeout)
+    project, seconds = current_project(), _seconds(timeout)
     if c.config.run.dry:
         return preview(["wait for questions"])
-    ledger = ledger_of(here)
+    ledger = ledger_of(project)
     with ledger.write() as tx:
-        me = acting(tx, here, as_)
+        me = acting(tx, project, as_)
         tx.agents.update(me.id)  # it was heard of
     waiting = Narrator().looking(f"listen for questions to {me.name}")
     with interruptible("questions stay until they are answered", "inv agent.listen"), waiting:
@@ -220,10 +220,10 @@ def answer(c: Context, conversation: str, text: str, as_: str = "", json: bool =
     """
     from tasks_lib.ledger.agents import conversations
 
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"answer {conversation}"])
-    ledger, said = ledger_of(here), given(text)
+    ledger, said = ledger_of(project), given(text)
     with ledger.write() as tx:
         found = tx.conversations.named(conversation)
         asked = tx.agents.require(found.to_agent_id)
@@ -243,11 +243,11 @@ def stop(c: Context, name: str = "", json: bool = False) -> Answer:
     """
     from tasks_lib.ledger.agents.registration import stop as stopping
 
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"mark {name or 'the agent of this worktree'} as stopped"])
-    with ledger_of(here).write() as tx:
-        agent = stopping(tx, acting(tx, here, name).id)
+    with ledger_of(project).write() as tx:
+        agent = stopping(tx, acting(tx, project, name).id)
     return Answer(documents([agent])[0], f"stopped {agent.name}")
 
 
@@ -266,12 +266,12 @@ def log(c: Context, session: str = "", as_: str = "", json: bool = False) -> Ans
     """
     from tasks_lib.ledger.agents import logs
 
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview(["keep standard input as a log"])
-    ledger, source = ledger_of(here), standard_input()
+    ledger, source = ledger_of(project), standard_input()
     with ledger.read() as tx:
-        agent = acting(tx, here, as_)
+        agent = acting(tx, project, as_)
         session_number = number(session, "--session") or tx.log_chunks.get_session_count(agent.id) + 1
     if not source.isatty():
         # A terminal sends it to the whole pipeline; to many agents it is a key like any other.
@@ -298,10 +298,10 @@ def logs(c: Context, name: str, session: str = "", follow: bool = False, json: b
     from tasks_lib.errors import NotFoundError
     from tasks_lib.ledger.agents import logs as kept
 
-    here = current_project()
+    project = current_project()
     if follow and json:
         raise GoldentreeError("--follow has no end, and --json prints one document", hint="leave one of them out")
-    ledger = ledger_of(here)
+    ledger = ledger_of(project)
     with ledger.read() as tx:
         try:
             whose = tx.agents.named(name).id

@@ -31,14 +31,14 @@ def open_(c: Context, phase: str = "", task: str = "", as_: str = "", json: bool
     """
     Open a chat about a phase or task, or find the one that goes on
     """
-    here = current_project()
+    project = current_project()
     if bool(phase) == bool(task):
         raise LedgerError("a chat is about one phase or one task", hint="pass --phase ID or --task ID")
     if c.config.run.dry:
         return preview([f"open a chat about {phase or task}"])
     from tasks_lib.ledger.schema.talk import ChatTarget
 
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         kind = ChatTarget.PHASE if phase else ChatTarget.TASK
         target = tx.phases.named(phase) if phase else tx.tasks.named(task)
         agent_id = tx.agents.named(as_).id if as_ else None
@@ -61,14 +61,14 @@ def say(c: Context, chat: str, text: str, role: str = "user", json: bool = False
     """
     Say something in a chat that goes on
     """
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"say something in chat {chat}"])
     from tasks_lib.ledger.schema.talk import ChatRole
 
     if role not in [*ChatRole]:
         raise LedgerError(f"`{role}` is no role in a chat", why=f"one of: {', '.join(ChatRole)}")
-    ledger, content = ledger_of(here), given(text)
+    ledger, content = ledger_of(project), given(text)
     with ledger.write() as tx:
         found = tx.chat_sessions.named(chat)
         said = tx.chat_sessions.create_message(chat_session_id=found.id, role=ChatRole(role), content=content)
@@ -80,8 +80,8 @@ def show(c: Context, chat: str, json: bool = False) -> Answer:
     """
     Print what was said in a chat
     """
-    here = current_project()
-    with ledger_of(here).read() as tx:
+    project = current_project()
+    with ledger_of(project).read() as tx:
         found = tx.chat_sessions.named(chat)
         messages = tx.chat_sessions.find_messages_by_session_id(found.id)
     data = {**documents([found])[0], "messages": documents(messages)}
@@ -93,8 +93,8 @@ def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     """
     List the chats
     """
-    here = current_project()
-    with ledger_of(here).read() as tx:
+    project = current_project()
+    with ledger_of(project).read() as tx:
         found = tx.chat_sessions.find_all(**({"status": status} if status else {}))
     rows = [(short_id(one.id), one.status, one.target_type, short_id(one.target_id)) for one in found]
     return Answer(documents(found), table(("ID", "STATUS", "ABOUT", "WHICH"), rows) if rows else "no chats")
@@ -105,11 +105,11 @@ def close(c: Context, chat: str, json: bool = False) -> Answer:
     """
     Close a chat, for good; what was said stays
     """
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"close chat {chat}"])
     from tasks_lib.ledger.schema.talk import ChatStatus
 
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         closed = tx.chat_sessions.update_session(tx.chat_sessions.named(chat).id, status=ChatStatus.CLOSED)
     return Answer(documents([closed])[0], f"closed chat {short_id(closed.id)}")

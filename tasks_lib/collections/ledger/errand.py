@@ -53,14 +53,14 @@ def start(
     from tasks_lib.workflows import errands as _errand
 
     line = errands.described(given(description))
-    here, narrator = current_project(), Narrator()
-    wish = None if no_db else here.wish(fresh=fresh, evict=evict)
-    with _errand.starting(here, line, narrator, base=base, agent=as_, wish=wish) as planned:
+    project, narrator = current_project(), Narrator()
+    wish = None if no_db else project.wish(fresh=fresh, evict=evict)
+    with _errand.starting(project, line, narrator, base=base, agent=as_, wish=wish) as planned:
         if c.config.run.dry:
             return preview(planned.plan.preview())
         ran = planned.plan.run(narrator)
-        made = report(here.registry.require(planned.record.slug), Path(planned.record.path), ran)
-    errand = _errand.chosen(here, planned.id)
+        made = report(project.registry.require(planned.record.slug), Path(planned.record.path), ran)
+    errand = _errand.chosen(project, planned.id)
     return Answer({**made.data, **documents([errand])[0]}, f"{made.text}\nerrand    {short_id(errand.id)}")
 
 
@@ -74,17 +74,17 @@ def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     """
     from tasks_lib.workflows import errand_status
 
-    here, narrator = current_project(), Narrator()
-    with ledger_of(here).read() as tx:
+    project, narrator = current_project(), Narrator()
+    with ledger_of(project).read() as tx:
         everything = tx.errands.find_all()
         shown = tx.errands.find_all(status=status) if status else everything
     with narrator.looking("look at the worktrees"):
-        found = errand_status.standings(here, shown)
+        found = errand_status.standings(project, shown)
     for one in found:
         if one.problem:
             name, otherwise = short_id(one.errand.id), f"inv errand.abandon {short_id(one.errand.id)}"
             narrator.say(f"warning: errand {name}: {one.problem.what}; {one.problem.cure}, or {otherwise}")
-    for branch in errand_status.orphans(here, everything):
+    for branch in errand_status.orphans(project, everything):
         narrator.say(f"warning: {branch} has a worktree, but no row in the ledger; inv worktree.remove {branch}")
     return Answer([errand_status.document(one) for one in found], errand_status.told(found))
 
@@ -98,9 +98,9 @@ def diff(c: Context, errand: str = "", stat: bool = False, json: bool = False) -
     """
     from tasks_lib.workflows import errands
 
-    here = current_project()
-    one = errands.chosen(here, errand)
-    found = errands.diff(here, one)
+    project = current_project()
+    one = errands.chosen(project, errand)
+    found = errands.diff(project, one)
     if json:
         files = [asdict(file) for file in found.files()]
         return Answer({"id": one.id, "merge_base": found.old, "files": files, "patch": found.patch()}, "")
@@ -117,13 +117,13 @@ def complete(c: Context, errand: str = "", force: bool = False, json: bool = Fal
     """
     from tasks_lib.workflows import errands
 
-    here = current_project()
-    one = errands.chosen(here, errand)
-    errands.require_completable(here, one, force=force)
+    project = current_project()
+    one = errands.chosen(project, errand)
+    errands.require_completable(project, one, force=force)
     if c.config.run.dry:
         return preview([f"hand errand {short_id(one.id)} over for review"])
     return _told(
-        errands.complete(here, one), f"inv errand.diff {short_id(one.id)}", f"inv errand.merge {short_id(one.id)}"
+        errands.complete(project, one), f"inv errand.diff {short_id(one.id)}", f"inv errand.merge {short_id(one.id)}"
     )
 
 
@@ -146,8 +146,8 @@ def merge(c: Context, errand: str, force: bool = False, remove: bool = False, js
     """
     from tasks_lib.workflows import errands
 
-    here, narrator = current_project(), Narrator()
-    merging = errands.mergeable(here, errands.chosen(here, errand), force=force, remove=remove)
+    project, narrator = current_project(), Narrator()
+    merging = errands.mergeable(project, errands.chosen(project, errand), force=force, remove=remove)
     plan = merging.plan()
     if c.config.run.dry:
         return preview([*plan.preview(), *(["remove its worktree"] if remove else [])])
@@ -160,7 +160,7 @@ def merge(c: Context, errand: str, force: bool = False, remove: bool = False, js
         )
         told = _told(one, *(f"  {file}" for file in conflicts), *cure)
         return Answer({**told.data, "conflicts": conflicts}, told.text, ok=False)
-    return _told(one, gone=errands.remove(here, narrator, one) if remove else None)
+    return _told(one, gone=errands.remove(project, narrator, one) if remove else None)
 
 
 @task(klass=OptionalWord, help={"errand": _HERE})
@@ -172,13 +172,13 @@ def resolve(c: Context, errand: str = "", json: bool = False) -> Answer:
     """
     from tasks_lib.workflows import errands
 
-    here, narrator = current_project(), Narrator()
-    one = errands.chosen(here, errand)
+    project, narrator = current_project(), Narrator()
+    one = errands.chosen(project, errand)
     with narrator.looking(f"merge {one.branch} into {one.base_branch}, to see whether it can be"):
-        errands.require_resolved(here, one)
+        errands.require_resolved(project, one)
     if c.config.run.dry:
         return preview([f"hand errand {short_id(one.id)} over for review"])
-    return _told(errands.resolve(here, one), f"inv errand.merge {short_id(one.id)}")
+    return _told(errands.resolve(project, one), f"inv errand.merge {short_id(one.id)}")
 
 
 @task(
@@ -196,14 +196,14 @@ def abandon(c: Context, errand: str, force: bool = False, json: bool = False) ->
     """
     from tasks_lib.workflows import errands
 
-    here, narrator = current_project(), Narrator()
-    one = errands.chosen(here, errand)
+    project, narrator = current_project(), Narrator()
+    one = errands.chosen(project, errand)
     errands.require_open(one)
     if c.config.run.dry:
-        there = errands.has_worktree(here, one)
+        there = errands.has_worktree(project, one)
         return preview([*(["remove its worktree"] if there else []), f"abandon errand {short_id(one.id)}"])
-    gone = errands.remove(here, narrator, one, force=force)
-    return _told(errands.abandon(here, one), gone=gone)
+    gone = errands.remove(project, narrator, one, force=force)
+    return _told(errands.abandon(project, one), gone=gone)
 
 
 def _told(errand: Errand, *more: str, gone: RemovalOutcome | None = None) -> Answer:

@@ -34,10 +34,10 @@ def add(c: Context, name: str, branch: str = "", project_: str = "", json: bool 
     """
     from tasks_lib.collections import _work
 
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"add the initiative `{name}`"])
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         added = tx.initiatives.create(name=name, branch=branch or None)
         if project_:
             tx.projects.set_initiative_projects(added.id, _work.projects(tx, project_))
@@ -80,13 +80,13 @@ def update(
     """
     Change an initiative
     """
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"change {initiative}"])
     fields = {key: value for key, value in (("name", name), ("status", status), ("branch", branch)) if value}
     if not fields:
         raise LedgerError("nothing to change", hint="inv --help initiative.update")
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         changed = tx.initiatives.update(tx.initiatives.named(initiative).id, **fields)
     return Answer(documents([changed])[0], f"changed {short_id(changed.id)}  {changed.name} ({changed.status})")
 
@@ -98,10 +98,10 @@ def delete(c: Context, initiative: str, force: bool = False, json: bool = False)
     """
     from tasks_lib.collections import _work
 
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"delete {initiative}"])
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         found = tx.initiatives.named(initiative)
         tasks = tx.tasks.find_all(initiative_id=found.id)
         _work.require_finished(tasks, f"initiative `{found.name}`", force=force)
@@ -116,12 +116,12 @@ def add_project(c: Context, name: str, url: str, default_branch: str = "main", j
     """
     Make a git repository known, for initiatives to work on
     """
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"add the project `{name}`"])
     if _has_secret(url):
         raise LedgerError("the URL holds a password or token", why="everybody who reads the ledger would see it")
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         taken = [one for one in tx.projects.find_all() if one.name == name or one.url == url]
         if taken:
             raise ConflictError(f"project `{taken[0].name}` is known already", why=f"at {taken[0].url}")
@@ -144,15 +144,15 @@ def projects(c: Context, initiative: str = "", set_: str | None = None, json: bo
     """
     from tasks_lib.collections import _work
 
-    here = current_project()
+    project = current_project()
     if set_ is None:
-        with ledger_of(here).read() as tx:
+        with ledger_of(project).read() as tx:
             goal = tx.initiatives.named(initiative) if initiative else None
             found = tx.projects.find_projects_by_initiative_id(goal.id) if goal else tx.projects.find_all()
     elif c.config.run.dry:
         return preview([f"make `{set_}` the projects of {initiative}"])
     else:
-        with ledger_of(here).write() as tx:
+        with ledger_of(project).write() as tx:
             goal = tx.initiatives.named(initiative)
             tx.projects.set_initiative_projects(goal.id, _work.projects(tx, set_))
             found = tx.projects.find_projects_by_initiative_id(goal.id)

@@ -78,10 +78,10 @@ def backup(c: Context, file: str = "", json: bool = False) -> Answer:
     """
     from tasks_lib.ledger.maintenance.backup import back_up
 
-    here, narrator = current_project(), Narrator()
-    ledger, url = ledger_of(here), ledger_url(here)
+    project, narrator = current_project(), Narrator()
+    ledger, url = ledger_of(project), ledger_url(project)
     name = f"ledger-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.{'dump' if url else 'db'}"
-    target = Path(file).absolute() if file else here.registry.directory / name
+    target = Path(file).absolute() if file else project.registry.directory / name
     if c.config.run.dry:
         return preview([f"copy the ledger at {ledger.where} to {target}"])
     with narrator.looking(f"copy the ledger to {target}"):
@@ -113,15 +113,15 @@ def board(c: Context, out: str = "", open: bool = False, json: bool = False) -> 
     from tasks_lib.ledger.board.file import write
     from tasks_lib.ledger.board.page import page
 
-    here, narrator = current_project(), Narrator()
-    target = Path(out).absolute() if out else here.registry.directory / "ledger-board.html"
+    project, narrator = current_project(), Narrator()
+    target = Path(out).absolute() if out else project.registry.directory / "ledger-board.html"
     if c.config.run.dry:
         return preview([f"write {target}"])
-    ledger, places = ledger_of(here), _places(here)
+    ledger, places = ledger_of(project), _places(project)
     with narrator.looking("draw the board"):
         with ledger.read() as tx:
             found = read(tx, ledger.where, places)
-        write(page(found, here.repository.main.name), target)
+        write(page(found, project.repository.main.name), target)
     if open:
         _show(target, narrator)
     counts = {
@@ -139,20 +139,20 @@ def _counted(numbers: Mapping[str, int]) -> str:
     return ", ".join(f"{number} {what}" for what, number in numbers.items() if number) or "none"
 
 
-def _places(here: Project) -> dict[str, Place]:
+def _places(project: Project) -> dict[str, Place]:
     """Return where the agents of this repository may be, by their worktree's id."""
     from tasks_lib.git.repository import list_worktrees
     from tasks_lib.ledger.board.content import Place
 
-    branches = {row.path: row.branch or "(detached)" for row in list_worktrees(here.repository.main)}
-    paths, main = here.registry.paths(), here.repository.main
-    places = {worktree_id_of(here, MAIN): Place(branches.get(main, ""), str(main), "")}
-    for record in here.registry.records():
+    branches = {row.path: row.branch or "(detached)" for row in list_worktrees(project.repository.main)}
+    paths, main = project.registry.paths(), project.repository.main
+    places = {worktree_id_of(project, MAIN): Place(branches.get(main, ""), str(main), "")}
+    for record in project.registry.records():
         path, names = paths.get(record.slug), record.identity
         there = path is not None and path.exists()
         branch = branches.get(path, names.branch) if path else names.branch
         database = names.database if record.clone else ""
-        places[worktree_id_of(here, record.slug)] = Place(branch, str(path) if there else "", database)
+        places[worktree_id_of(project, record.slug)] = Place(branch, str(path) if there else "", database)
     return places
 
 

@@ -42,13 +42,13 @@ def send(
 
     Nobody is waited for: `agent.ask` does that.
     """
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"send a message to {to}"])
-    ledger, content = ledger_of(here), _content(text)
+    ledger, content = ledger_of(project), _content(text)
     with ledger.write() as tx:
-        sender = _party("sender", tx, here, as_)
-        recipient = _party("recipient", tx, here, to)
+        sender = _party("sender", tx, project, as_)
+        recipient = _party("recipient", tx, project, to)
         if sender["sender_type"] == recipient["recipient_type"] and sender["sender_id"] == recipient["recipient_id"]:
             raise LedgerError("a message to oneself reaches nobody")
         kind = "question" if requires_response else "info"
@@ -68,12 +68,14 @@ def list_(c: Context, to: str = USER, all: bool = False, json: bool = False) -> 
     """
     List the messages that were not read yet
     """
-    here = current_project()
-    with ledger_of(here).read() as tx:
+    project = current_project()
+    with ledger_of(project).read() as tx:
         if to == USER and not all:
             found = tx.messages.find_pending_for_user()
         else:
-            found = tx.messages.find_all(**_party("recipient", tx, here, to), **({} if all else {"status": "pending"}))
+            found = tx.messages.find_all(
+                **_party("recipient", tx, project, to), **({} if all else {"status": "pending"})
+            )
         data = _documents(tx, found)
     now = datetime.now(UTC)
     lines = [
@@ -89,10 +91,10 @@ def read(c: Context, message: str, json: bool = False) -> Answer:
     """
     Print a message, with the replies to it, and mark it as read
     """
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"mark {message} as read"])
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         found = tx.messages.named(message)
         if found.status == "pending":
             found = tx.messages.update(found.id, status="read")
@@ -107,10 +109,10 @@ def reply(c: Context, message: str, text: str, json: bool = False) -> Answer:
     """
     Reply to a message, in the name of whom it was sent to
     """
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"reply to {message}"])
-    ledger, content = ledger_of(here), _content(text)
+    ledger, content = ledger_of(project), _content(text)
     with ledger.write() as tx:
         found = tx.messages.named(message)
         sent = tx.messages.create(
@@ -133,9 +135,9 @@ def _content(text: str) -> str:
     return content
 
 
-def _party(end: str, tx: Transaction, here: Project, name: str) -> dict[str, Any]:
+def _party(end: str, tx: Transaction, project: Project, name: str) -> dict[str, Any]:
     """Return the fields that say who is at one *end* of a message."""
-    agent = None if name == USER else acting(tx, here, name)
+    agent = None if name == USER else acting(tx, project, name)
     return {f"{end}_type": "agent" if agent else USER, f"{end}_id": agent and agent.id}
 
 

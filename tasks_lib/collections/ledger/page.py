@@ -29,8 +29,8 @@ def list_(c: Context, initiative: str, json: bool = False) -> Answer:
     """
     List the pages of an initiative, each below its parent
     """
-    here = current_project()
-    with ledger_of(here).read() as tx:
+    project = current_project()
+    with ledger_of(project).read() as tx:
         pages = tx.pages.find_all(initiative_id=tx.initiatives.named(initiative).id)
     lines = [f"{short_id(page.id)}  {'  ' * depth}{page.title}" for page, depth in _tree(pages, None)]
     return Answer(documents(pages), "\n".join(lines) or "no pages")
@@ -41,8 +41,8 @@ def show(c: Context, page: str, json: bool = False) -> Answer:
     """
     Print a page
     """
-    here = current_project()
-    with ledger_of(here).read() as tx:
+    project = current_project()
+    with ledger_of(project).read() as tx:
         found = tx.pages.named(page)
     return Answer(documents([found])[0], "\n\n".join(filter(None, (f"# {found.title}", found.content))))
 
@@ -59,10 +59,10 @@ def write(c: Context, initiative: str, title: str, content: str = "", parent: st
     """
     Write a new page; `page.update` changes one
     """
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"write page {title}"])
-    ledger, text = ledger_of(here), given(content)
+    ledger, text = ledger_of(project), given(content)
     with ledger.write() as tx:
         found = tx.initiatives.named(initiative)
         above = tx.pages.named(parent) if parent else tx.pages.get_or_create_root_page(found.id)
@@ -82,12 +82,12 @@ def update(c: Context, page: str, title: str = "", content: str = "", parent: st
     """
     Change a page's title, content or place; what is not given stays
     """
-    here = current_project()
+    project = current_project()
     if not (title or content or parent):
         raise LedgerError("nothing to change is given", hint="pass --title, --content or --parent")
     if c.config.run.dry:
         return preview([f"change page {page}"])
-    ledger, text = ledger_of(here), given(content)
+    ledger, text = ledger_of(project), given(content)
     with ledger.write() as tx:
         values: dict[str, Any] = {}
         if title:

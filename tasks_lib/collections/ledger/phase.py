@@ -35,11 +35,11 @@ def add(c: Context, name: str, initiative: str, content: str = "", depends: str 
     """
     from tasks_lib.collections._work import words
 
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"add the phase `{name}`"])
     text = given(content) or None
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         goal = tx.initiatives.named(initiative)
         added = tx.phases.create(name=name, initiative_id=goal.id, content=text)
         before = [tx.phases.named(word) for word in words(depends)]
@@ -76,10 +76,10 @@ def depends(c: Context, phase: str, blocker: str, json: bool = False) -> Answer:
     """
     Let a phase wait for another one of its initiative
     """
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"let {phase} wait for {blocker}"])
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         waiting, before = tx.phases.named(phase), tx.phases.named(blocker)
         tx.phases.create_dependency(waiting.id, before.id)
     return Answer({"phase": waiting.id, "depends_on": before.id}, f"{waiting.name} waits for {before.name}")
@@ -112,7 +112,7 @@ def update(
     from tasks_lib.collections import _work
     from tasks_lib.ledger.work import queue
 
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"change {phase}"])
     fields: dict[str, Any] = {"status": status, "name": name, "merge_base": merge_base}
@@ -121,7 +121,7 @@ def update(
         fields["content"] = given(content) or None
     if not fields:
         raise LedgerError("nothing to change", hint="inv --help phase.update")
-    with ledger_of(here).write() as tx, queue.becoming_ready(tx) as freed:
+    with ledger_of(project).write() as tx, queue.becoming_ready(tx) as freed:
         changed = tx.phases.update(tx.phases.named(phase).id, **fields)
     rows = [("phase", f"{short_id(changed.id)}  {changed.name} ({changed.status})"), *_work.named(freed)]
     return Answer({**documents([changed])[0], "ready": documents(freed)}, pairs(rows))
@@ -135,10 +135,10 @@ def delete(c: Context, phase: str, force: bool = False, json: bool = False) -> A
     from tasks_lib.collections import _work
     from tasks_lib.ledger.work.deletion import delete_phase
 
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"delete {phase}"])
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         found = tx.phases.named(phase)
         _work.require_finished(tx.tasks.find_by_phase_id(found.id), f"phase `{found.name}`", force=force)
         freed = delete_phase(tx, found.id, force=force)

@@ -51,14 +51,14 @@ def add(
     """
     Propose a new page, phase or task, or a change to one
     """
-    here, fields = current_project(), _fields(metadata)
+    project, fields = current_project(), _fields(metadata)
     if c.config.run.dry:
         return preview([f"propose {title}"])
-    ledger, body = ledger_of(here), given(content)
+    ledger, body = ledger_of(project), given(content)
     with ledger.write() as tx:
         found = tx.initiatives.named(initiative)
         proposed = tx.proposals.create(
-            agent_id=acting(tx, here, as_).id,
+            agent_id=acting(tx, project, as_).id,
             initiative_id=found.id,
             target_type=type,
             target_id=_target(tx, type, target, found.id) if target else None,
@@ -83,8 +83,8 @@ def list_(c: Context, as_: str = "", status: str = "", initiative: str = "", jso
     """
     List what was proposed
     """
-    here = current_project()
-    with ledger_of(here).read() as tx:
+    project = current_project()
+    with ledger_of(project).read() as tx:
         equals: dict[str, Any] = {"status": status} if status else {}
         if as_:
             equals["agent_id"] = tx.agents.named(as_).id
@@ -113,10 +113,10 @@ def accept(c: Context, proposals: str, json: bool = False) -> Answer:
     """
     from tasks_lib.ledger.work import proposals as service
 
-    here, names = current_project(), _names(proposals)
+    project, names = current_project(), _names(proposals)
     if c.config.run.dry:
         return preview([f"accept proposal {name}" for name in names])
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         accepted = [tx.proposals.named(name) for name in names]
         made = [service.accept(tx, one.id) for one in accepted]
     data = [
@@ -137,10 +137,10 @@ def dismiss(c: Context, proposals: str, json: bool = False) -> Answer:
     """
     from tasks_lib.ledger.work import proposals as service
 
-    here, names = current_project(), _names(proposals)
+    project, names = current_project(), _names(proposals)
     if c.config.run.dry:
         return preview([f"dismiss proposal {name}" for name in names])
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         dismissed = [service.dismiss(tx, tx.proposals.named(name).id) for name in names]
     return Answer(documents(dismissed), "\n".join(f"dismissed {short_id(one.id)}  {one.title}" for one in dismissed))
 

@@ -44,12 +44,12 @@ def add(
     """
     Comment on a line of a phase's diff
     """
-    here = current_project()
+    project = current_project()
     if not line.isdecimal() or int(line) < 1:
         raise LedgerError(f"`{line}` is no number of a line", why="they count from 1")
     if c.config.run.dry:
         return preview([f"comment on {file}:{line}"])
-    ledger, text = ledger_of(here), given(body)
+    ledger, text = ledger_of(project), given(body)
     with ledger.write() as tx:
         comment = tx.review_comments.create(
             phase_id=tx.phases.named(phase).id,
@@ -67,8 +67,8 @@ def list_(c: Context, phase: str, open: bool = False, json: bool = False) -> Ans
     """
     List the comments on a phase's diff, as they stand in it
     """
-    here = current_project()
-    with ledger_of(here).read() as tx:
+    project = current_project()
+    with ledger_of(project).read() as tx:
         comments = tx.review_comments.find_by_phase_id(tx.phases.named(phase).id)
     shown = [one for one in comments if not (open and one.resolved)]
     rows = [
@@ -97,8 +97,8 @@ def diff(c: Context, phase: str, json: bool = False) -> Answer:
     from tasks_lib.collections.views.annotated_patch import annotated
     from tasks_lib.git.diff import since
 
-    here = current_project()
-    with ledger_of(here).read() as tx:
+    project = current_project()
+    with ledger_of(project).read() as tx:
         found = tx.phases.named(phase)
         initiative = tx.initiatives.require(found.initiative_id)
         comments = [one for one in tx.review_comments.find_by_phase_id(found.id) if not one.resolved]
@@ -108,8 +108,8 @@ def diff(c: Context, phase: str, json: bool = False) -> Answer:
             why="a phase's diff is that of its initiative's branch",
             hint=f"inv initiative.update {short_id(initiative.id)} --branch BRANCH",
         )
-    base = found.merge_base or f"refs/heads/{here.repository.default_branch()}"
-    changes = since(here.repository, base, initiative.branch)
+    base = found.merge_base or f"refs/heads/{project.repository.default_branch()}"
+    changes = since(project.repository, base, initiative.branch)
     patch = changes.patch()
     if not json:
         return Answer(None, annotated(patch, comments) if patch else f"`{initiative.branch}` changes nothing")
@@ -123,10 +123,10 @@ def resolve(c: Context, comment: str, json: bool = False) -> Answer:
     """
     Mark a comment as resolved
     """
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"resolve comment {comment}"])
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         found = tx.review_comments.resolve(tx.review_comments.named(comment).id)
     return Answer(documents([found])[0], f"resolved comment {short_id(found.id)}")
 
@@ -136,10 +136,10 @@ def unresolve(c: Context, comment: str, json: bool = False) -> Answer:
     """
     Mark a comment as open again
     """
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"reopen comment {comment}"])
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         found = tx.review_comments.unresolve(tx.review_comments.named(comment).id)
     return Answer(documents([found])[0], f"reopened comment {short_id(found.id)}")
 
@@ -149,10 +149,10 @@ def delete(c: Context, comment: str, json: bool = False) -> Answer:
     """
     Delete a comment
     """
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"delete comment {comment}"])
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         found = tx.review_comments.named(comment)
         tx.review_comments.delete(found.id)
     return Answer(documents([found])[0], f"deleted comment {short_id(found.id)}")

@@ -56,7 +56,7 @@ def add(
     from tasks_lib.collections import _work
     from tasks_lib.ledger.work import queue
 
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"add the task `{name}`"])
     fields: dict[str, Any] = {
@@ -65,7 +65,7 @@ def add(
         "description": given(description) or None,
     }
     fields |= {key: value for key, value in (("priority", priority), ("category", category)) if value}
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         before = [tx.tasks.named(word) for word in _work.words(depends)]
         if phase:
             fields["phase_id"] = tx.phases.named(phase).id
@@ -94,10 +94,10 @@ def depends(c: Context, task: str, blocker: str, json: bool = False) -> Answer:
     from tasks_lib.ledger.schema.work import TaskStatus
     from tasks_lib.ledger.work import queue
 
-    here, narrator = current_project(), Narrator()
+    project, narrator = current_project(), Narrator()
     if c.config.run.dry:
         return preview([f"let {task} wait for {blocker}"])
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         waiting, before = tx.tasks.named(task), tx.tasks.named(blocker)
         tx.tasks.create_dependency(waiting.id, before.id)
         holder = queue.holder_of(tx, waiting.id)
@@ -138,13 +138,13 @@ def claim(c: Context, task: str = "", as_: str = "", json: bool = False) -> Answ
     """
     from tasks_lib.collections import _work
 
-    here, narrator = current_project(), Narrator()
+    project, narrator = current_project(), Narrator()
     if c.config.run.dry:
         return preview([f"claim {task or 'the first task that is ready'}"])
-    ledger = ledger_of(here)
+    ledger = ledger_of(project)
     released = _work.release(ledger, narrator)
     with ledger.write() as tx:
-        data, text = _work.handed(tx, acting(tx, here, as_), task)
+        data, text = _work.handed(tx, acting(tx, project, as_), task)
     return Answer({**data, "released": released}, text, ok=data["task"] is not None, status=NOTHING_READY)
 
 
@@ -169,17 +169,17 @@ def done(
     from tasks_lib.collections import _work
     from tasks_lib.ledger.work import queue
 
-    here, narrator = current_project(), Narrator()
+    project, narrator = current_project(), Narrator()
     if c.config.run.dry:
         return preview([f"finish {task or 'the task that you hold'}"])
-    ledger, said = ledger_of(here), given(summary)
+    ledger, said = ledger_of(project), given(summary)
     released = _work.release(ledger, narrator) if claim else []
     with ledger.write() as tx:
-        me = _work.settler(tx, here, as_)
+        me = _work.settler(tx, project, as_)
         mine = _work.held(tx, me, task)
         freed = queue.complete(tx, mine.id, said or None, me.id if me else None)
         finished = tx.tasks.require(mine.id)
-        claimed, next_ = _work.handed(tx, acting(tx, here, as_), "") if claim else (None, "")
+        claimed, next_ = _work.handed(tx, acting(tx, project, as_), "") if claim else (None, "")
     data = {"task": documents([finished])[0], "ready": documents(freed), "claimed": claimed, "released": released}
     text = pairs([("done", f"{short_id(finished.id)}  {finished.name}"), *_work.named(freed)])
     ok = claimed is None or claimed["task"] is not None
@@ -207,12 +207,12 @@ def fail(
     from tasks_lib.collections import _work
     from tasks_lib.ledger.work import queue
 
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"give up {task or 'the task that you hold'}"])
     said = given(reason)
-    with ledger_of(here).write() as tx:
-        me = _work.settler(tx, here, as_)
+    with ledger_of(project).write() as tx:
+        me = _work.settler(tx, project, as_)
         failed = queue.fail(tx, _work.held(tx, me, task).id, said or None, me.id if me else None, block=block)
     times = f"lost or failed {failed.retry_count} time{'s' if failed.retry_count > 1 else ''}"
     return Answer(documents([failed])[0], f"{failed.name} is {failed.status}, {times}")
@@ -225,10 +225,10 @@ def retry(c: Context, task: str, json: bool = False) -> Answer:
     """
     from tasks_lib.ledger.work import queue
 
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"retry {task}"])
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         found = queue.retry(tx, tx.tasks.named(task).id)
     return Answer(documents([found])[0], f"{found.name} is {found.status} again")
 
@@ -326,7 +326,7 @@ def update(
 
     Its status changes by `task.claim`, `done`, `fail` and `retry` only.
     """
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"change {task}"])
     fields: dict[str, Any] = {
@@ -338,7 +338,7 @@ def update(
     fields = {key: value for key, value in fields.items() if value}
     if description is not None:
         fields["description"] = given(description) or None
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         found = tx.tasks.named(task)
         if phase:
             to = tx.phases.named(phase)
@@ -359,10 +359,10 @@ def delete(c: Context, task: str, force: bool = False, json: bool = False) -> An
     from tasks_lib.collections import _work
     from tasks_lib.ledger.work.deletion import delete_task
 
-    here = current_project()
+    project = current_project()
     if c.config.run.dry:
         return preview([f"delete {task}"])
-    with ledger_of(here).write() as tx:
+    with ledger_of(project).write() as tx:
         found = tx.tasks.named(task)
         freed = delete_task(tx, found.id, force=force)
     rows = [("deleted", f"{short_id(found.id)}  {found.name}"), *_work.named(freed)]
