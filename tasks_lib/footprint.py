@@ -1,7 +1,7 @@
 """
 The footprint: everything that this tool creates, and everything that it can delete.
 
-The README's two tables are these; a test holds them against each other, and another holds what a
+The tables of docs/reference/files.md and deletions.md are these; a test holds them against each other, and another holds what a
 worktree's whole life leaves on disk and on the server against the patterns.
 """
 
@@ -16,8 +16,8 @@ class Created:
     Something that is created.
 
     Attributes:
-        where: As the README says it.
-        what: As the README says it.
+        where: As the page says it.
+        what: As the page says it.
         patterns: What its paths look like, as `fnmatch` understands it: below `{common}`, the git common
             directory, `{worktree}`, a linked worktree, `{beside}`, the directory that those lie in, or
             `{server}`, for databases' names.
@@ -30,7 +30,7 @@ class Created:
 
 @dataclass(frozen=True)
 class Deleted:
-    """Something that may be deleted, and when; both as the README says it."""
+    """Something that may be deleted, and when; both as the page says it."""
 
     what: str
     when: str

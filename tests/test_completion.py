@@ -1,4 +1,4 @@
-"""Completion in real shells, set up as `docs/completion.md` says."""
+"""Completion in real shells, set up as `docs/how-to/completion.md` says."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-DOCUMENT = (Path(__file__).parents[1] / "docs" / "completion.md").read_text()
+DOCUMENT = (Path(__file__).parents[1] / "docs" / "how-to" / "completion.md").read_text()
 
 # What each shell is made to do is what it does on Tab, as far as that goes without a terminal.
 PRESS_TAB = {

@@ -19,24 +19,32 @@ README = (ROOT / "README.md").read_text()
 EXAMPLE = (ROOT / ".env.example").read_text()
 
 
+def page(name: str) -> str:
+    """Return the text of the page *name* of `docs`."""
+    return (ROOT / "docs" / f"{name}.md").read_text()
+
+
+TASKS, SETTINGS_PAGE, TOOLS = (page(f"reference/{name}") for name in ("tasks", "settings", "migration-tools"))
+
+
 @pytest.mark.parametrize("name", sorted(ns.task_names))
-def test_readme_lists_every_task(name):
-    """Every task stands in the README's table."""
-    assert f"`{name}" in README
+def test_task_page_lists_every_task(name):
+    """Every task is in the tables of tasks."""
+    assert f"`{name}" in TASKS
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_documents_list_every_setting(setting):
-    """Every setting stands in the README by its key, and in both documents by its variable."""
+    """Every setting is in the table of settings by its key, and in both documents by its variable."""
     if setting.key:
-        assert f"| `{setting.key}` |" in README
+        assert f"| `{setting.key}` |" in SETTINGS_PAGE
     if setting.env:
-        assert f"`{setting.env}`" in README
+        assert f"`{setting.env}`" in SETTINGS_PAGE
         assert re.search(rf"^#{setting.env}=", EXAMPLE, re.MULTILINE)
 
 
 def test_env_example_has_no_other_variable():
-    """Nothing in `.env.example` is a variable that nobody reads."""
+    """Every variable in `.env.example` is one that goldentree reads."""
     listed = set(re.findall(r"^#(\w+)=", EXAMPLE, re.MULTILINE))
 
     assert listed == {setting.env for setting in SETTINGS if setting.env} | {"GOLDENTREE_HOME"}
@@ -47,10 +55,21 @@ def test_copying_the_example_changes_nothing():
     assert all(line.startswith("#") for line in EXAMPLE.splitlines() if line)
 
 
-@pytest.mark.parametrize("name", [*PRESETS, *(f"{{{field}}}" for field in ENV_FIELDS)])
-def test_readme_lists_presets_and_template_fields(name):
-    """Every preset and every field of `worktree.env` templates stands in the README."""
-    assert f"`{name}`" in README
+@pytest.mark.parametrize("name", PRESETS)
+def test_migration_tool_page_lists_every_preset(name):
+    """Every preset is on the page of migration tools."""
+    assert f"`{name}`" in TOOLS
+
+
+@pytest.mark.parametrize("name", ENV_FIELDS)
+def test_settings_page_lists_every_template_field(name):
+    """Every field of `worktree.env` templates is on the page of settings."""
+    assert f"`{{{name}}}`" in SETTINGS_PAGE
+
+
+def test_readme_fits_on_two_screens():
+    """The README has at most 150 lines; the rest is below docs/."""
+    assert len(README.splitlines()) <= 150
 
 
 def test_readme_begins_with_the_two_commands():
@@ -61,22 +80,21 @@ def test_readme_begins_with_the_two_commands():
 
 
 @pytest.mark.parametrize(
-    ("heading", "rows"),
+    ("name", "rows"),
     [
-        ("What files does it create?", [(one.where, one.what) for one in CREATED]),
-        ("What can it delete?", [(one.what, one.when) for one in DELETED]),
+        ("reference/files", [(created.where, created.what) for created in CREATED]),
+        ("reference/deletions", [(deleted.what, deleted.when) for deleted in DELETED]),
     ],
 )
-def test_readme_has_the_footprint(heading, rows):
-    """The two tables are the code's own lists."""
-    section = README.partition(f"## {heading}\n")[2].partition("\n## ")[0]
-    assert re.findall(r"^\| (.+?) \| (.+) \|$", section, re.MULTILINE)[2:] == rows
+def test_footprint_pages_have_the_rows_of_the_code(name, rows):
+    """The tables of files created and things deleted are the code's own lists."""
+    assert re.findall(r"^\| (.+?) \| (.+) \|$", page(name), re.MULTILINE)[2:] == rows
 
 
-def test_page_of_the_account():
-    """docs/loquent.md has a row for each block, in build order, and one for each key of seed.env with its default."""
-    text = (ROOT / "docs" / "loquent.md").read_text()
-    blocks, keys = (re.findall(r"^\| `([\w-]+)` \| (.+) \|$", part, re.MULTILINE) for part in text.split("## seed.env"))
+def test_golden_build_page_lists_blocks_and_keys():
+    """The page has a row for each block, in build order, and one for each key of seed.env with its default."""
+    parts = page("how-to/build-golden").split("## seed.env")
+    blocks, keys = (re.findall(r"^\| `([\w-]+)` \| (.+) \|$", part, re.MULTILINE) for part in parts)
 
     assert [name for name, _ in blocks] == [block.name for block in BLOCKS]
     assert keys == [(key.name, f"{key.why} | {f'`{key.default}`' if key.default else 'nothing'}") for key in KEYS]

@@ -1,4 +1,4 @@
-"""The footprint: what a worktree's whole life leaves behind is what the README's table says."""
+"""The footprint: what a worktree's whole life leaves behind is what docs/reference/files.md says."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def pull(c: Context, unmasked: bool = False, evict: bool = False, json: bool = F
 @task(
     help={
         "into": "Build this golden template instead of the configured one.",
-        "only": "Make this block alone (docs/loquent.md lists them); what it refers to has to be there.",
+        "only": "Make this block alone (docs/how-to/build-golden.md lists them); what it refers to has to be there.",
         "dry_run": "Say what would be made, and do nothing (as `inv -R`).",
         "force": "Build on a server that is not on this machine, or looks like production.",
     }
@@ -165,7 +165,7 @@ def build(
 
     The repository's migrations make the schema. A golden template that is there
     gets what it lacks, in one transaction. The main worktree's seed.env says
-    what is wanted: docs/loquent.md.
+    what is wanted: docs/how-to/build-golden.md.
     """
     from tasks_lib.collections._build import building, report
     from tasks_lib.loquent.fill import chosen
