@@ -1,5 +1,5 @@
 """
-The table of settings: the one list that loading, `config.show`, `.env.example` and docs/reference/settings.md are held against.
+The table of settings: the one list that loading, `config.show`, `.env.example` and docs/reference/settings.md follow.
 """
 
 from __future__ import annotations
