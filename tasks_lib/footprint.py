@@ -1,8 +1,8 @@
 """
 The footprint: everything that this tool creates, and everything that it can delete.
 
-The tables of docs/reference/files.md and deletions.md are these. One test compares them, another compares what the whole
-life of a worktree leaves on disk and on the server with the patterns.
+The tables of docs/reference/files.md and deletions.md are these. One test compares them, another compares what the
+whole life of a worktree leaves on disk and on the server with the patterns.
 """
 
 from __future__ import annotations
