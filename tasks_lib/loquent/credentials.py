@@ -105,6 +105,7 @@ class Credentials:
                         why="somebody else could read the passwords in it",
                         hint=hint,
                     )
+                # Not `file_lock`: readers share this lock, and it is on the file that the user asked for.
                 fcntl.flock(file, fcntl.LOCK_EX if file.writable() else fcntl.LOCK_SH)
                 yield file
         except OSError as error:

@@ -9,12 +9,10 @@ each other, whatever happens to paths and branches.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
-import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -22,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tasks_lib.errors import RegistryError
+from tasks_lib.files import LockHeldError, atomic_write, file_lock
 from tasks_lib.worktrees.identity import Identity
 
 if TYPE_CHECKING:
@@ -188,8 +187,7 @@ class Registry:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the repository's lock; for moments, as everyone else waits."""
-        with self._lock_file("lock") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with self._lock("lock"):
             yield
 
     @contextmanager
@@ -202,32 +200,26 @@ class Registry:
         Raises:
             RegistryError: If another process holds it.
         """
-        with self._lock_file(f"worktrees/{slug}.lock") as file:
+        with ExitStack() as stack:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
+                stack.enter_context(self._lock(f"worktrees/{slug}.lock", timeout=0))
+            except LockHeldError as error:
                 raise RegistryError(
-                    f"process {file.read().decode() or '?'} is working on worktree `{slug}`",
+                    f"process {error.holder} is working on worktree `{slug}`",
                     hint="wait for it, then run the same command",
                 ) from None
-            file.seek(0)
-            file.truncate()
-            file.write(str(os.getpid()).encode())
-            file.flush()
             yield
 
     @contextmanager
-    def _lock_file(self, name: str) -> Iterator[Any]:
-        # Left in place: unlinking a locked file would give the next two callers different files to lock.
+    def _lock(self, name: str, *, timeout: float = -1) -> Iterator[None]:
         path = self.directory / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("ab+")
-        except OSError as error:
-            raise _unwritable(path, error) from None
-        with file:
-            yield file
+        with ExitStack() as stack:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(file_lock(path, timeout=timeout))
+            except OSError as error:
+                raise _unwritable(path, error) from None
+            yield
 
     def _path(self, slug: str) -> Path:
         return self.directory / "worktrees" / f"{slug}.json"
@@ -308,15 +300,6 @@ def write(path: Path, data: dict[str, Any]) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                json.dump(data, file, indent=2)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        atomic_write(path, json.dumps(data, indent=2), durable=True)
     except OSError as error:
         raise _unwritable(path, error) from None

@@ -18,11 +18,8 @@ for them.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import secrets
-import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -32,6 +29,7 @@ from tasks_lib.databases.compare.fingerprint import Fingerprint
 from tasks_lib.databases.ownership.comment import READER
 from tasks_lib.databases.ownership.golden_template import SMALL_BYTES
 from tasks_lib.databases.server.connection import scalar
+from tasks_lib.files import LockHeldError, atomic_write, file_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,13 +126,9 @@ def _examine(source: Source, golden: Golden, remembered: tuple[Fingerprint, Base
 def _in_turn(source: Source, golden: Golden) -> Iterator[None]:
     """Be the only process of this repository that reads golden, unless another takes unusually long."""
     source.folder.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + _TURN_SECONDS
-    with _memory(source, golden).with_suffix(".lock").open("wb") as lock:
-        while time.monotonic() < deadline:
-            with suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            time.sleep(0.002)
+    with ExitStack() as turn:
+        with suppress(LockHeldError):
+            turn.enter_context(file_lock(_memory(source, golden).with_suffix(".lock"), timeout=_TURN_SECONDS))
         yield
 
 
@@ -168,9 +162,7 @@ def remember(source: Source, golden: Golden, found: Fingerprint, baseline: Basel
         return
     path = _memory(source, golden)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    beside.write_text(json.dumps({"oid": golden.oid, **asdict(found), **asdict(baseline)}), encoding="utf-8")
-    beside.replace(path)
+    atomic_write(path, json.dumps({"oid": golden.oid, **asdict(found), **asdict(baseline)}))
 
 
 def _memory(source: Source, golden: Golden) -> Path:

@@ -15,6 +15,7 @@ from tasks_lib.databases.ownership import comment
 from tasks_lib.databases.ownership.advisory_lock import advisory_lock, advisory_unlock, try_advisory_lock
 from tasks_lib.databases.server.connection import scalar
 from tasks_lib.errors import GoldentreeError
+from tasks_lib.files import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,10 +39,7 @@ def temporary(source: Source, connection: Connection[Any]) -> Iterator[str]:
     server_id = _server_id(connection)
     # First the lock, then the note: another process clears away a note whose lock is free.
     advisory_lock(connection, name)
-    # At once: half a note would never be swept.
-    half = note.with_name(f".{name}")
-    half.write_text(server_id, encoding="ascii")
-    half.replace(note)
+    atomic_write(note, server_id)  # a partial note would never be deleted
     try:
         yield name
     except BaseException:
@@ -115,7 +113,10 @@ def _folder(source: Source) -> Path:
 
 def _notes(source: Source) -> list[Path]:
     with suppress(FileNotFoundError):
-        return list(_folder(source).glob(f"{comment.TOOL}_*"))
+        # What `atomic_write` has not renamed yet has a suffix.
+        return [
+            note for note in _folder(source).iterdir() if note.name.startswith(f"{comment.TOOL}_") and not note.suffix
+        ]
     return []
 
 

@@ -4,13 +4,15 @@ The file that a page goes into.
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
 from shlex import quote
+from typing import TYPE_CHECKING
 
 from tasks_lib.errors import LedgerError
+from tasks_lib.files import atomic_write
 from tasks_lib.ledger.board.page import GENERATOR
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _HEAD = 4096
 """Within how many bytes a page says whose it is."""
@@ -31,15 +33,7 @@ def write(page: str, path: Path) -> None:
                 f"`{path}` is no board, so it is not replaced", hint="move it away, or name another one with --out"
             )
         # A path may hold bytes that are no text; in the page they are marked as such.
-        data = page.encode("utf-8", "xmlcharrefreplace")
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        atomic_write(path, page.encode("utf-8", "xmlcharrefreplace"))
     except OSError as error:
         cure = (
             f"mkdir -p {quote(str(path.parent))}"

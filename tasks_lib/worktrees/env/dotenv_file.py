@@ -9,18 +9,17 @@ so an edit replaces the characters of a value inside its binding's text and join
 from __future__ import annotations
 
 import io
-import os
 import re
 import shlex
 import stat
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import EnvFileError
+from tasks_lib.files import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from dotenv.parser import Binding
 
@@ -134,7 +133,8 @@ def write(path: Path, text: str, *, like: Path | None = None) -> None:
     require_own(path)
     try:
         model = next((file for file in (like, path) if file and file.exists()), None)
-        _replace(path, text.encode(), stat.S_IMODE(model.stat().st_mode) if model else 0o600)
+        mode = stat.S_IMODE(model.stat().st_mode) if model else None
+        atomic_write(path, text, mode=mode, durable=True)
     except OSError as error:
         raise EnvFileError(
             f"`{path}` cannot be written: {error.strerror}",
@@ -258,24 +258,3 @@ def read(path: Path) -> str:
             f"`{path}` cannot be read: {error.strerror}",
             hint=f"see what it is and whose: ls -ld {shlex.quote(str(path))}",
         ) from error
-
-
-def _replace(path: Path, data: bytes, mode: int) -> None:
-    """Write *data* beside *path*, flush it to the disk, and rename it over *path*; leave nothing else behind."""
-    # Named after *path*, so that a `.env*` line in .gitignore covers what a crash may leave.
-    handle, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
-    try:
-        with open(handle, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
-            file.write(data)
-            os.fchmod(handle, mode)
-            file.flush()
-            os.fsync(handle)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

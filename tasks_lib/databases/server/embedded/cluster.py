@@ -16,7 +16,6 @@ For a psql without a password in the process list: `PGSERVICEFILE=<root>/pg_serv
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -33,6 +32,7 @@ from tasks_lib.databases.server import binaries as programs
 from tasks_lib.databases.server.embedded import postmaster, service
 from tasks_lib.databases.server.embedded.account import require_reach, run_as, unprivileged_account
 from tasks_lib.errors import ServerError
+from tasks_lib.files import file_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -157,8 +157,7 @@ class Cluster:
             if not self.root.exists():
                 self.root.mkdir(parents=True, exist_ok=True)
                 open_to_pass(self.root)
-            with open(self.root / "lock", "ab", opener=_private) as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with file_lock(self.root / "lock"):
                 yield
         except OSError as error:
             raise ServerError(

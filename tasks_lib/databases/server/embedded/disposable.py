@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tempfile
 from contextlib import contextmanager, suppress
@@ -29,10 +28,12 @@ def disposable(binaries: Binaries | None = None) -> Iterator[str]:
     Its directory stays locked for as long as this process lives. When that dies without a word (`kill -9`), the lock
     goes with it, and the next disposable server of the same user ends and removes the orphan.
     """
+    from filelock import lock_descriptor
+
     _sweep()
     made = Path(tempfile.mkdtemp())
     lock = os.open(made, os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    lock_descriptor(lock)
     # Named only when locked: what carries the name and is not locked has lost its owner.
     cluster = Cluster(made.rename(made.with_name(_PREFIX + made.name)), durable=False, binaries=binaries)
     try:
@@ -44,13 +45,14 @@ def disposable(binaries: Binaries | None = None) -> Iterator[str]:
 
 
 def _sweep() -> None:
+    from filelock import lock_descriptor
+
     for root in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with suppress(OSError, ServerError):  # in use, another user's, or just removed by somebody else
             # Anybody can put a link of that name there: it must be a directory, and ours.
             lock = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(lock).st_uid == os.geteuid():
+                if lock_descriptor(lock, blocking=False) and os.fstat(lock).st_uid == os.geteuid():
                     Cluster(root, durable=False).destroy()
             finally:
                 os.close(lock)

@@ -1,0 +1,108 @@
+"""
+Replace files atomically, and lock files against other processes.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_POLL_SECONDS = 0.005
+"""How often a waiting process tries again: locks are held for milliseconds."""
+
+
+class LockHeldError(Exception):
+    """
+    Another process still held the lock when the time was up.
+
+    Attributes:
+        holder: Its pid, `?` if it has not written it yet.
+    """
+
+    def __init__(self, holder: str) -> None:
+        self.holder = holder
+        super().__init__(f"held by process {holder}")
+
+
+def atomic_write(path: Path, data: bytes | str, *, mode: int | None = None, durable: bool = False) -> None:
+    """
+    Replace the file *path*: readers see the old content or the new one, and a failure leaves no other file behind.
+
+    Args:
+        path: Its folder must exist. A hard link to the old file keeps the old content.
+        data: Text is written as UTF-8, line ends unchanged.
+        mode: The file's permissions, by default 0600.
+        durable: Whether file and folder reach the disk before this returns.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    # Named after *path*, so that a `.env*` line in .gitignore also covers the file that a killed process leaves.
+    descriptor, temporary = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            if mode is not None:
+                os.fchmod(descriptor, mode)
+            if durable:
+                file.flush()
+                os.fsync(descriptor)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    if durable:
+        _sync_folder(path.parent)
+
+
+@contextmanager
+def file_lock(path: Path, *, timeout: float = -1) -> Iterator[None]:
+    """
+    Hold an exclusive lock on the file *path*, which is created with mode 0600 and then stays.
+
+    The kernel releases the lock when the process dies. While it is held, the file contains the holder's pid.
+
+    Args:
+        path: Its folder must exist.
+        timeout: Seconds to wait for another process or thread; 0 tries once, -1 waits for ever.
+
+    Raises:
+        LockHeldError: If the time is up.
+        OSError: If the file cannot be opened, or its file system has no locks.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout, 0o600, poll_interval=_POLL_SECONDS, on_acquired=_write_pid)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise LockHeldError(_read_pid(path)) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write_pid(descriptor: int) -> None:
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+
+
+def _read_pid(path: Path) -> str:
+    with suppress(OSError):
+        return path.read_text(encoding="ascii", errors="replace") or "?"
+    return "?"
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,111 @@
+"""Files: replaced as a whole or not at all, and locked for as long as the process lives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from tasks_lib.files import LockHeldError, atomic_write, file_lock
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from tasks_lib.files import file_lock
+with file_lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Start a process that holds the lock on `lock`."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path / "lock"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
+    """Readers never see half of it, and no temporary file remains."""
+    path = tmp_path / "file"
+    atomic_write(path, "old")
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        atomic_write(path, "new", durable=True)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_written_files_are_private_by_default(tmp_path):
+    """Whatever the umask allows."""
+    before = os.umask(0)
+    try:
+        atomic_write(tmp_path / "private", b"\xff")
+        atomic_write(tmp_path / "shared", "x", mode=0o644)
+        with file_lock(tmp_path / "lock"):
+            pass
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {"private": 0o600, "shared": 0o644, "lock": 0o600}
+
+
+def test_a_held_lock_names_its_holder(tmp_path, holder):
+    """Trying it neither waits nor erases the pid."""
+    for _ in range(2):
+        with (
+            pytest.raises(LockHeldError, match=f"^held by process {holder.pid}$"),
+            file_lock(tmp_path / "lock", timeout=0),
+        ):
+            pytest.fail("two processes hold the lock")
+
+
+def test_a_killed_process_releases_its_lock(tmp_path, holder):
+    """The lock file stays in place, as others may be waiting on it."""
+    holder.send_signal(signal.SIGKILL)
+    with file_lock(tmp_path / "lock", timeout=10):
+        assert (tmp_path / "lock").read_text() == str(os.getpid())
+    assert (tmp_path / "lock").exists()
+
+
+def test_a_child_process_does_not_keep_the_lock(tmp_path):
+    """A server that is started under the lock runs on after it."""
+    with file_lock(tmp_path / "lock"):
+        child = subprocess.Popen(["sleep", "60"], close_fds=False)
+    try:
+        with file_lock(tmp_path / "lock", timeout=0):
+            pass
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_threads_exclude_each_other(tmp_path):
+    """Steps of one stage run in threads and update the same records."""
+    inside, most = 0, 0
+
+    def work():
+        nonlocal inside, most
+        for _ in range(10):
+            with file_lock(tmp_path / "lock"):
+                inside += 1
+                most = max(most, inside)
+                time.sleep(0.001)
+                inside -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
