@@ -190,7 +190,7 @@ import sys
 from pathlib import Path
 from tasks_lib.databases.clone import clone
 from tasks_lib.databases.clone.strategy import Wish
-from tasks_lib.databases.server import Server
+from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.ownership.source import Source
 from tasks_lib.databases.server.url import DatabaseUrl
 url, golden, folder, method = sys.argv[1:]

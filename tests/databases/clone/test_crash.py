@@ -31,7 +31,7 @@ import psycopg
 from tasks_lib.databases.clone import clone
 from tasks_lib.databases.clone import cleanup
 from tasks_lib.databases.clone.strategy import Wish
-from tasks_lib.databases.server import Server
+from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.ownership.source import Source
 from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import GoldentreeError

@@ -20,7 +20,7 @@ BUILD = """
 import sys
 from pathlib import Path
 from tasks_lib.databases.clone import clone
-from tasks_lib.databases.server import Server
+from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.ownership.source import Source
 from tasks_lib.databases.server.url import DatabaseUrl
 url, golden, folder, database = sys.argv[1:]

@@ -178,7 +178,7 @@ from pathlib import Path
 from tasks_lib.databases.clone import clone
 from tasks_lib.databases.copy import evict
 from tasks_lib.databases.clone.strategy import Wish
-from tasks_lib.databases.server import Server
+from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.ownership.source import Source
 from tasks_lib.databases.server.url import DatabaseUrl
 url, golden, folder = sys.argv[1:]
