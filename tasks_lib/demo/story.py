@@ -18,7 +18,7 @@ from tasks_lib.databases.server.connection import scalar
 from tasks_lib.demo.repository import BRANCH
 from tasks_lib.demo.stage import GOLDEN, LEDGER, kept_home, proof, stage
 from tasks_lib.errors import GoldentreeError
-from tasks_lib.git import cli
+from tasks_lib.git.cli import read_git
 from tasks_lib.output import Narrator, answer, pairs, size, table
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _play(here: Stage) -> None:
 def _introduce(here: Stage) -> None:
     with here.server.connect() as connection:
         release = connection.info.parameter_status("server_version")
-    added = cli.output("diff", "--name-only", "main", BRANCH, cwd=here.main).splitlines()
+    added = read_git("diff", "--name-only", "main", BRANCH, cwd=here.main).splitlines()
     answer(
         "\n"
         + pairs(

@@ -8,7 +8,7 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError
-from tasks_lib.git import cli
+from tasks_lib.git.cli import read_git, run_git
 from tasks_lib.git.repository import list_worktrees
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def require_plain_name(repository: Repository, branch: str) -> None:
         BranchError: Saying what is wrong with it.
     """
     _require_plain(branch)
-    if cli.run("check-ref-format", f"refs/heads/{branch}", cwd=repository.main, check=False).returncode != 0:
+    if run_git("check-ref-format", f"refs/heads/{branch}", cwd=repository.main, check=False).returncode != 0:
         raise BranchError(f"`{branch}` is not a branch name that git accepts", hint="git help check-ref-format")
 
 
@@ -77,7 +77,7 @@ def _require_no_conflict(repository: Repository, branch: str) -> None:
     parents = [branch[:end] for end, character in enumerate(branch) if character == "/"]
     blocker = next((parent for parent in parents if repository.has_branch(parent)), None)
     if blocker is None:
-        below = cli.output(
+        below = read_git(
             "for-each-ref", "--count=1", "--format=%(refname:short)", f"refs/heads/{branch}/", cwd=repository.main
         )
         blocker = below or None

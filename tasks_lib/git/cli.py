@@ -28,7 +28,7 @@ CALLER = {"GOLDENTREE": "1"}
 """Tells a hook of git's that calls us that we are at work already."""
 
 
-def environment() -> dict[str, str]:
+def git_environment() -> dict[str, str]:
     """Return the process environment without what points git at some repository, and without prompts."""
     kept = {
         key: value
@@ -50,7 +50,7 @@ _ATTEMPTS = 20
 _PAUSE = 0.025
 
 
-def run(
+def run_git(
     *arguments: str | Path, cwd: Path, check: bool = True, stdin: str = "", index: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """
@@ -64,7 +64,7 @@ def run(
             result = subprocess.run(
                 ["git", *map(str, arguments)],
                 cwd=cwd,
-                env=environment() | ({"GIT_INDEX_FILE": str(index)} if index else {}),
+                env=git_environment() | ({"GIT_INDEX_FILE": str(index)} if index else {}),
                 input=stdin,
                 capture_output=True,
                 text=True,
@@ -83,24 +83,24 @@ def run(
     return result
 
 
-def output(*arguments: str | Path, cwd: Path) -> str:
+def read_git(*arguments: str | Path, cwd: Path) -> str:
     """
     Return git's stdout without the trailing newline.
 
     Raises:
-        GitError: As `run`.
+        GitError: As `run_git`.
     """
-    return run(*arguments, cwd=cwd).stdout.removesuffix("\n")
+    return run_git(*arguments, cwd=cwd).stdout.removesuffix("\n")
 
 
-def succeeds(*arguments: str | Path, cwd: Path) -> bool:
+def git_succeeds(*arguments: str | Path, cwd: Path) -> bool:
     """
     Return the answer of a question that git answers by exit status: 0 yes, 1 no.
 
     Raises:
         GitError: On any other status: a question that could not be answered is not a no.
     """
-    result = run(*arguments, cwd=cwd, check=False)
+    result = run_git(*arguments, cwd=cwd, check=False)
     if result.returncode not in (0, 1):
         raise GitError(f"git {_verb(arguments)} failed with status {result.returncode}", why=result.stderr.strip())
     return result.returncode == 0

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError
-from tasks_lib.git import cli, uncommitted
+from tasks_lib.git import uncommitted
+from tasks_lib.git.cli import read_git, run_git
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +57,7 @@ class Diff:
         return [Changed(path, _count(added), _count(removed)) for added, removed, path in rows]
 
     def _git(self, *options: str) -> str:
-        return readable(cli.output(*_DIFF, *options, self.old, self.new, cwd=self.repository.main))
+        return readable(read_git(*_DIFF, *options, self.old, self.new, cwd=self.repository.main))
 
 
 def since(repository: Repository, base: str, branch: str, at: Path | None = None) -> Diff:
@@ -74,7 +75,7 @@ def since(repository: Repository, base: str, branch: str, at: Path | None = None
     if tip is None or other is None:
         missing = branch if tip is None else base
         raise BranchError(f"there is no branch `{missing}` here", why="deleted or renamed?", hint="git branch --list")
-    parted = cli.run("merge-base", other, tip, cwd=repository.main, check=False).stdout.strip()
+    parted = run_git("merge-base", other, tip, cwd=repository.main, check=False).stdout.strip()
     if not parted:
         raise BranchError(f"`{branch}` and `{base}` have no history in common")
     return Diff(repository, parted, uncommitted.trees(at)[1] if at else tip)

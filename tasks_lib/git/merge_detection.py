@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GitError
-from tasks_lib.git import cli
+from tasks_lib.git.cli import git_succeeds, read_git, run_git
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +38,7 @@ def is_ancestor(repository: Repository, tip: str, target: str) -> bool:
     Raises:
         GitError: If one of them is no commit.
     """
-    return cli.succeeds("merge-base", "--is-ancestor", tip, target, cwd=repository.main)
+    return git_succeeds("merge-base", "--is-ancestor", tip, target, cwd=repository.main)
 
 
 def how_merged(repository: Repository, tip: str, target: str) -> str | None:
@@ -59,11 +59,11 @@ def how_merged(repository: Repository, tip: str, target: str) -> str | None:
     if is_ancestor(repository, tip, target):
         return "ancestor"
     base = _base(main, tip, target)
-    paths = cli.output(*_DIFF, "--name-only", "-z", base, tip, cwd=main).split("\0")[:-1] if base else []
+    paths = read_git(*_DIFF, "--name-only", "-z", base, tip, cwd=main).split("\0")[:-1] if base else []
     if base is None or not paths:
         return None
-    tree = cli.output("rev-parse", f"{target}^{{tree}}", cwd=main)
-    if cli.output("rev-parse", f"{tip}^{{tree}}", cwd=main) == tree:
+    tree = read_git("rev-parse", f"{target}^{{tree}}", cwd=main)
+    if read_git("rev-parse", f"{tip}^{{tree}}", cwd=main) == tree:
         return "same tree"
     if _merged_tree(main, tip, target) == tree:
         return "nothing to add"
@@ -74,7 +74,7 @@ def how_merged(repository: Repository, tip: str, target: str) -> str | None:
 
 def _base(main: Path, tip: str, target: str) -> str | None:
     """Return the commit where the two parted, None if they have no history in common."""
-    found = cli.run("merge-base", tip, target, cwd=main, check=False)
+    found = run_git("merge-base", tip, target, cwd=main, check=False)
     if found.returncode not in (0, 1):
         raise GitError(f"git merge-base failed with status {found.returncode}", why=found.stderr.strip())
     return found.stdout.strip() or None
@@ -82,12 +82,12 @@ def _base(main: Path, tip: str, target: str) -> str | None:
 
 def _merged_tree(main: Path, tip: str, target: str) -> str | None:
     """Return the tree that merging *tip* into *target* would give, None if it would conflict or git is too old."""
-    drivers = cli.run("config", "--name-only", "--get-regexp", r"^merge\..*\.driver$", cwd=main, check=False)
+    drivers = run_git("config", "--name-only", "--get-regexp", r"^merge\..*\.driver$", cwd=main, check=False)
     # A driver that keeps "ours" would merge anything into nothing. One that fails is a conflict.
     keys = [*drivers.stdout.splitlines(), "merge.union.driver"]
     settings = [f"{key}=false" for key in keys] + ["merge.renames=true", "merge.directoryRenames=false"]
     options = [word for setting in settings for word in ("-c", setting)]
-    merged = cli.run(*options, "merge-tree", "--write-tree", "--no-messages", target, tip, cwd=main, check=False)
+    merged = run_git(*options, "merge-tree", "--write-tree", "--no-messages", target, tip, cwd=main, check=False)
     return merged.stdout.strip() if merged.returncode == 0 else None
 
 
@@ -100,12 +100,12 @@ def _is_patched_in(main: Path, base: str, tip: str, target: str, paths: list[str
     """
     # Only commits that touch the branch's files: a long history costs little.
     limits = ("--no-merges", f"--max-count={MOST_COMMITS}")
-    commits = cli.output("--literal-pathspecs", "rev-list", *limits, f"{base}..{target}", "--", *paths, cwd=main)
+    commits = read_git("--literal-pathspecs", "rev-list", *limits, f"{base}..{target}", "--", *paths, cwd=main)
     theirs = set(_patches(main, commits, paths))
-    squashed = cli.output("--literal-pathspecs", *_PATCH, base, tip, "--", *paths, cwd=main)
+    squashed = read_git("--literal-pathspecs", *_PATCH, base, tip, "--", *paths, cwd=main)
     if _without_places(squashed + "\n") in theirs:
         return True
-    ours = cli.output("rev-list", "--parents", f"--max-count={MOST_COMMITS + 1}", f"{base}..{tip}", cwd=main)
+    ours = read_git("rev-list", "--parents", f"--max-count={MOST_COMMITS + 1}", f"{base}..{tip}", cwd=main)
     lines = [line.split() for line in ours.splitlines()]
     if len(lines) > MOST_COMMITS or any(len(parents) > 1 for _, *parents in lines):
         return False  # what a merge commit changes by itself is in no patch
@@ -115,7 +115,7 @@ def _is_patched_in(main: Path, base: str, tip: str, target: str, paths: list[str
 def _patches(main: Path, commits: str, paths: list[str]) -> Iterable[str]:
     """Return for each of *commits* what it changes in *paths*, as text that does not depend on where."""
     arguments = ("--literal-pathspecs", *_PATCH, "--stdin", "--always", "--", *paths)
-    text = cli.run(*arguments, cwd=main, stdin=commits + "\n").stdout
+    text = run_git(*arguments, cwd=main, stdin=commits + "\n").stdout
     # In a patch every line of content is indented by its sign.
     return map(_without_places, re.split(r"^[0-9a-f]{40,64}\n", text, flags=re.MULTILINE)[1:])
 

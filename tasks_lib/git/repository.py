@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks_lib.errors import GitError
-from tasks_lib.git.cli import output, run, succeeds
+from tasks_lib.git.cli import git_succeeds, read_git, run_git
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def list_worktrees(cwd: Path) -> list[WorktreeEntry]:
         GitError: If git cannot list them.
     """
     listed = []
-    for block in output("worktree", "list", "--porcelain", cwd=cwd).split("\n\n"):
+    for block in read_git("worktree", "list", "--porcelain", cwd=cwd).split("\n\n"):
         row = dict(line.partition(" ")[::2] for line in block.splitlines())
         if "worktree" in row:
             branch = row.get("branch")
@@ -77,7 +77,7 @@ class Repository:
         Raises:
             GitError: If there is none, it is bare, it has no commit yet, or its main worktree cannot be found.
         """
-        probe = run("rev-parse", "--path-format=absolute", "--git-common-dir", cwd=cwd, check=False)
+        probe = run_git("rev-parse", "--path-format=absolute", "--git-common-dir", cwd=cwd, check=False)
         if probe.returncode != 0:
             if "not a git repository" in probe.stderr:
                 raise GitError(f"`{cwd}` is not in a git repository", hint="cd into one, or `git init`")
@@ -103,7 +103,7 @@ class Repository:
                 why="a worktree needs one to start from",
                 hint='git add --all && git commit -m "Start"',
             )
-        here = output("rev-parse", "--path-format=absolute", "--show-toplevel", cwd=cwd)
+        here = read_git("rev-parse", "--path-format=absolute", "--show-toplevel", cwd=cwd)
         return cls(common=common, main=main.path, here=Path(here))
 
     @property
@@ -118,14 +118,14 @@ class Repository:
         Raises:
             GitError: If neither can be told.
         """
-        remote = run("symbolic-ref", "--short", "--quiet", "refs/remotes/origin/HEAD", cwd=self.main, check=False)
+        remote = run_git("symbolic-ref", "--short", "--quiet", "refs/remotes/origin/HEAD", cwd=self.main, check=False)
         if remote.returncode == 0:
             return remote.stdout.strip().removeprefix("origin/")
-        local = run("config", "--get", "init.defaultBranch", cwd=self.main, check=False).stdout.strip()
+        local = run_git("config", "--get", "init.defaultBranch", cwd=self.main, check=False).stdout.strip()
         for name in filter(None, (local, "main", "master")):
             if self.has_branch(name):
                 return name
-        branch = output("rev-parse", "--abbrev-ref", "HEAD", cwd=self.main)
+        branch = read_git("rev-parse", "--abbrev-ref", "HEAD", cwd=self.main)
         if branch == "HEAD":
             raise GitError(
                 "the default branch is unknown",
@@ -136,11 +136,11 @@ class Repository:
 
     def has_branch(self, name: str) -> bool:
         """Whether there is a local branch *name*."""
-        return succeeds("show-ref", "--verify", "--quiet", f"refs/heads/{name}", cwd=self.main)
+        return git_succeeds("show-ref", "--verify", "--quiet", f"refs/heads/{name}", cwd=self.main)
 
     def commit(self, reference: str) -> str | None:
         """Return the commit that *reference* names, None if it names none."""
-        found = run(
+        found = run_git(
             "rev-parse",
             "--verify",
             "--quiet",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GitError
-from tasks_lib.git import cli
+from tasks_lib.git.cli import read_git, run_git
 from tasks_lib.git.merge_detection import how_merged, is_ancestor
 
 if TYPE_CHECKING:
@@ -115,9 +115,9 @@ class _Place:
 def _places(repository: Repository, target: str, heads: set[str]) -> dict[str, _Place]:
     """Return how many commits each of *heads* is ahead of *target* and behind it, by one walk for all of them."""
     tips = [target, *heads - {target}]
-    found = cli.run("merge-base", "--octopus", *tips, cwd=repository.main, check=False)
+    found = run_git("merge-base", "--octopus", *tips, cwd=repository.main, check=False)
     shared = [f"^{found.stdout.strip()}"] if found.returncode == 0 else []
-    lines = cli.output("rev-list", "--topo-order", "--parents", *tips, *shared, cwd=repository.main).splitlines()
+    lines = read_git("rev-list", "--topo-order", "--parents", *tips, *shared, cwd=repository.main).splitlines()
     # A bit for each tip that a commit can be reached from; children come before their parents.
     reached = defaultdict(int, {tip: 1 << number for number, tip in enumerate(tips)})
     first: dict[str, str] = {}
@@ -149,7 +149,7 @@ def _status(listed: WorktreeEntry) -> tuple[dict[str, str], int]:
         raise GitError(f"there is no worktree at {listed.path}")
     # Without the lock on the index, which a commit of its user would run into.
     options = ("--porcelain=v2", "--branch", "--untracked-files=normal", "-z")
-    lines = iter(cli.output("--no-optional-locks", "status", *options, cwd=listed.path).split("\0"))
+    lines = iter(read_git("--no-optional-locks", "status", *options, cwd=listed.path).split("\0"))
     headers, dirty = {}, 0
     for line in lines:
         kind, _, rest = line.partition(" ")
@@ -179,7 +179,7 @@ def _changed(repository: Repository, other: str, commit: str) -> set[str]:
     """Return the paths that *commit* has changed since it parted from the *other*, none where that is ambiguous."""
     options = ("-r", "-z", "--name-only", "--no-renames", "--merge-base")
     # git fails where they parted never, or more than once.
-    found = cli.run("diff-tree", *options, other, commit, cwd=repository.main, check=False)
+    found = run_git("diff-tree", *options, other, commit, cwd=repository.main, check=False)
     return set(found.stdout.split("\0")[:-1])
 
 

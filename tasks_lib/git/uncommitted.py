@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GitError
-from tasks_lib.git import cli
+from tasks_lib.git.cli import git_succeeds, read_git, run_git
 
 if TYPE_CHECKING:
     from tasks_lib.git.repository import Repository
@@ -44,12 +44,12 @@ def save(path: Path, reference: str, *, message: str) -> str:
     Raises:
         GitError: If it has no commit yet, or git cannot read something.
     """
-    if not cli.succeeds("rev-parse", "--verify", "--quiet", "HEAD", cwd=path):
+    if not git_succeeds("rev-parse", "--verify", "--quiet", "HEAD", cwd=path):
         raise GitError(
             f"there is no commit yet at `{path}` to keep uncommitted work on", hint="commit there what is to be kept"
         )
-    head = cli.output("rev-parse", "--verify", "HEAD", cwd=path)
-    committed = cli.output("rev-parse", "HEAD^{tree}", cwd=path)
+    head = read_git("rev-parse", "--verify", "HEAD", cwd=path)
+    committed = read_git("rev-parse", "HEAD^{tree}", cwd=path)
     staged, tree = trees(path)
     commit = head
     if {staged, tree} != {committed}:
@@ -71,7 +71,7 @@ def restore(path: Path, commit: str) -> None:
     Raises:
         GitError: If HEAD is another one, or something in *path* is in the way; nothing is overwritten.
     """
-    head = cli.output("rev-parse", "--verify", "HEAD", cwd=path)
+    head = read_git("rev-parse", "--verify", "HEAD", cwd=path)
     if commit == head:
         return
     above, *_ = parents = _parents(path, commit)
@@ -90,10 +90,10 @@ def holds(path: Path, commit: str) -> bool:
     Raises:
         GitError: If git cannot read something.
     """
-    head = cli.output("rev-parse", "--verify", "HEAD", cwd=path)
+    head = read_git("rev-parse", "--verify", "HEAD", cwd=path)
     index = head if commit == head else _parents(path, commit)[-1]
     staged, tree = trees(path)
-    if staged != cli.output("rev-parse", f"{index}^{{tree}}", cwd=path):
+    if staged != read_git("rev-parse", f"{index}^{{tree}}", cwd=path):
         return False
     return _changed(path, head, commit).isdisjoint(_changed(path, commit, tree))
 
@@ -107,7 +107,7 @@ def trees(path: Path) -> tuple[str | None, str]:
     """Write what is staged, None in a conflict, and all that the worktree holds as trees; the index stays as it is."""
     with tempfile.TemporaryDirectory(prefix="goldentree-") as folder:
         index = Path(folder) / "index"
-        own = path / cli.output("rev-parse", "--git-path", "index", cwd=path)
+        own = path / read_git("rev-parse", "--git-path", "index", cwd=path)
         if own.exists():
             # With its time, by which git knows the entries that are younger than it and to be compared.
             shutil.copy2(own, index)
@@ -119,14 +119,14 @@ def trees(path: Path) -> tuple[str | None, str]:
 
 def _changed(path: Path, old: str, new: str) -> set[str]:
     options = ("-r", "-z", "--name-only", "--no-renames", "--ignore-submodules=none")
-    return set(cli.output("diff-tree", *options, old, new, cwd=path).split("\0")[:-1])
+    return set(read_git("diff-tree", *options, old, new, cwd=path).split("\0")[:-1])
 
 
 def _parents(path: Path, commit: str) -> list[str]:
     """Return the HEAD that *commit* was saved on and, if there is one, the commit of what was staged."""
-    return cli.output("rev-parse", f"{commit}^@", cwd=path).splitlines()
+    return read_git("rev-parse", f"{commit}^@", cwd=path).splitlines()
 
 
 def _git(path: Path, *arguments: str, index: Path | None = None) -> str:
     options = [word for key, value in _SETTINGS.items() for word in ("-c", f"{key}={value}")]
-    return cli.run(*options, *arguments, cwd=path, index=index).stdout.removesuffix("\n")
+    return run_git(*options, *arguments, cwd=path, index=index).stdout.removesuffix("\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GitError, WorktreeError
-from tasks_lib.git import cli
+from tasks_lib.git.cli import read_git
 from tasks_lib.scaffold.detect import run_command
 from tasks_lib.scaffold.table import HOOKS, TEMPLATES
 from tasks_lib.settings.table import DEFAULT_ENV, SETTINGS
@@ -116,8 +116,8 @@ def _hooks(main: Path) -> tuple[Path, str | None]:
     Raises:
         GitError: If other repositories may have theirs there.
     """
-    hooks = Path(cli.output("rev-parse", "--path-format=absolute", "--git-path", "hooks", cwd=main))
-    common = Path(cli.output("rev-parse", "--path-format=absolute", "--git-common-dir", cwd=main))
+    hooks = Path(read_git("rev-parse", "--path-format=absolute", "--git-path", "hooks", cwd=main))
+    common = Path(read_git("rev-parse", "--path-format=absolute", "--git-common-dir", cwd=main))
     if hooks.is_relative_to(common):
         return hooks, None
     if hooks.is_relative_to(main):

@@ -7,7 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.git import cli, status
+from tasks_lib.git import status
+from tasks_lib.git.cli import read_git
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.ledger.schema import document as document_of
 from tasks_lib.ledger.store.names import short_id
@@ -113,7 +114,7 @@ def _ahead(project: Project, errand: Errand) -> int | None:
     base, branch = (f"refs/heads/{name}" for name in (errand.base_branch, errand.branch))
     if not (project.repository.has_branch(errand.base_branch) and project.repository.has_branch(errand.branch)):
         return None
-    return int(cli.output("rev-list", "--count", f"{base}..{branch}", cwd=project.repository.main))
+    return int(read_git("rev-list", "--count", f"{base}..{branch}", cwd=project.repository.main))
 
 
 def _problem(

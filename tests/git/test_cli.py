@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from tasks_lib.errors import GitError
-from tasks_lib.git import cli
+from tasks_lib.git.cli import git_environment, git_succeeds, run_git
 from tasks_lib.git.repository import Repository, list_worktrees
 
 
@@ -27,7 +27,7 @@ def test_what_is_inherited(monkeypatch):
     for name in (*gone, *kept):
         monkeypatch.setenv(name, "x")
     monkeypatch.setenv("LANGUAGE", "de")
-    found = cli.environment()
+    found = git_environment()
     assert not found.keys() & set(gone)
     assert found.keys() >= set(kept)
     assert found["LANGUAGE"] == ""
@@ -39,7 +39,7 @@ def test_what_is_inherited(monkeypatch):
 def test_from_everywhere_in_it(path):
     """A subfolder and a linked worktree, under any name, belong to the same repository."""
     (path / "a" / "b").mkdir(parents=True)
-    cli.run("worktree", "add", "--detach", path.parent / "linked", cwd=path)
+    run_git("worktree", "add", "--detach", path.parent / "linked", cwd=path)
     inside = Repository.find(path / "a" / "b")
     linked = Repository.find(path.parent / "linked")
     assert (inside.main, inside.here, inside.linked) == (path, path, False)
@@ -51,7 +51,7 @@ def test_from_everywhere_in_it(path):
 
 def test_a_separate_git_directory(path, tmp_path):
     """The git directory would be taken for the main worktree; that is refused."""
-    cli.run("init", "--separate-git-dir", tmp_path / "elsewhere", cwd=path)
+    run_git("init", "--separate-git-dir", tmp_path / "elsewhere", cwd=path)
     with pytest.raises(GitError, match="cannot be found"):
         Repository.find(path)
 
@@ -60,13 +60,13 @@ def test_the_default_branch(path):
     """What origin's HEAD says, else a branch of a usual name, else the main worktree's own."""
     repository = Repository.find(path)
     assert repository.default_branch() == "main"
-    cli.run("branch", "--move", "trunk", cwd=path)
+    run_git("branch", "--move", "trunk", cwd=path)
     assert repository.default_branch() == "trunk"
-    cli.run("update-ref", "refs/remotes/origin/develop", "HEAD", cwd=path)
-    cli.run("symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/develop", cwd=path)
+    run_git("update-ref", "refs/remotes/origin/develop", "HEAD", cwd=path)
+    run_git("symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/develop", cwd=path)
     assert repository.default_branch() == "develop"
-    cli.run("symbolic-ref", "--delete", "refs/remotes/origin/HEAD", cwd=path)
-    cli.run("checkout", "--detach", cwd=path)
+    run_git("symbolic-ref", "--delete", "refs/remotes/origin/HEAD", cwd=path)
+    run_git("checkout", "--detach", cwd=path)
     with pytest.raises(GitError, match="default branch is unknown"):
         repository.default_branch()
 
@@ -74,7 +74,7 @@ def test_the_default_branch(path):
 def test_a_question_that_fails_is_not_a_no(path):
     """Exit status 128 is an error, not 1."""
     with pytest.raises(GitError, match="128"):
-        cli.succeeds("merge-base", "--is-ancestor", "nowhere", "HEAD", cwd=path)
+        git_succeeds("merge-base", "--is-ancestor", "nowhere", "HEAD", cwd=path)
 
 
 def test_a_worktree_that_is_just_being_made(path, tmp_path):

@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import WorktreeError
-from tasks_lib.git import cli
+from tasks_lib.git.cli import git_succeeds, read_git, run_git
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 def keep_out(project: Project, path: Path, name: str) -> None:
     """Let git pass over the file *name* of the worktree at *path*, tracked or not."""
-    if cli.succeeds("check-ignore", "--quiet", "--", name, cwd=path):
+    if git_succeeds("check-ignore", "--quiet", "--", name, cwd=path):
         return  # ignored, and not tracked: git says no to what it tracks
     if is_tracked(path, name):
         # The index is the worktree's own.
-        cli.run("update-index", "--skip-worktree", "--", name, cwd=path)
+        run_git("update-index", "--skip-worktree", "--", name, cwd=path)
     else:
         _exclude(project, "/" + re.sub(r"([\\*?\[ ])", r"\\\1", name))
 
@@ -30,12 +30,12 @@ def keep_out(project: Project, path: Path, name: str) -> None:
 def undo(path: Path, name: str) -> None:
     """Let git see *name* again where it is tracked; a line in `info/exclude` stays, for other worktrees."""
     if is_tracked(path, name):
-        cli.run("update-index", "--no-skip-worktree", "--", name, cwd=path)
+        run_git("update-index", "--no-skip-worktree", "--", name, cwd=path)
 
 
 def is_tracked(path: Path, name: str) -> bool:
     """Whether git tracks the file *name* of the worktree at *path*."""
-    return cli.output("ls-files", "--", name, cwd=path) != ""
+    return read_git("ls-files", "--", name, cwd=path) != ""
 
 
 def _exclude(project: Project, pattern: str) -> None:

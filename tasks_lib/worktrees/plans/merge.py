@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError, GitError, WorktreeError
-from tasks_lib.git import cli
+from tasks_lib.git.cli import read_git, run_git
 from tasks_lib.git.diff import readable
 from tasks_lib.git.merge_detection import is_ancestor
 from tasks_lib.git.repository import list_worktrees
@@ -59,7 +59,7 @@ def merge(project: Project, branch: str, base: str, *, message: str) -> list[str
         _worktree_on(project.repository, base)
         if found := _conflicts(project, path, old, "--no-edit", "-m", message, tip):
             return found
-        _advance_base(project.repository, base, old, cli.output("rev-parse", "HEAD", cwd=path))
+        _advance_base(project.repository, base, old, read_git("rev-parse", "HEAD", cwd=path))
     return []
 
 
@@ -89,7 +89,7 @@ def _scratch_worktree(project: Project) -> Iterator[Path]:
 
     def clear() -> None:
         if any(row.path == path for row in list_worktrees(main)):
-            cli.run("worktree", "remove", "--force", "--force", path, cwd=main)
+            run_git("worktree", "remove", "--force", "--force", path, cwd=main)
         shutil.rmtree(path, ignore_errors=True)
 
     with project.registry.working_on("merging"):
@@ -103,11 +103,11 @@ def _scratch_worktree(project: Project) -> Iterator[Path]:
 
 def _conflicts(project: Project, path: Path, commit: str, *arguments: str) -> list[str]:
     """Run `git merge` on *commit* in a new worktree at *path*, and return the files that it could not merge."""
-    cli.run(*_NO_HOOKS, "worktree", "add", "--detach", path, commit, cwd=project.repository.main)
-    result = cli.run(*_MERGE, *arguments, cwd=path, check=False)
+    run_git(*_NO_HOOKS, "worktree", "add", "--detach", path, commit, cwd=project.repository.main)
+    result = run_git(*_MERGE, *arguments, cwd=path, check=False)
     if result.returncode == 0:
         return []
-    found = cli.output("diff", "--name-only", "--diff-filter=U", "-z", cwd=path).split("\0")[:-1]
+    found = read_git("diff", "--name-only", "--diff-filter=U", "-z", cwd=path).split("\0")[:-1]
     if not found:
         said = "\n".join(filter(None, (result.stdout.strip(), result.stderr.strip())))
         raise GitError("git does not merge it", why=said, hint="nothing was changed; mend that, then try again")
@@ -121,9 +121,9 @@ def _advance_base(repository: Repository, base: str, old: str, new: str) -> None
     # Ctrl-C waits: it reaches git as well, which would be left with half of the files changed.
     with uninterrupted():
         if holder is None:
-            cli.run("update-ref", "-m", f"merge: {new}", f"refs/heads/{base}", new, old, cwd=repository.main)
+            run_git("update-ref", "-m", f"merge: {new}", f"refs/heads/{base}", new, old, cwd=repository.main)
         else:
-            cli.run(*_MERGE, "--ff-only", "--no-overwrite-ignore", new, cwd=holder)
+            run_git(*_MERGE, "--ff-only", "--no-overwrite-ignore", new, cwd=holder)
 
 
 def _worktree_on(repository: Repository, base: str) -> Path | None:
@@ -133,7 +133,7 @@ def _worktree_on(repository: Repository, base: str) -> Path | None:
             raise WorktreeError(f"`{base}` is being rebased in {row.path}", hint=f"git -C {row.path} rebase --continue")
         if row.branch == base:
             options = ("--porcelain", "--untracked-files=no", "--ignore-submodules=dirty")
-            changes = cli.output("-c", "core.fsmonitor=false", "status", *options, cwd=row.path).splitlines()
+            changes = read_git("-c", "core.fsmonitor=false", "status", *options, cwd=row.path).splitlines()
             if changes:
                 raise WorktreeError(
                     f"`{base}` is checked out at {row.path}, with uncommitted changes",
@@ -146,6 +146,6 @@ def _worktree_on(repository: Repository, base: str) -> Path | None:
 
 def _is_rebasing(path: Path, branch: str) -> bool:
     """Whether the worktree at *path*, whose HEAD is detached, is amid a rebase of *branch*."""
-    directory = Path(cli.output("rev-parse", "--absolute-git-dir", cwd=path))
+    directory = Path(read_git("rev-parse", "--absolute-git-dir", cwd=path))
     files = (directory / kind / "head-name" for kind in ("rebase-merge", "rebase-apply"))
     return any(file.exists() and file.read_text().strip() == f"refs/heads/{branch}" for file in files)

@@ -16,7 +16,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GitError, WorktreeError
-from tasks_lib.git import cli, uncommitted
+from tasks_lib.git import uncommitted
+from tasks_lib.git.cli import run_git
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import Plan, Step, uninterrupted
 from tasks_lib.worktrees import processes
@@ -144,8 +145,8 @@ def _plan_after_removal(project: Project, removing: RemovalOutcome, narrator: Na
         if user := next((row.path for row in list_worktrees(main) if row.branch == note.branch), None):
             return f"not: {user} is on it"
         # Only while it is where we saw it: a commit made meanwhile stays.
-        cli.run("update-ref", "-d", reference, str(note.tip), cwd=main)
-        cli.run("config", "--remove-section", f"branch.{note.branch}", cwd=main, check=False)
+        run_git("update-ref", "-d", reference, str(note.tip), cwd=main)
+        run_git("config", "--remove-section", f"branch.{note.branch}", cwd=main, check=False)
         return f"was at {str(note.tip)[:12]}"
 
     def delete_files() -> str | None:
@@ -191,7 +192,7 @@ def _end(path: Path) -> str:
 def _keep(project: Project, note: removal_record.RemovalRecord) -> None:
     """Keep the commit that the note names from git's garbage collection."""
     if note.saved is not None:
-        cli.run("update-ref", note.reference, note.saved, cwd=project.repository.main)
+        run_git("update-ref", note.reference, note.saved, cwd=project.repository.main)
 
 
 def _move_aside(project: Project, path: Path, trash: Path) -> None:
@@ -227,4 +228,4 @@ def _move_aside(project: Project, path: Path, trash: Path) -> None:
 
 def _forget_worktree(project: Project, path: str | Path) -> None:
     # By its name, and never `git worktree prune`, which would unregister whatever is on a volume that is away.
-    cli.run("worktree", "remove", "--force", path, cwd=project.repository.main)
+    run_git("worktree", "remove", "--force", path, cwd=project.repository.main)

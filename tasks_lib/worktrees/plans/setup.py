@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError, WorktreeError
-from tasks_lib.git import cli
+from tasks_lib.git.cli import read_git
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import Plan, Step
 from tasks_lib.worktrees.env import guard
@@ -111,7 +111,7 @@ def _adopted(project: Project, here: Path, slug: str) -> Record:
 
 def _adoption(project: Project, record: Record, here: Path) -> Step:
     """Return the step that makes record and worktree name each other."""
-    git_directory = Path(cli.output("rev-parse", "--absolute-git-dir", cwd=here))
+    git_directory = Path(read_git("rev-parse", "--absolute-git-dir", cwd=here))
     registry = project.registry
 
     def do() -> None:

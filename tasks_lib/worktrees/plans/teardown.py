@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks_lib.git import cli, uncommitted
+from tasks_lib.git import uncommitted
+from tasks_lib.git.cli import read_git, run_git
 from tasks_lib.plan import Plan, Step
 from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.removal.steps import FINISHES, RemovalOutcome, finish_step, park_step, write_step
@@ -40,15 +41,15 @@ def plan_teardown(project: Project, narrator: Narrator) -> Iterator[RemovalOutco
         # Looked up again: whoever held the lock until now may have changed it.
         record = project.require_record_here()
         cut_short = removal_record.interrupted_removal(project, record)
-        branch = cli.run("symbolic-ref", "--quiet", "--short", "HEAD", cwd=here, check=False).stdout.strip() or None
-        tip = cli.run("rev-parse", "--verify", "--quiet", "HEAD", cwd=here, check=False).stdout.strip() or None
+        branch = run_git("symbolic-ref", "--quiet", "--short", "HEAD", cwd=here, check=False).stdout.strip() or None
+        tip = run_git("rev-parse", "--verify", "--quiet", "HEAD", cwd=here, check=False).stdout.strip() or None
         # What was parked already bears that moment.
         moment = cut_short.removed if cut_short else removal_record.timestamp()
         removing = RemovalOutcome(
             removal_record.RemovalRecord(record.slug, moment, str(here), branch, tip, tip, record, only_databases=True)
         )
         note = removing.note
-        git_directory = Path(cli.output("rev-parse", "--absolute-git-dir", cwd=here))
+        git_directory = Path(read_git("rev-parse", "--absolute-git-dir", cwd=here))
 
         def keep() -> None:
             if tip is not None:

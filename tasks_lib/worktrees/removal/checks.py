@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GitError, WorktreeError
-from tasks_lib.git import cli
+from tasks_lib.git.cli import git_succeeds, read_git, run_git
 from tasks_lib.git.merge_detection import how_merged
 from tasks_lib.worktrees.steps.checkout import UNFINISHED
 
@@ -150,12 +150,12 @@ def require_merged(project: Project, branch: str, tip: str) -> None:
     """
     main, default = project.repository.main, project.repository.default_branch()
     patterns = [f"refs/heads/{default}", f"refs/remotes/*/{default}", f"refs/remotes/*/{branch}"]
-    targets = cli.output("for-each-ref", "--format=%(refname)", *patterns, cwd=main).splitlines()
+    targets = read_git("for-each-ref", "--format=%(refname)", *patterns, cwd=main).splitlines()
     if any(how_merged(project.repository, tip, target) for target in targets):
         return
     raise WorktreeError(
         f"branch `{branch}` has commits that are neither in `{default}` nor pushed",
-        why=cli.output("log", "--oneline", f"--max-count={_SHOWN}", tip, "--not", *targets, cwd=main),
+        why=read_git("log", "--oneline", f"--max-count={_SHOWN}", tip, "--not", *targets, cwd=main),
         hint="merge or push it, or pass --keep-branch, or --force",
     )
 
@@ -192,7 +192,7 @@ def require_same_worktree(project: Project, path: Path) -> None:
 
 
 def _require_no_operation(path: Path) -> None:
-    directory = Path(cli.output("rev-parse", "--absolute-git-dir", cwd=path))
+    directory = Path(read_git("rev-parse", "--absolute-git-dir", cwd=path))
     operation = next((what for file, what in _OPERATIONS.items() if (directory / file).exists()), None)
     if operation:
         raise WorktreeError(f"{operation} is in progress in {path}", hint="finish it there, or pass --force")
@@ -226,7 +226,7 @@ def _changes(path: Path) -> list[str]:
     """Return what git calls changed or untracked, as `XY name`; submodules only where they are at another commit."""
     options = ("--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=dirty")
     # A monitor that has died would hide changes.
-    result = cli.run("-c", "core.fsmonitor=false", "status", *options, cwd=path)
+    result = run_git("-c", "core.fsmonitor=false", "status", *options, cwd=path)
     if "could not open directory" in result.stderr:
         raise GitError("git cannot look everywhere", why=result.stderr.strip())
     return result.stdout.split("\0")[:-1]
@@ -247,7 +247,7 @@ def _submodules(path: Path) -> Iterator[Path]:
     Raises:
         GitError: If there is none, but files that git does not look at.
     """
-    for row in cli.output("ls-files", "--stage", "-z", cwd=path).split("\0"):
+    for row in read_git("ls-files", "--stage", "-z", cwd=path).split("\0"):
         if not row.startswith("160000 "):
             continue
         module = path / row.partition("\t")[2]
@@ -259,15 +259,15 @@ def _submodules(path: Path) -> Iterator[Path]:
 
 
 def _is_pushed(module: Path) -> bool:
-    if cli.succeeds("show-ref", "--verify", "--quiet", "refs/stash", cwd=module):
+    if git_succeeds("show-ref", "--verify", "--quiet", "refs/stash", cwd=module):
         return False
-    return not cli.output("rev-list", "--max-count=1", "HEAD", "--branches", "--not", "--remotes", cwd=module)
+    return not read_git("rev-list", "--max-count=1", "HEAD", "--branches", "--not", "--remotes", cwd=module)
 
 
 def _holders(main: Path, commit: str) -> str:
     """Return the name of a reference that holds *commit*, empty if there is none."""
     places = ("refs/heads", "refs/remotes", "refs/tags")
-    return cli.output("for-each-ref", "--count=1", "--contains", commit, *places, cwd=main)
+    return read_git("for-each-ref", "--count=1", "--contains", commit, *places, cwd=main)
 
 
 def _printable(text: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tasks_lib.errors import GitError, GoldentreeError
-from tasks_lib.git import cli
+from tasks_lib.git.cli import read_git, run_git
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.worktrees.env import dotenv_file, guard
 from tasks_lib.worktrees.plans import gc
@@ -79,7 +79,7 @@ def _guarded(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[F
 
 
 def _git(project: Project) -> Iterator[Finding]:
-    shown = cli.output("version", cwd=project.repository.main).removeprefix("git version ")
+    shown = read_git("version", cwd=project.repository.main).removeprefix("git version ")
     found = tuple(int(part) for part in re.findall(r"\d+", shown)[:2])
     oldest = ".".join(map(str, OLDEST_GIT))
     if found < OLDEST_GIT:
@@ -94,7 +94,7 @@ def _env_file(project: Project) -> Iterator[Finding]:
     guard.require_unshadowed(project, os.environ)
     main = project.repository.main
     present = [name for name in project.settings.env_files if (main / name).exists()]
-    tracked = [name for name in present if cli.output("ls-files", name, cwd=main)]
+    tracked = [name for name in present if read_git("ls-files", name, cwd=main)]
     url = project.settings.database_url
     if tracked and url and DatabaseUrl.parse(url).parameters.get("password"):
         files = " ".join(tracked)
@@ -202,7 +202,7 @@ def _record(project: Project, record: Record, paths: dict[str, Path], databases:
         return
     losses.require_same_worktree(project, path)
     try:
-        cli.run("rev-parse", "--git-dir", cwd=path)
+        run_git("rev-parse", "--git-dir", cwd=path)
     except GitError as error:
         cure = f"git worktree repair {path}, or move that away, then: inv worktree.remove {record.slug} --keep-branch"
         yield Finding("problem", branch, f"git cannot work in {path}: {error.why}", cure)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks_lib.git import cli
+from tasks_lib.git.cli import read_git, run_git
 from tasks_lib.git.repository import WorktreeEntry, list_worktrees
 from tasks_lib.plan import Step
 from tasks_lib.worktrees.steps import hooks
@@ -51,14 +51,14 @@ class Checkout:
             listed = None
         if self.branch and self.base and not self.project.repository.has_branch(self.branch):
             # --no-track: setting up tracking writes .git/config, whose lock parallel calls lose.
-            cli.run("branch", "--no-track", self.branch, self.base, cwd=main)
+            run_git("branch", "--no-track", self.branch, self.base, cwd=main)
         if listed is None:
             self.begun.append(self.path)
             start = [self.branch] if self.branch else ["--detach", str(self.base)]
-            cli.run("worktree", "add", self.path, *start, cwd=main)
+            run_git("worktree", "add", self.path, *start, cwd=main)
             hooks.forget(self.project, self.slug)
         # Last: the mark says that all of this is done.
-        git_directory = cli.output("rev-parse", "--absolute-git-dir", cwd=self.path)
+        git_directory = read_git("rev-parse", "--absolute-git-dir", cwd=self.path)
         self.project.registry.mark(Path(git_directory), self.slug)
 
     def undo(self) -> None:
@@ -68,7 +68,7 @@ class Checkout:
         reference, listed = f"refs/heads/{self.branch}", self._listed()
         # A branch that is not where it was made has been committed to.
         if self.branch and self.base and listed is None and self.project.repository.commit(reference) == self.base:
-            cli.run("update-ref", "-d", reference, self.base, cwd=self.project.repository.main)
+            run_git("update-ref", "-d", reference, self.base, cwd=self.project.repository.main)
 
     def done(self) -> bool:
         """Whether the worktree is there, complete."""
@@ -80,4 +80,4 @@ class Checkout:
 
     def _remove(self) -> None:
         # Twice: a worktree whose making was cut short is still locked by git itself.
-        cli.run("worktree", "remove", "--force", "--force", self.path, cwd=self.project.repository.main)
+        run_git("worktree", "remove", "--force", "--force", self.path, cwd=self.project.repository.main)

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import WorktreeError
-from tasks_lib.git import cli
+from tasks_lib.git.cli import read_git
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import Step
 from tasks_lib.worktrees.env import dotenv_file, git_exclude, guard
@@ -120,8 +120,8 @@ def _included(main: Path) -> list[str]:
     if not include.is_file():
         return []
     listing = ("ls-files", "-z", "--others", "--ignored", "--directory")
-    ignored = cli.output(*listing, "--exclude-standard", cwd=main).split("\0")
-    matching = cli.output(*listing, f"--exclude-from={include}", cwd=main).split("\0")
+    ignored = read_git(*listing, "--exclude-standard", cwd=main).split("\0")
+    matching = read_git(*listing, f"--exclude-from={include}", cwd=main).split("\0")
     # A trailing slash marks a folder; each list names only the topmost.
     both = {one for one in ignored if _within(one, matching)} | {one for one in matching if _within(one, ignored)}
     others = [row.path for row in list_worktrees(main)[1:]]

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import DatabaseError, ServerError, ToolchainError
-from tasks_lib.git import cli
+from tasks_lib.git.cli import CALLER, git_environment
 from tasks_lib.plan import Step
 from tasks_lib.toolchains.catalog import PRESETS
 from tasks_lib.toolchains.choose import generate_command, ledger_toolchain, migrate_command
@@ -186,7 +186,7 @@ def environment(project: Project, url: DatabaseUrl, path: Path, own: Mapping[str
     clients = None
     # Of a git hook that called us, GIT_DIR and its like name another worktree. PG* variables fill in what the URL
     # leaves out, for us and for the tool; a service would name its own database. Nobody but us pulls.
-    passed_on = cli.environment().keys() - {"PGSERVICE", "PULL_DATABASE_URL"}
+    passed_on = git_environment().keys() - {"PGSERVICE", "PULL_DATABASE_URL"}
     inherited = {key: value for key, value in os.environ.items() if key in passed_on}
     if project.settings.database_url is None:
         # The embedded server speaks no TLS, and Go's drivers insist on it unless told.
@@ -194,7 +194,7 @@ def environment(project: Project, url: DatabaseUrl, path: Path, own: Mapping[str
     with suppress(ServerError):  # a command that needs no database runs without one
         clients = queries.clients(Server(url))
     return child_environment(
-        {**inherited, **cli.CALLER, **(own or {})},
+        {**inherited, **CALLER, **(own or {})},
         url=url.text,
         libpq=url.environment(),
         clients=clients,
