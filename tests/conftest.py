@@ -22,7 +22,7 @@ from tasks_lib.databases.server import binaries
 from tasks_lib.databases.server.embedded.cluster import Cluster
 from tasks_lib.databases.server.embedded.disposable import disposable
 from tasks_lib.loquent.fixture import create
-from tests import inprocess
+from tests import inprocess, killing
 
 PRIVATE = ("DATABASE_URL", "LEDGER_URL", "GOLDENTREE_", "WORKTREE_", "CONDUCTOR_", "GIT_", "PG", "XDG_", "INVOKE_")
 
@@ -139,34 +139,6 @@ def golden(server_url):
     return "loquent_latest"
 
 
-# A child that kills itself before or after the n-th call of one function.
-DYING = """
-import importlib, os, signal, sys
-from tasks_lib.program import main
-
-_, where, number, module, attribute, *sys.argv[1:] = sys.argv
-owner = importlib.import_module(module)
-*path, name = attribute.split(".")
-for part in path:
-    owner = getattr(owner, part)
-original, calls = getattr(owner, name), 0
-
-def dying(*arguments, **options):
-    global calls
-    calls += 1
-    this = calls  # steps of one stage run at the same time
-    if where == "before" and this == int(number):
-        os.kill(os.getpid(), signal.SIGKILL)
-    result = original(*arguments, **options)
-    if where == "after" and this == int(number):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return result
-
-setattr(owner, name, dying)
-main()
-"""
-
-
 class Repository:
     """A git repository with a `tasks.py` and an env file, and `inv` to run in it."""
 
@@ -220,17 +192,9 @@ class Repository:
 
     def dies(self, where, number, function, *arguments, cwd=None):
         """Run `goldentree` until it kills itself *where* the *number*th call of *function* begins or ends, if so."""
-        module, attribute = function.split(":")
-        process = subprocess.run(
-            [sys.executable, "-c", DYING, where, str(number), module, attribute, *map(str, arguments)],
-            cwd=cwd or self.path,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert process.returncode in (0, -signal.SIGKILL), process.stderr
-        return process.returncode != 0
+        status, said = killing.run(cwd or self.path, where, number, function, *map(str, arguments))
+        assert status in (0, -signal.SIGKILL), said
+        return status != 0
 
     def json(self, *arguments, **options):
         """Run `inv` with `--json`, expect success, and return the answer's data."""
