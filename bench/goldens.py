@@ -76,7 +76,7 @@ ORDER BY n, m;
 
 def create(target: Target, name: str, megabytes: int = 0) -> int:
     """Make the golden template *name*, grown to *megabytes* where the fixture's 17 are too few; return its bytes."""
-    fixture.create(target.url.text, name)
+    fixture.create_fixture(target.url.text, name)
     return grow(target, name, megabytes)
 
 

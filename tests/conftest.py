@@ -21,7 +21,7 @@ from dotenv import dotenv_values
 from tasks_lib.databases.server import binaries
 from tasks_lib.databases.server.embedded.cluster import Cluster
 from tasks_lib.databases.server.embedded.disposable import disposable
-from tasks_lib.loquent.fixture import create
+from tasks_lib.loquent.fixture import create_fixture
 from tests import inprocess, killing
 
 PRIVATE = ("DATABASE_URL", "LEDGER_URL", "GOLDENTREE_", "WORKTREE_", "CONDUCTOR_", "GIT_", "PG", "XDG_", "INVOKE_")
@@ -135,7 +135,7 @@ def programs(request):
 @pytest.fixture(scope="session")
 def golden(server_url):
     """Give the name of the golden template on the server of `server_url`; for reading only."""
-    create(server_url)
+    create_fixture(server_url)
     return "loquent_latest"
 
 

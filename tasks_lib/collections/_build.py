@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tasks_lib.databases.server.url import DatabaseUrl
-    from tasks_lib.loquent.fill import Outcome
-    from tasks_lib.loquent.golden import Building
+    from tasks_lib.loquent.account_blocks import Outcome
+    from tasks_lib.loquent.golden_build import GoldenBuild
     from tasks_lib.loquent.seed_env import Seed
     from tasks_lib.output import Narrator
     from tasks_lib.toolchains.base import Command
@@ -26,7 +26,7 @@ _SHOWN = 4
 """How many of the parts that were made are named."""
 
 
-def building(project: Project, narrator: Narrator, into: str | None, *, force: bool = False) -> Building:
+def building(project: Project, narrator: Narrator, into: str | None, *, force: bool = False) -> GoldenBuild:
     """
     Return the golden template *into* of a repository, by default the configured one, as its `seed.env` wants it.
 
@@ -35,25 +35,25 @@ def building(project: Project, narrator: Narrator, into: str | None, *, force: b
         ToolchainError: If several migration tools are there and no setting says which.
     """
     from tasks_lib.loquent.credentials import Credentials
-    from tasks_lib.loquent.golden import Building, Migration
+    from tasks_lib.loquent.golden_build import GoldenBuild, Migration
     from tasks_lib.loquent.schema import BUNDLED
-    from tasks_lib.loquent.seed_env import load
+    from tasks_lib.loquent.seed_env import load_seed_env
     from tasks_lib.worktrees.env.git_exclude import keep_out
     from tasks_lib.worktrees.registry import now
     from tasks_lib.worktrees.steps.toolchain import command, shown
 
     main = project.repository.main
-    seed, own = load(main / "seed.env"), command(project, main, "migrate")
+    seed, own = load_seed_env(main / "seed.env"), command(project, main, "migrate")
     title = f"migrated by {shown(own)}" if own else "by goldentree's own migrations"
     credentials = Credentials(main / ".local-credentials")
-    return Building(
+    return GoldenBuild(
         source=project.source() if into is None else replace(project.source(), golden=into),
         name=main.name,
         seed=seed,
         credentials=credentials,
         migration=Migration(title, partial(_migrate, project, narrator, seed, own or BUNDLED)),
         narrator=narrator,
-        before_secrets=partial(keep_out, project, main, credentials.path.name),
+        on_before_write_secrets=partial(keep_out, project, main, credentials.path.name),
         now=now(),
         force=force,
     )
@@ -83,7 +83,7 @@ def _migrate(project: Project, narrator: Narrator, seed: Seed, command: Command,
         toolchain.require_applied(project, url.database, main, narrator)
 
 
-def report(made: Building, outcomes: Sequence[Outcome], *, dry: bool = False) -> Answer:
+def report(made: GoldenBuild, outcomes: Sequence[Outcome], *, dry: bool = False) -> Answer:
     """Return what became of each block, or would."""
     from tasks_lib.databases.compare import queries
 
@@ -107,7 +107,7 @@ def report(made: Building, outcomes: Sequence[Outcome], *, dry: bool = False) ->
     return Answer(data, f"{table(('BLOCK', 'STATE', 'WHAT'), cells)}\n\n{pairs(facts)}")
 
 
-def verified(made: Building) -> Answer:
+def verified(made: GoldenBuild) -> Answer:
     """
     Return whether the account is usable, a line for each check; status 1 unless it is.
 

@@ -168,13 +168,13 @@ def build(
     what is wanted: docs/how-to/build-golden.md.
     """
     from tasks_lib.collections._build import building, report
-    from tasks_lib.loquent.fill import chosen
+    from tasks_lib.loquent.account_blocks import select_blocks
 
-    here, narrator, blocks = current_project(), Narrator(), chosen(only)
+    here, narrator, blocks = current_project(), Narrator(), select_blocks(only)
     made = building(here, narrator, into, force=force)
     made.examine(blocks, pulled=here.settings.pull_url)
     if dry_run or c.config.run.dry:
-        return report(made, made.foresee(blocks), dry=True)
+        return report(made, made.dry_run(blocks), dry=True)
     made.plan(blocks).run(narrator)
     return report(made, made.outcomes)
 

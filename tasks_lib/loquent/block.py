@@ -95,7 +95,7 @@ LEFT JOIN member AS staff ON staff.organization_id = account.organization_id AND
 """
 
 
-def values(connection: Connection[Any], inputs: Inputs) -> dict[str, Any]:
+def read_values(connection: Connection[Any], inputs: Inputs) -> dict[str, Any]:
     """
     Return the parameters of all blocks' statements: what is configured, and the ids of whom it is about, as of now.
 
@@ -125,23 +125,23 @@ def values(connection: Connection[Any], inputs: Inputs) -> dict[str, Any]:
     return {**configured, **found}
 
 
-def missing(connection: Connection[Any], block: Block, inputs: Inputs) -> list[str]:
+def list_missing(connection: Connection[Any], block: Block, inputs: Inputs) -> list[str]:
     """Return what of *block* is not there."""
-    known = {**values(connection, inputs), **block.parameters}
+    known = {**read_values(connection, inputs), **block.parameters}
     return [row[0] for row in connection.execute(block.wanted + block.missing, known)]
 
 
-def make(connection: Connection[Any], block: Block, inputs: Inputs) -> None:
+def make_block(connection: Connection[Any], block: Block, inputs: Inputs) -> None:
     """Make what of *block* is missing."""
-    known = {**values(connection, inputs), **block.parameters}
+    known = {**read_values(connection, inputs), **block.parameters}
     known |= block.prepare(connection, known, inputs)
     for statement in block.make:
         connection.execute(block.wanted + statement, known)
 
 
-def obstacle(connection: Connection[Any], block: Block, inputs: Inputs) -> str:
+def find_obstacle(connection: Connection[Any], block: Block, inputs: Inputs) -> str:
     """Return why *block* cannot be made on this database, empty if it can."""
     if not block.obstacle:
         return ""
-    row = connection.execute(block.obstacle, values(connection, inputs)).fetchone()
+    row = connection.execute(block.obstacle, read_values(connection, inputs)).fetchone()
     return row[0] if row else ""

@@ -115,14 +115,14 @@ class Credentials:
             raise SettingsError(f"`{self.path}` {what}", hint=hint) from None
 
 
-def hashed(password: str) -> str:
+def hash_password(password: str) -> str:
     """Return *password* as an Argon2id hash in PHC format, with a salt of its own."""
     from argon2 import PasswordHasher
 
     return PasswordHasher().hash(password)
 
 
-def matches(password: str, hash_: str) -> bool:
+def verify_password(password: str, hash_: str) -> bool:
     """Tell whether *hash_* is one of *password*; no hash of another kind than Argon2 is."""
     from argon2 import PasswordHasher
     from argon2.exceptions import VerificationError

@@ -14,9 +14,9 @@ from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import DatabaseError
 from tasks_lib.loquent import schema
+from tasks_lib.loquent.account_blocks import make_missing
 from tasks_lib.loquent.block import Inputs
 from tasks_lib.loquent.blocks import BLOCKS
-from tasks_lib.loquent.fill import fill
 from tasks_lib.loquent.seed_env import Seed, Shared
 from tasks_lib.loquent.twilio import API, Account, Number
 from tasks_lib.toolchains.run import run
@@ -36,7 +36,7 @@ SEED = Seed(
 INPUTS = Inputs(SEED, lambda _: "$fixture$nobody-can-sign-in-with-this", lambda: ACCOUNT, (NUMBER,))
 
 
-def create(url: str, name: str = "loquent_latest") -> None:
+def create_fixture(url: str, name: str = "loquent_latest") -> None:
     """
     Create the database *name* on the server of *url* and fill it; on failure leave nothing behind.
 
@@ -73,5 +73,5 @@ def _fill(server: Server, name: str) -> None:
     run(schema.BUNDLED, env=environment, on_line=lambda _: None, hint="")
     with server.connect(name) as connection:
         with connection.transaction():
-            fill(connection, BLOCKS, INPUTS)
+            make_missing(connection, BLOCKS, INPUTS)
         connection.execute(files(__package__).joinpath("history.sql").read_bytes())

@@ -47,7 +47,7 @@ TABLES = (
 """Every table that a block writes to, or reads."""
 
 
-def require(connection: Connection[Any], name: str) -> None:
+def require_account_schema(connection: Connection[Any], name: str) -> None:
     """
     Make sure that the database is one that the blocks can be made in.
 

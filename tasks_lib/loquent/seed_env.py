@@ -165,7 +165,7 @@ class Seed:
         return frozenset(found)
 
 
-def load(path: Path) -> Seed:
+def load_seed_env(path: Path) -> Seed:
     """
     Read the `seed.env` at *path*; without one, everything is as the defaults say.
 

@@ -8,14 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from tasks_lib.loquent.fixture import create
+from tasks_lib.loquent.fixture import create_fixture
 
 
 @pytest.fixture
 def own(repository, server_url):
     """Give the repository a golden template of its own, and a session of somebody else's on it."""
     golden = f"{repository.prefix}_latest"
-    create(server_url, golden)
+    create_fixture(server_url, golden)
     env = repository.path / ".env"
     lines = [line for line in env.read_text().splitlines() if not line.startswith("WORKTREE_TEMPLATE_DB")]
     env.write_text("\n".join([*lines, f"WORKTREE_TEMPLATE_DB={golden}", ""]))

@@ -20,9 +20,9 @@ import pytest
 
 from tasks_lib.databases.server.binaries import client_for
 from tasks_lib.demo.twilio import phone_number, playing, refusal
-from tasks_lib.loquent import golden, schema, twilio
+from tasks_lib.loquent import golden_build, schema, twilio
 from tasks_lib.loquent.blocks import BLOCKS
-from tasks_lib.loquent.credentials import matches
+from tasks_lib.loquent.credentials import verify_password
 from tasks_lib.toolchains.run import run
 
 STRIPE = {"STRIPE_SECRET_KEY": "sk_test_canary-1", "STRIPE_WEBHOOK_SECRET": "whsec_canary-2"}
@@ -195,7 +195,7 @@ def test_from_nothing(build):
     assert repository.git("status", "--porcelain") == ""
     logins = build.logins()
     query = 'SELECT email, password_hash FROM email_password_account JOIN "user" ON "user".id = user_id'
-    assert {email: matches(logins[email], hash_) for email, hash_ in build.sql(query, build.golden)} == {
+    assert {email: verify_password(logins[email], hash_) for email, hash_ in build.sql(query, build.golden)} == {
         "owner@example.com": True,
         "staff@example.com": True,
     }
@@ -460,7 +460,7 @@ def test_while_others_are_connected(build, monkeypatch):
         counts = [session.execute("SELECT count(*) FROM organization").fetchone() for session in (one, two, three)]
         assert counts == [(2,)] * 3
 
-        monkeypatch.setattr(golden, "PATIENCE", "50ms")
+        monkeypatch.setattr(golden_build, "PATIENCE", "50ms")
         for table in ("tag", "ai_agent"):
             with one.transaction():
                 one.execute(f"LOCK TABLE {table}")
@@ -495,7 +495,9 @@ def test_killed(build, stand_in, psql, request):
     build.setting(WORKTREE_MIGRATE=psql)
     build.seed(stand_in, parent=True)
     makes = [
-        (where, number, "tasks_lib.loquent.fill:_make") for number in range(1, 14) for where in ("before", "after")
+        (where, number, "tasks_lib.loquent.account_blocks:_make")
+        for number in range(1, 14)
+        for where in ("before", "after")
     ]
     publish = [(where, 1, "tasks_lib.databases.golden.build:as_golden") for where in ("before", "after")]
     points = [(new, *point) for new in (True, False) for point in makes + publish * new]

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from tasks_lib.loquent.fixture import create
+from tasks_lib.loquent.fixture import create_fixture
 
 WORD = "p@ss:w/rd%#"
 
@@ -129,7 +129,7 @@ def test_interrupted(repository, production, number):
 def test_pulled_into_golden(repository, production, server_url):
     """It is refused while somebody is connected to golden, unless they are evicted; clones have that data then."""
     golden = f"{repository.prefix}_latest"
-    create(server_url, golden)
+    create_fixture(server_url, golden)
     env = {"WORKTREE_TEMPLATE_DB": golden}
     with psycopg.connect(server_url, dbname=golden, autocommit=True):
         assert "1 session is connected" in repository.refuses("golden.pull", "--unmasked", env=env)

@@ -6,7 +6,7 @@ import subprocess
 
 from tasks_lib.databases.server.binaries import server_binaries
 from tasks_lib.databases.server.embedded.cluster import Cluster
-from tasks_lib.loquent.fixture import create
+from tasks_lib.loquent.fixture import create_fixture
 
 
 def test_the_main_job_without_any_database_url(repository, home):
@@ -23,7 +23,7 @@ def test_the_main_job_without_any_database_url(repository, home):
     assert password not in said.stdout + said.stderr
 
     assert "there is no golden template `app_latest`" in repository.refuses("worktree.create", "a")
-    create(Cluster(home / "goldentree").start(), "app_latest")
+    create_fixture(Cluster(home / "goldentree").start(), "app_latest")
     created = repository.json("worktree.create", "a")
     assert created["clone"]["method"] != "kept"
     assert repository.env("a")["DATABASE_URL"].endswith(f"@127.0.0.1:{started['port']}/app_a_86f7e4")

@@ -12,10 +12,9 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from tasks_lib.loquent import fill as filling
-from tasks_lib.loquent import schema
+from tasks_lib.loquent import account_blocks, schema
 from tasks_lib.loquent.blocks import BLOCKS
-from tasks_lib.loquent.fixture import INPUTS, create
+from tasks_lib.loquent.fixture import INPUTS, create_fixture
 
 LABELS = """
 SELECT id::text, email FROM "user"
@@ -49,11 +48,11 @@ class Account:
         return [row[0] for row in self.rows(query)]
 
     def fill(self, blocks=BLOCKS, inputs=INPUTS):
-        return filling.fill(self.connection, blocks, inputs)
+        return account_blocks.make_missing(self.connection, blocks, inputs)
 
-    def foresee(self, blocks=BLOCKS, inputs=INPUTS):
+    def dry_run(self, blocks=BLOCKS, inputs=INPUTS):
         with self.sealed():
-            return filling.foresee(self.connection, blocks, inputs)
+            return account_blocks.dry_run(self.connection, blocks, inputs)
 
     @contextmanager
     def sealed(self):
@@ -109,7 +108,7 @@ class Account:
 @pytest.fixture(scope="session")
 def account_url(server_url):
     """Give the URL of a database with the whole account."""
-    create(server_url, "loquent_account")
+    create_fixture(server_url, "loquent_account")
     return make_conninfo(server_url, dbname="loquent_account")
 
 

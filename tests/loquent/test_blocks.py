@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tasks_lib.errors import DatabaseError
-from tasks_lib.loquent.block import make
+from tasks_lib.loquent.block import make_block
 from tasks_lib.loquent.blocks.agents import AGENTS, COLUMNS, SOURCES
 from tasks_lib.loquent.blocks.plan import BUDGET, SUBSCRIPTION
 from tasks_lib.loquent.blocks.telephony import TEXT_REPLY
@@ -131,13 +131,13 @@ def test_numbers(empty):
         ("4", True, True, True, "staff", None),
     ]
     assert empty.rows(query) == bound
-    make(empty.connection, TEXT_REPLY, inputs)
+    make_block(empty.connection, TEXT_REPLY, inputs)
     assert empty.rows(query) == bound
     assert empty.column(
         "SELECT DISTINCT right(number, 1) FROM message JOIN phone_number AS n ON n.id = phone_number_id"
     ) == ["3"]
     empty.run("UPDATE phone_number SET ai_agent_id = NULL, routing_mode = 'voicemail'")
-    make(empty.connection, TEXT_REPLY, inputs)
+    make_block(empty.connection, TEXT_REPLY, inputs)
     assert empty.column("SELECT DISTINCT routing_mode FROM phone_number") == ["voicemail"], "as people have set it"
 
 

@@ -14,7 +14,7 @@ import time
 import pytest
 
 from tasks_lib.errors import SettingsError
-from tasks_lib.loquent.credentials import HEADER, Credentials, hashed, matches
+from tasks_lib.loquent.credentials import HEADER, Credentials, hash_password, verify_password
 
 
 @pytest.fixture
@@ -158,10 +158,10 @@ def test_many_at_once(path):
 
 def test_hashes():
     """Argon2id in PHC format, salted; a password matches its own, and no hash of another kind."""
-    one, two = hashed("pässwörd"), hashed("pässwörd")
+    one, two = hash_password("pässwörd"), hash_password("pässwörd")
     assert one.startswith("$argon2id$v=19$m=")
     assert one != two
-    assert matches("pässwörd", one)
-    assert not matches("other", one)
+    assert verify_password("pässwörd", one)
+    assert not verify_password("other", one)
     for odd in ("", "$fixture$nobody-can-sign-in-with-this", "$2b$12$abc", "$argon2id$v=19$", "ö"):
-        assert not matches("pässwörd", odd)
+        assert not verify_password("pässwörd", odd)

@@ -16,7 +16,7 @@ from tasks_lib.loquent import fixture
 def url(server_url):
     """Give the URL of one that nobody has touched."""
     name = f"loquent_{secrets.token_hex(4)}"
-    fixture.create(server_url, name)
+    fixture.create_fixture(server_url, name)
     yield make_conninfo(server_url, dbname=name)
     with psycopg.connect(server_url, autocommit=True) as server:
         server.execute(f"DROP DATABASE {name}")
@@ -77,7 +77,7 @@ def test_existing_name_is_refused(server_url, url):
         (name,) = column(connection, "SELECT current_database()")
 
     with pytest.raises(DatabaseError, match=f"the database `{name}` already exists"):
-        fixture.create(server_url, name)
+        fixture.create_fixture(server_url, name)
 
     with psycopg.connect(url) as connection:
         assert column(connection, "SELECT count(*) FROM contact") == [10]
@@ -88,7 +88,7 @@ def test_failed_fill_leaves_no_database(server_url):
     name = f"loquent_{secrets.token_hex(4)}"
 
     with pytest.raises(GoldentreeError) as failed:
-        fixture.create(make_conninfo(server_url, options="-c search_path=nowhere"), name)
+        fixture.create_fixture(make_conninfo(server_url, options="-c search_path=nowhere"), name)
 
     assert "no schema has been selected" in str(failed.value)
     with psycopg.connect(server_url) as server:

@@ -124,15 +124,15 @@ def test_has_a_trigram_index_where_the_server_offers_one(account):
 def test_a_schema_of_another_product(server_url, account):
     """It is refused before anything is made, and the tables that it lacks are named."""
     with psycopg.connect(server_url) as elsewhere, pytest.raises(DatabaseError) as refused:
-        schema.require(elsewhere, "acme_latest")
+        schema.require_account_schema(elsewhere, "acme_latest")
     said = str(refused.value)
     assert "the schema of `acme_latest` is not Loquent's: it has no `user`, `email_password_account`," in said
     assert f"and {len(schema.TABLES) - 5} more" in said
     assert "inv golden.pull" in refused.value.hint
-    schema.require(account.connection, "loquent_latest")
+    schema.require_account_schema(account.connection, "loquent_latest")
     account.run("ALTER TABLE staff_presence RENAME TO presences")
     with pytest.raises(DatabaseError, match=r"it has no `staff_presence`\n"):
-        schema.require(account.connection, "loquent_latest")
+        schema.require_account_schema(account.connection, "loquent_latest")
 
 
 def test_a_schema_without_its_rows(account):
@@ -143,5 +143,5 @@ def test_a_schema_without_its_rows(account):
         "UPDATE subscription_tier SET slug = 'corporate' WHERE slug = 'enterprise'",
     )
     with pytest.raises(DatabaseError, match=r"lacks the tier enterprise, the system agent text-reply\n") as refused:
-        schema.require(account.connection, "loquent_latest")
+        schema.require_account_schema(account.connection, "loquent_latest")
     assert "apply all migrations" in refused.value.hint

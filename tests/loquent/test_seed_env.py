@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks_lib.errors import SettingsError
-from tasks_lib.loquent.seed_env import KEYS, load
+from tasks_lib.loquent.seed_env import KEYS, load_seed_env
 from tasks_lib.loquent.twilio import API, Account
 from tasks_lib.scaffold.table import TEMPLATES
 
@@ -46,14 +46,14 @@ def path(tmp_path):
 
 def seed(path, values):
     path.write_text("".join(f'{key}="{value}"\n' for key, value in values.items()))
-    return load(path)
+    return load_seed_env(path)
 
 
 def test_without_a_file_the_defaults(path, monkeypatch):
     """Nothing of Twilio or Stripe, sample data, two logins; what the shell exports opts in to nothing."""
     for name, value in FULL.items():
         monkeypatch.setenv(name, value)
-    found = load(path)
+    found = load_seed_env(path)
     assert (found.owner_email, found.staff_email) == ("owner@example.com", "staff@example.com")
     assert (found.sample_data, found.shared, found.parent, found.stripe) == (True, None, None, {})
     assert (found.twilio_url, found.secrets) == (API, frozenset())
@@ -85,7 +85,7 @@ def test_a_file_as_editors_and_other_programs_leave_it(path):
         b"export SEED_SAMPLE_DATA = 0 # none\r\nSEED_OWNER_EMAIL=\r\nSEED=1\r\nTWILIO_REGION=ie1\r\n"
         b"SEED_SECOND_STAFF_EMAIL=first@example.com\r\nSEED_SECOND_STAFF_EMAIL=last@example.com\r\n"
     )
-    found = load(path)
+    found = load_seed_env(path)
     assert (found.shared, found.sample_data) == (None, False)
     assert (found.owner_email, found.staff_email) == ("owner@example.com", "last@example.com")
 
@@ -157,7 +157,7 @@ def test_a_file_that_cannot_be_read(path):
     """Not the same as no file."""
     path.write_bytes(b"SEED_OWNER_EMAIL=\xff@example.com\n")
     with pytest.raises(SettingsError, match="is not UTF-8 text"):
-        load(path)
+        load_seed_env(path)
 
 
 def test_the_example_names_every_key_and_no_other():
@@ -165,7 +165,7 @@ def test_the_example_names_every_key_and_no_other():
     named = re.findall(r"^#?([A-Z_]+)=(.*)$", EXAMPLE.read_text(), re.MULTILINE)
     assert [name for name, _ in named] == [key.name for key in KEYS]
     assert [value for _, value in named] == [key.default for key in KEYS]
-    assert load(EXAMPLE) == load(ROOT / "absent.env")
+    assert load_seed_env(EXAMPLE) == load_seed_env(ROOT / "absent.env")
 
 
 def test_the_scaffold_writes_the_same_example():

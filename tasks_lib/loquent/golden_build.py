@@ -17,12 +17,12 @@ from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import GoldenMissingError
 from tasks_lib.loquent import safety, schema
+from tasks_lib.loquent.account_blocks import dry_run, make_missing
+from tasks_lib.loquent.account_checks import verify_account
 from tasks_lib.loquent.block import Inputs
 from tasks_lib.loquent.blocks import BLOCKS
-from tasks_lib.loquent.credentials import hashed
-from tasks_lib.loquent.fill import fill, foresee
+from tasks_lib.loquent.credentials import hash_password
 from tasks_lib.loquent.twilio import Twilio
-from tasks_lib.loquent.verify import verify
 from tasks_lib.plan import Plan, Step
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from tasks_lib.databases.ownership.source import Source
+    from tasks_lib.loquent.account_blocks import Outcome
+    from tasks_lib.loquent.account_checks import Finding
     from tasks_lib.loquent.block import Block
     from tasks_lib.loquent.credentials import Credentials
-    from tasks_lib.loquent.fill import Outcome
     from tasks_lib.loquent.seed_env import Seed
     from tasks_lib.loquent.twilio import Account, Number
-    from tasks_lib.loquent.verify import Finding
     from tasks_lib.output import Narrator
 
 PATIENCE = "10s"
@@ -58,14 +58,14 @@ class Migration:
 
 
 @dataclass
-class Building:
+class GoldenBuild:
     """
     A golden template, as `seed.env` wants it.
 
     Attributes:
         source: Its server and name.
         name: The main worktree's directory; with golden's name, it names a subaccount.
-        before_secrets: Is called before a password is written down.
+        on_before_write_secrets: Is called before a password is written down.
         now: The time, in ISO 8601.
         force: Do so on another machine, too, and where it looks like production.
         outcomes: What became of each block, once the plan has run.
@@ -78,7 +78,7 @@ class Building:
     credentials: Credentials
     migration: Migration
     narrator: Narrator
-    before_secrets: Callable[[], object]
+    on_before_write_secrets: Callable[[], object]
     now: str
     force: bool = False
     outcomes: Sequence[Outcome] = field(default=(), init=False)
@@ -125,12 +125,12 @@ class Building:
                 "warning: seed.env has no shared Twilio account; a subaccount is made where there is none"
             )
 
-    def foresee(self, blocks: Sequence[Block]) -> Sequence[Outcome]:
+    def dry_run(self, blocks: Sequence[Block]) -> Sequence[Outcome]:
         """Return what a build would do."""
         if not self.exists:
-            return foresee(None, blocks, self._inputs())
+            return dry_run(None, blocks, self._inputs())
         with self._opened() as connection:
-            return foresee(connection, blocks, self._inputs())
+            return dry_run(connection, blocks, self._inputs())
 
     def plan(self, blocks: Sequence[Block]) -> Plan:
         """Return the steps that build it."""
@@ -163,11 +163,11 @@ class Building:
             require_open(connection, self.source.golden)
         with self._opened() as connection:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            schema.require(connection, self.source.golden)
-            return verify(connection, self._inputs(), self.credentials)
+            schema.require_account_schema(connection, self.source.golden)
+            return verify_account(connection, self._inputs(), self.credentials)
 
     def _require_account(self, connection: Connection[Any]) -> None:
-        schema.require(connection, self.source.golden)
+        schema.require_account_schema(connection, self.source.golden)
         if not self.force:
             # Of a new one, too: what migrated it may have found a key elsewhere.
             safety.require_sandbox(connection, self.source.golden)
@@ -203,7 +203,7 @@ class Building:
 
     def _fill(self, connection: Connection[Any], blocks: Sequence[Block]) -> str:
         with connection.transaction():
-            self.outcomes = fill(connection, blocks, self._inputs())
+            self.outcomes = make_missing(connection, blocks, self._inputs())
         made = sum(outcome.state == "made" for outcome in self.outcomes)
         return f"{made} of {len(self.outcomes)} blocks made"
 
@@ -211,12 +211,12 @@ class Building:
         return Inputs(self.seed, self._hash_of, self._twilio, self.numbers)
 
     def _hash_of(self, email: str) -> str:
-        self.before_secrets()
+        self.on_before_write_secrets()
         # Before the account: killed in between, the next run finds the password and makes the account with it.
         password, new = self.credentials.ensure(email)
         if new:
             self.narrator.detail(f"the password of {email} is in {self.credentials.path}")
-        return hashed(password)
+        return hash_password(password)
 
     def _twilio(self) -> Account:
         if self.seed.shared:

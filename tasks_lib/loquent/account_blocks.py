@@ -1,5 +1,5 @@
 """
-Building the account: every block that is not there, in order, in one transaction.
+Build the account: every block that is not there, in order, in one transaction.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from tasks_lib.errors import DatabaseError, SettingsError
-from tasks_lib.loquent.block import make, missing, obstacle
+from tasks_lib.loquent.block import find_obstacle, list_missing, make_block
 from tasks_lib.loquent.blocks import BLOCKS
 from tasks_lib.toolchains.run import without_passwords
 
@@ -39,7 +39,7 @@ class Outcome:
     reason: str = ""
 
 
-def chosen(only: str | None) -> Sequence[Block]:
+def select_blocks(only: str | None) -> Sequence[Block]:
     """
     Return the blocks to build: all, or the one named *only*.
 
@@ -54,7 +54,7 @@ def chosen(only: str | None) -> Sequence[Block]:
     return found
 
 
-def foresee(connection: Connection[Any] | None, blocks: Sequence[Block], inputs: Inputs) -> list[Outcome]:
+def dry_run(connection: Connection[Any] | None, blocks: Sequence[Block], inputs: Inputs) -> list[Outcome]:
     """
     Return what `fill` would do, without doing it.
 
@@ -67,7 +67,7 @@ def foresee(connection: Connection[Any] | None, blocks: Sequence[Block], inputs:
     return [outcome for _, outcome in _examined(connection, blocks, inputs)]
 
 
-def fill(connection: Connection[Any], blocks: Sequence[Block], inputs: Inputs) -> list[Outcome]:
+def make_missing(connection: Connection[Any], blocks: Sequence[Block], inputs: Inputs) -> list[Outcome]:
     """
     Make what is missing of *blocks*, in the caller's transaction; where nothing is, nothing is written.
 
@@ -135,10 +135,10 @@ def _refusals(block: Block, inputs: Inputs) -> Iterator[None]:
 
 def _make(connection: Connection[Any], block: Block, inputs: Inputs) -> None:
     with _refusals(block, inputs):
-        make(connection, block, inputs)
+        make_block(connection, block, inputs)
         # What is deferred would else be refused by COMMIT, of which nobody knows whose rows it is about.
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-    if left := missing(connection, block, inputs):
+    if left := list_missing(connection, block, inputs):
         raise DatabaseError(
             f"block `{block.name}` was made, and yet there is no {', '.join(left)}",
             why="the schema has taken the rows elsewhere: a trigger, a rule, or a guard that met another row",
@@ -147,14 +147,14 @@ def _make(connection: Connection[Any], block: Block, inputs: Inputs) -> None:
 
 def _examine(connection: Connection[Any] | None, block: Block, inputs: Inputs, before: dict[str, Outcome]) -> Outcome:
     with _refusals(block, inputs):
-        lacking = [] if connection is None else missing(connection, block, inputs)
+        lacking = [] if connection is None else list_missing(connection, block, inputs)
         if connection is not None and not lacking:
             return Outcome(block.name, "there")
         reason = block.skipped(inputs.seed) or next(
             (f"needs {need}, which is skipped" for need in block.needs if before[need].state == "skipped"), ""
         )
         if not reason and connection is not None:
-            reason = obstacle(connection, block, inputs)
+            reason = find_obstacle(connection, block, inputs)
     return Outcome(block.name, "skipped", reason=reason) if reason else Outcome(block.name, "made", tuple(lacking))
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from argon2 import PasswordHasher
 
+from tasks_lib.loquent.account_checks import CHECKS, verify_account
 from tasks_lib.loquent.credentials import Credentials
 from tasks_lib.loquent.fixture import ACCOUNT, INPUTS, NUMBER, SEED
-from tasks_lib.loquent.verify import CHECKS, verify
 
 PEOPLE, TAGS, TWILIO, NUMBERS, AGENTS, PLAN, STAFF, SAMPLES = (check.title for check in CHECKS)
 
@@ -35,7 +35,7 @@ def usable(account, tmp_path):
 def look(account, inputs=SEEN):
     """Return what each check has found, by its title."""
     with account.sealed():
-        findings = verify(account.connection, inputs, account.credentials)
+        findings = verify_account(account.connection, inputs, account.credentials)
     assert [one.title for one in findings] == [check.title for check in CHECKS]
     return {one.title: (one.state, one.text) for one in findings}
 

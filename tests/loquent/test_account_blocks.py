@@ -1,4 +1,4 @@
-"""Building: what is there stays, what is missing comes, and what is foreseen is what is done."""
+"""Build the account: what is there stays, what is missing comes, and what is planned is what is done."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tasks_lib.databases.compare import fingerprint
 from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import DatabaseError, SettingsError
-from tasks_lib.loquent.block import make
+from tasks_lib.loquent.account_blocks import Outcome, dry_run, make_missing, select_blocks
+from tasks_lib.loquent.block import make_block
 from tasks_lib.loquent.blocks import BLOCKS
-from tasks_lib.loquent.fill import Outcome, chosen, fill, foresee
 from tasks_lib.loquent.fixture import ACCOUNT, INPUTS, NUMBER, SEED
 
 NAMES = [block.name for block in BLOCKS]
@@ -46,11 +46,11 @@ def test_building_again_changes_nothing(account_url):
         assert before.digest
         inputs = replace(INPUTS, hash_of=never, twilio=never)
         for blocks in [BLOCKS, *([block] for block in BLOCKS)]:
-            outcomes = fill(connection, blocks, inputs)
+            outcomes = make_missing(connection, blocks, inputs)
             assert [(one.block, one.state) for one in outcomes] == [(block.name, "there") for block in blocks]
             assert fingerprint.of(server, database, oid) == before, blocks
         for block in BLOCKS:
-            make(connection, block, INPUTS)
+            make_block(connection, block, INPUTS)
             assert fingerprint.of(server, database, oid) == before, block.name
 
 
@@ -89,10 +89,10 @@ def test_a_removed_block_comes_back(account, name):
     before = account.contents(without=emptied)
     account.run(*REMOVALS[name])
     assert account.contents(without=emptied) != before
-    foreseen = account.foresee()
+    planned = account.dry_run()
     outcomes = account.fill()
 
-    assert foreseen == outcomes
+    assert planned == outcomes
     assert name in made(outcomes)
     assert reasons(outcomes) == {}
     assert account.contents(without=emptied) == before
@@ -175,11 +175,11 @@ def test_a_removed_part_comes_back(account, part):
     emptied = {"the member": ["task.assignee_id"]}.get(part, ())
     before = account.contents(without=emptied)
     account.run(removal)
-    counts, foreseen, asked = account.counts(), account.foresee(), []
+    counts, planned, asked = account.counts(), account.dry_run(), []
     outcomes = account.fill(inputs=replace(INPUTS, hash_of=lambda email: asked.append(email) or INPUTS.hash_of(email)))
 
     assert made(outcomes) == expected
-    assert foreseen == outcomes
+    assert planned == outcomes
     assert account.counts() - counts == written
     assert account.contents(without=emptied) == before
     assert asked == [SEED.staff_email] * written.get("email_password_account", 0)
@@ -279,7 +279,7 @@ def test_an_organization_of_somebody_else(account):
     """Our slug in other hands is refused; of two owners, ours is enough."""
     account.run("UPDATE member SET is_owner = false", f"UPDATE member SET is_owner = true WHERE user_id <> {OWNER}")
     with pytest.raises(DatabaseError, match="`loquent-dev` belongs to staff@") as refused:
-        account.foresee()
+        account.dry_run()
     assert refused.value.hint == "set SEED_OWNER_EMAIL=staff@example.com in seed.env"
     account.run("DROP INDEX member_one_owner", f"UPDATE member SET is_owner = true WHERE user_id = {OWNER}")
     assert made(account.fill()) == {}
@@ -333,42 +333,42 @@ STATES = {
 
 @pytest.mark.parametrize("wish", WISHES)
 @pytest.mark.parametrize("state", STATES)
-def test_what_is_foreseen_is_done(account, state, wish):
-    """The same outcomes, and nothing is written to foresee them; what is left then is there, or skipped as foreseen."""
+def test_what_is_planned_is_done(account, state, wish):
+    """The same outcomes, and nothing is written to plan them; what is left then is there, or skipped as planned."""
     inputs = WISHES[wish]
     account.run(*STATES[state])
-    foreseen = account.foresee(inputs=inputs)
-    assert account.fill(inputs=inputs) == foreseen
+    planned = account.dry_run(inputs=inputs)
+    assert account.fill(inputs=inputs) == planned
     again = account.fill(inputs=inputs)
     assert made(again) == {}
-    assert reasons(again) == reasons(foreseen)
+    assert reasons(again) == reasons(planned)
 
 
 def test_what_is_skipped(empty):
     """Each with its reason, and what needs it is skipped with it."""
     unset = "TWILIO_WORKTREE_SUBACCOUNT_SID is not set in seed.env"
     off = "SEED_SAMPLE_DATA is 0 in seed.env"
-    assert reasons(empty.foresee(inputs=WISHES["no Twilio"])) == {
+    assert reasons(empty.dry_run(inputs=WISHES["no Twilio"])) == {
         "twilio": unset,
         "numbers": unset,
         "text-reply": "needs numbers, which is skipped",
         "conversation": "needs numbers, which is skipped",
     }
-    assert reasons(empty.foresee(inputs=WISHES["no samples"])) == {
+    assert reasons(empty.dry_run(inputs=WISHES["no samples"])) == {
         "contacts": off,
         "rich-contact": off,
         "conversation": off,
     }
-    assert reasons(empty.foresee(inputs=WISHES["no numbers"])) == {
+    assert reasons(empty.dry_run(inputs=WISHES["no numbers"])) == {
         "numbers": f"the account {ACCOUNT.sid} has none",
         "text-reply": "needs numbers, which is skipped",
         "conversation": "needs numbers, which is skipped",
     }
-    assert reasons(empty.foresee(inputs=WISHES["no number for text messages"])) == {
+    assert reasons(empty.dry_run(inputs=WISHES["no number for text messages"])) == {
         "text-reply": "no number is free that receives text messages"
     }
-    assert reasons(empty.foresee(inputs=replace(INPUTS, numbers=None))) == {}, "the best is expected"
-    assert foresee(None, BLOCKS, WISHES["no samples"]) == [
+    assert reasons(empty.dry_run(inputs=replace(INPUTS, numbers=None))) == {}, "the best is expected"
+    assert dry_run(None, BLOCKS, WISHES["no samples"]) == [
         Outcome(name, "skipped", reason=off)
         if name in ("contacts", "rich-contact", "conversation")
         else Outcome(name, "made")
@@ -386,41 +386,41 @@ def test_numbers_of_another_organization(account):
         "UPDATE phone_number SET ai_agent_id = NULL, organization_id = new.id"
         " FROM organization AS new WHERE slug = 'another'",
     )
-    foreseen = account.foresee()
-    assert made(foreseen) == {}
-    assert reasons(foreseen) == {
+    planned = account.dry_run()
+    assert made(planned) == {}
+    assert reasons(planned) == {
         "numbers": f"those of {ACCOUNT.sid} are all another organization's",
         "text-reply": "needs numbers, which is skipped",
         "conversation": "needs numbers, which is skipped",
     }
-    assert account.fill() == foreseen
+    assert account.fill() == planned
 
 
 def test_one_block_alone(account):
     """What it needs has to be there, or is skipped and it with it; what is there itself needs nothing."""
-    assert [block.name for block in chosen("agents")] == ["agents"]
-    assert chosen(None) == BLOCKS
+    assert [block.name for block in select_blocks("agents")] == ["agents"]
+    assert select_blocks(None) == BLOCKS
     with pytest.raises(SettingsError, match="there is no block `agent`") as unknown:
-        chosen("agent")
+        select_blocks("agent")
     assert unknown.value.hint == f"one of: {', '.join(NAMES)}"
 
     account.run("DELETE FROM staff_presence", *REMOVALS["numbers"])
-    assert [one.state for one in account.fill(chosen("rich-contact"))] == ["there"]
+    assert [one.state for one in account.fill(select_blocks("rich-contact"))] == ["there"]
     account.run("DELETE FROM contact_note")
     counts = account.counts()
-    for ask in account.foresee, account.fill:
+    for ask in account.dry_run, account.fill:
         with pytest.raises(DatabaseError) as refused:
-            ask(chosen("rich-contact"))
+            ask(select_blocks("rich-contact"))
         assert "block `rich-contact` needs `staff`, of which is missing: presence" in str(refused.value)
         assert refused.value.hint.startswith("inv golden.build --only staff ")
     for name in "text-reply", "conversation":
-        for ask in account.foresee, account.fill:
-            assert reasons(ask(chosen(name), WISHES["no Twilio"])) == {name: "needs numbers, which is skipped"}
+        for ask in account.dry_run, account.fill:
+            assert reasons(ask(select_blocks(name), WISHES["no Twilio"])) == {name: "needs numbers, which is skipped"}
             with pytest.raises(DatabaseError, match=rf"`{name}` needs `numbers`, of which is missing: \+15005550006"):
-                ask(chosen(name))
+                ask(select_blocks(name))
     assert account.counts() == counts
     for name in "staff", "rich-contact", "numbers", "text-reply", "conversation":
-        assert made(account.fill(chosen(name))).keys() == {name}
+        assert made(account.fill(select_blocks(name))).keys() == {name}
     assert made(account.fill()) == {}
 
 

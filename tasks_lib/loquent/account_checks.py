@@ -7,10 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, LiteralString
 
-from tasks_lib.loquent.block import values
+from tasks_lib.loquent.account_blocks import dry_run
+from tasks_lib.loquent.block import read_values
 from tasks_lib.loquent.blocks import BLOCKS
-from tasks_lib.loquent.credentials import matches
-from tasks_lib.loquent.fill import foresee
+from tasks_lib.loquent.credentials import verify_password
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -156,10 +156,10 @@ CHECKS = (
 )
 
 
-def verify(connection: Connection[Any], inputs: Inputs, credentials: Credentials) -> list[Finding]:
+def verify_account(connection: Connection[Any], inputs: Inputs, credentials: Credentials) -> list[Finding]:
     """Return what each check has found; nothing is changed, and Twilio is not asked."""
-    outcomes = {outcome.block: outcome for outcome in foresee(connection, BLOCKS, inputs)}
-    known = values(connection, inputs)
+    outcomes = {outcome.block: outcome for outcome in dry_run(connection, BLOCKS, inputs)}
+    known = read_values(connection, inputs)
     findings = []
     for check in CHECKS:
         here = [outcomes[name] for name in check.blocks]
@@ -189,5 +189,7 @@ def _sign_in(connection: Connection[Any], email: str, credentials: Credentials) 
     if password is None:
         return f"the password of {email} is not in {credentials.path.name}"
     return (
-        "" if matches(password, row[0]) else f"the password of {email} in {credentials.path.name} is not the right one"
+        ""
+        if verify_password(password, row[0])
+        else f"the password of {email} in {credentials.path.name} is not the right one"
     )
