@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench.timing import Way
 from tasks_lib.databases.clone import clone, snapshot, spares
-from tasks_lib.databases.clone.strategy import AUTO, Wish
+from tasks_lib.databases.clone.strategy import DEFAULT_OPTIONS, CloneOptions
 from tasks_lib.databases.compare import fingerprint
 from tasks_lib.databases.copy import template
 from tasks_lib.databases.ownership.golden_template import require_golden
@@ -51,7 +51,7 @@ class Ours:
         }
         if sessions:
             found[STALE] = Way(lambda: make(self._source, "snapshot", "just now"), prepare=self._change_golden)
-            found["goldentree: method dump"] = Way(lambda: make(self._source, "dump", wish=Wish("dump")))
+            found["goldentree: method dump"] = Way(lambda: make(self._source, "dump", wish=CloneOptions("dump")))
         else:
             found["goldentree: no snapshot, golden idle"] = Way(
                 lambda: make(self._source, "template"), prepare=self._drop_snapshots
@@ -64,7 +64,7 @@ class Ours:
         with server.connect() as connection:
             golden = require_golden(connection, self._source.golden)
         return {
-            "fingerprint, all of golden read": Way(lambda: fingerprint.of(server, golden.name, golden.oid)),
+            "fingerprint, all of golden read": Way(lambda: fingerprint.read_from(server, golden.name, golden.oid)),
             "copy of the snapshot": Way(lambda: copy(self._source), prepare=self._take_snapshot),
         }
 
@@ -90,12 +90,12 @@ class Ours:
 
     def _take_snapshot(self) -> None:
         """Make the snapshot current; then let somebody write elsewhere on the server, as is the rule."""
-        snapshot.ensure(self._source, _say_nothing, fresh=False, evicting=False)
+        snapshot.ensure_snapshot(self._source, _say_nothing, fresh=False, evict_idle=False)
         self._write_elsewhere()
 
     def _keep_spare(self) -> None:
         """Have one spare ready; then let somebody write elsewhere."""
-        spares.keep(self._source, 1, _say_nothing)
+        spares.maintain_spares(self._source, 1, _say_nothing)
         self._write_elsewhere()
 
     def _write_elsewhere(self) -> None:
@@ -116,19 +116,19 @@ class Ours:
 
     def _drop_snapshots(self) -> None:
         with self._source.server.connect() as connection:
-            snapshot.sweep(self._source, connection, None)
+            snapshot.drop_outdated(self._source, connection, None)
 
 
 def copy(source: Source) -> None:
     """Copy the newest snapshot, and do nothing else."""
     with source.server.connect() as connection:
         golden = require_golden(connection, source.golden)
-        newest = snapshot.snapshots(source, connection, golden)[0]
+        newest = snapshot.list_snapshots(source, connection, golden)[0]
         name = f"part_{multiprocessing.current_process().pid}_{next(_numbers)}"
         template.copy(connection, golden, name, snapshot=newest.name)
 
 
-def make(source: Source, method: str, reason: str = "", wish: Wish = AUTO) -> None:
+def make(source: Source, method: str, reason: str = "", wish: CloneOptions = DEFAULT_OPTIONS) -> None:
     """
     Clone golden, all included: connect, check, copy, publish.
 

@@ -63,8 +63,8 @@ class Target:
 
 def postgres_versions() -> list[Binaries]:
     """Return the embedded PostgreSQL (else the newest there is) and the newest of another major version."""
-    first = binaries.server_binaries()
-    complete = [found for found in binaries.installed() if found.has(*binaries.SERVER, *binaries.CLIENT)]
+    first = binaries.find_server_programs()
+    complete = [found for found in binaries.list_installed() if found.has(*binaries.SERVER, *binaries.CLIENT)]
     return [first, *[found for found in complete if found.major != first.major][:1]]
 
 

@@ -20,7 +20,7 @@ from dotenv import dotenv_values
 
 from tasks_lib.databases.server import binaries
 from tasks_lib.databases.server.embedded.cluster import Cluster
-from tasks_lib.databases.server.embedded.disposable import disposable
+from tasks_lib.databases.server.embedded.disposable import disposable_server
 from tasks_lib.loquent.fixture import create_fixture
 from tests import inprocess, killing
 
@@ -52,8 +52,8 @@ def pytest_generate_tests(metafunc):
 
 def majors():
     """Return the embedded server's programs, and the newest of another major version where there is one."""
-    embedded = binaries.server_binaries()
-    others = [one for one in binaries.installed() if one.major != embedded.major and one.has(*binaries.SERVER)]
+    embedded = binaries.find_server_programs()
+    others = [one for one in binaries.list_installed() if one.major != embedded.major and one.has(*binaries.SERVER)]
     return [embedded, *others[:1]]
 
 
@@ -102,7 +102,7 @@ def servers():
 
         def url(programs):
             if programs not in urls:
-                urls[programs] = running.enter_context(disposable(programs))
+                urls[programs] = running.enter_context(disposable_server(programs))
             return urls[programs]
 
         yield url
@@ -117,12 +117,12 @@ def server_url(servers, request):
 @pytest.fixture(scope="session")
 def other_url(servers):
     """Give the URL of another server than the embedded one, of an older major version where there is one."""
-    embedded = binaries.server_binaries()
+    embedded = binaries.find_server_programs()
     older = [one for one in majors() if one.major < embedded.major]
     if older:
         yield servers(older[0])
     else:
-        with disposable(embedded) as url:
+        with disposable_server(embedded) as url:
             yield url
 
 

@@ -88,7 +88,7 @@ def report(made: GoldenBuild, outcomes: Sequence[Outcome], *, dry: bool = False)
     from tasks_lib.databases.compare import queries
 
     golden = made.source.golden
-    bytes_ = None if dry else queries.size_and_tables(made.source.server, golden)[0]
+    bytes_ = None if dry else queries.read_size_and_table_count(made.source.server, golden)[0]
     data = {
         "golden": golden,
         "created": not made.exists,

@@ -57,7 +57,7 @@ def reset(c: Context, fresh: bool = False, evict: bool = False, json: bool = Fal
     from tasks_lib.worktrees.plans.reset import plan_reset as planning
 
     here, narrator = current_project(), Narrator()
-    with planning(here, narrator, here.wish(fresh=fresh, evict=evict)) as resetting:
+    with planning(here, narrator, here.clone_options(fresh=fresh, evict_idle=evict)) as resetting:
         if c.config.run.dry:
             return preview(resetting.plan.preview())
         ran = resetting.plan.run(narrator)

@@ -12,7 +12,7 @@ from tasks_lib.output import Narrator, age, pairs, size, table
 if TYPE_CHECKING:
     from invoke.context import Context
 
-    from tasks_lib.databases.golden.status import Survey
+    from tasks_lib.databases.golden.status import GoldenStatus
 
 _EVICT = "End idle sessions on golden; refused while one is at work."
 
@@ -25,11 +25,11 @@ def status(c: Context, json: bool = False) -> Answer:
     Tells whether golden has changed since the snapshot was taken: then the next
     clone takes a new one.
     """
-    from tasks_lib.databases.golden.status import survey
+    from tasks_lib.databases.golden.status import report_golden_status
 
     here = current_project()
     source = here.source()
-    found = survey(source)
+    found = report_golden_status(source)
     seen, taken = found.freshness, found.taken
     data: dict[str, Any] = {
         "golden": source.golden,
@@ -76,7 +76,7 @@ def refresh(c: Context, fresh: bool = False, evict: bool = False, json: bool = F
     if c.config.run.dry:
         return preview([title])
     with narrator.step(title) as remarks:
-        taken, built = snapshot.ensure(source, narrator.detail, fresh=fresh, evicting=evict)
+        taken, built = snapshot.ensure_snapshot(source, narrator.detail, fresh=fresh, evict_idle=evict)
         remarks.append("taken" if built else f"that of {taken.time} is current")
     data = {
         "database": taken.name,
@@ -106,7 +106,7 @@ def promote(c: Context, force: bool = False, evict: bool = False, json: bool = F
     here, narrator = current_project(), Narrator()
     record = here.require_record_here()
     source, database = here.source(record.golden), record.identity.database
-    promotion.examine(source, database, slug=record.slug, force=force, evicting=evict)
+    promotion.check_promotion(source, database, slug=record.slug, force=force, evict_idle=evict)
     title = f"make a copy of {database} the golden template {source.golden}"
     if c.config.run.dry:
         return preview([title, f"park the {source.golden} that was"])
@@ -116,8 +116,8 @@ def promote(c: Context, force: bool = False, evict: bool = False, json: bool = F
             database,
             slug=record.slug,
             now=now(),
-            evicting=evict,
-            say=narrator.detail,
+            evict_idle=evict,
+            report=narrator.detail,
         )
         remarks.append(f"by {made.method}")
     for warning in made.warnings:
@@ -137,7 +137,7 @@ def pull(c: Context, unmasked: bool = False, evict: bool = False, json: bool = F
     from tasks_lib.worktrees.plans.pull import plan_pull_golden
 
     narrator = Narrator()
-    pulling = plan_pull_golden(current_project(), narrator, unmasked=unmasked, evicting=evict)
+    pulling = plan_pull_golden(current_project(), narrator, unmasked=unmasked, evict_idle=evict)
     if c.config.run.dry:
         return preview(pulling.plan.preview())
     pulling.plan.run(narrator)
@@ -205,7 +205,7 @@ def undo(c: Context, evict: bool = False, json: bool = False) -> Answer:
 
     here, narrator = current_project(), Narrator()
     source = here.source()
-    name = next(iter(promotion.parked(source)), None)
+    name = next(iter(promotion.list_parked_goldens(source)), None)
     if name is None:
         raise DatabaseError(
             f"no golden template `{source.golden}` is parked",
@@ -216,7 +216,7 @@ def undo(c: Context, evict: bool = False, json: bool = False) -> Answer:
     if c.config.run.dry:
         return preview([title, f"park the {source.golden} that is"])
     with narrator.step(title):
-        aside = promotion.restore(source, name, now=now(), evicting=evict)
+        aside = promotion.restore_golden(source, name, now=now(), evict_idle=evict)
     text = pairs([("golden", f"{source.golden}  (was {name})"), ("parked", aside)])
     return Answer({"golden": source.golden, "from": name, "parked": aside}, text)
 
@@ -228,7 +228,7 @@ def tidy(c: Context, json: bool = False) -> Answer:
 
     `worktree.create` starts this in the background when there is something to do.
     """
-    from tasks_lib.databases.clone.cleanup import tidy as run
+    from tasks_lib.databases.clone.cleanup import clean_up as run
 
     here, narrator = current_project(), Narrator()
     source, wanted = here.source(), here.settings.spares
@@ -241,7 +241,7 @@ def tidy(c: Context, json: bool = False) -> Answer:
     return Answer({"dropped": done.dropped, "spares": {"ready": done.spares, "wanted": wanted}}, "\n".join(lines))
 
 
-def _told(golden: str, server: str, found: Survey, wanted: int) -> str:
+def _told(golden: str, server: str, found: GoldenStatus, wanted: int) -> str:
     rows = [
         ("golden", f"{golden}  ({size(found.bytes)}, owned by {found.owner})"),
         ("server", server),

@@ -70,7 +70,7 @@ def prove_clone(here: Stage, made: Mapping[str, Any]) -> None:
     """Hold everything in the clone against golden: tables, rows, sequences, extensions, locale, ledger."""
     _require(made["clone"]["method"] == "dump", f"the clone was made by {made['clone']['method']}, not by dump")
     golden, clone = here.facts(GOLDEN), here.facts(made["database"])
-    different = contents.differences(golden, clone)
+    different = contents.find_differences(golden, clone)
     _require(not different, "the clone is not what golden is", *different)
     ledger = here.ledger(made["database"])
     _require(ledger == here.ledger(GOLDEN), "the clone's seaql_migrations are not golden's")

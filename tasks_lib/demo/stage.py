@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from tasks_lib.databases.compare import queries
 from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.server.embedded.cluster import Cluster, open_to_pass
-from tasks_lib.databases.server.embedded.disposable import disposable
+from tasks_lib.databases.server.embedded.disposable import disposable_server
 from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.demo import repository
 from tasks_lib.demo.twilio import playing
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from tasks_lib.databases.compare.contents import Facts
+    from tasks_lib.databases.compare.contents import Contents
     from tasks_lib.output import Narrator
     from tasks_lib.toolchains.base import Drift
 
@@ -106,19 +106,21 @@ class Stage:
         with ExitStack() as opened:
             yield [opened.enter_context(self.server.connect(GOLDEN)) for _ in range(count)]
 
-    def facts(self, database: str) -> Facts:
+    def facts(self, database: str) -> Contents:
         """Return what *database* holds."""
-        return queries.facts_of(self.server, database)
+        return queries.read_contents_of(self.server, database)
 
     def ledger(self, database: str) -> list[str]:
         """Return the SeaORM migrations that *database* has, in order."""
         query = f"SELECT version FROM {LEDGER} ORDER BY version"  # noqa: S608 - our own constant
-        return queries.column(self.server, database, LEDGER, query)
+        return queries.read_migration_keys(self.server, database, LEDGER, query)
 
     def drift(self, worktree: Path, database: str) -> Drift:
         """Compare the Alembic migrations of the branch at *worktree* with those that *database* has."""
         alembic = Alembic(worktree)
-        return alembic.drift(queries.column(self.server, database, alembic.ledger.table, alembic.ledger.query))
+        return alembic.drift(
+            queries.read_migration_keys(self.server, database, alembic.ledger.table, alembic.ledger.query)
+        )
 
     def _inv(
         self, arguments: tuple[str, ...], environment: Mapping[str, str], *, stdout: int | None, stderr: int
@@ -146,7 +148,7 @@ class Stage:
         return said
 
 
-def proof(found: Facts) -> dict[str, int]:
+def proof(found: Contents) -> dict[str, int]:
     """Return the rows that seed 000, section 07, counts: its label, and how many *found* has."""
     return {label: found.tables[f"public.{table}"] for label, table in PROOF_TABLES.items()}
 
@@ -168,7 +170,7 @@ def stage(narrator: Narrator, *, keep: bool = False) -> Iterator[Stage]:
         root = Path(tempfile.mkdtemp(prefix="goldentree-demo-")).resolve()
         cleanup.callback(shutil.rmtree, root)
         with narrator.step("start a PostgreSQL server"):
-            url = _kept_server(root, cleanup) if keep else cleanup.enter_context(disposable())
+            url = _kept_server(root, cleanup) if keep else cleanup.enter_context(disposable_server())
         server = Server(DatabaseUrl.parse(url))
         with narrator.step("make a repository"):
             # The project is named after the directory, and golden after the project.

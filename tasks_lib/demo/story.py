@@ -94,7 +94,7 @@ def _build(here: Stage) -> None:
         _command(here, "golden.build")
     answer("")
     _command(here, "golden.verify")
-    bytes_, tables = queries.size_and_tables(here.server, GOLDEN)
+    bytes_, tables = queries.read_size_and_table_count(here.server, GOLDEN)
     applied, before = here.drift(here.main, GOLDEN).applied, len(here.ledger(GOLDEN))
     answer(f"\n{size(bytes_)}, {tables} tables; {before} migrations of SeaORM, then {len(applied)} of Alembic.")
 

@@ -52,7 +52,7 @@ def create_fixture(url: str, name: str = "loquent_latest") -> None:
     server = Server(DatabaseUrl.parse(url))
     with server.connect() as connection:
         try:
-            empty.create(connection, name)
+            empty.create_empty_database(connection, name)
         # Whoever loses a race for the name is refused by the catalog's index instead.
         except (errors.DuplicateDatabase, errors.UniqueViolation):
             raise DatabaseError(

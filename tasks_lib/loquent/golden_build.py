@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases.golden.build import build
+from tasks_lib.databases.golden.build import build_golden
 from tasks_lib.databases.ownership import comment
 from tasks_lib.databases.ownership.advisory_lock import advisory_lock
 from tasks_lib.databases.ownership.golden_template import require_may_create, require_open
@@ -199,7 +199,7 @@ class GoldenBuild:
                 connection.execute("ANALYZE")
             return remark
 
-        return build(self.source, account, now=self.now, say=self.narrator.detail)
+        return build_golden(self.source, account, now=self.now, report=self.narrator.detail)
 
     def _fill(self, connection: Connection[Any], blocks: Sequence[Block]) -> str:
         with connection.transaction():

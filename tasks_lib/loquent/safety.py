@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases.ownership.comment import MAINTENANCE_NAMES, mark_of
+from tasks_lib.databases.ownership.comment import MAINTENANCE_NAMES, read_comment
 from tasks_lib.databases.server.connection import is_local
 from tasks_lib.errors import OwnershipError, SettingsError
 
@@ -37,7 +37,7 @@ def require_name(connection: Connection[Any], name: str) -> None:
         )
     if name in MAINTENANCE_NAMES:
         raise OwnershipError(f"`{name}` is PostgreSQL's own database", why="no account is made in it")
-    if mark := mark_of(connection, name):
+    if mark := read_comment(connection, name):
         raise OwnershipError(
             f"`{name}` is the {mark.role} of {f'worktree `{mark.slug}`' if mark.slug else f'`{mark.golden}`'}",
             why="an account is made in a golden template only; clones get it from there",

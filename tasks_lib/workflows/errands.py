@@ -30,7 +30,7 @@ from tasks_lib.worktrees.removal.checks import require_nothing_lost
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tasks_lib.databases.clone.strategy import Wish
+    from tasks_lib.databases.clone.strategy import CloneOptions
     from tasks_lib.git.diff import Diff
     from tasks_lib.ledger.schema.review import Errand
     from tasks_lib.output import Narrator
@@ -50,7 +50,7 @@ class Start:
 
 @contextmanager
 def starting(
-    project: Project, description: str, narrator: Narrator, *, base: str, agent: str, wish: Wish | None
+    project: Project, description: str, narrator: Narrator, *, base: str, agent: str, wish: CloneOptions | None
 ) -> Iterator[Start]:
     """
     Plan an errand: its row, then a worktree as `creation` plans any other; hold its lock meanwhile.

@@ -16,7 +16,7 @@ from tasks_lib.worktrees.registry import Registry
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tasks_lib.databases.clone.strategy import Wish
+    from tasks_lib.databases.clone.strategy import CloneOptions
     from tasks_lib.databases.ownership.source import Source
     from tasks_lib.databases.server.connection import Server
     from tasks_lib.git.repository import Repository
@@ -56,11 +56,11 @@ class Project:
         folder = self.registry.directory / "databases"
         return Source(self.server, golden or self.settings.template, self.registry.repository_id, folder)
 
-    def wish(self, *, fresh: bool = False, evict: bool = False) -> Wish:
+    def clone_options(self, *, fresh: bool = False, evict_idle: bool = False) -> CloneOptions:
         """Return how clones are wanted: as configured, and with these flags."""
-        from tasks_lib.databases.clone.strategy import Wish
+        from tasks_lib.databases.clone.strategy import CloneOptions
 
-        return Wish(self.settings.clone_method, fresh, evict, self.settings.golden_max_age)
+        return CloneOptions(self.settings.clone_method, fresh, evict_idle, self.settings.golden_max_age)
 
     @cached_property
     def env_name(self) -> str:

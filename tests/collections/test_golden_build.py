@@ -18,7 +18,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tasks_lib.databases.server.binaries import client_for
+from tasks_lib.databases.server.binaries import find_clients
 from tasks_lib.demo.twilio import phone_number, playing, refusal
 from tasks_lib.loquent import golden_build, schema, twilio
 from tasks_lib.loquent.blocks import BLOCKS
@@ -46,7 +46,7 @@ def psql(server_url, migrated, tmp_path_factory):
     """Give a command that migrates as the bundled migrations do, in a tenth of the time."""
     script = tmp_path_factory.mktemp("migrated") / "schema.sql"
     with psycopg.connect(server_url) as connection:
-        pg_dump = client_for(connection.info.server_version).program("pg_dump")
+        pg_dump = find_clients(connection.info.server_version).program("pg_dump")
     url = server_url.rpartition("/")[0] + f"/{migrated}"
     subprocess.run([pg_dump, "--no-owner", "--file", script, url], check=True)
     return f"psql --quiet --no-psqlrc -v ON_ERROR_STOP=1 --output /dev/null --file {script}"
@@ -499,7 +499,7 @@ def test_killed(build, stand_in, psql, request):
         for number in range(1, 14)
         for where in ("before", "after")
     ]
-    publish = [(where, 1, "tasks_lib.databases.golden.build:as_golden") for where in ("before", "after")]
+    publish = [(where, 1, "tasks_lib.databases.golden.build:publish_as_golden") for where in ("before", "after")]
     points = [(new, *point) for new in (True, False) for point in makes + publish * new]
     if not request.config.getoption("--every-point"):
         # After the subaccount, which is no part of the transaction; before the name; after the last block.

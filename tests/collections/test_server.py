@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from tasks_lib.databases.server.binaries import server_binaries
+from tasks_lib.databases.server.binaries import find_server_programs
 from tasks_lib.databases.server.embedded.cluster import Cluster
 from tasks_lib.loquent.fixture import create_fixture
 
@@ -39,7 +39,7 @@ def test_the_service_file_lets_psql_in(repository):
     """What `status` says about logging in works as it stands."""
     repository.json("server.start")
     line = next(line for line in repository.inv("server.status").stdout.splitlines() if line.startswith("log in"))
-    psql = server_binaries().program("psql")
+    psql = find_server_programs().program("psql")
     command = line.removeprefix("log in").strip().replace(" psql ", f" {psql} ")
     result = subprocess.run(
         f"{command} --no-psqlrc --tuples-only --command 'SELECT 40 + 2'",

@@ -14,14 +14,14 @@ import pytest
 from psycopg import sql
 
 from tasks_lib.databases.clone import clone
-from tasks_lib.databases.clone.strategy import Wish
+from tasks_lib.databases.clone.strategy import CloneOptions
 from tasks_lib.databases.compare import fingerprint
 from tasks_lib.databases.copy import template
 from tasks_lib.databases.ownership.source import Source
 from tasks_lib.databases.server import binaries
 from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.server.embedded.cluster import Cluster
-from tasks_lib.databases.server.embedded.disposable import disposable
+from tasks_lib.databases.server.embedded.disposable import disposable_server
 from tasks_lib.databases.server.url import DatabaseUrl
 
 
@@ -66,7 +66,7 @@ class Place:
         self.made.append(database)
         source = self.source(golden, server=server)
         mark = source.mark("clone", slug=self.slug, created="2026-01-02T03:04:05+00:00")
-        return clone.build(source, database, mark, Wish(method, **wish), say=self.said.append)
+        return clone.build(source, database, mark, CloneOptions(method, **wish), report=self.said.append)
 
     def source(self, golden, *, server=None):
         """Return *golden* as what clones are made from."""
@@ -114,7 +114,7 @@ class Place:
 
     def clients(self):
         """Return the `pg_dump` and `psql` that fit the server."""
-        return binaries.client_for(self.admin.info.server_version)
+        return binaries.find_clients(self.admin.info.server_version)
 
     def schema(self, database):
         """Return the schema of *database* as pg_dump writes it, without what names the database."""
@@ -175,7 +175,7 @@ def lasting(server_url, tmp_path_factory):
 @pytest.fixture(scope="module")
 def own_server(programs):
     """Give a server of the module's own, which may be crashed, and which knows prepared transactions."""
-    with disposable(programs) as url:
+    with disposable_server(programs) as url:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET max_prepared_transactions = 2")
             (data,) = connection.execute("SHOW data_directory").fetchone()

@@ -63,7 +63,7 @@ def test_kept(run, folder):
     status, story, errors = run(DEMO, "--keep")
 
     (root,) = folder.iterdir()
-    password = service.read(root / "server" / "pg_service.conf").password
+    password = service.read_service(root / "server" / "pg_service.conf").password
     assert status == 0
     assert password not in story + errors
     *by_hand, delete = [line for line in story.partition("Now you")[2].splitlines() if line.startswith("    ")]

@@ -111,7 +111,7 @@ def blank_file(tmp_path_factory):
 @pytest.fixture(scope="session")
 def blank_database(servers):
     """Give the name of a database with an empty ledger, to copy."""
-    url = DatabaseUrl.parse(servers(binaries.server_binaries()))
+    url = DatabaseUrl.parse(servers(binaries.find_server_programs()))
     with psycopg.connect(url.text, autocommit=True) as server:
         server.execute("CREATE DATABASE blank_ledger")
     opened(url.with_database("blank_ledger").parameters).engine.dispose()
@@ -121,7 +121,7 @@ def blank_database(servers):
 @pytest.fixture
 def new_database(servers):
     """Give a function that makes a copy of a database and returns what libpq connects with; dropped afterwards."""
-    url, made = DatabaseUrl.parse(servers(binaries.server_binaries())), []
+    url, made = DatabaseUrl.parse(servers(binaries.find_server_programs())), []
     with psycopg.connect(url.text, autocommit=True) as server:
 
         def new(template="template1"):

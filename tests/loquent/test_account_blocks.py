@@ -42,16 +42,16 @@ def test_building_again_changes_nothing(account_url):
     database = server.url.database
     with server.connect(database) as connection:
         [oid] = connection.execute("SELECT oid FROM pg_database WHERE datname = current_database()").fetchone()
-        before = fingerprint.of(server, database, oid)
+        before = fingerprint.read_from(server, database, oid)
         assert before.digest
         inputs = replace(INPUTS, hash_of=never, twilio=never)
         for blocks in [BLOCKS, *([block] for block in BLOCKS)]:
             outcomes = make_missing(connection, blocks, inputs)
             assert [(one.block, one.state) for one in outcomes] == [(block.name, "there") for block in blocks]
-            assert fingerprint.of(server, database, oid) == before, blocks
+            assert fingerprint.read_from(server, database, oid) == before, blocks
         for block in BLOCKS:
             make_block(connection, block, INPUTS)
-            assert fingerprint.of(server, database, oid) == before, block.name
+            assert fingerprint.read_from(server, database, oid) == before, block.name
 
 
 MESSAGES = ["DELETE FROM message", "DELETE FROM call"]

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tasks_lib.databases.ownership.comment import Mark
+from tasks_lib.databases.ownership.comment import OwnershipComment
 from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import OwnershipError, SettingsError
@@ -99,7 +99,7 @@ def test_what_is_pulled(server):
 
 def test_names_of_golden_templates(server):
     """What PostgreSQL would cut, what is its own, and what is a worktree's is refused; anything else may be built."""
-    mark = Mark("repo", "feat_1", "clone", "loquent_latest", "2026-01-02T03:04:05+00:00")
+    mark = OwnershipComment("repo", "feat_1", "clone", "loquent_latest", "2026-01-02T03:04:05+00:00")
     with server.connect() as connection:
         for name in "", "a" * 64, "ü" * 32, "a\0b":
             with pytest.raises(SettingsError, match="cannot be called"):

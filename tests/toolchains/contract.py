@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from tasks_lib.databases.server.binaries import server_binaries
+from tasks_lib.databases.server.binaries import find_server_programs
 from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import ToolchainError
 from tasks_lib.toolchains.base import Drift, Toolchain
@@ -45,7 +45,7 @@ def environment_for(url: str, worktree: Path) -> dict[str, str]:
         {**os.environ, "PATH": path},
         url=url,
         libpq=DatabaseUrl.parse(url).environment(),
-        clients=server_binaries().directory,
+        clients=find_server_programs().directory,
         worktree=worktree,
         main=worktree,
     )

@@ -54,7 +54,7 @@ def start(
 
     line = errands.described(given(description))
     project, narrator = current_project(), Narrator()
-    wish = None if no_db else project.wish(fresh=fresh, evict=evict)
+    wish = None if no_db else project.clone_options(fresh=fresh, evict_idle=evict)
     with _errand.starting(project, line, narrator, base=base, agent=as_, wish=wish) as planned:
         if c.config.run.dry:
             return preview(planned.plan.preview())

@@ -13,7 +13,7 @@ from tasks_lib.output import age, pairs, size
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tasks_lib.databases.ownership.managed import Owned
+    from tasks_lib.databases.ownership.managed import ManagedDatabase
     from tasks_lib.worktrees.reports.listing import Row
     from tasks_lib.worktrees.reports.migrations import Migrations
     from tasks_lib.worktrees.reports.status import Status
@@ -101,7 +101,7 @@ def _database_rows(status: Status) -> list[tuple[str, str]]:
     return rows
 
 
-def _described(one: Owned, tables: int | None = None) -> str:
+def _described(one: ManagedDatabase, tables: int | None = None) -> str:
     parts = [size(one.bytes) if one.bytes else "? bytes"]
     if tables is not None:
         parts.append(f"{tables} tables")

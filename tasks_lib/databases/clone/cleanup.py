@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.databases.clone import snapshot, spares
 from tasks_lib.databases.ownership import temporaries
-from tasks_lib.databases.ownership.golden_template import describe, require_golden
+from tasks_lib.databases.ownership.golden_template import describe_database, require_golden
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Tidied:
+class CleanupResult:
     """What was dropped, by name, and how many spares are ready."""
 
     dropped: list[str]
     spares: int
 
 
-def tidy(source: Source, wanted: int, say: Callable[[str], object]) -> Tidied:
+def clean_up(source: Source, wanted: int, report: Callable[[str], object]) -> CleanupResult:
     """
     Drop what killed processes left and what a newer snapshot has outdated; keep *wanted* spares.
 
@@ -34,11 +34,11 @@ def tidy(source: Source, wanted: int, say: Callable[[str], object]) -> Tidied:
     """
     with source.server.building() as connection:
         require_golden(connection, source.golden)
-        dropped = temporaries.sweep(source, connection)
+        dropped = temporaries.drop_abandoned(source, connection)
         # Companions have templates of their own, which change as golden does.
         for name in {mark.golden for mark in source.made(connection, "snapshot").values()}:
-            if golden := describe(connection, name):
+            if golden := describe_database(connection, name):
                 of = replace(source, golden=name)
-                newest = next(iter(snapshot.snapshots(of, connection, golden)), None)
-                dropped += snapshot.sweep(of, connection, newest)
-    return Tidied(dropped, spares.keep(source, wanted, say))
+                newest = next(iter(snapshot.list_snapshots(of, connection, golden)), None)
+                dropped += snapshot.drop_outdated(of, connection, newest)
+    return CleanupResult(dropped, spares.maintain_spares(source, wanted, report))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases.clone import park, strategy
-from tasks_lib.databases.clone.strategy import AUTO, Job, Made, Wish
+from tasks_lib.databases.clone.strategy import DEFAULT_OPTIONS, CloneOptions, CloneRequest, Made
 from tasks_lib.databases.ownership import comment, temporaries
 from tasks_lib.databases.ownership.golden_template import Golden, require_golden, require_space
 from tasks_lib.databases.server.connection import scalar
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from tasks_lib.databases.ownership.comment import Mark
+    from tasks_lib.databases.ownership.comment import OwnershipComment
     from tasks_lib.databases.ownership.source import Source
     from tasks_lib.databases.server.connection import Server
 
@@ -57,7 +57,7 @@ class Clone:
     parked: str = ""
 
 
-def examine(source: Source, database: str, *, slug: str) -> Golden:
+def check_clone(source: Source, database: str, *, slug: str) -> Golden:
     """
     Return what is known of golden after making sure that *database* can be made from it, or is ours already.
 
@@ -105,32 +105,40 @@ def is_complete(server: Server, database: str, *, repository: str, slug: str) ->
 
 
 def build(
-    source: Source, database: str, mark: Mark, wish: Wish = AUTO, say: Callable[[str], object] = lambda _: None
+    source: Source,
+    database: str,
+    mark: OwnershipComment,
+    options: CloneOptions = DEFAULT_OPTIONS,
+    report: Callable[[str], object] = lambda _: None,
 ) -> Clone:
     """
     Clone golden as *database*.
 
     Args:
         mark: The clone's mark.
-        say: Is told what takes long.
+        report: Is told what takes long.
 
     Raises:
         DatabaseError: If it could not be built; nothing is left behind then.
     """
-    return publishing(
-        source, database, mark, lambda connection: _climb(source, connection, database, mark, wish, say), say
+    return publish_unless_exists(
+        source, database, mark, lambda connection: _climb(source, connection, database, mark, options, report), report
     )
 
 
 def rebuild(
-    source: Source, database: str, mark: Mark, wish: Wish = AUTO, say: Callable[[str], object] = lambda _: None
+    source: Source,
+    database: str,
+    mark: OwnershipComment,
+    options: CloneOptions = DEFAULT_OPTIONS,
+    report: Callable[[str], object] = lambda _: None,
 ) -> Clone:
     """
     Clone golden as *database*, and park the clone that bears the name; they change places in one transaction.
 
     Args:
         mark: The new clone's mark; the old one is parked at the moment that it was created.
-        say: Is told what takes long.
+        report: Is told what takes long.
 
     Raises:
         OwnershipError: If *database* is not this worktree's clone.
@@ -138,23 +146,25 @@ def rebuild(
     """
     started = time.monotonic()
     with source.server.building() as connection:
-        _sweep(source, connection, say)
+        _sweep(source, connection, report)
         require_name(source, connection, database, slug=mark.slug)
         _drop_invalid(source, connection, database, mark)
-        with temporaries.temporary(source, connection) as interim:
-            made = _climb(source, connection, interim, replace(mark, role="temporary"), wish, say)
+        with temporaries.temporary_database(source, connection) as interim:
+            made = _climb(source, connection, interim, replace(mark, role="temporary"), options, report)
             mark = replace(mark, fingerprint=made.fingerprint)
             # Golden's settings were repeated for it by the ladder.
-            replaced = park.replace(source.server, connection, None, interim, database, mark, now=mark.created, say=say)
+            replaced = park.publish_and_park_old(
+                source.server, connection, None, interim, database, mark, now=mark.created, report=report
+            )
         return _described(connection, database, made, started, parked=replaced.parked)
 
 
-def publishing(
+def publish_unless_exists(
     source: Source,
     database: str,
-    mark: Mark,
+    mark: OwnershipComment,
     make: Callable[[Connection[Any]], Made],
-    say: Callable[[str], object],
+    report: Callable[[str], object],
 ) -> Clone:
     """
     Have *make* make and publish *database*, unless another process does so first.
@@ -166,7 +176,7 @@ def publishing(
 
     started = time.monotonic()
     with source.server.building() as connection:
-        _sweep(source, connection, say)
+        _sweep(source, connection, report)
         _drop_invalid(source, connection, database, mark)
         try:
             made = make(connection)
@@ -183,22 +193,22 @@ def _described(connection: Connection[Any], database: str, made: Made, started: 
     return Clone(database, made.method, made.reason, seconds, size, made.fingerprint, warnings, made.outdated, parked)
 
 
-def _drop_invalid(source: Source, connection: Connection[Any], database: str, mark: Mark) -> None:
+def _drop_invalid(source: Source, connection: Connection[Any], database: str, mark: OwnershipComment) -> None:
     if comment.is_invalid(connection, database):
         comment.drop(
             connection, database, repository=mark.repository, slug=mark.slug, role="clone", golden=source.golden
         )
 
 
-def sweep(source: Source, say: Callable[[str], object]) -> None:
-    """Drop what killed runs left half-made; *say* is told the names."""
+def drop_abandoned_temporaries(source: Source, report: Callable[[str], object]) -> None:
+    """Drop what killed runs left half-made; *report* is told the names."""
     with source.server.connect() as connection:
-        _sweep(source, connection, say)
+        _sweep(source, connection, report)
 
 
-def _sweep(source: Source, connection: Connection[Any], say: Callable[[str], object]) -> None:
-    for left in temporaries.sweep(source, connection):
-        say(f"swept {left}, which a killed run left")
+def _sweep(source: Source, connection: Connection[Any], report: Callable[[str], object]) -> None:
+    for left in temporaries.drop_abandoned(source, connection):
+        report(f"swept {left}, which a killed run left")
 
 
 def drop(server: Server, database: str, *, repository: str, slug: str, golden: str) -> bool:
@@ -213,7 +223,12 @@ def drop(server: Server, database: str, *, repository: str, slug: str, golden: s
 
 
 def _climb(
-    source: Source, connection: Connection[Any], database: str, mark: Mark, wish: Wish, say: Callable[[str], object]
+    source: Source,
+    connection: Connection[Any],
+    database: str,
+    mark: OwnershipComment,
+    options: CloneOptions,
+    report: Callable[[str], object],
 ) -> Made:
     from psycopg import errors
 
@@ -222,7 +237,7 @@ def _climb(
         require_space(connection, golden)
         # Another process may replace the snapshot that we were about to copy.
         with suppress(errors.InvalidCatalogName):
-            return strategy.climb(Job(source, connection, golden, database, mark, wish, say))
+            return strategy.build_clone(CloneRequest(source, connection, golden, database, mark, options, report))
     raise CloneError(
         f"`{source.golden}` changes faster than it can be cloned",
         why=f"{_ATTEMPTS} snapshots in a row were replaced by newer ones before they could be copied",

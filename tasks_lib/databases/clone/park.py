@@ -18,7 +18,7 @@ from tasks_lib.databases.clone.publish import publish
 from tasks_lib.databases.copy import evict
 from tasks_lib.databases.ownership import comment
 from tasks_lib.databases.ownership.comment import TOOL, set_comment
-from tasks_lib.databases.ownership.managed import Owned, owned
+from tasks_lib.databases.ownership.managed import ManagedDatabase, list_managed
 from tasks_lib.databases.server.connection import scalar
 from tasks_lib.databases.server.ddl import allow_connections, rename_database
 from tasks_lib.errors import DatabaseError, OwnershipError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from tasks_lib.databases.ownership.comment import Mark, Role
+    from tasks_lib.databases.ownership.comment import OwnershipComment, Role
     from tasks_lib.databases.ownership.golden_template import Golden
     from tasks_lib.databases.server.connection import Server
 
@@ -56,7 +56,7 @@ def park(
     repository: str,
     slug: str,
     now: str,
-    say: Callable[[str], object],
+    report: Callable[[str], object],
     only: Collection[str] | None = None,
 ) -> list[Parked]:
     """
@@ -69,7 +69,7 @@ def park(
 
     Args:
         now: The time, in ISO 8601; `unpark` finds them by it.
-        say: Is told whose sessions are ended.
+        report: Is told whose sessions are ended.
         only: The names of those to park.
 
     Raises:
@@ -87,7 +87,7 @@ def park(
                 for one in _ours(connection, repository, slug, "parked")
                 if one.mark.parked == now
             ]
-            parked += [_park(server, connection, one, now, say) for one in usable]
+            parked += [_park(server, connection, one, now, report) for one in usable]
         for one in chosen:
             if one.invalid:
                 comment.drop(connection, one.name, repository=repository, slug=slug, role="clone", golden="")
@@ -95,7 +95,7 @@ def park(
 
 
 def unpark(
-    server: Server, *, repository: str, slug: str, parked: str, now: str, say: Callable[[str], object]
+    server: Server, *, repository: str, slug: str, parked: str, now: str, report: Callable[[str], object]
 ) -> list[str]:
     """
     Bring back what this worktree parked at the moment *parked*; return the names that are borne again.
@@ -105,7 +105,7 @@ def unpark(
 
     Args:
         now: The time, in ISO 8601.
-        say: Is told whose sessions are ended.
+        report: Is told whose sessions are ended.
 
     Raises:
         OwnershipError: If one of the names belongs to anything else.
@@ -124,7 +124,7 @@ def unpark(
                 )
             require_no_prepared(connection, name)
         for name in in_the_way:
-            _park(server, connection, present[name], now, say)
+            _park(server, connection, present[name], now, report)
         for one in back:
             allow_connections(connection, one.name, True)
             set_comment(connection, one.name, dataclasses.replace(one.mark, role="clone", database="", parked=""))
@@ -132,16 +132,16 @@ def unpark(
         return [one.mark.database for one in back]
 
 
-def replace(
+def publish_and_park_old(
     server: Server,
     connection: Connection[Any],
     golden: Golden | None,
     temporary: str,
     final: str,
-    mark: Mark,
+    mark: OwnershipComment,
     *,
     now: str,
-    say: Callable[[str], object],
+    report: Callable[[str], object],
 ) -> Replaced:
     """
     Publish *temporary* as *final*, like `publish.publish`, and park the database that bears the name.
@@ -154,7 +154,7 @@ def replace(
         golden: Whose settings and privileges *temporary* gets; None where it has its own already.
         mark: The new one's; the present one must be of the same repository and worktree.
         now: The time, in ISO 8601.
-        say: Is told whose sessions are ended.
+        report: Is told whose sessions are ended.
 
     Raises:
         OwnershipError: If *final* is not this worktree's clone.
@@ -167,12 +167,12 @@ def replace(
         if comment.exists(connection, final):
             comment.require_ours(connection, final, repository=mark.repository, slug=mark.slug, role="clone")
             require_no_prepared(connection, final)
-            present = next(one for one in owned(connection, mark.repository) if one.name == final)
-            parked = _park(server, connection, present, now, say).name
+            present = next(one for one in list_managed(connection, mark.repository) if one.name == final)
+            parked = _park(server, connection, present, now, report).name
         return Replaced(parked, publish(connection, golden, temporary, final, mark))
 
 
-def present(server: Server, repository: str, slug: str) -> bool:
+def has_active_database(server: Server, repository: str, slug: str) -> bool:
     """Whether this worktree has a database that is not parked."""
     with server.connect() as connection:
         return bool(_ours(connection, repository, slug, "clone"))
@@ -211,22 +211,24 @@ def _alone(connection: Connection[Any], repository: str, slug: str) -> Iterator[
         yield
 
 
-def _ours(connection: Connection[Any], repository: str, slug: str, role: Role) -> list[Owned]:
+def _ours(connection: Connection[Any], repository: str, slug: str, role: Role) -> list[ManagedDatabase]:
     """Return this worktree's databases of that *role*, but not one that somebody has made a golden template."""
-    everything = owned(connection, repository)
+    everything = list_managed(connection, repository)
     golden = {one.mark.golden for one in everything}
     return [one for one in everything if (one.mark.slug, one.mark.role) == (slug, role) and one.name not in golden]
 
 
-def _park(server: Server, connection: Connection[Any], one: Owned, now: str, say: Callable[[str], object]) -> Parked:
+def _park(
+    server: Server, connection: Connection[Any], one: ManagedDatabase, now: str, report: Callable[[str], object]
+) -> Parked:
     """Park *one* in the caller's transaction, which has proven that it is ours."""
     from psycopg import sql
 
     name = parked_name(connection, one.name, now)
     if one.sessions:
-        say(f"ending {one.sessions} session{'s' if one.sessions > 1 else ''} in {one.name}")
+        report(f"ending {one.sessions} session{'s' if one.sessions > 1 else ''} in {one.name}")
     away = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(one.name), sql.Identifier(name))
-    evict.run(server, connection, one.name, away, busy=True)
+    evict.run_exclusively(server, connection, one.name, away, busy=True)
     set_comment(connection, name, dataclasses.replace(one.mark, role="parked", database=one.name, parked=now))
     allow_connections(connection, name, False)
     return Parked(name, one.name, one.bytes)

@@ -18,7 +18,7 @@ from tasks_lib.databases.server.ddl import rename_database
 if TYPE_CHECKING:
     from psycopg import Connection
 
-    from tasks_lib.databases.ownership.comment import Mark
+    from tasks_lib.databases.ownership.comment import OwnershipComment
     from tasks_lib.databases.ownership.golden_template import Golden
 
 # Those whose stored text is a list of quoted identifiers (pg_dump: variable_is_guc_list_quote, dumputils.c).
@@ -32,7 +32,9 @@ _LISTS = frozenset(
 )
 
 
-def publish(connection: Connection[Any], golden: Golden | None, temporary: str, final: str, mark: Mark) -> list[str]:
+def publish(
+    connection: Connection[Any], golden: Golden | None, temporary: str, final: str, mark: OwnershipComment
+) -> list[str]:
     """
     Give the finished database *temporary* its settings, privileges and mark, and the name *final*.
 
@@ -46,13 +48,13 @@ def publish(connection: Connection[Any], golden: Golden | None, temporary: str, 
     """
     await_no_sessions(connection, temporary)
     with connection.transaction():
-        warnings = replay(connection, golden, temporary) if golden else []
+        warnings = replay_settings(connection, golden, temporary) if golden else []
         set_comment(connection, temporary, mark)
         rename_database(connection, temporary, final)
     return warnings
 
 
-def as_golden(connection: Connection[Any], temporary: str, golden: str) -> None:
+def publish_as_golden(connection: Connection[Any], temporary: str, golden: str) -> None:
     """Make the finished database *temporary* the golden template *golden*, in the caller's transaction."""
     from psycopg import sql
 
@@ -61,7 +63,7 @@ def as_golden(connection: Connection[Any], temporary: str, golden: str) -> None:
     rename_database(connection, temporary, golden)
 
 
-def replay(connection: Connection[Any], golden: Golden, name: str) -> list[str]:
+def replay_settings(connection: Connection[Any], golden: Golden, name: str) -> list[str]:
     """Give the database *name* golden's settings and privileges; return a warning for each that was refused."""
     warnings = _replay_settings(connection, golden, name)
     _replay_privileges(connection, golden, name)

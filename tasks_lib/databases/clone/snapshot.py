@@ -21,7 +21,7 @@ from tasks_lib.databases.ownership import comment, temporaries
 from tasks_lib.databases.ownership.advisory_lock import advisory_lock, advisory_unlock, try_advisory_lock
 from tasks_lib.databases.ownership.comment import await_no_sessions, set_comment
 from tasks_lib.databases.ownership.golden_template import require_golden, require_space
-from tasks_lib.databases.ownership.temporaries import temporary
+from tasks_lib.databases.ownership.temporaries import temporary_database
 from tasks_lib.databases.server.ddl import rename_database
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from tasks_lib.databases.ownership.comment import Mark, Role
+    from tasks_lib.databases.ownership.comment import OwnershipComment, Role
     from tasks_lib.databases.ownership.golden_template import Golden
     from tasks_lib.databases.ownership.source import Source
 
@@ -55,7 +55,7 @@ class Snapshot:
         return f"{local:%H:%M}" if local.date() == datetime.now().astimezone().date() else f"{local:%Y-%m-%d %H:%M}"
 
 
-def snapshots(source: Source, connection: Connection[Any], golden: Golden) -> list[Snapshot]:
+def list_snapshots(source: Source, connection: Connection[Any], golden: Golden) -> list[Snapshot]:
     """Return this repository's snapshots of *golden*, the newest first."""
     found = []
     for name, mark in source.made(connection, "snapshot", golden.oid, usable=True).items():
@@ -64,14 +64,14 @@ def snapshots(source: Source, connection: Connection[Any], golden: Golden) -> li
     return sorted(found, key=lambda one: one.taken, reverse=True)
 
 
-def refresh(
+def reuse_or_take(
     source: Source,
     connection: Connection[Any],
     golden: Golden,
     accept: Callable[[Snapshot], bool],
-    say: Callable[[str], object],
+    report: Callable[[str], object],
     *,
-    evicting: bool = False,
+    evict_idle: bool = False,
 ) -> Snapshot:
     """
     Return a snapshot that *accept* accepts, built now unless another process has just done so.
@@ -79,49 +79,51 @@ def refresh(
     The ones before it are left to `sweep`: a DROP DATABASE makes the server write out everything first.
 
     Args:
-        say: Is told what takes long.
-        evicting: End idle sessions on golden rather than dump it.
+        report: Is told what takes long.
+        evict_idle: End idle sessions on golden rather than dump it.
 
     Raises:
         DatabaseError: If it cannot be built; the one before it is still there then.
     """
-    with _alone(source, connection, golden, say):
-        newest = next(filter(accept, snapshots(source, connection, golden)), None)
+    with _alone(source, connection, golden, report):
+        newest = next(filter(accept, list_snapshots(source, connection, golden)), None)
         if newest is not None:
             return newest
         # Who was connected when we began may have left while we waited.
         comment.await_readers(connection, golden.name)
         golden = require_golden(connection, golden.name)
         require_space(connection, golden, copies=2)  # the snapshot, and what it was taken for
-        return _build(source, connection, golden, say, evicting=evicting)
+        return _build(source, connection, golden, report, evict_idle=evict_idle)
 
 
-def ensure(source: Source, say: Callable[[str], object], *, fresh: bool, evicting: bool) -> tuple[Snapshot, bool]:
+def ensure_snapshot(
+    source: Source, report: Callable[[str], object], *, fresh: bool, evict_idle: bool
+) -> tuple[Snapshot, bool]:
     """
     Return a snapshot of golden as it is now, and whether it was built for this; drop the ones before it.
 
     Args:
         fresh: Build one even if golden has not changed since the last.
-        evicting: End idle sessions on golden rather than dump it.
+        evict_idle: End idle sessions on golden rather than dump it.
 
     Raises:
         DatabaseError: If it cannot be built.
     """
     with source.server.building() as connection:
-        temporaries.sweep(source, connection)
+        temporaries.drop_abandoned(source, connection)
         golden = require_golden(connection, source.golden)
         asked = freshness.read_baseline(connection, golden.oid)
-        digest = "" if fresh else freshness.examine(source, golden, asked).found.digest
+        digest = "" if fresh else freshness.read_current_fingerprint(source, golden, asked).found.digest
 
         def accept(other: Snapshot) -> bool:
             return other.taken >= asked.moment or other.fingerprint == digest != ""
 
-        taken = refresh(source, connection, golden, accept, say, evicting=evicting)
-        sweep(source, connection, taken)
+        taken = reuse_or_take(source, connection, golden, accept, report, evict_idle=evict_idle)
+        drop_outdated(source, connection, taken)
     return taken, taken.taken >= asked.moment
 
 
-def sweep(source: Source, connection: Connection[Any], current: Snapshot | None) -> list[str]:
+def drop_outdated(source: Source, connection: Connection[Any], current: Snapshot | None) -> list[str]:
     """
     Drop this repository's other snapshots of golden, and the spares made from them; return their names.
 
@@ -143,7 +145,7 @@ def sweep(source: Source, connection: Connection[Any], current: Snapshot | None)
     return dropped
 
 
-def _is_good_beside(name: str, mark: Mark, current: Snapshot) -> bool:
+def _is_good_beside(name: str, mark: OwnershipComment, current: Snapshot) -> bool:
     """Whether *name* is as good as the snapshot *current*: that itself, a newer one, or a spare of it."""
     if mark.role == "spare":
         return mark.fingerprint == current.fingerprint
@@ -153,27 +155,27 @@ def _is_good_beside(name: str, mark: Mark, current: Snapshot) -> bool:
 
 
 def _build(
-    source: Source, connection: Connection[Any], golden: Golden, say: Callable[[str], object], *, evicting: bool
+    source: Source, connection: Connection[Any], golden: Golden, report: Callable[[str], object], *, evict_idle: bool
 ) -> Snapshot:
     # Before golden is read, so that what happens meanwhile counts as later.
     baseline = freshness.read_baseline(connection, golden.oid)
     taken = baseline.moment
-    with temporary(source, connection) as name:
+    with temporary_database(source, connection) as name:
         mark = source.mark("temporary", created=taken.isoformat())
-        filled = fill.from_golden(source.server, connection, golden, name, mark, evicting=evicting, say=say)
+        filled = fill.copy_golden(source.server, connection, golden, name, mark, evict_idle=evict_idle, report=report)
         found = filled.found
         if filled.method == "template":
             # A physical copy has its original's fingerprint, and only the copy is certain not to have changed since.
-            found = fingerprint.of(source.server, name, golden.oid)
+            found = fingerprint.read_from(source.server, name, golden.oid)
         # The end is of chance: whoever else has a database of that name keeps it.
         final = f"{source.prefix('snapshot', golden.oid)}{found.digest[:16]}_{secrets.token_hex(4)}"
         built = Snapshot(final, found.digest, taken)
         _freeze(connection, name, built, source.mark("snapshot", created=taken.isoformat(), fingerprint=found.digest))
-    freshness.remember(source, golden, found, baseline)
+    freshness.cache_fingerprint(source, golden, found, baseline)
     return built
 
 
-def _freeze(connection: Connection[Any], temporary: str, built: Snapshot, mark: Mark) -> None:
+def _freeze(connection: Connection[Any], temporary: str, built: Snapshot, mark: OwnershipComment) -> None:
     """Close the finished database *temporary* to everyone and publish it as *built*."""
     from psycopg import sql
 
@@ -189,11 +191,13 @@ def _freeze(connection: Connection[Any], temporary: str, built: Snapshot, mark: 
 
 
 @contextmanager
-def _alone(source: Source, connection: Connection[Any], golden: Golden, say: Callable[[str], object]) -> Iterator[None]:
+def _alone(
+    source: Source, connection: Connection[Any], golden: Golden, report: Callable[[str], object]
+) -> Iterator[None]:
     """Be the only one who refreshes; the session holds the lock, so it goes with a killed process."""
     key = source.prefix("snapshot", golden.oid)
     if not try_advisory_lock(connection, key):
-        say(f"waiting for another process, which takes a snapshot of {golden.name}")
+        report(f"waiting for another process, which takes a snapshot of {golden.name}")
         advisory_lock(connection, key, patience="0")
     try:
         yield

@@ -18,7 +18,7 @@ from tasks_lib.databases.copy import template
 from tasks_lib.databases.ownership.advisory_lock import try_advisory_lock
 from tasks_lib.databases.ownership.comment import set_comment
 from tasks_lib.databases.ownership.golden_template import require_golden, require_space
-from tasks_lib.databases.ownership.temporaries import temporary
+from tasks_lib.databases.ownership.temporaries import temporary_database
 from tasks_lib.databases.server.ddl import rename_database
 
 if TYPE_CHECKING:
@@ -27,12 +27,18 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from tasks_lib.databases.clone.snapshot import Snapshot
-    from tasks_lib.databases.ownership.comment import Mark
+    from tasks_lib.databases.ownership.comment import OwnershipComment
     from tasks_lib.databases.ownership.golden_template import Golden
     from tasks_lib.databases.ownership.source import Source
 
 
-def claim(connection: Connection[Any], ready: dict[str, Mark], fingerprint: str, database: str, mark: Mark) -> bool:
+def take_spare(
+    connection: Connection[Any],
+    ready: dict[str, OwnershipComment],
+    fingerprint: str,
+    database: str,
+    mark: OwnershipComment,
+) -> bool:
     """
     Turn a spare among *ready* that has the *fingerprint* into the clone *database*; return whether there was one.
 
@@ -54,7 +60,7 @@ def claim(connection: Connection[Any], ready: dict[str, Mark], fingerprint: str,
     return False
 
 
-def keep(source: Source, count: int, say: Callable[[str], object]) -> int:
+def maintain_spares(source: Source, count: int, report: Callable[[str], object]) -> int:
     """
     Keep *count* spares of golden as it is now: make those that are missing, drop what is outdated or too many.
 
@@ -68,7 +74,7 @@ def keep(source: Source, count: int, say: Callable[[str], object]) -> int:
         if not try_advisory_lock(connection, source.prefix("spare", golden.oid)):
             return len(source.made(connection, "spare", golden.oid))
         asked = freshness.read_baseline(connection, golden.oid)
-        digest = freshness.examine(source, golden, asked).found.digest if count else ""
+        digest = freshness.read_current_fingerprint(source, golden, asked).found.digest if count else ""
         ready = 0
         for name, mark in source.made(connection, "spare").items():
             if mark.golden != source.golden:
@@ -78,7 +84,7 @@ def keep(source: Source, count: int, say: Callable[[str], object]) -> int:
             else:
                 source.drop(connection, name, "spare")
         if digest and ready < count:
-            taken = snapshot.refresh(source, connection, golden, lambda one: one.fingerprint == digest, say)
+            taken = snapshot.reuse_or_take(source, connection, golden, lambda one: one.fingerprint == digest, report)
             # Golden may have changed in this moment; the next call looks again.
             for _ in range(count - ready if taken.fingerprint == digest else 0):
                 require_space(connection, golden)
@@ -90,6 +96,6 @@ def keep(source: Source, count: int, say: Callable[[str], object]) -> int:
 def _make(source: Source, connection: Connection[Any], golden: Golden, taken: Snapshot) -> None:
     name = source.prefix("spare", golden.oid) + secrets.token_hex(8)
     mark = source.mark("spare", created=taken.taken.isoformat(), fingerprint=taken.fingerprint)
-    with temporary(source, connection) as under_construction:
+    with temporary_database(source, connection) as under_construction:
         template.copy(connection, golden, under_construction, snapshot=taken.name)
         publish(connection, golden, under_construction, name, mark)

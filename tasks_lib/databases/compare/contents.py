@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 
-from tasks_lib.databases.server.connection import union
+from tasks_lib.databases.server.connection import select_all
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -62,7 +62,7 @@ _OBJECTS: LiteralString = (
 
 
 @dataclass(frozen=True)
-class Facts:
+class Contents:
     """
     What is compared, topic by topic: a name and its value.
 
@@ -99,11 +99,11 @@ class Difference:
         return f"{self.topic} `{self.name}`: {_shown(self.golden)} in golden, {_shown(self.clone)} in the clone"
 
 
-def read(connection: Connection[Any]) -> Facts:
+def read_contents(connection: Connection[Any]) -> Contents:
     """Read the facts of the database that *connection* is connected to, in its current transaction."""
     # A row-level policy would hide rows from the count; an error is the honest answer.
     connection.execute("SET LOCAL row_security = off")
-    return Facts(
+    return Contents(
         locale={key: value for key, value in connection.execute(_LOCALE) if value is not None},
         extensions=dict(connection.execute(_EXTENSIONS).fetchall()),
         tables={name: row[0] for name, row in _each(connection, _TABLES)},
@@ -118,7 +118,7 @@ def read_sequences(connection: Connection[Any]) -> dict[str, tuple[int, bool]]:
     return {name: (row[0], row[1]) for name, row in _each(connection, _SEQUENCES)}
 
 
-def differences(golden: Facts, clone: Facts) -> list[Difference]:
+def find_differences(golden: Contents, clone: Contents) -> list[Difference]:
     """Return everything in which *clone* is not what *golden* was."""
     return [
         Difference(topic, name, ours.get(name), theirs.get(name))
@@ -132,7 +132,7 @@ def differences(golden: Facts, clone: Facts) -> list[Difference]:
 def _each(connection: Connection[Any], listing: LiteralString) -> list[tuple[str, tuple[Any, ...]]]:
     """Run the SELECTs that *listing* writes; return each row's label and the rest of it."""
     selects = [row[0] for row in connection.execute(listing)]
-    return [(row[0], row[1:]) for row in union(connection, selects)]
+    return [(row[0], row[1:]) for row in select_all(connection, selects)]
 
 
 def _shown(value: Any) -> str:

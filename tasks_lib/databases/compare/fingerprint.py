@@ -17,7 +17,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 
-from tasks_lib.databases.server.connection import union
+from tasks_lib.databases.server.connection import select_all
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -90,7 +90,7 @@ class Fingerprint:
 UNKNOWN = Fingerprint("")
 
 
-def of(server: Server, database: str, oid: int) -> Fingerprint:
+def read_from(server: Server, database: str, oid: int) -> Fingerprint:
     """Connect to *database* and read its fingerprint; see `read`."""
     with server.connect(database) as connection:
         connection.execute(BEGIN)
@@ -140,7 +140,7 @@ def _listed(connection: Connection[Any]) -> list[tuple[bool, str, str | None]]:
 
 def _run(connection: Connection[Any], selects: list[str]) -> list[tuple[Any, ...]]:
     # Parallel workers bring the large tables' rows in the order in which they finish.
-    return sorted(union(connection, selects))
+    return sorted(select_all(connection, selects))
 
 
 def _digest(value: Any) -> str:

@@ -84,7 +84,7 @@ class Freshness:
     how: str
 
 
-def examine(source: Source, golden: Golden, asked: Baseline) -> Freshness:
+def read_current_fingerprint(source: Source, golden: Golden, asked: Baseline) -> Freshness:
     """
     Return golden's fingerprint as it is now, or why it cannot be known.
 
@@ -118,7 +118,7 @@ def _examine(source: Source, golden: Golden, remembered: tuple[Fingerprint, Base
         # The second is a relation that was dropped after it was listed.
         except (errors.LockNotAvailable, errors.UndefinedTable) as error:
             return Freshness(Fingerprint("", obstacle=f"it is being changed ({error.diag.message_primary})"), "")
-    remember(source, golden, found, baseline)
+    cache_fingerprint(source, golden, found, baseline)
     return Freshness(found, how)
 
 
@@ -156,7 +156,7 @@ def read_baseline(connection: Connection[Any], oid: int) -> Baseline:
     return Baseline(*row)
 
 
-def remember(source: Source, golden: Golden, found: Fingerprint, baseline: Baseline) -> None:
+def cache_fingerprint(source: Source, golden: Golden, found: Fingerprint, baseline: Baseline) -> None:
     """Keep *found* and the *baseline* that was read before it."""
     if not found.digest:
         return

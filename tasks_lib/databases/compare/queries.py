@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tasks_lib.databases.server.connection import Server
 
 
-def column(server: Server, database: str, table: str, query: str) -> list[str]:
+def read_migration_keys(server: Server, database: str, table: str, query: str) -> list[str]:
     """
     Return the first column of *query* in *database*, nothing where *table* is not there.
 
@@ -33,7 +33,7 @@ def column(server: Server, database: str, table: str, query: str) -> list[str]:
         return [str(found[0]) for found in connection.execute(sql.SQL(query))]
 
 
-def size_and_tables(server: Server, database: str) -> tuple[int, int]:
+def read_size_and_table_count(server: Server, database: str) -> tuple[int, int]:
     """Return the size of *database* in bytes and how many tables its users made."""
     with server.connect(database) as connection:
         row = connection.execute(
@@ -44,17 +44,17 @@ def size_and_tables(server: Server, database: str) -> tuple[int, int]:
     return (row[0], row[1]) if row else (0, 0)
 
 
-def facts_of(server: Server, database: str) -> contents.Facts:
+def read_contents_of(server: Server, database: str) -> contents.Contents:
     """Return what *database* holds at one moment."""
     with server.connect(database) as connection:
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        return contents.read(connection)
+        return contents.read_contents(connection)
 
 
-def clients(server: Server) -> Path | None:
+def find_client_directory(server: Server) -> Path | None:
     """Return the folder of the `pg_dump` and `psql` that fit *server*, None where there are none."""
     with server.connect() as connection:
         version = connection.info.server_version
     with suppress(ServerError):
-        return binaries.client_for(version).directory
+        return binaries.find_clients(version).directory
     return None

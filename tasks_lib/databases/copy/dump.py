@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tasks_lib.databases.compare import fingerprint
 from tasks_lib.databases.copy import transfer
 from tasks_lib.databases.copy.transfer import Dump
-from tasks_lib.databases.ownership.golden_template import giving
+from tasks_lib.databases.ownership.golden_template import role_transfer_privilege
 from tasks_lib.databases.server.connection import scalar
 from tasks_lib.errors import CloneError
 
@@ -38,13 +38,15 @@ def copy(server: Server, golden: Golden, create: Callable[[], None], temporary: 
         DatabaseError: If golden cannot be read.
     """
     with server.connect(golden.name) as source:
-        snapshot = transfer.begin(source)
+        snapshot = transfer.export_snapshot(source)
         options = () if _owners_are_ours(source) else ("--no-owner", "--no-privileges")
         version = source.info.server_version
-        dump = Dump(server, golden.name, snapshot, options, transfer.extensions(source), server, version, temporary)
-        with transfer.sending(dump, source, create) as sent:
+        dump = Dump(
+            server, golden.name, snapshot, options, transfer.read_extensions(source), server, version, temporary
+        )
+        with transfer.dump_and_restore(dump, source, create) as sent:
             found = fingerprint.read(source, golden.oid)
-    if different := transfer.differences(dump, sent):
+    if different := transfer.find_differences(dump, sent):
         raise CloneError(
             f"the clone is not what `{golden.name}` was",
             why="\n".join(str(difference) for difference in different[:10]),
@@ -97,4 +99,4 @@ def _owners_are_ours(source: Connection[Any]) -> bool:
         WHERE oid >= 16384 AND NOT EXISTS (
             SELECT FROM pg_depend d WHERE d.classid = class AND d.objid = objects.oid AND d.deptype IN ('e', 'i')
         )"""
-    return bool(scalar(source, query, [giving(source)]))
+    return bool(scalar(source, query, [role_transfer_privilege(source)]))

@@ -53,7 +53,9 @@ def require_idle(connection: Connection[Any], database: str) -> None:
         )
 
 
-def run(server: Server, connection: Connection[Any], database: str, statement: Any, *, busy: bool = False) -> None:
+def run_exclusively(
+    server: Server, connection: Connection[Any], database: str, statement: Any, *, busy: bool = False
+) -> None:
     """
     Run *statement*, which needs *database* to itself, and end the idle sessions that are in its way.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from tasks_lib.databases.ownership.comment import Mark
+    from tasks_lib.databases.ownership.comment import OwnershipComment
     from tasks_lib.databases.ownership.golden_template import Golden
     from tasks_lib.databases.server.connection import Server
 
@@ -45,24 +45,24 @@ class Filled:
     found: Fingerprint = UNKNOWN
 
 
-def from_golden(
+def copy_golden(
     server: Server,
     connection: Connection[Any],
     golden: Golden,
     temporary: str,
-    mark: Mark,
+    mark: OwnershipComment,
     *,
     method: str = "auto",
-    evicting: bool = False,
-    say: Callable[[str], object] = lambda _: None,
+    evict_idle: bool = False,
+    report: Callable[[str], object] = lambda _: None,
 ) -> Filled:
     """
     Make the database *temporary* from *golden*, labelled with *mark*.
 
     Args:
         method: `template`, `dump`, or `auto` for the first that is possible.
-        evicting: End idle sessions on golden, so that `template` is possible.
-        say: Is told what takes long.
+        evict_idle: End idle sessions on golden, so that `template` is possible.
+        report: Is told what takes long.
 
     Raises:
         DatabaseError: If it cannot be made that way.
@@ -70,9 +70,9 @@ def from_golden(
     if method == "dump":
         obstacle = "configured"
     else:
-        obstacle = by_template(server, connection, golden, temporary, mark, evicting=evicting)
+        obstacle = copy_by_template(server, connection, golden, temporary, mark, evict_idle=evict_idle)
         if not obstacle:
-            return Filled("template", "its idle sessions were ended" if evicting else "nobody is connected to golden")
+            return Filled("template", "its idle sessions were ended" if evict_idle else "nobody is connected to golden")
         if method == "template":
             raise CloneError(
                 f"`{golden.name}` cannot be copied by TEMPLATE",
@@ -86,17 +86,17 @@ def from_golden(
         connection.execute(sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(temporary), options))
         set_comment(connection, temporary, mark)
 
-    say(f"dumping {golden.name}, as {obstacle}")
+    report(f"dumping {golden.name}, as {obstacle}")
 
     def tell(arrived: int) -> None:
-        say(f"{size(arrived)} of about {size(golden.bytes)}")
+        report(f"{size(arrived)} of about {size(golden.bytes)}")
 
-    with watching(server, temporary, tell, seconds=_PROGRESS_SECONDS):
+    with report_size(server, temporary, tell, seconds=_PROGRESS_SECONDS):
         return Filled("dump", obstacle, dump.copy(server, golden, create, temporary))
 
 
 @contextmanager
-def watching(server: Server, name: str, tell: Callable[[int], object], *, seconds: float) -> Iterator[None]:
+def report_size(server: Server, name: str, tell: Callable[[int], object], *, seconds: float) -> Iterator[None]:
     """Tell *tell* again and again, every so many *seconds*, how many bytes have arrived in the database *name*."""
     over = threading.Event()
 
@@ -117,19 +117,25 @@ def watching(server: Server, name: str, tell: Callable[[int], object], *, second
         watcher.join()
 
 
-def by_template(
-    server: Server, connection: Connection[Any], golden: Golden, temporary: str, mark: Mark, *, evicting: bool = False
+def copy_by_template(
+    server: Server,
+    connection: Connection[Any],
+    golden: Golden,
+    temporary: str,
+    mark: OwnershipComment,
+    *,
+    evict_idle: bool = False,
 ) -> str:
     """Copy *golden* by TEMPLATE; return what stood in the way, empty if nothing did."""
     from psycopg import errors
 
-    obstacle = template_obstacle(golden, evicting=evicting)
+    obstacle = template_obstacle(golden, evict_idle=evict_idle)
     if obstacle:
         return obstacle
     try:
-        if evicting and golden.sessions:
+        if evict_idle and golden.sessions:
             original = template.statement(connection, golden, temporary, golden.name)
-            evict.run(server, connection, golden.name, original)
+            evict.run_exclusively(server, connection, golden.name, original)
         else:
             template.copy(connection, golden, temporary)
     # The last is what PostgreSQL says to a collation that changed with the operating system.
@@ -141,11 +147,11 @@ def by_template(
     return ""
 
 
-def template_obstacle(golden: Golden, *, evicting: bool = False) -> str:
+def template_obstacle(golden: Golden, *, evict_idle: bool = False) -> str:
     """Return what forbids a copy of *golden* by TEMPLATE, empty if nothing does."""
     if not golden.ours:
         return f"it belongs to role `{golden.owner}`, which ours is no member of"
-    if golden.sessions and not evicting:
+    if golden.sessions and not evict_idle:
         return f"{golden.connected} to golden"
     if golden.prepared:
         return "a prepared transaction holds golden"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from tasks_lib.databases.compare.contents import Difference, Facts
+    from tasks_lib.databases.compare.contents import Contents, Difference
     from tasks_lib.databases.server.connection import Server
 
 LOCK_TIMEOUT = "5s"
@@ -62,17 +62,17 @@ class Dump:
 class Sent:
     """What was sent, and the sequences that moved meanwhile: they move outside every snapshot."""
 
-    facts: Facts
+    facts: Contents
     moving: set[str] = field(default_factory=set)
 
 
-def begin(source: Connection[Any]) -> str:
+def export_snapshot(source: Connection[Any]) -> str:
     """Begin the transaction that a dump is taken under, and return its exported snapshot."""
     source.execute(f"{fingerprint.BEGIN}; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'".encode())
     return str(scalar(source, "SELECT pg_export_snapshot()"))
 
 
-def extensions(source: Connection[Any]) -> dict[str, str]:
+def read_extensions(source: Connection[Any]) -> dict[str, str]:
     """Return the versions of the database's extensions by name."""
     return dict(
         source.execute("SELECT extname, extversion FROM pg_extension WHERE extname <> 'plpgsql'").fetchall(),
@@ -80,7 +80,7 @@ def extensions(source: Connection[Any]) -> dict[str, str]:
 
 
 @contextmanager
-def sending(dump: Dump, source: Connection[Any], create: Callable[[], None]) -> Iterator[Sent]:
+def dump_and_restore(dump: Dump, source: Connection[Any], create: Callable[[], None]) -> Iterator[Sent]:
     """
     Run *dump* around the body, and give what it sends; *create* makes the empty database meanwhile.
 
@@ -96,7 +96,7 @@ def sending(dump: Dump, source: Connection[Any], create: Callable[[], None]) -> 
     try:
         before = contents.read_sequences(source)
         with _pipeline(dump, create, source):
-            sent = Sent(contents.read(source))
+            sent = Sent(contents.read_contents(source))
             yield sent
         after = contents.read_sequences(source)
     except errors.LockNotAvailable as error:
@@ -104,18 +104,18 @@ def sending(dump: Dump, source: Connection[Any], create: Callable[[], None]) -> 
     sent.moving = {name for name in before if before[name] != after.get(name)}
 
 
-def differences(dump: Dump, sent: Sent) -> list[Difference]:
+def find_differences(dump: Dump, sent: Sent) -> list[Difference]:
     """Return everything in which the database that arrived is not what was sent; gather its statistics beside."""
     with ThreadPoolExecutor(1) as beside:
         analyzing = beside.submit(_analyze, dump.target, dump.temporary)
         with dump.target.connect(dump.temporary) as target, target.transaction():
             target.execute("SET LOCAL statement_timeout = 0")
-            arrived = contents.read(target)
+            arrived = contents.read_contents(target)
         analyzing.result()
     # One that moved while we looked cannot be compared.
     return [
         difference
-        for difference in contents.differences(sent.facts, arrived)
+        for difference in contents.find_differences(sent.facts, arrived)
         if difference.topic != "sequences" or difference.name not in sent.moving
     ]
 
@@ -123,7 +123,7 @@ def differences(dump: Dump, sent: Sent) -> list[Difference]:
 @contextmanager
 def _pipeline(dump: Dump, create: Callable[[], None], source: Connection[Any]) -> Iterator[None]:
     """Run `pg_dump | psql` around the body; at its end both must have succeeded."""
-    client = binaries.client_for(source.info.server_version)
+    client = binaries.find_clients(source.info.server_version)
     # A service file would come before these variables; the URL's parameters have what it says.
     inherited = {key: value for key, value in os.environ.items() if key != "PGSERVICE"}
     dumping = {**inherited, **dump.server.url.environment(dbname=dump.database), "LC_ALL": "C"}
@@ -146,7 +146,7 @@ def _pipeline(dump: Dump, create: Callable[[], None], source: Connection[Any]) -
         children.append(subprocess.Popen(command, env=environment, process_group=0, **pipes))
         return children[-1]
 
-    # What they say goes to files: a pipe that nobody drains would block them.
+    # What they print goes to files: a pipe that nobody drains would block them.
     with tempfile.TemporaryFile() as dump_log, tempfile.TemporaryFile() as restore_log:
         try:
             sender = start(dump_command, dumping, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=dump_log)

@@ -7,11 +7,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from tasks_lib.databases.clone import clone
-from tasks_lib.databases.clone.empty import create
-from tasks_lib.databases.clone.publish import as_golden
+from tasks_lib.databases.clone.empty import create_empty_database
+from tasks_lib.databases.clone.publish import publish_as_golden
 from tasks_lib.databases.ownership.advisory_lock import advisory_lock
 from tasks_lib.databases.ownership.comment import await_no_sessions, exists, set_comment
-from tasks_lib.databases.ownership.temporaries import temporary
+from tasks_lib.databases.ownership.temporaries import temporary_database
 from tasks_lib.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def build(source: Source, fill: Callable[[DatabaseUrl], T], *, now: str, say: Callable[[str], object]) -> T:
+def build_golden(source: Source, fill: Callable[[DatabaseUrl], T], *, now: str, report: Callable[[str], object]) -> T:
     """
     Make the golden template of *source*, in UTF-8 and with the server's own locale; return what *fill* returns.
 
     Args:
         fill: Is given the URL of the new, empty database.
         now: The time, in ISO 8601.
-        say: Is told what is swept.
+        report: Is told what is swept.
 
     Raises:
         DatabaseError: If there is a database of that name by then, or *fill* has left a session; nothing is left behind
@@ -38,20 +38,20 @@ def build(source: Source, fill: Callable[[DatabaseUrl], T], *, now: str, say: Ca
     """
     from psycopg import errors
 
-    clone.sweep(source, say)
+    clone.drop_abandoned_temporaries(source, report)
     with source.server.building() as connection:
         # Whoever builds it as well waits, so that what is made outside, at Twilio, is made once.
         advisory_lock(connection, source.golden)
         if exists(connection, source.golden):
             raise _taken(source.golden)
-        with temporary(source, connection) as name:
-            create(connection, name)
+        with temporary_database(source, connection) as name:
+            create_empty_database(connection, name)
             set_comment(connection, name, source.mark("temporary", created=now))
             filled = fill(source.server.url.with_database(name))
             await_no_sessions(connection, name)
             try:
                 with connection.transaction():
-                    as_golden(connection, name, source.golden)
+                    publish_as_golden(connection, name, source.golden)
             except (errors.DuplicateDatabase, errors.UniqueViolation):
                 raise _taken(source.golden) from None
             except errors.ObjectInUse as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tasks_lib.databases.compare import freshness
 from tasks_lib.databases.compare.fingerprint import Fingerprint
 from tasks_lib.databases.ownership.golden_template import require_golden
-from tasks_lib.databases.ownership.managed import owned
+from tasks_lib.databases.ownership.managed import list_managed
 from tasks_lib.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from tasks_lib.databases.ownership.managed import Owned
+    from tasks_lib.databases.ownership.managed import ManagedDatabase
     from tasks_lib.databases.ownership.source import Source
 
 
@@ -32,11 +32,11 @@ class Overview:
         goldens: The fingerprint of each golden template as it is now, or the obstacle to it.
     """
 
-    databases: list[Owned]
+    databases: list[ManagedDatabase]
     goldens: dict[str, Fingerprint]
 
 
-def overview(source: Source, goldens: Collection[str]) -> Overview:
+def report_overview(source: Source, goldens: Collection[str]) -> Overview:
     """
     Look at the databases of *source*'s repository, and at the golden templates named *goldens*.
 
@@ -45,7 +45,7 @@ def overview(source: Source, goldens: Collection[str]) -> Overview:
     """
     with source.server.connect() as connection:
         return Overview(
-            owned(connection, source.repository),
+            list_managed(connection, source.repository),
             {name: _fingerprint(connection, replace(source, golden=name)) for name in goldens},
         )
 
@@ -54,6 +54,6 @@ def _fingerprint(connection: Connection[Any], source: Source) -> Fingerprint:
     try:
         golden = require_golden(connection, source.golden)
         asked = freshness.read_baseline(connection, golden.oid)
-        return freshness.examine(source, golden, asked).found
+        return freshness.read_current_fingerprint(source, golden, asked).found
     except DatabaseError as error:
         return Fingerprint("", obstacle=error.what)

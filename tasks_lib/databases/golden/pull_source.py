@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases.copy import transfer
 from tasks_lib.databases.ownership import comment
-from tasks_lib.databases.ownership.golden_template import describe
+from tasks_lib.databases.ownership.golden_template import describe_database
 from tasks_lib.databases.server import binaries
 from tasks_lib.databases.server.connection import Server, scalar
 from tasks_lib.databases.server.url import DatabaseUrl
@@ -26,7 +26,7 @@ URL = "PULL_DATABASE_URL"
 
 
 @dataclass(frozen=True)
-class Remote:
+class PullSource:
     """
     A database that is only read.
 
@@ -38,7 +38,7 @@ class Remote:
     database: str
 
     @classmethod
-    def parse(cls, text: str) -> Remote:
+    def parse(cls, text: str) -> PullSource:
         """
         Understand the URL *text*.
 
@@ -55,7 +55,7 @@ class Remote:
 
 
 @dataclass(frozen=True)
-class Examined:
+class PullCheck:
     """
     What a remote database needs here.
 
@@ -81,7 +81,7 @@ class Examined:
         return topic in ("tables", "sequences") and name not in self.upgraded
 
 
-def examine(remote: Remote, there: Connection[Any], source: Source, here: Connection[Any]) -> Examined:
+def check_pull_source(remote: PullSource, there: Connection[Any], source: Source, here: Connection[Any]) -> PullCheck:
     """
     Make sure, before anything is made, that *remote* can be pulled.
 
@@ -98,26 +98,26 @@ def examine(remote: Remote, there: Connection[Any], source: Source, here: Connec
     _require_foreign(remote, there, source, here)
     _require_restorable(remote, there, here)
     _require_roles(remote, there, here)
-    needed = transfer.extensions(there)
+    needed = transfer.read_extensions(there)
     pinned = _available(remote, needed, here)
     others = sorted(needed.keys() - pinned.keys())
     remarks = [f"extension `{name}` {needed[name]} is not here; its default version takes its place" for name in others]
     servers = [name for (name,) in there.execute("SELECT srvname FROM pg_foreign_server ORDER BY 1")]
     if servers:
         remarks.append(f"foreign servers come along, and lead where they did: {_listed(servers)}")
-    described = describe(there, remote.database)
+    described = describe_database(there, remote.database)
     if described is None:
         raise DatabaseError(f"`{remote.database}` was renamed meanwhile")
     alike = not others and there.info.server_version // 10_000 == here.info.server_version // 10_000
-    return Examined(described, pinned, _members(there, others), alike, tuple(remarks))
+    return PullCheck(described, pinned, _members(there, others), alike, tuple(remarks))
 
 
-def _require_foreign(remote: Remote, there: Connection[Any], source: Source, here: Connection[Any]) -> None:
+def _require_foreign(remote: PullSource, there: Connection[Any], source: Source, here: Connection[Any]) -> None:
     """Refuse one of our own databases, by whatever address the server is reached."""
     (their_id, their_start), (our_id, our_start) = _identity(there), _identity(here)
     if their_start != our_start and (their_id is None or their_id != our_id):
         return
-    mark = comment.mark_of(here, remote.database)
+    mark = comment.read_comment(here, remote.database)
     if mark is not None and mark.repository == source.repository:
         what = f"the {mark.role} of worktree `{mark.slug}`" if mark.slug else f"a {mark.role} of this repository"
     elif remote.database == source.golden:
@@ -144,7 +144,7 @@ def _identity(connection: Connection[Any]) -> tuple[int | None, str]:
     )
 
 
-def _require_restorable(remote: Remote, there: Connection[Any], here: Connection[Any]) -> None:
+def _require_restorable(remote: PullSource, there: Connection[Any], here: Connection[Any]) -> None:
     theirs, ours = there.info.server_version // 10_000, here.info.server_version // 10_000
     if theirs > ours:
         raise DatabaseError(
@@ -152,10 +152,10 @@ def _require_restorable(remote: Remote, there: Connection[Any], here: Connection
             why="an older server does not understand all that a newer one's pg_dump writes",
             hint=f"let DATABASE_URL name a server of PostgreSQL {theirs} or newer",
         )
-    binaries.client_for(there.info.server_version)
+    binaries.find_clients(there.info.server_version)
 
 
-def _require_roles(remote: Remote, there: Connection[Any], here: Connection[Any]) -> None:
+def _require_roles(remote: PullSource, there: Connection[Any], here: Connection[Any]) -> None:
     """Refuse what names roles that are not here: neither owners nor privileges come along, but policies do."""
     needed = [
         name
@@ -173,7 +173,7 @@ def _require_roles(remote: Remote, there: Connection[Any], here: Connection[Any]
         )
 
 
-def _available(remote: Remote, needed: dict[str, str], here: Connection[Any]) -> dict[str, str]:
+def _available(remote: PullSource, needed: dict[str, str], here: Connection[Any]) -> dict[str, str]:
     """Return those of the extensions *needed* that are here in the same version; refuse what is not here at all."""
     known = set(here.execute("SELECT name, version FROM pg_available_extension_versions"))
     if missing := sorted(needed.keys() - {name for name, _ in known}):

@@ -15,11 +15,11 @@ from tasks_lib.databases.server.ddl import allow_connections
 if TYPE_CHECKING:
     from psycopg import Connection
 
-    from tasks_lib.databases.ownership.comment import Mark
+    from tasks_lib.databases.ownership.comment import OwnershipComment
     from tasks_lib.databases.ownership.golden_template import Golden
 
 
-def create(here: Connection[Any], described: Golden, name: str, mark: Mark) -> list[str]:
+def create_pull_target(here: Connection[Any], described: Golden, name: str, mark: OwnershipComment) -> list[str]:
     """
     Make the empty database *name* for what is *described*, closed to everybody but its owner.
 

@@ -31,7 +31,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Survey:
+class GoldenStatus:
     """
     What is known of golden.
 
@@ -57,7 +57,7 @@ class Survey:
     spares: int
 
 
-def survey(source: Source) -> Survey:
+def report_golden_status(source: Source) -> GoldenStatus:
     """
     Look at golden.
 
@@ -68,13 +68,13 @@ def survey(source: Source) -> Survey:
     with source.server.connect() as connection:
         golden = require_golden(connection, source.golden)
         sessions = _sessions(connection, golden.name)
-        known = snapshot.snapshots(source, connection, golden)
+        known = snapshot.list_snapshots(source, connection, golden)
         asked = freshness.read_baseline(connection, golden.oid)
-        seen = freshness.examine(source, golden, asked)
+        seen = freshness.read_current_fingerprint(source, golden, asked)
         digest = seen.found.digest
         current = next((one for one in known if one.fingerprint == digest != ""), None)
         taken = current or next(iter(known), None)
-        return Survey(
+        return GoldenStatus(
             golden.owner,
             golden.bytes,
             sessions,

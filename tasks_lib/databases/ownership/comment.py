@@ -40,7 +40,7 @@ _READER_GRACE = 0.5
 
 
 @dataclass(frozen=True)
-class Mark:
+class OwnershipComment:
     """
     What the comment on one of our databases says.
 
@@ -69,7 +69,7 @@ class Mark:
         return json.dumps({"tool": TOOL, "version": 1, **asdict(self)}, sort_keys=True)
 
     @classmethod
-    def parse(cls, comment: str | None) -> Mark | None:
+    def parse(cls, comment: str | None) -> OwnershipComment | None:
         """Return the mark in *comment*, None for anything that is not wholly ours."""
         try:
             data = json.loads(comment or "")
@@ -86,19 +86,19 @@ def exists(connection: Connection[Any], name: str) -> bool:
     return scalar(connection, "SELECT 1 FROM pg_database WHERE datname = %s", [name]) is not None
 
 
-def mark_of(connection: Connection[Any], name: str) -> Mark | None:
+def read_comment(connection: Connection[Any], name: str) -> OwnershipComment | None:
     """Return the mark of the database *name*, None where it bears none of ours or is not there."""
-    return Mark.parse(_comment(connection, name))
+    return OwnershipComment.parse(_comment(connection, name))
 
 
-def require_ours(connection: Connection[Any], name: str, *, repository: str, slug: str, role: Role) -> Mark:
+def require_ours(connection: Connection[Any], name: str, *, repository: str, slug: str, role: Role) -> OwnershipComment:
     """
     Return the mark of *name* after proving that it is this worktree's database.
 
     Raises:
         OwnershipError: If it is another's, nobody's, or has another role.
     """
-    mark = mark_of(connection, name)
+    mark = read_comment(connection, name)
     if mark is None and not exists(connection, name):
         raise OwnershipError(f"there is no database `{name}`", hint="inv worktree.setup makes what is missing")
     if mark is None:
@@ -195,7 +195,7 @@ def drop_temporary(connection: Connection[Any], name: str, *, repository: str, f
     if not exists(connection, name):
         return False
     comment = _comment(connection, name)
-    mark = Mark.parse(comment)
+    mark = OwnershipComment.parse(comment)
     if comment is not None and (mark is None or (mark.repository, mark.role) != (repository, "temporary")):
         raise OwnershipError(
             f"database `{name}` is not a temporary one of this repository", why=f"its comment says: {comment[:200]}"
@@ -204,7 +204,7 @@ def drop_temporary(connection: Connection[Any], name: str, *, repository: str, f
     return True
 
 
-def marked(connection: Connection[Any], prefix: str, *, usable: bool) -> dict[str, Mark]:
+def list_commented(connection: Connection[Any], prefix: str, *, usable: bool) -> dict[str, OwnershipComment]:
     """
     Return the mark of every database whose name begins with *prefix* and whose comment is ours.
 
@@ -216,7 +216,7 @@ def marked(connection: Connection[Any], prefix: str, *, usable: bool) -> dict[st
         "WHERE starts_with(datname, %s) AND (datconnlimit <> %s OR NOT %s)",
         [prefix, INVALID, usable],
     )
-    marks = {name: Mark.parse(comment) for name, comment in rows}
+    marks = {name: OwnershipComment.parse(comment) for name, comment in rows}
     return {name: mark for name, mark in marks.items() if mark is not None}
 
 
@@ -249,7 +249,7 @@ def await_no_sessions(connection: Connection[Any], name: str) -> None:
         time.sleep(0.002)
 
 
-def set_comment(connection: Connection[Any], name: str, mark: Mark) -> None:
+def set_comment(connection: Connection[Any], name: str, mark: OwnershipComment) -> None:
     """Write *mark* as the comment of the database *name*."""
     from psycopg import sql
 

@@ -121,7 +121,7 @@ def require_may_create(connection: Connection[Any]) -> None:
         )
 
 
-def describe(connection: Connection[Any], name: str) -> Golden | None:
+def describe_database(connection: Connection[Any], name: str) -> Golden | None:
     """Describe the database *name* as if it were a golden template, whatever our role may do; None if there is none."""
     found = _look_up(connection, name)
     return found[0] if found else None
@@ -144,7 +144,7 @@ def _look_up(connection: Connection[Any], name: str) -> tuple[Golden, bool] | No
         JOIN pg_tablespace t ON t.oid = d.dattablespace
         WHERE d.datname = %s"""
     )
-    row = connection.execute(query, [giving(connection), name]).fetchone()
+    row = connection.execute(query, [role_transfer_privilege(connection), name]).fetchone()
     if row is None:
         return None
     *described, accepts_connections = row
@@ -182,7 +182,7 @@ def server_directory(connection: Connection[Any]) -> Path | None:
     return Path(found) if found and os.access(found, os.F_OK) else None
 
 
-def giving(connection: Connection[Any]) -> str:
+def role_transfer_privilege(connection: Connection[Any]) -> str:
     """Return what `pg_has_role` calls the right to give something to a role; from 16 on, not every member has it."""
     return "SET" if connection.info.server_version >= 160_000 else "MEMBER"
 

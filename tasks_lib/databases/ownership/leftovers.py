@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, LiteralString
 
 from tasks_lib.databases.ownership import comment, temporaries
 from tasks_lib.databases.ownership.advisory_lock import advisory_unlock, try_advisory_lock
-from tasks_lib.databases.ownership.managed import owned
+from tasks_lib.databases.ownership.managed import list_managed
 from tasks_lib.databases.server.connection import scalar
 from tasks_lib.errors import DatabaseError, OwnershipError
 from tasks_lib.output import age
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from tasks_lib.databases.ownership.comment import Mark, Role
-    from tasks_lib.databases.ownership.managed import Owned
+    from tasks_lib.databases.ownership.comment import OwnershipComment, Role
+    from tasks_lib.databases.ownership.managed import ManagedDatabase
     from tasks_lib.databases.ownership.source import Source
 
 _GONE = "whoever was making it is gone"
@@ -55,10 +55,10 @@ class Leftover:
     bytes: int
     reason: str
     sessions: int
-    mark: Mark | None
+    mark: OwnershipComment | None
 
 
-def leftovers(
+def find_leftovers(
     source: Source, *, live: Collection[str], keep: timedelta, now: datetime, templates: Collection[str] = ()
 ) -> list[Leftover]:
     """
@@ -77,7 +77,7 @@ def leftovers(
     with source.server.connect() as connection:
         oids: dict[str, int] = dict(connection.execute("SELECT datname, oid::int8 FROM pg_database").fetchall())
 
-        def reason(one: Owned) -> str:
+        def reason(one: ManagedDatabase) -> str:
             if one.invalid:
                 return "an interrupted DROP DATABASE has left it"
             if one.mark.role == "temporary":
@@ -88,11 +88,11 @@ def leftovers(
                 return _of_clone(one.mark, live, now)
             return _of_copy(source, one, oids, golden)
 
-        ours = [(one, reason(one)) for one in owned(connection, source.repository) if one.name not in golden]
+        ours = [(one, reason(one)) for one in list_managed(connection, source.repository) if one.name not in golden]
         nameless = [
             name
-            for name in temporaries.noted(source, connection)
-            if name in oids and comment.mark_of(connection, name) is None and _is_free(connection, name)
+            for name in temporaries.list_noted(source, connection)
+            if name in oids and comment.read_comment(connection, name) is None and _is_free(connection, name)
         ]
     found = [
         Leftover("invalid" if one.invalid else one.mark.role, one.name, one.bytes, why, one.sessions, one.mark)
@@ -103,7 +103,7 @@ def leftovers(
     return sorted(found, key=lambda one: one.name)
 
 
-def drop(source: Source, leftover: Leftover) -> bool:
+def drop_leftover(source: Source, leftover: Leftover) -> bool:
     """
     Drop *leftover* if it still is what it was found as; return whether it was there.
 
@@ -117,7 +117,7 @@ def drop(source: Source, leftover: Leftover) -> bool:
     with source.server.building() as connection:
         if not comment.exists(connection, name):
             return False
-        if comment.mark_of(connection, name) != mark:
+        if comment.read_comment(connection, name) != mark:
             raise OwnershipError(f"database `{name}` has been changed meanwhile", hint="run the same command again")
         if scalar(connection, _CONNECTED, [name]):
             raise DatabaseError(f"somebody is connected to `{name}`", hint="it can be dropped once they have left")
@@ -138,19 +138,19 @@ def drop(source: Source, leftover: Leftover) -> bool:
         )
 
 
-def _of_parked(mark: Mark, keep: timedelta, now: datetime) -> str:
+def _of_parked(mark: OwnershipComment, keep: timedelta, now: datetime) -> str:
     # Earlier versions wrote the moment only there.
     moment = mark.parked or mark.created
     return f"parked on {moment[:10]}, kept for {age(keep.total_seconds())}" if _is_older(moment, keep, now) else ""
 
 
-def _of_clone(mark: Mark, live: Collection[str], now: datetime) -> str:
+def _of_clone(mark: OwnershipComment, live: Collection[str], now: datetime) -> str:
     if mark.slug in live or not _is_older(mark.created, _MINIMUM_AGE, now):
         return ""
     return f"no worktree has the slug `{mark.slug}`"
 
 
-def _of_copy(source: Source, one: Owned, oids: dict[str, int], golden: Collection[str]) -> str:
+def _of_copy(source: Source, one: ManagedDatabase, oids: dict[str, int], golden: Collection[str]) -> str:
     """Return why nobody needs the snapshot or spare *one*, whose name begins with what its golden's oid gives."""
     template = one.mark.golden
     if template not in golden:

@@ -8,14 +8,14 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases.ownership.comment import INVALID, Mark
+from tasks_lib.databases.ownership.comment import INVALID, OwnershipComment
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
 
 @dataclass(frozen=True)
-class Owned:
+class ManagedDatabase:
     """
     One of the repository's databases.
 
@@ -27,13 +27,13 @@ class Owned:
     """
 
     name: str
-    mark: Mark
+    mark: OwnershipComment
     bytes: int
     sessions: int
     invalid: bool
 
 
-def owned(connection: Connection[Any], repository: str, *, sizes: bool = True) -> list[Owned]:
+def list_managed(connection: Connection[Any], repository: str, *, sizes: bool = True) -> list[ManagedDatabase]:
     """
     Return the databases of the repository with the id *repository*, by name.
 
@@ -54,5 +54,5 @@ def owned(connection: Connection[Any], repository: str, *, sizes: bool = True) -
         "WHERE strpos(c.comment, %s) > 0 ORDER BY d.datname",
         [sizes, INVALID, json.dumps(repository)],
     )
-    found = [(name, Mark.parse(comment), *rest) for name, comment, *rest in rows]
-    return [Owned(name, mark, *rest) for name, mark, *rest in found if mark and mark.repository == repository]
+    found = [(name, OwnershipComment.parse(comment), *rest) for name, comment, *rest in rows]
+    return [ManagedDatabase(name, mark, *rest) for name, mark, *rest in found if mark and mark.repository == repository]

@@ -8,7 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases.ownership.comment import TOOL, Mark, drop, marked
+from tasks_lib.databases.ownership.comment import TOOL, OwnershipComment, drop, list_commented
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ class Source:
 
     def made(
         self, connection: Connection[Any], role: Role, oid: int | None = None, *, usable: bool = False
-    ) -> dict[str, Mark]:
+    ) -> dict[str, OwnershipComment]:
         """
         Return this repository's databases of that *role* by name.
 
@@ -50,7 +50,7 @@ class Source:
             usable: Leave out what an interrupted DROP DATABASE has left.
         """
         prefix = f"{TOOL}_{role}_" if oid is None else self.prefix(role, oid)
-        marks = marked(connection, prefix, usable=usable)
+        marks = list_commented(connection, prefix, usable=usable)
         return {name: mark for name, mark in marks.items() if (mark.repository, mark.role) == (self.repository, role)}
 
     def drop(self, connection: Connection[Any], name: str, role: Role) -> bool:
@@ -62,6 +62,6 @@ class Source:
         """
         return drop(connection, name, repository=self.repository, slug="", role=role, golden=self.golden)
 
-    def mark(self, role: Role, *, created: str, slug: str = "", fingerprint: str = "") -> Mark:
+    def mark(self, role: Role, *, created: str, slug: str = "", fingerprint: str = "") -> OwnershipComment:
         """Return the mark of a database made from it."""
-        return Mark(self.repository, slug, role, self.golden, created, fingerprint)
+        return OwnershipComment(self.repository, slug, role, self.golden, created, fingerprint)

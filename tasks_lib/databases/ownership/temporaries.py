@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def temporary(source: Source, connection: Connection[Any]) -> Iterator[str]:
+def temporary_database(source: Source, connection: Connection[Any]) -> Iterator[str]:
     """
     Give the name of a database that is to be made in the body, by *connection*, and renamed there.
 
@@ -54,7 +54,7 @@ def temporary(source: Source, connection: Connection[Any]) -> Iterator[str]:
     note.unlink(missing_ok=True)
 
 
-def sweep(source: Source, connection: Connection[Any]) -> list[str]:
+def drop_abandoned(source: Source, connection: Connection[Any]) -> list[str]:
     """
     Drop what killed processes of this repository left half-made; return the names.
 
@@ -66,7 +66,7 @@ def sweep(source: Source, connection: Connection[Any]) -> list[str]:
     return [note.name for note in sorted(_notes(source)) if _sweep(source, connection, note)]
 
 
-def noted(source: Source, connection: Connection[Any]) -> list[str]:
+def list_noted(source: Source, connection: Connection[Any]) -> list[str]:
     """Return the temporary names that are written down for the server of *connection*."""
     return [note.name for note in sorted(_notes(source)) if _is_of(note, connection)]
 

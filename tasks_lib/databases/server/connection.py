@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tasks_lib.databases.server.url import DatabaseUrl
 
 CONNECT_TIMEOUT = "10"
-"""Seconds to wait for a server that does not answer, where the URL does not say."""
+"""Seconds to wait for a server that does not answer, where the URL does not set it."""
 
 MAINTENANCE = "postgres"
 """Where databases are created, renamed and dropped from, and where advisory locks live: they are per database."""
@@ -55,7 +55,7 @@ class Server:
         except psycopg.Error as error:
             if error.sqlstate is None and not isinstance(error, psycopg.OperationalError):
                 raise  # psycopg's own: a mistake of ours
-            raise translated(error, database) from error
+            raise translate_error(error, database) from error
         finally:
             connection.close()
 
@@ -105,7 +105,7 @@ def is_local(connection: Connection[Any]) -> bool:
     return ipaddress.ip_address(connection.info.hostaddr or "127.0.0.1").is_loopback
 
 
-def union(connection: Connection[Any], selects: list[str]) -> list[tuple[Any, ...]]:
+def select_all(connection: Connection[Any], selects: list[str]) -> list[tuple[Any, ...]]:
     """Return the rows of all *selects*, run few statements at a time; their order is chance."""
     # Each SELECT nests in the one before it: 20 000 exceed the server's stack.
     batches = (" UNION ALL ".join(selects[start : start + 1000]) for start in range(0, len(selects), 1000))
@@ -128,7 +128,7 @@ def require_psycopg() -> Any:
     return psycopg
 
 
-def translated(error: Error, database: str) -> GoldentreeError:
+def translate_error(error: Error, database: str) -> GoldentreeError:
     """Return the error to raise for what PostgreSQL answered while we were connected to *database*."""
     state = error.sqlstate or ""
     why = "\n".join(filter(None, [error.diag.message_primary or str(error).strip(), error.diag.message_detail]))

@@ -87,7 +87,7 @@ def _dump(ledger: Ledger, url: DatabaseUrl, target: Path) -> None:
 
     with ledger.engine.connect() as connection:
         version = int(connection.exec_driver_sql("SHOW server_version_num").scalar_one())
-    client = binaries.client_for(version)
+    client = binaries.find_clients(version)
     # A service file would come before these variables; the URL's parameters have what it says.
     inherited = {key: value for key, value in os.environ.items() if key != "PGSERVICE"}
     environment = {**inherited, **url.environment(), "LC_ALL": "C"}

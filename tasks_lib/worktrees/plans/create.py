@@ -20,7 +20,7 @@ from tasks_lib.worktrees.steps.checkout import Checkout
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tasks_lib.databases.clone.strategy import Wish
+    from tasks_lib.databases.clone.strategy import CloneOptions
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
@@ -42,7 +42,7 @@ def plan_create(
     *,
     base: str = "",
     path: str = "",
-    wish: Wish | None = None,
+    wish: CloneOptions | None = None,
 ) -> Iterator[Creation]:
     """
     Plan a worktree for *branch*, or the rest of one whose making was cut short; hold its lock meanwhile.
@@ -102,7 +102,7 @@ def _name_is_taken(project: Project, branch: str, known: Record) -> WorktreeErro
     )
 
 
-def _plan(project: Project, record: Record, narrator: Narrator, wish: Wish | None) -> Plan:
+def _plan(project: Project, record: Record, narrator: Narrator, wish: CloneOptions | None) -> Plan:
     path, branch = project.registry.paths().get(record.slug) or Path(record.path), record.identity.branch
     env_file.require_editable(project, record, path)
     env_file.warn(project, record, path, narrator)

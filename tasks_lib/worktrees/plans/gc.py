@@ -163,7 +163,7 @@ def _databases(project: Project, records: list[Record]) -> list[Row]:
 
     templates = {one.template for one in project.settings.companions if one.template}
     templates |= {record.golden for record in records}
-    found = leftovers.leftovers(
+    found = leftovers.find_leftovers(
         project.source(),
         live={record.slug for record in records},
         templates=templates,
@@ -186,5 +186,5 @@ def _drop(project: Project, leftover: leftovers.Leftover) -> str:
     with project.registry.working_on(slug) if slug else nullcontext():
         if leftover.kind == "clone" and project.registry.find(slug) is not None:
             raise RegistryError(f"worktree `{slug}` has been made meanwhile")
-        leftovers.drop(project.source(), leftover)
+        leftovers.drop_leftover(project.source(), leftover)
     return "dropped"

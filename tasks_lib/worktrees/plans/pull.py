@@ -23,7 +23,7 @@ from tasks_lib.worktrees.steps import toolchain as tools
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tasks_lib.databases.golden.pull import Pull, Pulled
+    from tasks_lib.databases.golden.pull import Pull, PullResult
     from tasks_lib.databases.server.url import DatabaseUrl
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
@@ -44,7 +44,7 @@ class Pulling:
     into: str
     masked: bool
     plan: Plan = field(init=False)
-    pulled: Pulled = field(init=False)
+    pulled: PullResult = field(init=False)
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def plan_pull(project: Project, narrator: Narrator, *, unmasked: bool) -> Iterat
         guard.require_own_database(project, record, here, os.environ)
         database = record.identity.database
         wanted = _wanted(project, narrator, removal_record.timestamp(), unmasked=unmasked)
-        databases.check(wanted)
+        databases.check_pull(wanted)
         pulling = Pulling(wanted.remote.server.url.masked, database, masked=wanted.mask is not None)
 
         def do() -> str:
@@ -79,7 +79,7 @@ def plan_pull(project: Project, narrator: Narrator, *, unmasked: bool) -> Iterat
             # Before: killed right after it, nothing may count as migrated.
             run_once.forget(project.registry, slug, {"migrate", "generate"})
             try:
-                pulling.pulled = found = databases.into_clone(wanted, database, slug=slug)
+                pulling.pulled = found = databases.pull_into_clone(wanted, database, slug=slug)
             except BaseException:
                 # Ctrl-C may come when the old one is parked already.
                 with suppress(GoldentreeError):
@@ -95,12 +95,12 @@ def plan_pull(project: Project, narrator: Narrator, *, unmasked: bool) -> Iterat
         yield pulling
 
 
-def plan_pull_golden(project: Project, narrator: Narrator, *, unmasked: bool, evicting: bool) -> Pulling:
+def plan_pull_golden(project: Project, narrator: Narrator, *, unmasked: bool, evict_idle: bool) -> Pulling:
     """
     Plan to pull into the golden template, which is made where there is none; the one that was is parked.
 
     Args:
-        evicting: End idle sessions on golden.
+        evict_idle: End idle sessions on golden.
 
     Raises:
         GoldentreeError: If anything stands in the way; nothing was changed then.
@@ -108,12 +108,12 @@ def plan_pull_golden(project: Project, narrator: Narrator, *, unmasked: bool, ev
     from tasks_lib.databases.golden import pull as databases
 
     wanted = _wanted(project, narrator, now(), unmasked=unmasked)
-    databases.check(wanted)
-    databases.check_golden(wanted.source, evicting=evicting)
+    databases.check_pull(wanted)
+    databases.check_golden_replaceable(wanted.source, evict_idle=evict_idle)
     pulling = Pulling(wanted.remote.server.url.masked, wanted.source.golden, masked=wanted.mask is not None)
 
     def do() -> str:
-        pulling.pulled = databases.into_golden(wanted, evicting=evicting)
+        pulling.pulled = databases.pull_into_golden(wanted, evict_idle=evict_idle)
         return _remark(pulling.pulled)
 
     pulling.plan = Plan([Step(_title(pulling), do)], interrupted=_INTERRUPTED)
@@ -127,13 +127,13 @@ def _title(pulling: Pulling) -> str:
     return f"pull {pulling.source} into {pulling.into}" + ("" if pulling.masked else ", unmasked")
 
 
-def _remark(pulled: Pulled) -> str:
+def _remark(pulled: PullResult) -> str:
     return f"{pulled.tables} tables, {pulled.rows} rows, {size(pulled.bytes)}"
 
 
 def _wanted(project: Project, narrator: Narrator, moment: str, *, unmasked: bool) -> Pull:
     from tasks_lib.databases.golden.pull import Pull
-    from tasks_lib.databases.golden.pull_source import Remote
+    from tasks_lib.databases.golden.pull_source import PullSource
 
     if project.settings.pull_url is None:
         raise SettingsError(
@@ -142,7 +142,7 @@ def _wanted(project: Project, narrator: Narrator, moment: str, *, unmasked: bool
             hint="set it in the environment, or in the main worktree's .env",
         )
     mask = None if unmasked else _mask(project, narrator)
-    remote = Remote.parse(project.settings.pull_url)
+    remote = PullSource.parse(project.settings.pull_url)
     return Pull(project.source(), remote, moment, mask, narrator.detail, narrator.at)
 
 

@@ -18,7 +18,7 @@ from tasks_lib.worktrees.steps import hooks, toolchain
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tasks_lib.databases.clone.strategy import Wish
+    from tasks_lib.databases.clone.strategy import CloneOptions
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
@@ -40,7 +40,7 @@ class Resetting:
 
 
 @contextmanager
-def plan_reset(project: Project, narrator: Narrator, wish: Wish) -> Iterator[Resetting]:
+def plan_reset(project: Project, narrator: Narrator, wish: CloneOptions) -> Iterator[Resetting]:
     """
     Plan fresh databases for the worktree that we stand in; hold the worktree's lock meanwhile.
 
@@ -84,7 +84,7 @@ def _note_step(project: Project, note: removal_record.RemovalRecord, record: Rec
             slug=note.slug,
             parked=note.removed,
             now=removal_record.timestamp(),
-            say=narrator.detail,
+            report=narrator.detail,
         )
         registry.update(note.slug, clone=record.clone, done=record.done)
         removal_record.delete(project, note)
@@ -95,7 +95,7 @@ def _note_step(project: Project, note: removal_record.RemovalRecord, record: Rec
     return Step("note down what is replaced", do, undo, anchor=True)
 
 
-def _rebuild_step(database: Database, resetting: Resetting, wish: Wish, narrator: Narrator) -> Step:
+def _rebuild_step(database: Database, resetting: Resetting, wish: CloneOptions, narrator: Narrator) -> Step:
     note = resetting.note
     rebuilt = False
 

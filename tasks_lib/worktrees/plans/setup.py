@@ -22,7 +22,7 @@ from tasks_lib.worktrees.steps import databases, env_file, files, hooks, portles
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tasks_lib.databases.clone.strategy import Wish
+    from tasks_lib.databases.clone.strategy import CloneOptions
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def plan_setup(
-    project: Project, narrator: Narrator, wish: Wish, *, clone_only: bool = False, database_only: bool = False
+    project: Project, narrator: Narrator, wish: CloneOptions, *, clone_only: bool = False, database_only: bool = False
 ) -> Iterator[Creation]:
     """
     Plan what the worktree that we stand in lacks; hold the worktree's lock meanwhile.

@@ -238,10 +238,15 @@ def _unpark_step(
             slug=note.slug,
             parked=note.removed,
             now=now,
-            say=narrator.detail,
+            report=narrator.detail,
         )
         back.extend(found)
-        if note.record and note.record.clone and not found and not park.present(project.server, repository, note.slug):
+        if (
+            note.record
+            and note.record.clone
+            and not found
+            and not park.has_active_database(project.server, repository, note.slug)
+        ):
             narrator.say("warning: its databases are not parked any more; in the worktree: inv worktree.db")
         if aside is not None and not found:
             removal_record.delete(project, aside)
@@ -254,7 +259,7 @@ def _unpark_step(
                 repository=repository,
                 slug=note.slug,
                 now=note.removed,
-                say=narrator.detail,
+                report=narrator.detail,
                 only=back,
             )
 

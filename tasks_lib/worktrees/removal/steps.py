@@ -93,7 +93,7 @@ def park_step(project: Project, removing: RemovalOutcome, narrator: Narrator) ->
                 repository=project.registry.repository_id,
                 slug=note.slug,
                 now=note.removed,
-                say=narrator.detail,
+                report=narrator.detail,
             )
         except ServerError as error:
             narrator.say(f"{error}\nits record stays; `inv worktree.gc --yes` finishes when the server is back")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from tasks_lib.databases.ownership.managed import Owned
+    from tasks_lib.databases.ownership.managed import ManagedDatabase
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
     from tasks_lib.worktrees.reports.migrations import Migrations
@@ -37,8 +37,8 @@ class DatabaseState:
         why: Why something cannot be told.
     """
 
-    own: Owned | None = None
-    companions: tuple[Owned, ...] = ()
+    own: ManagedDatabase | None = None
+    companions: tuple[ManagedDatabase, ...] = ()
     migrations: Migrations | None = None
     golden_changed: bool | None = None
     why: str = ""
@@ -53,7 +53,7 @@ def states(project: Project, places: Mapping[str, tuple[Record, Path]]) -> dict[
     Raises:
         GoldentreeError: If the server cannot be asked at all.
     """
-    from tasks_lib.databases.golden.overview import overview
+    from tasks_lib.databases.golden.overview import report_overview
     from tasks_lib.databases.server.from_settings import running_server
 
     server, source = running_server(project.settings), project.source()
@@ -67,7 +67,7 @@ def states(project: Project, places: Mapping[str, tuple[Record, Path]]) -> dict[
             return error
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        asked = pool.submit(overview, source, {record.golden for record, _ in places.values()})
+        asked = pool.submit(report_overview, source, {record.golden for record, _ in places.values()})
         migrations = dict(zip(places, pool.map(compared, places.values()), strict=True))
         found = asked.result()
 

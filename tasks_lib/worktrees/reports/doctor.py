@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tasks_lib.databases.ownership.managed import Owned
+    from tasks_lib.databases.ownership.managed import ManagedDatabase
     from tasks_lib.git.repository import WorktreeEntry
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
@@ -118,7 +118,7 @@ def _server(project: Project) -> Iterator[Finding]:
         project.server.require_direct(connection)
         version = connection.info.parameter_status("server_version") or "?"
     yield Finding("ok", "server", f"PostgreSQL {version.split()[0]} at {project.server.url.masked}")
-    if queries.clients(project.server) is None:
+    if queries.find_client_directory(project.server) is None:
         yield Finding(
             "problem",
             "server",
@@ -150,12 +150,12 @@ def _toolchain(project: Project) -> Iterator[Finding]:
 
 
 def _worktrees(project: Project) -> Iterator[Finding]:
-    from tasks_lib.databases.ownership.managed import owned
+    from tasks_lib.databases.ownership.managed import list_managed
 
     _, *listed = list_worktrees(project.repository.main)
     records, paths = project.registry.records(), project.registry.paths()
     with project.server.connect() as connection:
-        databases = {one.name: one for one in owned(connection, project.registry.repository_id)}
+        databases = {one.name: one for one in list_managed(connection, project.registry.repository_id)}
     known = {paths.get(record.slug) for record in records}
     for row in listed:
         if row.path not in known:
@@ -194,7 +194,9 @@ def _unknown(project: Project, row: WorktreeEntry) -> Finding:
     )
 
 
-def _record(project: Project, record: Record, paths: dict[str, Path], databases: dict[str, Owned]) -> Iterator[Finding]:
+def _record(
+    project: Project, record: Record, paths: dict[str, Path], databases: dict[str, ManagedDatabase]
+) -> Iterator[Finding]:
     branch, path = record.identity.branch, paths.get(record.slug)
     problem = diagnose(project, record, path)
     if path is None or not path.exists() or record.state == "removing":

@@ -45,7 +45,7 @@ def reader(server: Server) -> Read:
 
     @cache
     def read(database: str, ledger: Ledger) -> list[str]:
-        return queries.column(server, database, ledger.table, ledger.query)
+        return queries.read_migration_keys(server, database, ledger.table, ledger.query)
 
     return read
 

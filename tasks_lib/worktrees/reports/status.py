@@ -188,7 +188,7 @@ def _ask_server(project: Project, status: Status) -> None:
     try:
         server = running_server(project.settings)
         if status.row.databases and (own := status.row.databases.own):
-            _, status.tables = queries.size_and_tables(server, own.name)
+            _, status.tables = queries.read_size_and_table_count(server, own.name)
         with server.connect() as connection:
             status.golden = require_golden(connection, status.template)
     except GoldentreeError as error:
@@ -223,6 +223,6 @@ def database_here(project: Project, environ: Mapping[str, str]) -> DatabaseStatu
 
     record, here = project.require_record_here(), project.repository.here
     url = guard.require_own_database(project, record, here, environ)
-    size, tables = queries.size_and_tables(project.server, record.identity.database)
+    size, tables = queries.read_size_and_table_count(project.server, record.identity.database)
     migrations = drift.migrations(project, drift.reader(project.server), record, here)
     return DatabaseStatus(record, url, size, tables, migrations)

@@ -46,8 +46,8 @@ def verify(project: Project, environ: Mapping[str, str]) -> Verification:
 
     record, here = project.require_record_here(), project.repository.here
     guard.require_own_database(project, record, here, environ)
-    golden = queries.facts_of(project.server, record.golden)
-    clone = queries.facts_of(project.server, record.identity.database)
+    golden = queries.read_contents_of(project.server, record.golden)
+    clone = queries.read_contents_of(project.server, record.identity.database)
     checks = [
         Check("locale", _one(golden.locale), _one(clone.locale), golden.locale == clone.locale),
         Check("extensions", len(golden.extensions), len(clone.extensions), golden.extensions == clone.extensions),
@@ -64,12 +64,12 @@ def verify(project: Project, environ: Mapping[str, str]) -> Verification:
     if toolchain is not None:
         ledger = toolchain.ledger
         recorded = [
-            sorted(queries.column(project.server, name, ledger.table, ledger.query))
+            sorted(queries.read_migration_keys(project.server, name, ledger.table, ledger.query))
             for name in (record.golden, record.identity.database)
         ]
         title = "ledger " + ledger.table.replace('"', "")
         checks.append(Check(title, len(recorded[0]), len(recorded[1]), recorded[0] == recorded[1]))
-    return Verification(checks, contents.differences(golden, clone))
+    return Verification(checks, contents.find_differences(golden, clone))
 
 
 def _one(locale: dict[str, str]) -> str:

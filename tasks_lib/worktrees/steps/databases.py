@@ -15,7 +15,7 @@ from tasks_lib.worktrees.steps import background, run_once
 
 if TYPE_CHECKING:
     from tasks_lib.databases.clone.clone import Clone
-    from tasks_lib.databases.clone.strategy import Wish
+    from tasks_lib.databases.clone.strategy import CloneOptions
     from tasks_lib.databases.ownership.source import Source
     from tasks_lib.databases.server.url import DatabaseUrl
     from tasks_lib.output import Narrator
@@ -61,9 +61,9 @@ class Database:
         from tasks_lib.databases.clone import clone, empty
 
         if self.template:
-            clone.examine(self.source, self.name, slug=self.slug)
+            clone.check_clone(self.source, self.name, slug=self.slug)
         else:
-            empty.examine(self.source, self.name, slug=self.slug)
+            empty.check_empty(self.source, self.name, slug=self.slug)
 
     def exists(self) -> bool:
         """
@@ -86,9 +86,9 @@ class Database:
         """
         from tasks_lib.databases.compare import queries
 
-        return queries.size_and_tables(self.project.server, self.name)[0]
+        return queries.read_size_and_table_count(self.project.server, self.name)[0]
 
-    def build(self, wish: Wish, narrator: Narrator) -> Clone:
+    def build(self, wish: CloneOptions, narrator: Narrator) -> Clone:
         """
         Make it.
 
@@ -100,9 +100,9 @@ class Database:
         mark = self.source.mark("clone", slug=self.slug, created=now())
         if self.template:
             return self._made(clone.build(self.source, self.name, mark, wish, narrator.detail), narrator)
-        return self._made(empty.build(self.source, self.name, mark, narrator.detail), narrator)
+        return self._made(empty.build_empty(self.source, self.name, mark, narrator.detail), narrator)
 
-    def rebuild(self, wish: Wish, narrator: Narrator, *, moment: str) -> Clone:
+    def rebuild(self, wish: CloneOptions, narrator: Narrator, *, moment: str) -> Clone:
         """
         Make it anew; what bears its name is parked at the *moment*.
 
@@ -119,10 +119,10 @@ class Database:
             repository=mark.repository,
             slug=self.slug,
             now=moment,
-            say=narrator.detail,
+            report=narrator.detail,
             only={self.name},
         )
-        made = self._made(empty.build(self.source, self.name, mark, narrator.detail), narrator)
+        made = self._made(empty.build_empty(self.source, self.name, mark, narrator.detail), narrator)
         return replace(made, parked=next((one.name for one in parked if one.database == self.name), ""))
 
     def drop(self) -> None:
@@ -218,7 +218,7 @@ def examine(project: Project, record: Record) -> None:
         database.examine()
 
 
-def own_step(project: Project, record: Record, narrator: Narrator, wish: Wish) -> Step:
+def own_step(project: Project, record: Record, narrator: Narrator, wish: CloneOptions) -> Step:
     """Return the step that clones the golden template as the worktree's own database."""
     database, registry = own(project, record), project.registry
     step = _step(database, narrator, wish)
@@ -229,7 +229,7 @@ def own_step(project: Project, record: Record, narrator: Narrator, wish: Wish) -
         if not database.exists():
             return step.do()
         # By a run that was killed before it could write so down.
-        clone.sweep(database.source, narrator.detail)
+        clone.drop_abandoned_temporaries(database.source, narrator.detail)
         kept = {"method": "kept", "seconds": 0, "bytes": database.size(), "created": now()}
         registry.update(record.slug, clone=kept)
         return "kept"
@@ -241,12 +241,12 @@ def own_step(project: Project, record: Record, narrator: Narrator, wish: Wish) -
     return replace(step, do=do, done=done)
 
 
-def companion_steps(project: Project, record: Record, narrator: Narrator, wish: Wish) -> list[Step]:
+def companion_steps(project: Project, record: Record, narrator: Narrator, wish: CloneOptions) -> list[Step]:
     """Return the steps that make the worktree's companion databases."""
     return [_step(database, narrator, wish) for database in companions(project, record)]
 
 
-def _step(database: Database, narrator: Narrator, wish: Wish) -> Step:
+def _step(database: Database, narrator: Narrator, wish: CloneOptions) -> Step:
     built = False
 
     def do() -> str:

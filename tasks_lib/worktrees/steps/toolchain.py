@@ -95,7 +95,7 @@ def _drift(project: Project, database: str, toolchain: Toolchain) -> Drift | Non
 
     ledger = toolchain.ledger
     with suppress(DatabaseError):
-        return toolchain.drift(queries.column(project.server, database, ledger.table, ledger.query))
+        return toolchain.drift(queries.read_migration_keys(project.server, database, ledger.table, ledger.query))
     return None
 
 
@@ -192,7 +192,7 @@ def environment(project: Project, url: DatabaseUrl, path: Path, own: Mapping[str
         # The embedded server speaks no TLS, and Go's drivers insist on it unless told.
         inherited["PGSSLMODE"] = "disable"
     with suppress(ServerError):  # a command that needs no database runs without one
-        clients = queries.clients(Server(url))
+        clients = queries.find_client_directory(Server(url))
     return child_environment(
         {**inherited, **CALLER, **(own or {})},
         url=url.text,

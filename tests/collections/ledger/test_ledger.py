@@ -64,7 +64,7 @@ def here(tmp_path, monkeypatch):
 @pytest.fixture
 def postgres_url(servers):
     """Give the URL of an empty database, which is dropped afterwards."""
-    url, name = DatabaseUrl.parse(servers(binaries.server_binaries())), f"ledger_{secrets.token_hex(4)}"
+    url, name = DatabaseUrl.parse(servers(binaries.find_server_programs())), f"ledger_{secrets.token_hex(4)}"
     with psycopg.connect(url.text, autocommit=True) as server:
         server.execute(f"CREATE DATABASE {name} STRATEGY file_copy")
         yield url.with_database(name).text
@@ -189,7 +189,7 @@ def test_a_ledger_on_postgres(here, postgres_url, monkeypatch, tmp_path):
 
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute("DROP SCHEMA goldentree CASCADE")
-    restore = binaries.server_binaries().program("pg_restore")
+    restore = binaries.find_server_programs().program("pg_restore")
     subprocess.run([restore, "--dbname", postgres_url, tmp_path / "x.dump"], check=True)
     with ledger.read() as tx:
         assert [task.name for task in queue.ready(tx)] == ["free"]

@@ -12,7 +12,7 @@ import pytest
 from tasks_lib.databases.clone import clone, strategy
 from tasks_lib.databases.ownership import golden_template as golden_module
 from tasks_lib.databases.ownership import temporaries
-from tasks_lib.databases.ownership.comment import Mark, mark_of
+from tasks_lib.databases.ownership.comment import OwnershipComment, read_comment
 from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import CloneError, DatabaseError, GoldenMissingError, OwnershipError, ServerError
@@ -21,7 +21,7 @@ WHOSE = {"repository": "repo", "slug": "feat_1"}
 
 
 def examine(place, golden, database="free_name", *, server=None):
-    return clone.examine(place.source(golden, server=server), database, slug="feat_1")
+    return clone.check_clone(place.source(golden, server=server), database, slug="feat_1")
 
 
 @pytest.fixture
@@ -99,8 +99,8 @@ def test_built(place, small, patient, method):
     assert made.bytes > 6_000_000
     assert clone.is_complete(place.server, made.database, **WHOSE)
     assert not [name for name in place.databases() if name.startswith("goldentree_tmp_")]
-    mark = mark_of(place.admin, made.database)
-    assert mark == Mark("repo", "feat_1", "clone", small, "2026-01-02T03:04:05+00:00", made.fingerprint)
+    mark = read_comment(place.admin, made.database)
+    assert mark == OwnershipComment("repo", "feat_1", "clone", small, "2026-01-02T03:04:05+00:00", made.fingerprint)
 
 
 @pytest.mark.every_major
@@ -189,13 +189,13 @@ BUILD = """
 import sys
 from pathlib import Path
 from tasks_lib.databases.clone import clone
-from tasks_lib.databases.clone.strategy import Wish
+from tasks_lib.databases.clone.strategy import CloneOptions
 from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.ownership.source import Source
 from tasks_lib.databases.server.url import DatabaseUrl
 url, golden, folder, method = sys.argv[1:]
 source = Source(Server(DatabaseUrl.parse(url)), golden, "repo", Path(folder))
-clone.build(source, "never", source.mark("clone", slug="feat_1", created="now"), Wish(method))
+clone.build(source, "never", source.mark("clone", slug="feat_1", created="now"), CloneOptions(method))
 """
 
 
@@ -243,16 +243,16 @@ def test_killed(place, builder, eventually):
     assert "never" not in place.databases()
 
     with pytest.raises(OwnershipError):
-        eventually(lambda: temporaries.sweep(replace(place.source(golden), repository="another"), place.admin))
-    assert temporaries.sweep(place.source(golden), place.admin) == [temporary]
+        eventually(lambda: temporaries.drop_abandoned(replace(place.source(golden), repository="another"), place.admin))
+    assert temporaries.drop_abandoned(place.source(golden), place.admin) == [temporary]
     assert temporary not in place.databases()
-    assert temporaries.sweep(place.source(golden), place.admin) == []
+    assert temporaries.drop_abandoned(place.source(golden), place.admin) == []
 
 
 def test_not_swept_while_it_is_made(place, builder):
     """What another process still builds is not swept from under it."""
     _, golden, temporary = builder
-    assert temporaries.sweep(place.source(golden), place.admin) == []
+    assert temporaries.drop_abandoned(place.source(golden), place.admin) == []
     assert temporary in place.databases()
 
 

@@ -30,7 +30,7 @@ import psycopg
 
 from tasks_lib.databases.clone import clone
 from tasks_lib.databases.clone import cleanup
-from tasks_lib.databases.clone.strategy import Wish
+from tasks_lib.databases.clone.strategy import CloneOptions
 from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.ownership.source import Source
 from tasks_lib.databases.server.url import DatabaseUrl
@@ -82,8 +82,8 @@ for line in sys.stdin:
     if not (pid := os.fork()):
         try:
             mark = source.mark("clone", slug="feat_1", created="2026-01-02T03:04:05+00:00")
-            getattr(clone, job["how"])(source, "final", mark, Wish(**job["wish"]))
-            cleanup.tidy(source, 0, lambda _: None)
+            getattr(clone, job["how"])(source, "final", mark, CloneOptions(**job["options"]))
+            cleanup.clean_up(source, 0, lambda _: None)
             os._exit(struck)
         except GoldentreeError:
             os._exit(2)
@@ -103,7 +103,7 @@ def striking(place, golden):
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
 
         def strike(at, blow, **job):
-            process.stdin.write(json.dumps({"at": at, "blow": blow, "how": "build", "wish": {}, **job}) + "\n")
+            process.stdin.write(json.dumps({"at": at, "blow": blow, "how": "build", "options": {}, **job}) + "\n")
             process.stdin.flush()
             return int(process.stdout.readline())
 
@@ -149,12 +149,12 @@ class Golden:
         place.run("DROP DATABASE final")
         eventually(self.is_swept)
         source = place.source(self.name)
-        cleanup.tidy(source, 0, place.said.append)
+        cleanup.clean_up(source, 0, place.said.append)
         assert len(source.made(place.admin, "snapshot", place.oid(self.name))) <= 1
 
     def is_swept(self):
         """Sweep, and tell whether anything is left: what the server is still at work on is, for a moment."""
-        temporaries.sweep(self.place.source(self.name), self.place.admin)
+        temporaries.drop_abandoned(self.place.source(self.name), self.place.admin)
         locks = self.place.admin.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'").fetchall()
         databases = [name for name in self.place.databases() if name.startswith("goldentree_tmp_")]
         return not databases and not locks and not list(self.left.iterdir())
@@ -173,7 +173,7 @@ def golden(place):
 @pytest.mark.parametrize("scenario", ["refresh", "fresh", "current", "idle", "evict"])
 def test_struck(place, golden, eventually, request, scenario, blow):
     """Whichever message a build dies at: golden is open and unharmed, the next build works, all the rest is swept."""
-    wish = {"fresh": {"fresh": True}, "evict": {"method": "template", "evict": True}}.get(scenario, {})
+    options = {"fresh": {"fresh": True}, "evict": {"method": "template", "evict_idle": True}}.get(scenario, {})
     golden.add()
     if scenario != "idle":
         golden.connect()
@@ -190,7 +190,7 @@ def test_struck(place, golden, eventually, request, scenario, blow):
                 golden.add()
             if scenario == "idle":
                 comment.await_no_sessions(place.admin, golden.name)
-            ends.append(strike(at, blow, wish=wish))
+            ends.append(strike(at, blow, options=options))
             if scenario == "evict":
                 golden.connect()
             if golden.session:
@@ -269,11 +269,11 @@ def test_swept_by_others_at_every_point(place, monkeypatch):
         if not sweeping:
             sweeping.append(True)
             with place.server.connect() as other:
-                temporaries.sweep(source, other)
+                temporaries.drop_abandoned(source, other)
             sweeping.clear()
         return wait(connection, *arguments, **options)
 
     monkeypatch.setattr(psycopg.Connection, "wait", swept)
-    with temporaries.temporary(source, place.admin) as name:
+    with temporaries.temporary_database(source, place.admin) as name:
         assert (place.folder / "temporaries" / name).exists()
     assert not list((place.folder / "temporaries").iterdir())

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tasks_lib.databases.clone import cleanup, clone, empty, park, snapshot
-from tasks_lib.databases.ownership.comment import mark_of
+from tasks_lib.databases.ownership.comment import read_comment
 from tasks_lib.databases.ownership.source import Source
 from tasks_lib.errors import DatabaseError, OwnershipError
 
@@ -21,18 +21,18 @@ def test_an_empty_companion(place):
     mark = source.mark("clone", slug="feat_1", created=NOW)
     place.made.append("jobs")
 
-    empty.examine(source, "jobs", slug="feat_1")
-    made = empty.build(source, "jobs", mark, place.said.append)
+    empty.check_empty(source, "jobs", slug="feat_1")
+    made = empty.build_empty(source, "jobs", mark, place.said.append)
 
     assert (made.method, made.bytes > 6_000_000, made.fingerprint) == ("empty", True, "")
-    assert mark_of(place.admin, "jobs") == mark
+    assert read_comment(place.admin, "jobs") == mark
     assert place.rows("jobs", "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'jobs'") == [
         ("UTF8",)
     ]
     assert place.rows("jobs", "SELECT count(*) FROM pg_stat_user_tables") == [(0,)]
     place.execute("jobs", "CREATE TABLE t (i int)")
-    empty.examine(source, "jobs", slug="feat_1")
-    assert empty.build(source, "jobs", mark, place.said.append).method == "kept"
+    empty.check_empty(source, "jobs", slug="feat_1")
+    assert empty.build_empty(source, "jobs", mark, place.said.append).method == "kept"
     assert place.rows("jobs", "SELECT count(*) FROM pg_stat_user_tables") == [(1,)]
     assert clone.is_complete(source.server, "jobs", repository="repo", slug="feat_1")
     assert not list((place.folder / "temporaries").iterdir())
@@ -44,12 +44,12 @@ def test_names_that_a_companion_may_not_have(place):
     before = place.databases()
     for name in ("postgres", stranger):
         with pytest.raises(OwnershipError):
-            empty.examine(source, name, slug="feat_1")
+            empty.check_empty(source, name, slug="feat_1")
     with pytest.raises(OwnershipError, match="is not ours"):
-        empty.build(source, stranger, source.mark("clone", slug="feat_1", created=NOW), place.said.append)
+        empty.build_empty(source, stranger, source.mark("clone", slug="feat_1", created=NOW), place.said.append)
     powerless = replace(source, server=place.as_role(place.role("LOGIN")))
     with pytest.raises(DatabaseError, match="no permission") as caught:
-        empty.build(powerless, "jobs", source.mark("clone", slug="feat_1", created=NOW), place.said.append)
+        empty.build_empty(powerless, "jobs", source.mark("clone", slug="feat_1", created=NOW), place.said.append)
     assert "create database" in caught.value.why
     assert place.databases() == before
 
@@ -61,23 +61,23 @@ def test_a_companion_with_a_template(place):
         first, companion = (place.clone(name, method="auto").database for name in (golden, template))
         place.execute(template, "INSERT INTO jobs VALUES (1)")
         fresh = place.clone(template, method="auto")
-        cleanup.tidy(place.source(golden), 0, place.said.append)
+        cleanup.clean_up(place.source(golden), 0, place.said.append)
         assert place.clone(golden, method="auto").reason.endswith("is current")
 
     assert place.rows(fresh.database, "SELECT i FROM jobs") == [(1,)]
-    assert mark_of(place.admin, companion).golden == template
+    assert read_comment(place.admin, companion).golden == template
     for name in (golden, template):
         assert len(place.source(name).made(place.admin, "snapshot")) == 2, "one for each template"
-        assert clone.examine(place.source(name), companion, slug="feat_1").name == name
+        assert clone.check_clone(place.source(name), companion, slug="feat_1").name == name
     found = park.park(
         place.server,
         repository="repo",
         slug="feat_1",
         now=NOW,
-        say=place.said.append,
+        report=place.said.append,
         only=[first, companion],
     )
     place.made += [one.name for one in found]
     assert {one.database for one in found} == {first, companion}
-    assert snapshot.sweep(place.source(golden), place.admin, None)
+    assert snapshot.drop_outdated(place.source(golden), place.admin, None)
     assert len(place.source(template).made(place.admin, "snapshot")) == 1

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tasks_lib.databases.clone.snapshot import snapshots
+from tasks_lib.databases.clone.snapshot import list_snapshots
 from tasks_lib.databases.ownership.golden_template import require_golden
 
 pytestmark = pytest.mark.every_major
@@ -26,7 +26,7 @@ from tasks_lib.databases.server.url import DatabaseUrl
 url, golden, folder, database = sys.argv[1:]
 source = Source(Server(DatabaseUrl.parse(url)), golden, "repo", Path(folder))
 mark = source.mark("clone", slug=database, created="2026-01-02T03:04:05+00:00")
-made = clone.build(source, database, mark, say=print)
+made = clone.build(source, database, mark, report=print)
 print(made.method, made.reason, sep=": ")
 """
 MANY = 8
@@ -63,7 +63,7 @@ def test_one_refresh_serves_all(place):
             pass
         session.execute("SELECT 1")
         # The outdated one, and one more.
-        assert len(snapshots(place.source(golden), place.admin, require_golden(place.admin, golden))) == 2
+        assert len(list_snapshots(place.source(golden), place.admin, require_golden(place.admin, golden))) == 2
 
     assert sum(line.startswith("dumping") for lines in said.values() for line in lines) == 1
     for name, lines in said.items():

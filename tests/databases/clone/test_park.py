@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from tasks_lib.databases.clone import park
-from tasks_lib.databases.ownership.comment import INVALID, Mark, mark_of, set_comment
-from tasks_lib.databases.ownership.managed import owned
+from tasks_lib.databases.ownership.comment import INVALID, OwnershipComment, read_comment, set_comment
+from tasks_lib.databases.ownership.managed import list_managed
 from tasks_lib.errors import DatabaseError, OwnershipError
 
 NOW, LATER, LATEST = "2026-02-03T04:05:06+00:00", "2026-02-03T04:05:07+00:00", "2026-02-03T04:05:08+00:00"
@@ -20,7 +20,7 @@ STAMP = "_parked_20260203040506"
 
 
 def clone_mark(**changes):
-    return replace(Mark("repo", "feat_1", "clone", "gold", "2026-01-02T03:04:05+00:00", "f1"), **changes)
+    return replace(OwnershipComment("repo", "feat_1", "clone", "gold", "2026-01-02T03:04:05+00:00", "f1"), **changes)
 
 
 def made(place, name=None, script="CREATE TABLE t AS SELECT 1 AS i", **changes):
@@ -31,14 +31,16 @@ def made(place, name=None, script="CREATE TABLE t AS SELECT 1 AS i", **changes):
 
 
 def parked(place, *, server=None, slug="feat_1", only=None):
-    found = park.park(server or place.server, repository="repo", slug=slug, now=NOW, say=place.said.append, only=only)
+    found = park.park(
+        server or place.server, repository="repo", slug=slug, now=NOW, report=place.said.append, only=only
+    )
     place.made += [one.name for one in found]
     return found
 
 
 def unparked(place, moment=NOW, *, now=LATER):
-    back = park.unpark(place.server, repository="repo", slug="feat_1", parked=moment, now=now, say=place.said.append)
-    place.made += [one.name for one in owned(place.admin, "repo")]
+    back = park.unpark(place.server, repository="repo", slug="feat_1", parked=moment, now=now, report=place.said.append)
+    place.made += [one.name for one in list_managed(place.admin, "repo")]
     return back
 
 
@@ -90,7 +92,7 @@ def test_parked_and_back(place, pool):
     assert not {first, companion} & place.databases()
     for one in found:
         was = clone_mark(golden="" if one.database == companion else "gold")
-        assert mark_of(place.admin, one.name) == replace(was, role="parked", database=one.database, parked=NOW)
+        assert read_comment(place.admin, one.name) == replace(was, role="parked", database=one.database, parked=NOW)
         with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
             place.connect(one.name)
     assert any(f"sessions in {first}" in line for line in place.said)
@@ -98,7 +100,7 @@ def test_parked_and_back(place, pool):
     assert again == [one.name for one in found], "a call that finishes a killed one tells what is parked"
 
     assert sorted(unparked(place)) == sorted([first, companion])
-    assert mark_of(place.admin, first) == clone_mark()
+    assert read_comment(place.admin, first) == clone_mark()
     assert place.rows(companion, "SELECT i FROM t") == [(1,)]
     assert place.rows(first, "SHOW search_path") == [("a, public",)]
     assert unparked(place) == [], "a second call finds it done"

@@ -9,12 +9,12 @@ import pytest
 from psycopg import sql
 
 from tasks_lib.databases.clone.publish import publish
-from tasks_lib.databases.ownership.comment import Mark, exists, mark_of
+from tasks_lib.databases.ownership.comment import OwnershipComment, exists, read_comment
 from tasks_lib.databases.ownership.golden_template import require_golden
 
 pytestmark = pytest.mark.every_major
 
-MARK = Mark("repo", "slug", "clone", "gold", "now")
+MARK = OwnershipComment("repo", "slug", "clone", "gold", "now")
 
 
 @pytest.fixture
@@ -151,8 +151,8 @@ def test_a_taken_name_changes_nothing(connection, names):
         publish(connection, require_golden(connection, golden), temporary, golden, MARK)
 
     assert exists(connection, temporary)
-    assert mark_of(connection, temporary) is None
-    assert mark_of(connection, golden) is None
+    assert read_comment(connection, temporary) is None
+    assert read_comment(connection, golden) is None
 
 
 def test_the_mark_comes_with_the_name(connection, names):
@@ -160,5 +160,5 @@ def test_the_mark_comes_with_the_name(connection, names):
     golden, temporary, final = names
     publish(connection, require_golden(connection, golden), temporary, final, MARK)
 
-    assert mark_of(connection, final) == MARK
+    assert read_comment(connection, final) == MARK
     assert not exists(connection, temporary)

@@ -7,9 +7,9 @@ from contextlib import closing
 import pytest
 
 from tasks_lib.databases.clone import clone, park, spares
-from tasks_lib.databases.clone.strategy import Wish
-from tasks_lib.databases.ownership.comment import INVALID, mark_of
-from tasks_lib.databases.ownership.temporaries import temporary
+from tasks_lib.databases.clone.strategy import CloneOptions
+from tasks_lib.databases.ownership.comment import INVALID, read_comment
+from tasks_lib.databases.ownership.temporaries import temporary_database
 from tasks_lib.errors import DatabaseError, OwnershipError
 
 FIRST, SECOND = "2026-01-02T03:04:05+00:00", "2026-02-03T04:05:06+00:00"
@@ -25,7 +25,7 @@ def small(place):
 
 def rebuilt(place, golden, name, *, slug="feat_1", **wish):
     mark = place.source(golden).mark("clone", slug=slug, created=SECOND)
-    made = clone.rebuild(place.source(golden), name, mark, Wish(**wish), place.said.append)
+    made = clone.rebuild(place.source(golden), name, mark, CloneOptions(**wish), place.said.append)
     if made.parked:
         place.made.append(made.parked)
     return made
@@ -38,7 +38,7 @@ def test_reset(place, small, method):
     with place.connect(small):
         name = place.clone(small).database
         if method == "spare":
-            spares.keep(place.source(small), 1, place.said.append)
+            spares.maintain_spares(place.source(small), 1, place.said.append)
         place.execute(name, "INSERT INTO t VALUES (4)")
         with closing(place.connect(name)) as session:
             session.execute("BEGIN")
@@ -47,15 +47,15 @@ def test_reset(place, small, method):
     assert (made.method, made.parked) == (method, name + PARKED)
     assert place.rows(name, "SELECT count(*) FROM t") == [(3,)]
     assert place.rows(name, "SHOW search_path") == [("a, public",)]
-    mark = mark_of(place.admin, name)
+    mark = read_comment(place.admin, name)
     assert (mark.role, mark.created, mark.fingerprint) == ("clone", SECOND, made.fingerprint)
     assert not [one for one in place.databases() if one.startswith("goldentree_tmp_")]
     assert not list((place.folder / "temporaries").iterdir())
 
-    park.unpark(place.server, repository="repo", slug="feat_1", parked=SECOND, now=SECOND, say=place.said.append)
+    park.unpark(place.server, repository="repo", slug="feat_1", parked=SECOND, now=SECOND, report=place.said.append)
     place.made.append(f"{name}{PARKED}_2")
     assert place.rows(name, "SELECT count(*) FROM t") == [(4,)]
-    assert mark_of(place.admin, name).created == FIRST
+    assert read_comment(place.admin, name).created == FIRST
 
 
 def test_nothing_to_replace(place, small):
@@ -76,13 +76,13 @@ def test_not_ours(place, small, monkeypatch):
             rebuilt(place, small, name, slug=slug)
     assert place.databases() == before
 
-    replace = park.replace
+    replace = park.publish_and_park_old
 
     def late(*arguments, **options):
         place.golden(name="late")
         return replace(*arguments, **options)
 
-    monkeypatch.setattr(park, "replace", late)
+    monkeypatch.setattr(park, "publish_and_park_old", late)
     with pytest.raises(OwnershipError, match="`late` is not ours"):
         rebuilt(place, small, "late")
     assert place.databases() - {"late"} == before
@@ -93,9 +93,15 @@ def test_a_failure_leaves_the_old_one(place, small):
     name = place.clone(small).database
     source = place.source(small)
     mark = source.mark("clone", slug="feat_1", created=SECOND)
-    with pytest.raises(DatabaseError), source.server.building() as connection, temporary(source, connection) as never:
-        park.replace(source.server, connection, None, never, name, mark, now=SECOND, say=place.said.append)
+    with (
+        pytest.raises(DatabaseError),
+        source.server.building() as connection,
+        temporary_database(source, connection) as never,
+    ):
+        park.publish_and_park_old(
+            source.server, connection, None, never, name, mark, now=SECOND, report=place.said.append
+        )
 
     assert place.rows(name, "SELECT count(*) FROM t") == [(3,)]
-    assert mark_of(place.admin, name).created == FIRST
+    assert read_comment(place.admin, name).created == FIRST
     assert name + PARKED not in place.databases()

@@ -11,7 +11,7 @@ import pytest
 
 from tasks_lib.databases.clone import cleanup, snapshot
 from tasks_lib.databases.copy import template
-from tasks_lib.databases.ownership.comment import Mark, mark_of
+from tasks_lib.databases.ownership.comment import OwnershipComment, read_comment
 from tasks_lib.databases.ownership.golden_template import require_golden
 from tasks_lib.errors import CloneError, DatabaseError, GoldentreeError
 
@@ -30,7 +30,7 @@ def busy(place):
 
 def kept(place, golden):
     """Return this repository's snapshots of *golden*, the newest first."""
-    return snapshot.snapshots(place.source(golden), place.admin, require_golden(place.admin, golden))
+    return snapshot.list_snapshots(place.source(golden), place.admin, require_golden(place.admin, golden))
 
 
 def auto(place, golden, **wish):
@@ -43,7 +43,7 @@ def auto(place, golden, **wish):
 
 def tidied(place, golden):
     """Tidy up as a process in the background does after a clone was made, and return the names of what was dropped."""
-    return cleanup.tidy(place.source(golden), 0, place.said.append).dropped
+    return cleanup.clean_up(place.source(golden), 0, place.said.append).dropped
 
 
 def drop(place, name):
@@ -68,8 +68,8 @@ def test_frozen(place, busy):
     assert place.admin.execute(
         "SELECT datistemplate, datallowconn FROM pg_database WHERE datname = %s", [taken.name]
     ).fetchone() == (True, False)
-    mark = Mark("repo", "", "snapshot", golden, taken.taken.isoformat(), made.fingerprint)
-    assert mark_of(place.admin, taken.name) == mark
+    mark = OwnershipComment("repo", "", "snapshot", golden, taken.taken.isoformat(), made.fingerprint)
+    assert read_comment(place.admin, taken.name) == mark
     assert len(made.fingerprint) == 64
     assert f"_{made.fingerprint[:16]}" in taken.name
     with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
@@ -217,7 +217,7 @@ def test_another_repositorys_snapshot(place, busy):
     (theirs,) = kept(place, golden)
 
     assert {ours.name, theirs.name} <= place.databases()
-    assert mark_of(place.admin, ours.name).repository == "repo"
+    assert read_comment(place.admin, ours.name).repository == "repo"
 
 
 @pytest.mark.parametrize("fresh", [False, True])
@@ -255,7 +255,7 @@ def test_a_strangers_database_of_that_name(place, busy):
         assert rows == [1]
         tidied(place, golden)
 
-    assert mark_of(place.admin, stranger) is None
+    assert read_comment(place.admin, stranger) is None
     assert place.rows(stranger, "SELECT i FROM t") == [(99,)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks_lib.databases.clone import clone, spares
-from tasks_lib.databases.ownership.comment import mark_of
+from tasks_lib.databases.ownership.comment import read_comment
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def golden(place):
 
 
 def keep(place, golden, count):
-    return spares.keep(place.source(golden), count, place.said.append)
+    return spares.maintain_spares(place.source(golden), count, place.said.append)
 
 
 def names(place):
@@ -37,7 +37,7 @@ def test_handed_out(place, golden):
     assert len(names(place)) == 1
     assert place.both(golden, made.database, "SELECT i FROM t ORDER BY 1") == [(1,), (2,), (3,)]
     assert place.both(golden, made.database, "SHOW search_path")
-    mark = mark_of(place.admin, made.database)
+    mark = read_comment(place.admin, made.database)
     assert (mark.role, mark.slug, mark.fingerprint) == ("clone", "feat_1", made.fingerprint)
     assert clone.is_complete(place.server, made.database, repository="repo", slug="feat_1")
 

@@ -48,7 +48,7 @@ def database(server):
 
 def read(connection):
     with connection.transaction():
-        return contents.read(connection)
+        return contents.read_contents(connection)
 
 
 def test_an_empty_database(database):
@@ -129,11 +129,13 @@ def test_hidden_rows_are_an_error(database):
 
 def test_differences():
     """Each difference names its topic, the thing, and both values; equal facts have none."""
-    golden = contents.Facts({"encoding": "UTF8"}, {"pg_trgm": "1.3 in a"}, {"public.t": 2}, {"public.s": (3, True)}, {})
-    clone = contents.Facts({"encoding": "UTF8"}, {"pg_trgm": "1.6 in a"}, {}, {"public.s": (3, False)}, {"views": 1})
+    golden = contents.Contents(
+        {"encoding": "UTF8"}, {"pg_trgm": "1.3 in a"}, {"public.t": 2}, {"public.s": (3, True)}, {}
+    )
+    clone = contents.Contents({"encoding": "UTF8"}, {"pg_trgm": "1.6 in a"}, {}, {"public.s": (3, False)}, {"views": 1})
 
-    assert contents.differences(golden, golden) == []
-    assert [str(difference) for difference in contents.differences(golden, clone)] == [
+    assert contents.find_differences(golden, golden) == []
+    assert [str(difference) for difference in contents.find_differences(golden, clone)] == [
         "extensions `pg_trgm`: 1.3 in a in golden, 1.6 in a in the clone",
         "tables `public.t`: 2 in golden, missing in the clone",
         "sequences `public.s`: (3, True) in golden, (3, False) in the clone",

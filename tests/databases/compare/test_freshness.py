@@ -37,7 +37,7 @@ def examine(place, golden, *, server=None):
     with server.connect() as connection:
         described = require_golden(connection, golden)
     asked = freshness.read_baseline(place.admin, described.oid)
-    return freshness.examine(place.source(golden, server=server), described, asked)
+    return freshness.read_current_fingerprint(place.source(golden, server=server), described, asked)
 
 
 def how(place, golden, *, server=None):
@@ -324,9 +324,9 @@ def test_shared(place):
     late = freshness.read_baseline(place.admin, described.oid)
     source = place.source(golden)
 
-    assert freshness.examine(source, described, early) == freshness.Freshness(other.found, "shared")
-    own = freshness.examine(source, described, late)
+    assert freshness.read_current_fingerprint(source, described, early) == freshness.Freshness(other.found, "shared")
+    own = freshness.read_current_fingerprint(source, described, late)
     assert own.how == "fingerprint"
     assert own.found.digest != other.found.digest
     elsewhere = replace(early, epoch="another server's")
-    assert freshness.examine(source, described, elsewhere).how != "shared"
+    assert freshness.read_current_fingerprint(source, described, elsewhere).how != "shared"

@@ -14,20 +14,22 @@ def test_a_column(server, golden):
     """The first column of a query, as text; a table that is not there has none."""
     query = "SELECT version, 1 FROM seaql_migrations ORDER BY 1"
 
-    assert len(queries.column(server, golden, "seaql_migrations", query)) == 297
-    assert queries.column(server, golden, "schema_migrations", "SELECT version FROM schema_migrations") == []
+    assert len(queries.read_migration_keys(server, golden, "seaql_migrations", query)) == 297
+    assert (
+        queries.read_migration_keys(server, golden, "schema_migrations", "SELECT version FROM schema_migrations") == []
+    )
 
 
 def test_a_query_that_fails(server, golden):
     """A table that has another shape than expected is an error that names the database."""
     with pytest.raises(DatabaseError, match=f"`{golden}`"):
-        queries.column(server, golden, "seaql_migrations", "SELECT no_such_column FROM seaql_migrations")
+        queries.read_migration_keys(server, golden, "seaql_migrations", "SELECT no_such_column FROM seaql_migrations")
 
 
 @pytest.mark.every_major
 def test_size_and_tables(server, golden):
     """Size in bytes, and the tables that users made, PostgreSQL's own not counted."""
-    size, tables = queries.size_and_tables(server, golden)
+    size, tables = queries.read_size_and_table_count(server, golden)
 
     assert 12_000_000 < size < 30_000_000
     assert tables == 121
@@ -36,7 +38,7 @@ def test_size_and_tables(server, golden):
 @pytest.mark.every_major
 def test_facts(server, golden):
     """The facts of a whole database, read at one moment."""
-    found = queries.facts_of(server, golden)
+    found = queries.read_contents_of(server, golden)
 
     assert len(found.tables) == 121
     assert found.tables["public.ai_agent"] == 9
@@ -45,13 +47,13 @@ def test_facts(server, golden):
 @pytest.mark.every_major
 def test_clients(server):
     """The folder is that of a pg_dump of the server's own major version."""
-    folder = queries.clients(server)
+    folder = queries.find_client_directory(server)
     with server.connect() as connection:
-        assert binaries.at(folder).matches(connection.info.server_version)
+        assert binaries.find_at(folder).matches(connection.info.server_version)
 
 
 def test_no_clients(server, monkeypatch):
     """Without fitting clients there is no folder, and no error: only some tools need one."""
-    monkeypatch.setattr(binaries, "installed", list)
+    monkeypatch.setattr(binaries, "list_installed", list)
 
-    assert queries.clients(server) is None
+    assert queries.find_client_directory(server) is None

@@ -188,8 +188,8 @@ def test_a_row_committed_just_now(place):
 
 def test_a_newer_pg_dump(place, monkeypatch):
     """Without clients of the server's major, newer ones do: what its settings lack is left out, the rest is kept."""
-    newest = max(binaries.installed(), key=lambda one: one.version)
-    monkeypatch.setattr(binaries, "installed", lambda: [newest])
+    newest = max(binaries.list_installed(), key=lambda one: one.version)
+    monkeypatch.setattr(binaries, "list_installed", lambda: [newest])
     golden = place.golden(EXTENDED)
     made = place.clone(golden)
 
@@ -200,8 +200,8 @@ def test_a_newer_pg_dump(place, monkeypatch):
 
 def test_a_newer_pg_dump_without_extensions(place, monkeypatch):
     """The same for a golden template that has no extension, and for an empty one."""
-    newest = max(binaries.installed(), key=lambda one: one.version)
-    monkeypatch.setattr(binaries, "installed", lambda: [newest])
+    newest = max(binaries.list_installed(), key=lambda one: one.version)
+    monkeypatch.setattr(binaries, "list_installed", lambda: [newest])
 
     assert place.clone(place.golden()).method == "dump"
     assert place.clone(place.golden("CREATE TABLE t (i int)")).method == "dump"

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tasks_lib.databases.clone.snapshot import snapshots
+from tasks_lib.databases.clone.snapshot import list_snapshots
 from tasks_lib.databases.copy import evict
 from tasks_lib.databases.ownership.golden_template import require_golden
 from tasks_lib.errors import DatabaseError
@@ -36,7 +36,7 @@ def ended(session):
 def test_idle_sessions_make_way(place, golden):
     """Golden is copied physically, its idle sessions are ended for that, and they can log in again at once."""
     with place.connect(golden) as one, place.connect(golden) as other:
-        made = place.clone(golden, method="auto", evict=True)
+        made = place.clone(golden, method="auto", evict_idle=True)
         assert ended(one)
         assert ended(other)
     place.execute(golden, "INSERT INTO t VALUES (2)")
@@ -52,7 +52,7 @@ def test_idle_sessions_make_way(place, golden):
 def test_by_template_itself(place, golden):
     """The method `template` with eviction makes the clone of golden itself, and says so."""
     with place.connect(golden) as session:
-        made = place.clone(golden, method="template", evict=True)
+        made = place.clone(golden, method="template", evict_idle=True)
         assert ended(session)
 
     assert (made.method, made.reason) == ("template", "its idle sessions were ended")
@@ -63,7 +63,7 @@ def test_nobody_is_ended_for_a_snapshot_that_is_current(place, golden):
     """Where a current snapshot is there, sessions stay although they might be ended."""
     with place.connect(golden) as session:
         place.clone(golden, method="auto")
-        made = place.clone(golden, method="auto", evict=True)
+        made = place.clone(golden, method="auto", evict_idle=True)
         assert made.reason.endswith("is current")
         assert not ended(session)
 
@@ -81,7 +81,7 @@ def test_work_is_never_interrupted(place, golden, eventually, work, state):
         query = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND state = %s"
         eventually(lambda: place.admin.execute(query, [busy.info.backend_pid, state]).fetchone())
         with pytest.raises(DatabaseError, match="is in use") as caught:
-            place.clone(golden, method="auto", evict=True)
+            place.clone(golden, method="auto", evict_idle=True)
 
         assert f"process {busy.info.backend_pid} (payroll) is {state}" in caught.value.why
         assert "without --evict nobody has to leave" in caught.value.hint
@@ -106,7 +106,7 @@ def test_work_that_begins_meanwhile(place, golden, monkeypatch, eventually):
 
         monkeypatch.setattr(evict, "require_idle", late)
         with pytest.raises(DatabaseError, match="is in use"):
-            place.clone(golden, method="auto", evict=True)
+            place.clone(golden, method="auto", evict_idle=True)
         session.execute("COMMIT")
     eventually(lambda: place.databases() == before)
     assert place.rows(golden, "SELECT i FROM t ORDER BY i") == [(1,), (2,)]
@@ -116,7 +116,7 @@ def test_sessions_that_do_not_go_in_time(place, golden, monkeypatch):
     """Where the sessions are still there when the server gives up, golden is dumped, and they stay."""
     monkeypatch.setattr(evict, "_PATIENCE", 0)
     with place.connect(golden) as session:
-        made = place.clone(golden, method="auto", evict=True)
+        made = place.clone(golden, method="auto", evict_idle=True)
         assert not ended(session)
 
     assert place.said == [f'dumping {golden}, as source database "{golden}" is being accessed by other users']
@@ -147,7 +147,7 @@ def test_clients_in_a_hurry(place, golden, meanwhile):
     clients = [meanwhile(hurry) for _ in range(3)]
     try:
         for i in range(10):
-            made = place.clone(golden, method="template", evict=True)
+            made = place.clone(golden, method="template", evict_idle=True)
             assert made.method == "template", i
             assert place.rows(made.database, "SELECT i FROM t") == [(1,)]
     finally:
@@ -166,7 +166,7 @@ def test_a_session_that_we_may_not_see(place, golden):
     before = place.databases()
     with place.connect(golden) as session:
         with pytest.raises(DatabaseError, match="is in use") as caught:
-            place.clone(golden, method="auto", evict=True, server=place.as_role(owner))
+            place.clone(golden, method="auto", evict_idle=True, server=place.as_role(owner))
         assert f"process {session.info.backend_pid} " in caught.value.why
         assert not ended(session)
     assert place.databases() == before
@@ -177,7 +177,7 @@ import sys, time
 from pathlib import Path
 from tasks_lib.databases.clone import clone
 from tasks_lib.databases.copy import evict
-from tasks_lib.databases.clone.strategy import Wish
+from tasks_lib.databases.clone.strategy import CloneOptions
 from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.ownership.source import Source
 from tasks_lib.databases.server.url import DatabaseUrl
@@ -189,7 +189,7 @@ def look(*_):
 # The copy waits for the sessions from now on, and they are never ended.
 evict._clear = look
 source = Source(Server(DatabaseUrl.parse(url)), golden, "repo", Path(folder))
-clone.build(source, "never", source.mark("clone", slug="feat_1", created="now"), Wish("auto", evict=True))
+clone.build(source, "never", source.mark("clone", slug="feat_1", created="now"), CloneOptions("auto", evict_idle=True))
 """
 
 
@@ -210,5 +210,5 @@ def test_killed_in_the_middle(place, golden, eventually):
 
     assert place.rows(made.database, "SELECT i FROM t ORDER BY i") == [(1,), (2,)]
     assert "never" not in place.databases()
-    assert len(snapshots(place.source(golden), place.admin, require_golden(place.admin, golden))) == 1
+    assert len(list_snapshots(place.source(golden), place.admin, require_golden(place.admin, golden))) == 1
     assert not [name for name in place.databases() if name.startswith("goldentree_tmp_")]

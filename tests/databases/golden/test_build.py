@@ -25,7 +25,7 @@ class Builder:
 
     def __call__(self, fill, *, server=None):
         source = self.place.source(self.name, server=server)
-        return building.build(source, fill, now="2026-01-02T03:04:05+00:00", say=self.place.said.append)
+        return building.build_golden(source, fill, now="2026-01-02T03:04:05+00:00", report=self.place.said.append)
 
     def fails(self, fill, error=DatabaseError, *, match=None, **options):
         """Build, expect *error*, and nothing to be left."""

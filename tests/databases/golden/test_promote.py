@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 import pytest
 
 from tasks_lib.databases.golden import promote
-from tasks_lib.databases.ownership.comment import Mark, mark_of, set_comment
+from tasks_lib.databases.ownership.comment import OwnershipComment, read_comment, set_comment
 from tasks_lib.errors import DatabaseError, OwnershipError
 
 NOW = "2026-02-03T04:05:06+00:00"
@@ -23,13 +23,13 @@ def golden(place):
     return name
 
 
-def examine(place, golden, database, *, slug="feat_1", force=False, evicting=False):
-    promote.examine(place.source(golden), database, slug=slug, force=force, evicting=evicting)
+def examine(place, golden, database, *, slug="feat_1", force=False, evict_idle=False):
+    promote.check_promotion(place.source(golden), database, slug=slug, force=force, evict_idle=evict_idle)
 
 
-def promoted(place, golden, database, *, evicting=False):
+def promoted(place, golden, database, *, evict_idle=False):
     made = promote.promote(
-        place.source(golden), database, slug="feat_1", now=NOW, evicting=evicting, say=place.said.append
+        place.source(golden), database, slug="feat_1", now=NOW, evict_idle=evict_idle, report=place.said.append
     )
     place.made.append(made.parked)
     return made
@@ -94,32 +94,36 @@ def test_restored(place, golden):
     place.execute(cloned, "INSERT INTO t VALUES (2)")
     made = promoted(place, golden, cloned)
     source = place.source(golden)
-    assert mark_of(place.admin, made.parked) == Mark("repo", "", "parked", golden, NOW, "", golden, NOW)
+    assert read_comment(place.admin, made.parked) == OwnershipComment(
+        "repo", "", "parked", golden, NOW, "", golden, NOW
+    )
 
     later = "2026-02-03T04:05:07+00:00"
     with place.connect(golden), pytest.raises(DatabaseError, match="1 session is connected"):
-        promote.restore(source, made.parked, now=later, evicting=False)
-    assert promote.parked(source) == [made.parked]
+        promote.restore_golden(source, made.parked, now=later, evict_idle=False)
+    assert promote.list_parked_goldens(source) == [made.parked]
     with closing(place.connect(golden)):
-        aside = promote.restore(source, made.parked, now=later, evicting=True)
+        aside = promote.restore_golden(source, made.parked, now=later, evict_idle=True)
     place.made.append(aside)
 
     assert facts(place, golden) == before
     assert place.rows(golden, "SELECT i FROM t") == [(1,)]
-    assert promote.parked(source) == [aside]
-    place.made.append(promote.restore(source, aside, now=later, evicting=False))
+    assert promote.list_parked_goldens(source) == [aside]
+    place.made.append(promote.restore_golden(source, aside, now=later, evict_idle=False))
     assert place.rows(golden, "SELECT count(*) FROM t") == [(2,)]
 
 
 def test_only_a_parked_golden_is_restored(place, golden):
     """A worktree's parked clone, a stranger's database and what was another golden template stay what they are."""
     stranger, clone, other = (place.golden() for _ in range(3))
-    set_comment(place.admin, clone, Mark("repo", "feat_1", "parked", golden, NOW, "", clone, NOW))
-    set_comment(place.admin, other, Mark("repo", "", "parked", "another_latest", NOW, "", "another_latest", NOW))
-    assert promote.parked(place.source(golden)) == []
+    set_comment(place.admin, clone, OwnershipComment("repo", "feat_1", "parked", golden, NOW, "", clone, NOW))
+    set_comment(
+        place.admin, other, OwnershipComment("repo", "", "parked", "another_latest", NOW, "", "another_latest", NOW)
+    )
+    assert promote.list_parked_goldens(place.source(golden)) == []
     for name in (stranger, clone, other):
         with pytest.raises(OwnershipError):
-            promote.restore(place.source(golden), name, now=NOW, evicting=False)
+            promote.restore_golden(place.source(golden), name, now=NOW, evict_idle=False)
 
 
 def test_golden_changed_meanwhile(place, golden):
@@ -147,10 +151,10 @@ def test_golden_in_use(place, golden):
         assert place.databases() == before
         session.execute("BEGIN")
         with pytest.raises(DatabaseError, match=f"`{golden}` is in use"):
-            examine(place, golden, cloned, evicting=True)
+            examine(place, golden, cloned, evict_idle=True)
         session.execute("ROLLBACK")
-        examine(place, golden, cloned, evicting=True)
-        promoted(place, golden, cloned, evicting=True)
+        examine(place, golden, cloned, evict_idle=True)
+        promoted(place, golden, cloned, evict_idle=True)
     assert place.rows(golden, "SELECT count(*) FROM t") == [(2,)]
 
 
@@ -169,7 +173,9 @@ def test_somebody_elses_golden(place, golden):
     place.execute(golden, "GRANT SELECT ON t TO PUBLIC")
     cloned = place.clone(golden, server=server).database
     with pytest.raises(DatabaseError, match=f"`{golden}` belongs to role `goldentree`"):
-        promote.examine(place.source(golden, server=server), cloned, slug="feat_1", force=True, evicting=False)
+        promote.check_promotion(
+            place.source(golden, server=server), cloned, slug="feat_1", force=True, evict_idle=False
+        )
 
 
 def test_long_names(place):

@@ -9,9 +9,9 @@ import psycopg
 import pytest
 
 from tasks_lib.databases.golden import pull
-from tasks_lib.databases.golden.pull_source import Remote
-from tasks_lib.databases.golden.pull_target import create
-from tasks_lib.databases.ownership.golden_template import describe
+from tasks_lib.databases.golden.pull_source import PullSource
+from tasks_lib.databases.golden.pull_target import create_pull_target
+from tasks_lib.databases.ownership.golden_template import describe_database
 from tasks_lib.databases.server import binaries
 from tasks_lib.errors import DatabaseError, OwnershipError, ServerError, SettingsError
 
@@ -35,7 +35,7 @@ WORD = "p@ss:w/rd%#"
 
 def wanted(place, golden, url, mask=None):
     """Return the pull of the database at *url* into *place*."""
-    return pull.Pull(place.source(golden), Remote.parse(url), NOW, mask, place.said.append, lambda *_: None)
+    return pull.Pull(place.source(golden), PullSource.parse(url), NOW, mask, place.said.append, lambda *_: None)
 
 
 def url_of(place, database, *, user=None, password=None, **parameters):
@@ -56,7 +56,7 @@ def state(place):
 
 
 def pulled(place, golden, database, url, mask=None):
-    made = pull.into_clone(wanted(place, golden, url, mask), database, slug=place.slug)
+    made = pull.pull_into_clone(wanted(place, golden, url, mask), database, slug=place.slug)
     place.made.append(made.parked)
     return made
 
@@ -112,7 +112,7 @@ def test_read_only(production):
     """Neither our sessions nor pg_dump's can write, whatever role and URL say; their other options stay."""
     there = production.golden()
     options = "-c default_transaction_read_only=off -c work_mem=5MB"
-    remote = Remote.parse(url_of(production, there, options=options))
+    remote = PullSource.parse(url_of(production, there, options=options))
 
     assert remote.server.url.environment()["PGOPTIONS"].endswith(" -c default_transaction_read_only=on")
     with remote.server.connect(remote.database) as connection:
@@ -132,10 +132,10 @@ def test_our_own_databases(place, golden):
         spellings += [url.replace("127.0.0.1", quote(socket, safe=""))] if socket else []
         for spelling in spellings:
             with pytest.raises(OwnershipError, match="on this very server") as caught:
-                pull.check(wanted(place, golden, spelling))
+                pull.check_pull(wanted(place, golden, spelling))
             assert said in caught.value.why
     with pytest.raises(OwnershipError, match="on this very server") as caught:
-        pull.check(wanted(place, golden, url_of(place, place.server.url.database)))
+        pull.check_pull(wanted(place, golden, url_of(place, place.server.url.database)))
     assert "DATABASE_URL" in caught.value.why
     assert state(place) == before
     pulled(place, golden, database, url_of(place, place.golden(SCRIPT)))
@@ -166,15 +166,15 @@ def test_no_way_in(place, production, golden):
         (url.replace(f":{port}/", ":1/"), "no PostgreSQL server answers"),
     ]:
         with pytest.raises(ServerError, match=said) as caught:
-            pull.check(wanted(place, golden, wrong))
+            pull.check_pull(wanted(place, golden, wrong))
         assert "PULL_DATABASE_URL" in caught.value.hint
         assert "without DATABASE_URL" not in caught.value.hint
         assert WORD not in str(caught.value)
         assert quote(WORD, safe="") not in str(caught.value)
     with pytest.raises(DatabaseError, match="there is no database `nowhere`"):
-        pull.check(wanted(place, golden, url_of(production, "nowhere")))
+        pull.check_pull(wanted(place, golden, url_of(production, "nowhere")))
     with pytest.raises(SettingsError, match="PULL_DATABASE_URL names no database"):
-        Remote.parse("postgresql://127.0.0.1")
+        PullSource.parse("postgresql://127.0.0.1")
 
 
 def test_what_is_missing_here(place, production, golden):
@@ -182,7 +182,7 @@ def test_what_is_missing_here(place, production, golden):
     role = production.role("NOLOGIN")
     script = f"CREATE TABLE t AS SELECT 1 AS i; CREATE POLICY p ON t TO {role}"
     with pytest.raises(DatabaseError, match=f"lacks roles: `{role}`") as caught:
-        pull.check(wanted(place, golden, url_of(production, production.golden(script))))
+        pull.check_pull(wanted(place, golden, url_of(production, production.golden(script))))
     assert caught.value.hint == f'CREATE ROLE "{role}" NOLOGIN;'
 
     there, database = production.golden(SCRIPT), place.clone(golden).database
@@ -192,16 +192,16 @@ def test_what_is_missing_here(place, production, golden):
     assert place.rows(database, "SELECT count(*) FROM person") == [(3,)]
     production.execute(there, "UPDATE pg_extension SET extname = 'nowhere' WHERE extname = 'pg_trgm'")
     with pytest.raises(DatabaseError, match="lacks extensions: `nowhere`"):
-        pull.check(wanted(place, golden, url_of(production, there)))
+        pull.check_pull(wanted(place, golden, url_of(production, there)))
 
 
 @pytest.mark.parametrize("encoding", ["UTF8", "LATIN1"])
 def test_a_locale_that_is_missing_here(place, production, golden, encoding):
     """The server's own takes its place, or C where that does not suit the encoding, and that is said."""
     there, name = production.golden(), "goldentree_tmp_0123456789abcdef"
-    described = replace(describe(production.admin, there), encoding=encoding, collate="xx_XX", ctype="xx_XX")
+    described = replace(describe_database(production.admin, there), encoding=encoding, collate="xx_XX", ctype="xx_XX")
     try:
-        remarks = create(place.admin, described, name, place.source(golden).mark("temporary", created=NOW))
+        remarks = create_pull_target(place.admin, described, name, place.source(golden).mark("temporary", created=NOW))
         row = place.admin.execute(
             "SELECT pg_encoding_to_char(encoding), datcollate, has_database_privilege('public', oid, 'CONNECT') "
             "FROM pg_database WHERE datname = %s",
@@ -218,13 +218,13 @@ def test_a_locale_that_is_missing_here(place, production, golden, encoding):
 @pytest.mark.every_major
 def test_an_older_server_here(place, servers, golden):
     """What is on a newer major version than ours is refused; an equal one is not."""
-    newest = binaries.server_binaries()
+    newest = binaries.find_server_programs()
     url = servers(newest).rpartition("/")[0] + "/template1"
     if place.admin.info.server_version // 10_000 < newest.major:
         with pytest.raises(DatabaseError, match="is on PostgreSQL"):
-            pull.check(wanted(place, golden, url))
+            pull.check_pull(wanted(place, golden, url))
     else:
-        pull.check(wanted(place, golden, url))
+        pull.check_pull(wanted(place, golden, url))
 
 
 def test_into_golden(place, production, golden, eventually):
@@ -238,11 +238,11 @@ def test_into_golden(place, production, golden, eventually):
     facts, before = place.admin.execute(query, [golden]).fetchone(), state(place)
     with place.connect(golden) as session:
         with pytest.raises(DatabaseError, match="1 session is connected"):
-            pull.check_golden(mine.source, evicting=False)
+            pull.check_golden_replaceable(mine.source, evict_idle=False)
         with pytest.raises(DatabaseError, match="1 session is connected"):
-            pull.into_golden(mine, evicting=False)
+            pull.pull_into_golden(mine, evict_idle=False)
         assert state(place) == before
-        made = pull.into_golden(mine, evicting=True)
+        made = pull.pull_into_golden(mine, evict_idle=True)
         place.made.append(made.parked)
         with pytest.raises(psycopg.OperationalError):
             session.execute("SELECT 1")
@@ -259,8 +259,8 @@ def test_no_golden_yet(place, production):
     golden = "gold_not_yet_there"
     place.made.append(golden)
     mine = wanted(place, golden, url_of(production, production.golden(SCRIPT)))
-    pull.check_golden(mine.source, evicting=False)
-    made = pull.into_golden(mine, evicting=False)
+    pull.check_golden_replaceable(mine.source, evict_idle=False)
+    made = pull.pull_into_golden(mine, evict_idle=False)
 
     assert made.parked == ""
     assert place.rows(golden, "SELECT count(*) FROM person") == [(3,)]

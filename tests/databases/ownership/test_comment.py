@@ -12,11 +12,13 @@ import pytest
 from psycopg import sql
 
 from tasks_lib.databases.ownership import comment as ownership
-from tasks_lib.databases.ownership.comment import Mark, set_comment
+from tasks_lib.databases.ownership.comment import OwnershipComment, set_comment
 from tasks_lib.databases.server.connection import scalar
 from tasks_lib.errors import OwnershipError
 
-OURS = Mark(repository="repo", slug="feat_1", role="clone", golden="gold", created="2026-01-02T03:04:05+00:00")
+OURS = OwnershipComment(
+    repository="repo", slug="feat_1", role="clone", golden="gold", created="2026-01-02T03:04:05+00:00"
+)
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def make(connection):
         name = name or f"own {secrets.token_hex(4)}"
         made.append(name)
         create(connection, name)
-        if isinstance(comment, Mark):
+        if isinstance(comment, OwnershipComment):
             set_comment(connection, name, comment)
         elif comment is not None:
             connection.execute(
@@ -138,19 +140,19 @@ def test_a_renamed_database_takes_its_mark_along(connection, make):
 
     with pytest.raises(OwnershipError, match="not ours"):
         drop(connection, name)
-    assert ownership.mark_of(connection, moved) == OURS
+    assert ownership.read_comment(connection, moved) == OURS
     assert drop(connection, moved)
 
 
 def test_marks_survive_the_round_trip(connection, make):
     """What is written is what is read, odd characters too."""
-    mark = Mark(repository="r'%\"", slug="s\\", role="clone", golden='a "b"\n%s', created="now")
+    mark = OwnershipComment(repository="r'%\"", slug="s\\", role="clone", golden='a "b"\n%s', created="now")
 
-    assert ownership.mark_of(connection, make(mark)) == mark
+    assert ownership.read_comment(connection, make(mark)) == mark
 
 
 def temporary(**changes):
-    return Mark(**{**OURS.__dict__, "role": "temporary", **changes})
+    return OwnershipComment(**{**OURS.__dict__, "role": "temporary", **changes})
 
 
 @pytest.mark.parametrize("mark", [None, temporary(), temporary(slug="feat_2")])

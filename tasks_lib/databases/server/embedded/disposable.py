@@ -21,7 +21,7 @@ _PREFIX = "goldentree-server-"
 
 
 @contextmanager
-def disposable(binaries: Binaries | None = None) -> Iterator[str]:
+def disposable_server(binaries: Binaries | None = None) -> Iterator[str]:
     """
     Run a server for the length of a `with` block and give its URL; nothing of it remains.
 

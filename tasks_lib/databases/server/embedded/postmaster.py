@@ -57,7 +57,7 @@ def find(data: Path) -> Postmaster | None:
     return Postmaster(data, pid, port, ready=lines[7:] != [] and lines[7].strip() == "ready")
 
 
-def ready(data: Path, patience: float) -> bool:
+def await_ready(data: Path, patience: float) -> bool:
     """Tell whether *data* is served; a server that is just starting or stopping has *patience* seconds to be done."""
     deadline = time.monotonic() + patience
     while (server := find(data)) and not server.ready and time.monotonic() < deadline:
@@ -65,7 +65,7 @@ def ready(data: Path, patience: float) -> bool:
     return server is not None and server.ready
 
 
-def clear(data: Path) -> None:
+def remove_stale_pid_file(data: Path) -> None:
     """Remove a pid file that no live server stands behind, lest the next server believe it."""
     if find(data) is None:
         (data / "postmaster.pid").unlink(missing_ok=True)

