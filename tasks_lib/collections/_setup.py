@@ -24,6 +24,6 @@ def set_up(c: Context, *, fresh: bool, evict: bool, clone_only: bool = False, da
     wish = here.clone_options(fresh=fresh, evict_idle=evict)
     with plan_setup(here, narrator, wish, clone_only=clone_only, database_only=database_only) as planned:
         if c.config.run.dry:
-            return preview(planned.plan.preview())
-        ran = planned.plan.run(narrator)
-        return report(here.registry.require(planned.record.slug), here.repository.here, ran)
+            return preview(planned.preview())
+        ran = planned.run(narrator)
+        return report(here.registry.require(planned.subject.slug), here.repository.here, ran)

@@ -36,14 +36,14 @@ def pull(c: Context, unmasked: bool = False, json: bool = False) -> Answer:
     That database is only read. Schema and data arrive; the branch's migrations
     run on them. The database that was is parked: `worktree.undo` brings it back.
     """
-    from tasks_lib.worktrees.plans.pull import plan_pull as planning
+    from tasks_lib.worktrees.plans.pull import plan_pull
 
     narrator = Narrator()
-    with planning(current_project(), narrator, unmasked=unmasked) as pulling:
+    with plan_pull(current_project(), narrator, unmasked=unmasked) as planned:
         if c.config.run.dry:
-            return preview(pulling.plan.preview())
-        pulling.plan.run(narrator)
-        return report_pulled(pulling, narrator)
+            return preview(planned.preview())
+        planned.run(narrator)
+        return report_pulled(planned.subject, narrator)
 
 
 @task(help=CLONE_HELP)
@@ -54,14 +54,14 @@ def reset(c: Context, fresh: bool = False, evict: bool = False, json: bool = Fal
     The own database and its companions. Those that were are parked:
     `worktree.undo` brings them back. A failure brings them back at once.
     """
-    from tasks_lib.worktrees.plans.reset import plan_reset as planning
+    from tasks_lib.worktrees.plans.reset import plan_reset
 
     here, narrator = current_project(), Narrator()
-    with planning(here, narrator, here.clone_options(fresh=fresh, evict_idle=evict)) as resetting:
+    with plan_reset(here, narrator, here.clone_options(fresh=fresh, evict_idle=evict)) as planned:
         if c.config.run.dry:
-            return preview(resetting.plan.preview())
-        ran = resetting.plan.run(narrator)
-        slug, parked = resetting.note.slug, resetting.parked
+            return preview(planned.preview())
+        ran = planned.run(narrator)
+        slug, parked = planned.subject.removal.slug, planned.subject.parked
         answer = report(here.registry.require(slug), here.repository.here, ran)
     lines = [f"parked as {name}" for name in parked.values()]
     if parked:

@@ -137,11 +137,11 @@ def pull(c: Context, unmasked: bool = False, evict: bool = False, json: bool = F
     from tasks_lib.worktrees.plans.pull import plan_pull_golden
 
     narrator = Narrator()
-    pulling = plan_pull_golden(current_project(), narrator, unmasked=unmasked, evict_idle=evict)
+    planned = plan_pull_golden(current_project(), narrator, unmasked=unmasked, evict_idle=evict)
     if c.config.run.dry:
-        return preview(pulling.plan.preview())
-    pulling.plan.run(narrator)
-    return report_pulled(pulling, narrator)
+        return preview(planned.preview())
+    planned.run(narrator)
+    return report_pulled(planned.subject, narrator)
 
 
 @task(

@@ -54,9 +54,9 @@ def create(
     wish = None if no_db else here.clone_options(fresh=fresh, evict_idle=evict)
     with plan_create(here, branch, narrator, base=base, path=path, wish=wish) as planned:
         if c.config.run.dry:
-            return preview(planned.plan.preview())
-        ran = planned.plan.run(narrator)
-        return report(here.registry.require(planned.record.slug), Path(planned.record.path), ran)
+            return preview(planned.preview())
+        ran = planned.run(narrator)
+        return report(here.registry.require(planned.subject.slug), Path(planned.subject.path), ran)
 
 
 @task(help=CLONE_HELP)
@@ -100,12 +100,12 @@ def remove(c: Context, branch: str, force: bool = False, keep_branch: bool = Fal
     from tasks_lib.worktrees.plans.remove import plan_remove
 
     here, narrator = current_project(), Narrator()
-    with plan_remove(here, branch, narrator, force=force, keep_branch=keep_branch) as removing:
+    with plan_remove(here, branch, narrator, force=force, keep_branch=keep_branch) as planned:
         if c.config.run.dry:
-            return preview(removing.preview())
-        removing.run(narrator)
+            return preview(planned.preview())
+        planned.run(narrator)
     stop_homeless(here, narrator)
-    return removed(removing)
+    return removed(planned.subject)
 
 
 @task()
@@ -116,17 +116,17 @@ def teardown(c: Context, json: bool = False) -> Answer:
     For hooks such as Conductor's archive; harmless in a worktree that was never
     set up. When the server is down, `inv worktree.gc` finishes it later.
     """
-    from tasks_lib.worktrees.plans.teardown import plan_teardown as tearing_down
+    from tasks_lib.worktrees.plans.teardown import plan_teardown
 
     here, narrator = current_project(), Narrator()
-    with tearing_down(here, narrator) as removing:
-        if removing is None:
+    with plan_teardown(here, narrator) as planned:
+        if planned is None:
             return Answer({"databases": "absent"}, "nothing to tear down: this worktree has no databases")
         if c.config.run.dry:
-            return preview(removing.preview())
-        removing.run(narrator)
+            return preview(planned.preview())
+        planned.run(narrator)
     stop_homeless(here, narrator)
-    return removed(removing)
+    return removed(planned.subject)
 
 
 @task(
@@ -148,12 +148,13 @@ def undo(c: Context, branch: str = "", path: str = "", json: bool = False) -> An
     here, narrator = current_project(), Narrator()
     with plan_undo(here, branch, narrator, path=path) as planned:
         if c.config.run.dry:
-            return preview(planned.plan.preview())
-        ran = planned.plan.run(narrator)
-        record = here.registry.find(planned.note.slug)
+            return preview(planned.preview())
+        ran = planned.run(narrator)
+    removal, target = planned.subject.removal, planned.subject.path
+    record = here.registry.find(removal.slug)
     if record is None:
-        return Answer({"branch": planned.note.branch, "path": planned.path}, f"worktree  {planned.path}")
-    return report(record, planned.path, ran)
+        return Answer({"branch": removal.branch, "path": target}, f"worktree  {target}")
+    return report(record, target, ran)
 
 
 @task(help={"yes": "Do it; without, nothing is changed."})

@@ -8,7 +8,7 @@ that is changed. Loads SQLAlchemy.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError, ConflictError, LedgerError
@@ -24,6 +24,7 @@ from tasks_lib.workflows.errand_status import worktrees_by_branch
 from tasks_lib.workflows.ledger_access import ledger_of, stop_homeless, worktree_id_of
 from tasks_lib.worktrees.plans import merge
 from tasks_lib.worktrees.plans.create import plan_create
+from tasks_lib.worktrees.plans.planned import Planned
 from tasks_lib.worktrees.plans.remove import plan_remove
 from tasks_lib.worktrees.removal.checks import require_nothing_lost
 
@@ -36,24 +37,23 @@ if TYPE_CHECKING:
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
-    from tasks_lib.worktrees.removal.steps import RemovalOutcome
+    from tasks_lib.worktrees.removal.steps import Removal
 
 
 @dataclass(frozen=True)
-class Start:
-    """An errand to be made: its id, its worktree's record, and the plan."""
+class ErrandStart:
+    """A new errand: its id, and the record of its worktree."""
 
     id: str
     record: Record
-    plan: Plan
 
 
 @contextmanager
-def starting(
+def plan_start(
     project: Project, description: str, narrator: Narrator, *, base: str, agent: str, wish: CloneOptions | None
-) -> Iterator[Start]:
+) -> Iterator[Planned[ErrandStart]]:
     """
-    Plan an errand: its row, then a worktree as `creation` plans any other; hold its lock meanwhile.
+    Plan an errand: its row, then a worktree as `plan_create` plans it. The `with` body runs under the worktree's lock.
 
     Args:
         description: As `errands.described` returns it.
@@ -62,7 +62,7 @@ def starting(
 
     Raises:
         BranchError: If the base is no branch here.
-        GoldentreeError: As `creation`.
+        GoldentreeError: As `plan_create`.
     """
     base, id = base or project.repository.default_branch(), new_id()  # noqa: A001 - what it is
     if not project.repository.has_branch(base):
@@ -85,7 +85,8 @@ def starting(
 
     with plan_create(project, branch, narrator, base=f"refs/heads/{base}", wish=wish) as planned:
         row = Step(f"note errand {short_id(id)} in the ledger", note, forget, anchor=True)
-        yield Start(id, planned.record, Plan([row, *planned.plan.stages]))
+        (create,) = planned.plans
+        yield Planned(ErrandStart(id, planned.subject), (Plan([row, *create.stages]),))
 
 
 def chosen(project: Project, name: str) -> Errand:
@@ -140,25 +141,25 @@ def complete(project: Project, errand: Errand) -> Errand:
 
 
 @dataclass
-class Merge:
+class ErrandMerge:
     """
-    An errand that is merged.
+    The merge of an errand into its base branch.
 
     Attributes:
-        errand: As it stands; its status is `merged` or `conflict` once it has run.
-        conflicts: The files in conflict.
+        errand: Once it has run, with status `merged` or `conflict`.
+        conflicts: The files in conflict, once it has run.
     """
 
     project: Project
     errand: Errand
-    conflicts: list[str]
+    conflicts: list[str] = field(default_factory=list)
 
-    def plan(self) -> Plan:
-        """Return the plan, which is empty for an errand that was merged."""
-        errand, merged = self.errand, self.errand.status is ErrandStatus.MERGED
-        return Plan([] if merged else [Step(f"merge {errand.branch} into {errand.base_branch}", self._do)])
+    def step(self) -> Step:
+        """Return the step that merges it."""
+        return Step(f"merge {self.errand.branch} into {self.errand.base_branch}", self.do)
 
-    def _do(self) -> str | None:
+    def do(self) -> str | None:
+        """Merge it, and write the result into the ledger."""
         errand = self.errand
         message = f"Merge branch '{errand.branch}'\n\n{errand.description}"
         self.conflicts = merge.merge(self.project, errand.branch, errand.base_branch, message=message)
@@ -168,9 +169,9 @@ class Merge:
         return f"{len(self.conflicts)} in conflict; nothing was changed" if self.conflicts else None
 
 
-def mergeable(project: Project, errand: Errand, *, force: bool, remove: bool) -> Merge:
+def plan_merge(project: Project, errand: Errand, *, force: bool, remove: bool) -> Planned[ErrandMerge]:
     """
-    Return the merge of an errand.
+    Plan the merge of an errand. The plan is empty for an errand that was merged already.
 
     Args:
         force: Whether to leave uncommitted work where it is.
@@ -184,7 +185,8 @@ def mergeable(project: Project, errand: Errand, *, force: bool, remove: bool) ->
     errands.require(errand, ErrandStatus.PENDING_REVIEW, *merged, to="be merged")
     if remove or not force:
         _require_committed(project, errand)
-    return Merge(project, errand, [])
+    merging = ErrandMerge(project, errand)
+    return Planned(merging, (Plan([] if errand.status is ErrandStatus.MERGED else [merging.step()]),))
 
 
 def require_resolved(project: Project, errand: Errand) -> None:
@@ -232,7 +234,7 @@ def has_worktree(project: Project, errand: Errand) -> bool:
     )
 
 
-def remove(project: Project, narrator: Narrator, errand: Errand, *, force: bool = False) -> RemovalOutcome | None:
+def remove(project: Project, narrator: Narrator, errand: Errand, *, force: bool = False) -> Removal | None:
     """
     Remove an errand's worktree, if it has one, as `inv worktree.remove` does.
 
@@ -243,10 +245,10 @@ def remove(project: Project, narrator: Narrator, errand: Errand, *, force: bool 
         return None
     # `removal` looks for merged work in the default branch only.
     keep = errand.status is ErrandStatus.MERGED and errand.base_branch != project.repository.default_branch()
-    with plan_remove(project, errand.branch, narrator, force=force, keep_branch=keep) as removing:
-        removing.run(narrator)
+    with plan_remove(project, errand.branch, narrator, force=force, keep_branch=keep) as planned:
+        planned.run(narrator)
     stop_homeless(project, narrator)
-    return removing
+    return planned.subject
 
 
 def _require_committed(project: Project, errand: Errand) -> None:

@@ -84,7 +84,7 @@ def test_a_mask_that_fails(repository, production):
     assert 'relation "nothing" does not exist' in said
     assert "real" not in said
     (repository.path / "mask.sql").unlink()
-    assert "which is not there" in repository.refuses("db.pull", cwd=here)
+    assert "which does not exist" in repository.refuses("db.pull", cwd=here)
     # A command may end as a file's name does.
     (repository.path / "my.sql").write_text("UPDATE person SET name = 'masked'")
     assert repository.json("db.pull", cwd=here, env={"WORKTREE_PULL_MASK": "psql -q -f my.sql"})["masked"]

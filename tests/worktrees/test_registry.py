@@ -40,7 +40,7 @@ def test_a_renamed_branch_and_a_moved_worktree(repository):
     assert status["database"] == before["database"]
     assert repository.json("worktree.db", cwd=row["path"])["clone"]["method"] == "kept"
     # The old name's names are taken as long as it lives.
-    assert "made for branch `a`" in repository.refuses("worktree.create", "a")
+    assert "created for branch `a`" in repository.refuses("worktree.create", "a")
     assert repository.json("worktree.remove", "b")["databases"] == "parked"
     assert repository.databases() == []
     assert repository.records() == {}
@@ -74,8 +74,8 @@ def test_a_copied_repository(repository):
     assert removed.returncode == 1
     shutil.rmtree(copy / ".git" / "worktrees")
     removed = repository.inv("worktree.remove", "a", "--force", cwd=copy)
-    assert "no database is parked" in removed.stderr
-    assert "not provably ours" in removed.stderr
+    assert "no database was parked" in removed.stderr
+    assert "no ownership comment of this worktree" in removed.stderr
     assert repository.world() == before
     assert repository.json("db.status", cwd=created["path"])["database"] == created["database"]
     ids = {json.loads((path / ".git/goldentree/repository.json").read_text())["id"] for path in (copy, repository.path)}

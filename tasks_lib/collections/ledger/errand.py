@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from invoke.context import Context
 
     from tasks_lib.ledger.schema.review import Errand
-    from tasks_lib.worktrees.removal.steps import RemovalOutcome
+    from tasks_lib.worktrees.removal.steps import Removal
 
 _ERRAND_HELP = "The errand's id, its beginning, or its branch."
 _HERE = f"{_ERRAND_HELP} That of the worktree we stand in when not given."
@@ -55,12 +55,12 @@ def start(
     line = errands.described(given(description))
     project, narrator = current_project(), Narrator()
     wish = None if no_db else project.clone_options(fresh=fresh, evict_idle=evict)
-    with _errand.starting(project, line, narrator, base=base, agent=as_, wish=wish) as planned:
+    with _errand.plan_start(project, line, narrator, base=base, agent=as_, wish=wish) as planned:
         if c.config.run.dry:
-            return preview(planned.plan.preview())
-        ran = planned.plan.run(narrator)
-        made = report(project.registry.require(planned.record.slug), Path(planned.record.path), ran)
-    errand = _errand.chosen(project, planned.id)
+            return preview(planned.preview())
+        ran = planned.run(narrator)
+        made = report(project.registry.require(planned.subject.record.slug), Path(planned.subject.record.path), ran)
+    errand = _errand.chosen(project, planned.subject.id)
     return Answer({**made.data, **documents([errand])[0]}, f"{made.text}\nerrand    {short_id(errand.id)}")
 
 
@@ -147,12 +147,11 @@ def merge(c: Context, errand: str, force: bool = False, remove: bool = False, js
     from tasks_lib.workflows import errands
 
     project, narrator = current_project(), Narrator()
-    merging = errands.mergeable(project, errands.chosen(project, errand), force=force, remove=remove)
-    plan = merging.plan()
+    planned = errands.plan_merge(project, errands.chosen(project, errand), force=force, remove=remove)
     if c.config.run.dry:
-        return preview([*plan.preview(), *(["remove its worktree"] if remove else [])])
-    plan.run(narrator)
-    one, conflicts = merging.errand, merging.conflicts
+        return preview([*planned.preview(), *(["remove its worktree"] if remove else [])])
+    planned.run(narrator)
+    one, conflicts = planned.subject.errand, planned.subject.conflicts
     if conflicts:
         cure = (
             f"in its worktree: git merge {one.base_branch}",
@@ -206,7 +205,7 @@ def abandon(c: Context, errand: str, force: bool = False, json: bool = False) ->
     return _told(errands.abandon(project, one), gone=gone)
 
 
-def _told(errand: Errand, *more: str, gone: RemovalOutcome | None = None) -> Answer:
+def _told(errand: Errand, *more: str, gone: Removal | None = None) -> Answer:
     """Return what has become of *errand*, and of its worktree if it is *gone*."""
     lines = [f"errand {short_id(errand.id)} is {errand.status}", *more]
     if gone is None:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from tasks_lib.output import Narrator
     from tasks_lib.plan import Ran
     from tasks_lib.worktrees.plans.gc import Collected
-    from tasks_lib.worktrees.plans.pull import Pulling
+    from tasks_lib.worktrees.plans.pull import DatabasePull
     from tasks_lib.worktrees.registry import Record
-    from tasks_lib.worktrees.removal.steps import RemovalOutcome
+    from tasks_lib.worktrees.removal.steps import Removal
 
 CLONE_HELP = {
     "fresh": "Take a new snapshot of golden, whatever is there.",
@@ -65,24 +65,24 @@ def report(record: Record, path: Path, ran: Iterable[Ran]) -> Answer:
     return Answer(data, text)
 
 
-def removed(removing: RemovalOutcome) -> Answer:
+def removed(removal: Removal) -> Answer:
     """Return what a removal took away, and how to have it back."""
-    note = removing.note
-    databases = "pending" if removing.pending else "parked" if removing.parked else "absent"
+    record = removal.record
+    databases = "pending" if removal.pending else "parked" if removal.parked else "absent"
     data = {
-        "path": note.path,
-        "branch": note.branch if note.delete_branch else None,
-        "commit": note.tip,
-        "saved": note.saved if note.saved != note.tip else None,
+        "path": record.path,
+        "branch": record.branch if record.delete_branch else None,
+        "commit": record.tip,
+        "saved": record.saved if record.saved != record.tip else None,
         "databases": databases,
-        "parked": removing.parked,
-        "removed": note.removed,
+        "parked": removal.parked,
+        "removed": record.removed,
     }
-    name = note.branch or note.slug
-    text = f"{'parked the databases of' if note.only_databases else 'removed'} {name}"
+    name = record.branch or record.slug
+    text = f"{'parked the databases of' if record.only_databases else 'removed'} {name}"
     # A hook that fails would block whoever removes the worktree; `gc` finishes what is pending.
     return Answer(
-        data, f"{text}\nto have it back: inv worktree.undo {name}", ok=note.only_databases or not removing.pending
+        data, f"{text}\nto have it back: inv worktree.undo {name}", ok=record.only_databases or not removal.pending
     )
 
 
@@ -119,26 +119,26 @@ def swept(collected: Sequence[Collected]) -> Answer:
     return Answer(data, "\n".join(lines), ok=all(one.outcome != "pending" for one in collected))
 
 
-def report_pulled(pulling: Pulling, narrator: Narrator) -> Answer:
+def report_pulled(pull: DatabasePull, narrator: Narrator) -> Answer:
     """Return what a pull has done; remarks on it are narration."""
-    found = pulling.pulled
+    found = pull.pulled
     for remark in found.remarks:
         narrator.say(f"warning: {remark}")
     data = {
-        "source": pulling.source,
-        "database": pulling.into,
+        "source": pull.source,
+        "database": pull.target,
         "bytes": found.bytes,
         "tables": found.tables,
         "rows": found.rows,
-        "masked": pulling.masked,
+        "masked": pull.masked,
         "parked": found.parked or None,
         "seconds": found.seconds,
     }
     text = pairs(
         [
-            ("source", pulling.source),
-            ("database", f"{pulling.into}  ({found.tables} tables, {found.rows} rows, {size(found.bytes)})"),
-            ("masked", "yes" if pulling.masked else "no"),
+            ("source", pull.source),
+            ("database", f"{pull.target}  ({found.tables} tables, {found.rows} rows, {size(found.bytes)})"),
+            ("masked", "yes" if pull.masked else "no"),
             ("parked", found.parked or "nothing"),
         ]
     )

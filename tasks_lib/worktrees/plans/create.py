@@ -1,12 +1,11 @@
 """
-Creating: look at the world, refuse what cannot end well, then make a plan.
+Create a worktree: validate the branch name, derive the names, check the world, plan, run.
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from tasks_lib.errors import BranchError, WorktreeError
 from tasks_lib.git.branch_names import require_free, require_plain_name
 from tasks_lib.plan import Plan
 from tasks_lib.worktrees.env import guard
+from tasks_lib.worktrees.plans.planned import Planned
 from tasks_lib.worktrees.steps import databases, env_file, files, hooks, portless, toolchain, worktree_record
 from tasks_lib.worktrees.steps.checkout import Checkout
 
@@ -22,16 +22,9 @@ if TYPE_CHECKING:
 
     from tasks_lib.databases.clone.strategy import CloneOptions
     from tasks_lib.output import Narrator
+    from tasks_lib.worktrees.identity import Identity
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
-
-
-@dataclass(frozen=True)
-class Creation:
-    """What is to be made: the record as far as it is known, and the plan."""
-
-    record: Record
-    plan: Plan
 
 
 @contextmanager
@@ -43,129 +36,153 @@ def plan_create(
     base: str = "",
     path: str = "",
     wish: CloneOptions | None = None,
-) -> Iterator[Creation]:
+) -> Iterator[Planned[Record]]:
     """
-    Plan a worktree for *branch*, or the rest of one whose making was cut short; hold its lock meanwhile.
+    Plan a worktree for *branch*, or the rest of an interrupted one. The `with` body runs under the worktree's lock.
 
     Args:
-        base: What a new branch starts from; by default the remote's branch of that name, else the default branch.
-        path: Where the worktree goes; by default as the settings say.
-        wish: How its database is cloned; None for no database now.
+        base: Where a new branch starts, by default at the remote's branch of that name, else at the default branch.
+        path: Where the worktree goes, by default as the settings say.
+        wish: How its databases are cloned. None for no databases now.
 
     Raises:
-        GoldentreeError: If anything stands in the way; nothing was changed then.
+        GoldentreeError: If the worktree cannot be created. Nothing was changed.
     """
     require_plain_name(project.repository, branch)
     guard.require_unshadowed(project, os.environ)
-    slug = worktree_record.new_slug(project, branch)
-    with project.registry.working_on(slug):
-        record = project.registry.find(slug)
-        if record is not None and _is_unfinished(record, branch):
-            narrator.say(f"finishing {record.path}, which a killed run began {record.created}")
+    identity = worktree_record.derive_identity(project, branch)
+    with project.registry.working_on(identity.slug):
+        record = project.registry.find(identity.slug)
+        if record is not None and _is_interrupted(record, identity):
+            narrator.say(f"finishing {record.path}, whose creation on {record.created} was interrupted")
         else:
-            record = _new(project, branch, record, base=base, path=path)
-        yield Creation(record, _plan(project, record, narrator, wish))
+            record = _new_record(project, identity, record, base=base, path=path)
+        target = project.registry.paths().get(record.slug) or Path(record.path)
+        env_file.require_editable(project, record, target)
+        env_file.warn(project, record, target, narrator)
+        if wish is not None:
+            databases.examine(project, record)
+        yield Planned(record, (_plan(project, record, target, narrator, wish),))
 
 
-def _is_unfinished(record: Record, branch: str) -> bool:
-    # One that was adopted is finished by `worktree.setup`: undoing its creation would delete somebody's worktree.
-    return record.state == "creating" and record.made_worktree and record.identity.branch == branch
+def _is_interrupted(record: Record, identity: Identity) -> bool:
+    # `worktree.setup` finishes an adopted one: undoing its creation would delete a worktree that we did not create.
+    return record.state == "creating" and record.made_worktree and record.identity.branch == identity.branch
 
 
-def _new(project: Project, branch: str, known: Record | None, *, base: str, path: str) -> Record:
-    """Return the record of a new worktree, after every refusal that git and the file system have."""
-    require_free(project.repository, branch)
+def _new_record(project: Project, identity: Identity, known: Record | None, *, base: str, path: str) -> Record:
+    """
+    Return the record of a new worktree.
+
+    Args:
+        known: The record that has the same slug, if any.
+
+    Raises:
+        BranchError, WorktreeError: If the branch, the names or the directory are in use.
+    """
+    require_free(project.repository, identity.branch)
     if known is not None:
-        raise _name_is_taken(project, branch, known)
-    target = _target(project, branch, path)
-    exists = project.repository.has_branch(branch)
-    if exists and base:
-        raise BranchError(
-            f"branch `{branch}` exists already", why="--base is for new branches", hint="leave --base out"
-        )
-    start = None if exists else _start(project, branch, base)
-    return worktree_record.new_record(project, branch, target, base=start, made_worktree=True)
+        raise _names_taken(project, identity, known)
+    target = _require_target(project, identity.branch, path)
+    start = _require_start(project, identity.branch, base)
+    return worktree_record.new_record(project, identity, target, base=start, made_worktree=True)
 
 
-def _name_is_taken(project: Project, branch: str, known: Record) -> WorktreeError:
-    there = project.registry.paths().get(known.slug, Path(known.path))
-    if there.exists() or known.identity.branch != branch:
+def _names_taken(project: Project, identity: Identity, known: Record) -> WorktreeError:
+    path = project.registry.paths().get(known.slug, Path(known.path))
+    if path.exists() or known.identity.branch != identity.branch:
         return WorktreeError(
-            f"the names of branch `{branch}` belong to the worktree at {there}",
-            why=f"it was made for branch `{known.identity.branch}`, and a worktree keeps its names",
+            f"the names of branch `{identity.branch}` belong to the worktree at {path}",
+            why=f"it was created for branch `{known.identity.branch}`, and a worktree keeps its names",
             hint="choose another branch name",
         )
     return WorktreeError(
-        f"the worktree of `{branch}` is known, but gone from {there}",
-        why=f"its record and perhaps its database `{known.identity.database}` are left",
+        f"the worktree of `{identity.branch}` is no longer at {path}",
+        why=f"its record still exists, and perhaps its database `{known.identity.database}`",
         hint=f"inv worktree.remove {known.slug}",
     )
 
 
-def _plan(project: Project, record: Record, narrator: Narrator, wish: CloneOptions | None) -> Plan:
-    path, branch = project.registry.paths().get(record.slug) or Path(record.path), record.identity.branch
-    env_file.require_editable(project, record, path)
-    env_file.warn(project, record, path, narrator)
-    checkout = Checkout(project, record.slug, branch, path, record.base).step()
-    hint = f"mend it on the branch; to do so in its worktree: inv worktree.create {branch} --no-db,\n"
-    hint += "and then, in that worktree: inv worktree.setup"
-    prepared = [
-        *files.steps(project, record, path, narrator),
-        # Without a database, it names the clone all the same: an application that finds no database is better
-        # than one that finds the main worktree's.
-        env_file.step(project, record, path),
-        *hooks.after_setup(project, record, path, narrator, hint=f"mend it, then: inv worktree.create {branch}"),
-    ]
-    first = worktree_record.record_step(project, record)
-    last = [worktree_record.ready_step(project, record), *portless.steps(project, record, narrator)]
-    if wish is None:
-        return Plan([first, checkout, *prepared, *last])
-    databases.examine(project, record)
-    cloned = (
-        databases.own_step(project, record, narrator, wish),
-        *databases.companion_steps(project, record, narrator, wish),
-    )
-    on_it = [
-        *hooks.companion_setup(project, record, path, narrator, hint=hint),
-        *toolchain.steps(project, record, path, narrator, hint=hint),
-    ]
-    return Plan([first, (*cloned, checkout), *prepared, *on_it, *last])
+def _require_target(project: Project, branch: str, path: str) -> Path:
+    """
+    Return the directory for the worktree.
 
-
-def _target(project: Project, branch: str, path: str) -> Path:
+    Raises:
+        WorktreeError: If it exists, or cannot be created.
+    """
     main = project.repository.main
     default = (project.settings.root or main.parent) / f"{main.name}-{branch.replace('/', '-')}"
     chosen = Path(path).expanduser().absolute() if path else default
-    # git lists worktrees by their real paths; what stands at the end, were it a dangling link, is in the way.
+    # git lists worktrees by their real paths. The last part is not resolved: a dangling link there is in the way.
     target = Path(os.path.realpath(chosen.parent), chosen.name)
     try:
         target.lstat()
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise WorktreeError(f"`{target}` cannot be made: {error.strerror}") from None
+        raise WorktreeError(f"`{target}` cannot be created: {error.strerror}") from None
     else:
         raise WorktreeError(
             f"`{target}` exists already",
-            why="the worktree would be made there, and nothing is overwritten",
+            why="the worktree would be created there, and nothing is overwritten",
             hint=f"inv worktree.create {branch} --path ANOTHER",
         )
     parent = next(folder for folder in target.parents if folder.exists())
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise WorktreeError(f"`{parent}` cannot be written to", hint="set WORKTREE_ROOT, or pass --path")
+        raise WorktreeError(f"`{parent}` is not writable", hint="set WORKTREE_ROOT, or pass --path")
     return target
 
 
-def _start(project: Project, branch: str, base: str) -> str:
-    """Return the commit that the new branch starts from."""
+def _require_start(project: Project, branch: str, base: str) -> str | None:
+    """
+    Return the commit at which a new branch starts, None for an existing branch.
+
+    Raises:
+        BranchError: If *base* is given for an existing branch, or no commit was found.
+    """
     repository = project.repository
+    if repository.has_branch(branch):
+        if base:
+            raise BranchError(
+                f"branch `{branch}` exists already", why="--base is for new branches", hint="leave --base out"
+            )
+        return None
     if base:
         commit = repository.commit(base)
         if commit is None:
-            raise BranchError(f"base `{base}` is no commit", hint="git branch --all")
+            raise BranchError(f"base `{base}` is not a commit", hint="git branch --all")
         return commit
     default = repository.default_branch()
     for reference in (f"refs/remotes/origin/{branch}", f"refs/heads/{default}", f"refs/remotes/origin/{default}"):
         if commit := repository.commit(reference):
             return commit
-    raise BranchError(f"the default branch `{default}` has no commit here", hint="pass --base REF")
+    raise BranchError(f"the default branch `{default}` has no commit in this repository", hint="pass --base REF")
+
+
+def _plan(project: Project, record: Record, path: Path, narrator: Narrator, wish: CloneOptions | None) -> Plan:
+    branch = record.identity.branch
+    create = f"inv worktree.create {branch}"
+    first = worktree_record.record_step(project, record)
+    checkout = Checkout(project, record.slug, branch, path, record.base).step()
+    prepared = [
+        *files.steps(project, record, path, narrator),
+        # Even without a database the file names the future clone: an application that finds no database is better
+        # than one that uses the main worktree's.
+        env_file.step(project, record, path),
+        *hooks.after_setup(project, record, path, narrator, hint=f"fix it, then run:\n{create}"),
+    ]
+    last = [worktree_record.ready_step(project, record), *portless.steps(project, record, narrator)]
+    if wish is None:
+        return Plan([first, checkout, *prepared, *last])
+    cloned = (
+        databases.own_step(project, record, narrator, wish),
+        *databases.companion_steps(project, record, narrator, wish),
+    )
+    hint = "fix it on the branch; to fix it in the worktree, create that without databases and set it up afterwards"
+    hint += f" (inv worktree.setup):\n{create} --no-db"
+    migrated = [
+        *hooks.companion_setup(project, record, path, narrator, hint=hint),
+        *toolchain.steps(project, record, path, narrator, hint=hint),
+    ]
+    # Cloning is the long one, so it runs beside the checkout.
+    return Plan([first, (*cloned, checkout), *prepared, *migrated, *last])

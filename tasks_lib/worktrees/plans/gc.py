@@ -121,11 +121,11 @@ def _record(
     }[record.state]
 
     def finish() -> str:
-        with plan_remove(project, record.slug, narrator, keep_branch=record.state != "removing") as removing:
-            if removing.note.slug != record.slug:
+        with plan_remove(project, record.slug, narrator, keep_branch=record.state != "removing") as planned:
+            if planned.subject.record.slug != record.slug:
                 raise RegistryError(f"a branch is called `{record.slug}` like the slug", hint="rename it")
-            removing.run(narrator)
-        return "pending" if removing.pending else "parked"
+            planned.run(narrator)
+        return "pending" if planned.subject.pending else "parked"
 
     return Row("worktree", record.identity.branch, None, reason, finish)
 

@@ -1,5 +1,5 @@
 """
-Pulling another server's data into this worktree's database, or into the golden template.
+Pull another server's data into the current worktree's database, or into the golden template.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from tasks_lib.plan import Plan, Step
 from tasks_lib.toolchains.base import Command
 from tasks_lib.toolchains.run import run
 from tasks_lib.worktrees.env import guard
+from tasks_lib.worktrees.plans.planned import Planned
 from tasks_lib.worktrees.registry import now
 from tasks_lib.worktrees.removal import removal_record
-from tasks_lib.worktrees.steps import run_once
-from tasks_lib.worktrees.steps import toolchain as tools
+from tasks_lib.worktrees.removal.removal_record import RemovalRecord
+from tasks_lib.worktrees.steps import run_once, toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,110 +29,141 @@ if TYPE_CHECKING:
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
 
+_INTERRUPTED = "the pulled database either has its final name already or was deleted"
+
 
 @dataclass
-class Pulling:
+class DatabasePull:
     """
-    A planned pull.
+    The source and the target of a pull.
 
     Attributes:
-        source: The masked URL of what is read.
-        into: The name of the database whose place it takes.
-        pulled: What became of it, once the plan has run.
+        source: The masked URL of the database that is read.
+        target: The name of the database that is replaced.
+        masked: Whether personal data is masked.
+        pulled: The result, once the plan has run.
     """
 
     source: str
-    into: str
+    target: str
     masked: bool
-    plan: Plan = field(init=False)
     pulled: PullResult = field(init=False)
+
+    @property
+    def title(self) -> str:
+        """The title of the step that pulls."""
+        return f"pull {self.source} into {self.target}" + ("" if self.masked else ", unmasked")
 
 
 @contextmanager
-def plan_pull(project: Project, narrator: Narrator, *, unmasked: bool) -> Iterator[Pulling]:
+def plan_pull(project: Project, narrator: Narrator, *, unmasked: bool) -> Iterator[Planned[DatabasePull]]:
     """
-    Plan to pull into the database of the worktree that we stand in; hold the worktree's lock meanwhile.
+    Plan to replace the current worktree's database. The `with` body runs under the worktree's lock.
 
-    The database that was is parked; `worktree.undo` brings it back. Then the branch's tools run on the new one.
+    The previous database is parked, so that `worktree.undo` can restore it. The branch's migration tool runs on the
+    new one.
 
     Raises:
-        GoldentreeError: If anything stands in the way; nothing was changed then.
+        GoldentreeError: If the database cannot be pulled. Nothing was changed.
     """
-    from tasks_lib.databases.golden import pull as databases
+    from tasks_lib.databases.golden import pull as golden_pull
 
-    slug = project.require_record_here().slug
-    here = project.repository.here
+    slug, path = project.require_record_here().slug, project.repository.here
     with project.registry.working_on(slug):
-        # Looked up again: whoever held the lock until now may have changed it.
+        # Read again: the previous holder of the lock may have changed it.
         record = project.require_record_here()
-        guard.require_own_database(project, record, here, os.environ)
-        database = record.identity.database
-        wanted = _wanted(project, narrator, removal_record.timestamp(), unmasked=unmasked)
-        databases.check_pull(wanted)
-        pulling = Pulling(wanted.remote.server.url.masked, database, masked=wanted.mask is not None)
-
-        def do() -> str:
-            branch = record.identity.branch
-            note = removal_record.RemovalRecord(
-                slug, wanted.now, str(here), branch, None, None, record, only_databases=True
-            )
-            removal_record.write(project, note)
-            # Before: killed right after it, nothing may count as migrated.
-            run_once.forget(project.registry, slug, {"migrate", "generate"})
-            try:
-                pulling.pulled = found = databases.pull_into_clone(wanted, database, slug=slug)
-            except BaseException:
-                # Ctrl-C may come when the old one is parked already.
-                with suppress(GoldentreeError):
-                    if not databases.is_parked(wanted):
-                        removal_record.delete(project, note)
-                raise
-            summary = {"method": "pull", "seconds": found.seconds, "bytes": found.bytes, "created": now()}
-            project.registry.update(slug, clone=summary)
-            return _remark(found)
-
-        toolchain = tools.steps(project, record, here, narrator, hint="mend it, then: inv db.migrate", every_time=True)
-        pulling.plan = Plan([Step(_title(pulling), do), *toolchain], interrupted=_INTERRUPTED)
-        yield pulling
+        guard.require_own_database(project, record, path, os.environ)
+        request = _request(project, narrator, removal_record.timestamp(), unmasked=unmasked)
+        golden_pull.check_pull(request)
+        pull = _describe(request, record.identity.database)
+        removal = RemovalRecord(
+            slug,
+            request.now,
+            str(path),
+            record.identity.branch,
+            tip=None,
+            saved=None,
+            record=record,
+            only_databases=True,
+        )
+        hint = "fix it, then run:\ninv db.migrate"
+        plan = Plan(
+            [
+                _PullIntoWorktree(project, request, removal, pull).step(),
+                *toolchain.steps(project, record, path, narrator, hint=hint, every_time=True),
+            ],
+            interrupted=_INTERRUPTED,
+        )
+        yield Planned(pull, (plan,))
 
 
-def plan_pull_golden(project: Project, narrator: Narrator, *, unmasked: bool, evict_idle: bool) -> Pulling:
+def plan_pull_golden(
+    project: Project, narrator: Narrator, *, unmasked: bool, evict_idle: bool
+) -> Planned[DatabasePull]:
     """
-    Plan to pull into the golden template, which is made where there is none; the one that was is parked.
+    Plan to replace the golden template, or to create it. The previous one is parked.
 
     Args:
         evict_idle: End idle sessions on golden.
 
     Raises:
-        GoldentreeError: If anything stands in the way; nothing was changed then.
+        GoldentreeError: If the database cannot be pulled. Nothing was changed.
     """
-    from tasks_lib.databases.golden import pull as databases
+    from tasks_lib.databases.golden import pull as golden_pull
 
-    wanted = _wanted(project, narrator, now(), unmasked=unmasked)
-    databases.check_pull(wanted)
-    databases.check_golden_replaceable(wanted.source, evict_idle=evict_idle)
-    pulling = Pulling(wanted.remote.server.url.masked, wanted.source.golden, masked=wanted.mask is not None)
+    request = _request(project, narrator, now(), unmasked=unmasked)
+    golden_pull.check_pull(request)
+    golden_pull.check_golden_replaceable(request.source, evict_idle=evict_idle)
+    pull = _describe(request, request.source.golden)
 
     def do() -> str:
-        pulling.pulled = databases.pull_into_golden(wanted, evict_idle=evict_idle)
-        return _remark(pulling.pulled)
+        pull.pulled = golden_pull.pull_into_golden(request, evict_idle=evict_idle)
+        return _remark(pull.pulled)
 
-    pulling.plan = Plan([Step(_title(pulling), do)], interrupted=_INTERRUPTED)
-    return pulling
-
-
-_INTERRUPTED = "either it had its final name already, or nothing of it is left"
+    return Planned(pull, (Plan([Step(pull.title, do)], interrupted=_INTERRUPTED),))
 
 
-def _title(pulling: Pulling) -> str:
-    return f"pull {pulling.source} into {pulling.into}" + ("" if pulling.masked else ", unmasked")
+@dataclass(frozen=True)
+class _PullIntoWorktree:
+    """The step that replaces a worktree's database. The database part cleans up after itself, so it has no undo."""
+
+    project: Project
+    request: Pull
+    removal: RemovalRecord
+    pull: DatabasePull
+
+    def step(self) -> Step:
+        return Step(self.pull.title, self.do)
+
+    def do(self) -> str:
+        from tasks_lib.databases.golden import pull as golden_pull
+
+        slug, registry = self.removal.slug, self.project.registry
+        removal_record.write(self.project, self.removal)
+        # First, because a run that is killed right after the pull must not count as migrated.
+        run_once.forget(registry, slug, {"migrate", "generate"})
+        try:
+            self.pull.pulled = pulled = golden_pull.pull_into_clone(self.request, self.pull.target, slug=slug)
+        except BaseException:
+            # Ctrl-C may arrive after the previous database was parked; undo needs the record then.
+            with suppress(GoldentreeError):
+                if not golden_pull.is_parked(self.request):
+                    removal_record.delete(self.project, self.removal)
+            raise
+        summary = {"method": "pull", "seconds": pulled.seconds, "bytes": pulled.bytes, "created": now()}
+        registry.update(slug, clone=summary)
+        return _remark(pulled)
 
 
 def _remark(pulled: PullResult) -> str:
     return f"{pulled.tables} tables, {pulled.rows} rows, {size(pulled.bytes)}"
 
 
-def _wanted(project: Project, narrator: Narrator, moment: str, *, unmasked: bool) -> Pull:
+def _describe(request: Pull, target: str) -> DatabasePull:
+    return DatabasePull(request.remote.server.url.masked, target, masked=request.mask is not None)
+
+
+def _request(project: Project, narrator: Narrator, pulled_at: str, *, unmasked: bool) -> Pull:
     from tasks_lib.databases.golden.pull import Pull
     from tasks_lib.databases.golden.pull_source import PullSource
 
@@ -141,38 +173,43 @@ def _wanted(project: Project, narrator: Narrator, moment: str, *, unmasked: bool
             why="it names the database whose data is pulled",
             hint="set it in the environment, or in the main worktree's .env",
         )
-    mask = None if unmasked else _mask(project, narrator)
+    mask = None if unmasked else _find_mask(project, narrator)
     remote = PullSource.parse(project.settings.pull_url)
-    return Pull(project.source(), remote, moment, mask, narrator.detail, narrator.at)
+    return Pull(project.source(), remote, pulled_at, mask, narrator.detail, narrator.at)
 
 
-def _mask(project: Project, narrator: Narrator) -> Callable[[DatabaseUrl], None]:
+def _find_mask(project: Project, narrator: Narrator) -> Callable[[DatabaseUrl], None]:
     """
-    Return what masks the database at a URL: the SQL file or the command that the settings name.
+    Return the function that masks the database at a URL, by the SQL file or command in the settings.
 
     Raises:
-        SettingsError: If they name none.
+        SettingsError: If no mask is set, or its file does not exist.
     """
     mask, main = project.settings.pull_mask, project.repository.main
     if mask is None:
         raise SettingsError(
-            "nothing is there to mask what is pulled",
-            why="real people's data would be open to everybody who can log in here",
+            "no mask is configured for pulled data",
+            why="everyone who can log in to this server could read real people's data",
             hint="set WORKTREE_PULL_MASK to an SQL file or a command, or add --unmasked",
         )
     file = main / mask
-    # A command may end so, too: `psql -f mask.sql`.
+    # A command may also end in .sql: `psql -f mask.sql`.
     is_sql = file.suffix == ".sql" and file.is_file()
     if not is_sql and mask.endswith(".sql") and " " not in mask:
-        raise SettingsError(f"WORKTREE_PULL_MASK names `{mask}`, which is not there", why=f"looked in {main}")
+        raise SettingsError(f"WORKTREE_PULL_MASK names `{mask}`, which does not exist", why=f"looked in {main}")
 
-    def run_it(url: DatabaseUrl) -> None:
+    def mask_database(url: DatabaseUrl) -> None:
         narrator.detail(f"masking by {mask}")
-        environment = tools.environment(project, url, main)
-        # Terse: the details of an error are rows of real people.
+        environment = toolchain.environment(project, url, main)
+        # Terse, because the details of an error would print rows of real people.
         quiet = ("--no-psqlrc", "--quiet", "--set", "VERBOSITY=terse")
         psql = ("psql", *quiet, "--set", "ON_ERROR_STOP=1", "--single-transaction")
         argv = (*psql, "--output", os.devnull, "--file", str(file)) if is_sql else ("sh", "-c", mask)
-        run(Command(argv, main), env=environment, on_line=narrator.relay, hint="mend it, then run the same command")
+        run(
+            Command(argv, main),
+            env=environment,
+            on_line=narrator.relay,
+            hint="fix the mask, then run the command again",
+        )
 
-    return run_it
+    return mask_database

@@ -1,10 +1,10 @@
 """
-Removing: refuse while anything could be lost, then take away in the order that fails safely.
+Remove a worktree, in an order that is safe to interrupt, after checking that no work would be lost.
 
-First a note, so that `worktree.undo` can bring all of it back; then what runs there is ended, it is
-looked at once more, and the worktree goes, by a rename; only then its databases are parked, its
-branch and its files are deleted. A check that fails counts as a refusal. A server that
-is down does not block a removal: the record stays in `removing`, and `gc` or the same command
+The removal is recorded first, so that `worktree.undo` can restore everything. Then the processes in the worktree are
+ended, the checks run a second time, and the worktree is moved aside by a rename. Only after that its databases are
+parked and its branch and files deleted. A check that fails to get an answer refuses. A server that cannot be reached
+does not block the removal: the worktree's record stays in state `removing`, and `worktree.gc` or the same command
 finishes it later.
 """
 
@@ -21,8 +21,10 @@ from tasks_lib.git.cli import run_git
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import Plan, Step, uninterrupted
 from tasks_lib.worktrees import processes
+from tasks_lib.worktrees.plans.planned import Planned
 from tasks_lib.worktrees.removal import checks, removal_record
-from tasks_lib.worktrees.removal.steps import FINISHES, RemovalOutcome, finish_step, park_step, write_step
+from tasks_lib.worktrees.removal.removal_record import RemovalRecord
+from tasks_lib.worktrees.removal.steps import RERUN, Removal, finish_steps, park_steps, write_step
 from tasks_lib.worktrees.steps import hooks, worktree_record
 
 if TYPE_CHECKING:
@@ -34,183 +36,183 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
-SWEEPS = "the worktree is gone; `inv worktree.gc --yes` deletes what is left of its files"
+_FILES_LEFT = "the worktree is removed; `inv worktree.gc --yes` deletes the rest of its files"
 
 
 @contextmanager
 def plan_remove(
     project: Project, name: str, narrator: Narrator, *, force: bool = False, keep_branch: bool = False
-) -> Iterator[RemovalOutcome]:
+) -> Iterator[Planned[Removal]]:
     """
-    Plan the removal of the worktree of *name*, or the rest of one that was cut short; hold its lock meanwhile.
+    Plan the removal of a worktree, or the rest of an interrupted one. The `with` body runs under the worktree's lock.
 
     Args:
         name: Branch, slug or path.
-        force: Whether to go on although work is not merged or not committed; it is kept for `worktree.undo`.
-        keep_branch: Whether to leave the branch.
+        force: Go on although work is not merged or not committed. It is saved for `worktree.undo`.
+        keep_branch: Do not delete the branch.
 
     Raises:
-        WorktreeError: If it is the main worktree, the one we stand in or locked, or work would be lost.
+        WorktreeError: If the worktree is the main one, the current one or locked, or if work would be lost.
     """
-    path, record = project.find(name)
-    # A plain worktree's is made from its path: a branch's may be that of another worktree by now.
-    slug = record.slug if record else worktree_record.new_slug(project, str(path))
+    path, worktree = project.find(name)
+    # Without a record, derive the slug from the path: another worktree may have the branch since then.
+    slug = worktree.slug if worktree else worktree_record.derive_identity(project, str(path)).slug
     with project.registry.working_on(slug):
-        # Looked up again: whoever held the lock until now may have changed it.
-        path, record = project.find(name)
-        rows = list_worktrees(project.repository.main)
-        listed = next((row for row in rows if row.path == path), None)
-        others = [row for row in rows if row.path != path]
-        cut_short = removal_record.interrupted_removal(project, record)
-        if listed is not None:
-            _require_removable(project, listed, others, force=force)
-        note = cut_short
-        if note is None or (listed is not None and listed.path.exists()):
-            note = _note(project, slug, listed, others, record, cut_short, force=force, keep_branch=keep_branch)
-        removing = RemovalOutcome(replace(note, delete_branch=note.delete_branch and not keep_branch))
-        if listed is not None or note is not cut_short:
-            removing.plans.append(_plan_before_removal(project, removing, listed, cut_short, narrator, force=force))
-        removing.plans.append(_plan_after_removal(project, removing, narrator))
-        yield removing
+        # Read again: the previous holder of the lock may have changed it.
+        path, worktree = project.find(name)
+        entries = list_worktrees(project.repository.main)
+        entry = next((entry for entry in entries if entry.path == path), None)
+        others = [entry for entry in entries if entry.path != path]
+        interrupted = removal_record.interrupted_removal(project, worktree)
+        if entry is not None:
+            checks.require_removable(project, entry, others)
+            if entry.path.exists():
+                _require_nothing_lost(project, entry, force=force)
+        record = interrupted
+        if record is None or (entry is not None and entry.path.exists()):
+            record = _new_record(project, slug, entry, others, worktree, interrupted, keep_branch=keep_branch)
+            if record.delete_branch and not force:
+                checks.require_merged(project, str(record.branch), str(record.tip))
+        removal = Removal(replace(record, delete_branch=record.delete_branch and not keep_branch))
+        plans = [_plan_after_removal(project, removal, narrator)]
+        if entry is not None or record is not interrupted:
+            plans.insert(0, _plan_before_removal(project, removal, entry, interrupted, narrator, force=force))
+        yield Planned(removal, tuple(plans))
 
 
-def _note(
+def _new_record(
     project: Project,
     slug: str,
-    listed: WorktreeEntry | None,
+    entry: WorktreeEntry | None,
     others: list[WorktreeEntry],
-    record: Record | None,
-    cut_short: removal_record.RemovalRecord | None,
+    worktree: Record | None,
+    interrupted: RemovalRecord | None,
     *,
-    force: bool,
     keep_branch: bool,
-) -> removal_record.RemovalRecord:
-    """Return the note of a removal, after the refusals that its branch has."""
-    branch = listed.branch if listed else record.identity.branch if record else None
-    tip = project.repository.commit(f"refs/heads/{branch}") if branch else listed.head if listed else None
-    free = branch not in [None, project.repository.default_branch(), *(row.branch for row in others)]
-    delete = branch is not None and tip is not None and free and not keep_branch
-    if delete and not force:
-        checks.require_merged(project, str(branch), str(tip))
-    path = str(listed.path) if listed else record.path if record else ""
-    # What was parked already bears that moment.
-    moment = cut_short.removed if cut_short else removal_record.timestamp()
-    return removal_record.RemovalRecord(slug, moment, path, branch, tip, tip, record, delete_branch=delete)
+) -> RemovalRecord:
+    branch = entry.branch if entry else worktree.identity.branch if worktree else None
+    tip = project.repository.commit(f"refs/heads/{branch}") if branch else entry.head if entry else None
+    in_use = [project.repository.default_branch(), *(entry.branch for entry in others)]
+    delete_branch = branch is not None and tip is not None and branch not in in_use and not keep_branch
+    path = str(entry.path) if entry else worktree.path if worktree else ""
+    # The databases that an interrupted run has parked carry its timestamp.
+    removed_at = interrupted.removed if interrupted else removal_record.timestamp()
+    return RemovalRecord(slug, removed_at, path, branch, tip, saved=tip, record=worktree, delete_branch=delete_branch)
 
 
 def _plan_before_removal(
     project: Project,
-    removing: RemovalOutcome,
-    listed: WorktreeEntry | None,
-    cut_short: removal_record.RemovalRecord | None,
+    removal: Removal,
+    entry: WorktreeEntry | None,
+    interrupted: RemovalRecord | None,
     narrator: Narrator,
     *,
     force: bool,
 ) -> Plan:
-    """Return what is done until the worktree is gone; all of it is undone when git refuses."""
-    note, record = removing.note, removing.note.record
-    steps = [write_step(project, removing, cut_short)]
-    if listed is None or not listed.path.exists():
-        keep = Step("keep its last commit", lambda: _keep(project, note))
-        forget = Step(f"let git forget {note.path}", lambda: _forget_worktree(project, note.path))
-        return Plan([*steps, keep, *([forget] if listed else [])])
-    path = listed.path
-    if record is not None:
-        hint = "mend it; the worktree is still there"
-        configured = project.settings.before_remove
-        steps += [hooks.step(project, record, path, command, narrator, hint=hint) for command in configured]
+    """Return the steps up to the worktree's removal. If git refuses, all of them are undone."""
+    record, worktree = removal.record, removal.record.record
+    steps = [write_step(project, removal, interrupted)]
+    if entry is None or not entry.path.exists():
+        steps.append(Step("keep its last commit", lambda: _keep_commits(project, record)))
+        if entry is not None:
+            steps.append(Step(f"let git forget {record.path}", lambda: _forget_worktree(project, record.path)))
+        return Plan([*steps])
+    path = entry.path
+    if worktree is not None:
+        hint = "fix the command in `worktree.before_remove`; the worktree was not removed"
+        steps += [
+            hooks.step(project, worktree, path, command, narrator, hint=hint)
+            for command in project.settings.before_remove
+        ]
     if running := processes.rooted(path):
-        steps.append(Step(f"end {', '.join(f'{one.name} ({one.pid})' for one in running)}", lambda: _end(path)))
+        names = ", ".join(f"{process.name} ({process.pid})" for process in running)
+        steps.append(Step(f"end {names}", lambda: _end_processes(path)))
 
     def remove() -> None:
         if not force:
-            _keep(project, note)
-        # Right before it goes: somebody who works from elsewhere may write into it until then.
-        _require_nothing_lost(project, listed, force=force)
+            _keep_commits(project, record)
+        # Again, right before the removal: the commands above, or a process outside, may have written work.
+        _require_nothing_lost(project, entry, force=force)
         if force:
-            kept = uncommitted.save(path, note.reference, message=f"Uncommitted work of {note.slug}")
-            removing.note = removal_record.write(project, replace(note, saved=kept))
-        _move_aside(project, path, note.trash)
+            saved = uncommitted.save(path, record.reference, message=f"Uncommitted work of {record.slug}")
+            removal.record = removal_record.write(project, replace(record, saved=saved))
+        _move_aside(project, path, record.trash)
 
     return Plan([*steps, Step(f"remove the worktree {path}", remove)])
 
 
-def _plan_after_removal(project: Project, removing: RemovalOutcome, narrator: Narrator) -> Plan:
-    """Return what is done once the worktree is gone."""
-    note, main = removing.note, project.repository.main
-    reference = f"refs/heads/{note.branch}"
+def _plan_after_removal(project: Project, removal: Removal, narrator: Narrator) -> Plan:
+    record, main = removal.record, project.repository.main
+    reference = f"refs/heads/{record.branch}"
 
     def delete_branch() -> str:
-        # A call that finishes another one may come days later.
-        if user := next((row.path for row in list_worktrees(main) if row.branch == note.branch), None):
-            return f"not: {user} is on it"
-        # Only while it is where we saw it: a commit made meanwhile stays.
-        run_git("update-ref", "-d", reference, str(note.tip), cwd=main)
-        run_git("config", "--remove-section", f"branch.{note.branch}", cwd=main, check=False)
-        return f"was at {str(note.tip)[:12]}"
+        # A run that finishes an interrupted removal may come days later.
+        if user := next((entry.path for entry in list_worktrees(main) if entry.branch == record.branch), None):
+            return f"kept: {user} is on it"
+        # With the expected commit, so that a branch with newer commits is not deleted.
+        run_git("update-ref", "-d", reference, str(record.tip), cwd=main)
+        run_git("config", "--remove-section", f"branch.{record.branch}", cwd=main, check=False)
+        return f"was at {str(record.tip)[:12]}"
 
     def delete_files() -> str | None:
-        # What a supervisor has started anew meanwhile came along.
-        _end(note.trash)
-        shutil.rmtree(note.trash, ignore_errors=True)
-        return f"some of them cannot be deleted, and stay at {note.trash}" if note.trash.exists() else None
+        # A supervisor may have restarted a process, which moved along with the directory.
+        _end_processes(record.trash)
+        shutil.rmtree(record.trash, ignore_errors=True)
+        return f"some could not be deleted and stay in {record.trash}" if record.trash.exists() else None
 
-    steps: list[Step | tuple[Step, ...]] = [*park_step(project, removing, narrator)]
-    if note.delete_branch:
-        moved = Step(
-            f"delete branch {note.branch}",
-            delete_branch,
-            done=lambda: project.repository.commit(reference) != note.tip,
+    steps: list[Step | tuple[Step, ...]] = [*park_steps(project, removal, narrator)]
+    if record.delete_branch:
+        steps.append(
+            Step(
+                f"delete branch {record.branch}",
+                delete_branch,
+                done=lambda: project.repository.commit(reference) != record.tip,
+            )
         )
-        steps.append(moved)
     steps.append(Step("delete its files", delete_files))
-    return Plan([*steps, *finish_step(project, removing)], interrupted=FINISHES if note.record else SWEEPS)
+    return Plan([*steps, *finish_steps(project, removal)], interrupted=RERUN if record.record else _FILES_LEFT)
 
 
-def _require_removable(project: Project, listed: WorktreeEntry, others: list[WorktreeEntry], *, force: bool) -> None:
-    checks.require_removable(project, listed, others)
-    if listed.path.exists():
-        _require_nothing_lost(project, listed, force=force)
-
-
-def _require_nothing_lost(project: Project, listed: WorktreeEntry, *, force: bool) -> None:
+def _require_nothing_lost(project: Project, entry: WorktreeEntry, *, force: bool) -> None:
     if force:
-        checks.require_saveable(listed.path)
+        checks.require_saveable(entry.path)
     else:
-        checks.require_nothing_lost(project, listed)
+        checks.require_nothing_lost(project, entry)
 
 
-def _end(path: Path) -> str:
+def _end_processes(path: Path) -> str:
     ended: list[processes.Ended] = []
-    for _ in range(3):  # one that ends may have forked first
+    for _ in range(3):  # a process may fork before it ends
         ended += processes.end(running := processes.rooted(path))
         if not running:
             break
-    return ", ".join(f"{one.name} by {one.signal}" for one in ended)
+    return ", ".join(f"{process.name} by {process.signal}" for process in ended)
 
 
-def _keep(project: Project, note: removal_record.RemovalRecord) -> None:
-    """Keep the commit that the note names from git's garbage collection."""
-    if note.saved is not None:
-        run_git("update-ref", note.reference, note.saved, cwd=project.repository.main)
+def _keep_commits(project: Project, record: RemovalRecord) -> None:
+    """Protect the commit that *record* names from git's garbage collection."""
+    if record.saved is not None:
+        run_git("update-ref", record.reference, record.saved, cwd=project.repository.main)
 
 
 def _move_aside(project: Project, path: Path, trash: Path) -> None:
     """
-    Take the worktree at *path* away at once, whole: a deletion that is killed half-way would leave no worktree.
+    Rename the worktree at *path* to *trash* and unregister it, both or neither.
 
-    Ctrl-C waits: it reaches git as well, which would be left with half of what it knows of the worktree.
+    A rename, because a deletion that is killed halfway would leave a broken worktree. Ctrl-C waits: it also reaches
+    git, which would be left with half of its administrative files.
 
     Raises:
-        WorktreeError: If its directory cannot be moved, or not back.
-        GitError: If git refuses; it is where it was then.
+        WorktreeError: If the directory cannot be renamed, or cannot be renamed back.
+        GitError: If git refuses. The worktree is back in its place.
     """
     with uninterrupted():
         try:
             path.rename(trash)
         except OSError as error:
             raise WorktreeError(
-                f"`{path}` cannot be moved away: {error.strerror}", why="it is removed as a whole"
+                f"`{path}` cannot be renamed: {error.strerror}",
+                why="a worktree is moved aside as a whole before it is deleted",
             ) from None
         try:
             _forget_worktree(project, path)
@@ -219,13 +221,13 @@ def _move_aside(project: Project, path: Path, trash: Path) -> None:
                 trash.rename(path)
             except OSError:
                 raise WorktreeError(
-                    f"something has taken the place of `{path}` meanwhile",
-                    why=f"its files are at {trash}\n{refusal.why}",
-                    hint="move what is there away, then run the same command",
+                    f"another file or directory was created at `{path}` during its removal",
+                    why=f"its files are in {trash}\n{refusal.why}",
+                    hint=f"move {path} elsewhere, then run the same command",
                 ) from None
             raise
 
 
 def _forget_worktree(project: Project, path: str | Path) -> None:
-    # By its name, and never `git worktree prune`, which would unregister whatever is on a volume that is away.
+    # Never `git worktree prune`, which would also unregister worktrees on an unmounted volume.
     run_git("worktree", "remove", "--force", path, cwd=project.repository.main)

@@ -1,5 +1,5 @@
 """
-Resetting: fresh databases in the place of a worktree's own; those that were are parked, for `worktree.undo`.
+Replace a worktree's databases with fresh ones, and park the previous ones so that `worktree.undo` can restore them.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.plan import Plan, Step
 from tasks_lib.worktrees.env import guard
+from tasks_lib.worktrees.plans.planned import Planned
 from tasks_lib.worktrees.removal import removal_record
-from tasks_lib.worktrees.steps import databases as clones
-from tasks_lib.worktrees.steps import hooks, toolchain
+from tasks_lib.worktrees.removal.removal_record import RemovalRecord
+from tasks_lib.worktrees.steps import databases, hooks, toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,90 +26,117 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.steps.databases import Database
 
 
-@dataclass
-class Resetting:
+@dataclass(frozen=True)
+class Reset:
     """
-    A planned reset.
+    The databases that a reset replaces.
 
     Attributes:
-        parked: By the name that a database has: what the one is called now that bore it before.
+        removal: What `worktree.undo` restores them from.
+        parked: The name that each replaced database was parked under, by its name before.
     """
 
-    note: removal_record.RemovalRecord
+    removal: RemovalRecord
     parked: dict[str, str] = field(default_factory=dict)
-    plan: Plan = field(init=False)
 
 
 @contextmanager
-def plan_reset(project: Project, narrator: Narrator, wish: CloneOptions) -> Iterator[Resetting]:
+def plan_reset(project: Project, narrator: Narrator, wish: CloneOptions) -> Iterator[Planned[Reset]]:
     """
-    Plan fresh databases for the worktree that we stand in; hold the worktree's lock meanwhile.
+    Plan fresh databases for the current worktree. The `with` body runs under the worktree's lock.
 
     Raises:
-        GoldentreeError: If anything stands in the way; nothing was changed then.
+        GoldentreeError: If the databases cannot be replaced. Nothing was changed.
     """
-    slug, here = project.require_record_here().slug, project.repository.here
+    slug, path = project.require_record_here().slug, project.repository.here
     with project.registry.working_on(slug):
-        # Looked up again: whoever held the lock until now may have changed it.
+        # Read again: the previous holder of the lock may have changed it.
         record = project.require_record_here()
-        # The name alone: a database that is gone is no obstacle. Whose it is, each one examines.
-        guard.require_own_name(project, record, here, os.environ)
-        clones.examine(project, record)
-        branch = record.identity.branch
-        note = removal_record.RemovalRecord(
-            slug, removal_record.timestamp(), str(here), branch, None, None, record, only_databases=True
+        # The name alone: a reset also replaces a database that no longer exists. `examine` checks who owns it.
+        guard.require_own_name(project, record, path, os.environ)
+        databases.examine(project, record)
+        removal = RemovalRecord(
+            slug,
+            removal_record.timestamp(),
+            str(path),
+            record.identity.branch,
+            tip=None,
+            saved=None,
+            record=record,
+            only_databases=True,
         )
-        resetting, hint = Resetting(note), "mend it, then: inv db.reset"
-        databases: list[Database] = [clones.own(project, record), *clones.companions(project, record)]
-        resetting.plan = Plan(
+        reset = Reset(removal)
+        hint = "fix it, then run:\ninv db.reset"
+        plan = Plan(
             [
-                _note_step(project, note, record, narrator),
-                *(_rebuild_step(database, resetting, wish, narrator) for database in databases),
-                *hooks.companion_setup(project, record, here, narrator, hint=hint),
-                *toolchain.steps(project, record, here, narrator, hint=hint),
+                _RecordReplaced(project, removal, record, narrator).step(),
+                *(
+                    _Rebuild(database, reset, wish, narrator).step()
+                    for database in [databases.own(project, record), *databases.companions(project, record)]
+                ),
+                *hooks.companion_setup(project, record, path, narrator, hint=hint),
+                *toolchain.steps(project, record, path, narrator, hint=hint),
             ]
         )
-        yield resetting
+        yield Planned(reset, (plan,))
 
 
-def _note_step(project: Project, note: removal_record.RemovalRecord, record: Record, narrator: Narrator) -> Step:
-    """Return the step that writes down what is replaced; undone last, it brings that back."""
-    registry = project.registry
+@dataclass(frozen=True)
+class _RecordReplaced:
+    """The step that records what is replaced. It is undone last, and restores the replaced databases then."""
 
-    def undo() -> None:
+    project: Project
+    removal: RemovalRecord
+    record: Record
+    narrator: Narrator
+
+    def step(self) -> Step:
+        return Step("record which databases are replaced", self.do, self.undo, anchor=True)
+
+    def do(self) -> None:
+        removal_record.write(self.project, self.removal)
+
+    def undo(self) -> None:
         from tasks_lib.databases.clone import park
 
         park.unpark(
-            project.server,
-            repository=registry.repository_id,
-            slug=note.slug,
-            parked=note.removed,
+            self.project.server,
+            repository=self.project.registry.repository_id,
+            slug=self.removal.slug,
+            parked=self.removal.removed,
             now=removal_record.timestamp(),
-            report=narrator.detail,
+            report=self.narrator.detail,
         )
-        registry.update(note.slug, clone=record.clone, done=record.done)
-        removal_record.delete(project, note)
-
-    def do() -> None:
-        removal_record.write(project, note)
-
-    return Step("note down what is replaced", do, undo, anchor=True)
+        self.project.registry.update(self.removal.slug, clone=self.record.clone, done=self.record.done)
+        removal_record.delete(self.project, self.removal)
 
 
-def _rebuild_step(database: Database, resetting: Resetting, wish: CloneOptions, narrator: Narrator) -> Step:
-    note = resetting.note
-    rebuilt = False
+@dataclass
+class _Rebuild:
+    """
+    The step that replaces one database.
 
-    def do() -> str:
-        nonlocal rebuilt
-        made = database.rebuild(wish, narrator, moment=note.removed)
-        rebuilt = True
-        if made.parked:
-            resetting.parked[database.name] = made.parked
-        return clones.told(made) + (f"; the one before is {made.parked}" if made.parked else "")
+    Attributes:
+        rebuilt: Whether the name belongs to the new database; until then, undo must not drop what has that name.
+    """
 
-    def undo() -> None:
-        if rebuilt:  # else it is the old one that bears the name
-            database.drop()
+    database: Database
+    reset: Reset
+    wish: CloneOptions
+    narrator: Narrator
+    rebuilt: bool = False
 
-    return Step(f"{clones.title(database)}, anew", do, undo)
+    def step(self) -> Step:
+        return Step(f"{databases.title(self.database)} again", self.do, self.undo)
+
+    def do(self) -> str:
+        made = self.database.rebuild(self.wish, self.narrator, moment=self.reset.removal.removed)
+        self.rebuilt = True
+        if not made.parked:
+            return databases.told(made)
+        self.reset.parked[self.database.name] = made.parked
+        return f"{databases.told(made)}; the previous one is parked as {made.parked}"
+
+    def undo(self) -> None:
+        if self.rebuilt:
+            self.database.drop()

@@ -1,13 +1,14 @@
 """
-Setting up: everything but `git worktree add`, inside a worktree that is there, whoever made it.
+Set up an existing worktree, whichever program created it: everything that `worktree.create` does but the checkout.
 
-A second call does what is missing, and no more.
+A second run does only what is missing.
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from tasks_lib.git.cli import read_git
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import Plan, Step
 from tasks_lib.worktrees.env import guard
-from tasks_lib.worktrees.plans.create import Creation
+from tasks_lib.worktrees.plans.planned import Planned
 from tasks_lib.worktrees.steps import databases, env_file, files, hooks, portless, toolchain, worktree_record
 
 if TYPE_CHECKING:
@@ -31,96 +32,110 @@ if TYPE_CHECKING:
 @contextmanager
 def plan_setup(
     project: Project, narrator: Narrator, wish: CloneOptions, *, clone_only: bool = False, database_only: bool = False
-) -> Iterator[Creation]:
+) -> Iterator[Planned[Record]]:
     """
-    Plan what the worktree that we stand in lacks; hold the worktree's lock meanwhile.
+    Plan what the current worktree lacks. The `with` body runs under the worktree's lock.
 
     Args:
         wish: How its databases are cloned.
         clone_only: Nothing but its own database.
-        database_only: Its databases, and the env file that names them; migrate and generate, although they have run.
+        database_only: Its databases and the env file that names them. Migrate and generate even if they have run.
 
     Raises:
-        GoldentreeError: If anything stands in the way; nothing was changed then.
+        GoldentreeError: If the worktree cannot be set up. Nothing was changed.
     """
-    here = project.require_linked()
-    known = project.record_at(here)
-    slug = known.slug if known else worktree_record.new_slug(project, _branch(here))
+    path = project.require_linked()
+    known = project.record_at(path)
+    slug = known.slug if known else worktree_record.derive_identity(project, _require_branch(path)).slug
     with project.registry.working_on(slug):
-        # Looked up again: whoever held the lock until now may have changed it.
-        record = project.record_at(here) or _adopted(project, here, slug)
+        # Read again: the previous holder of the lock may have changed it.
+        record = project.record_at(path) or _adopted_record(project, path, slug)
         guard.refuse_exported(record, os.environ)
-        first, adoption = worktree_record.record_step(project, record), _adoption(project, record, here)
+        first = [worktree_record.record_step(project, record), _Adoption.of(project, record, path).step()]
         cloned = databases.own_step(project, record, narrator, wish)
         if clone_only:
             databases.own(project, record).examine()
-            yield Creation(record, Plan([first, adoption, cloned]))
+            yield Planned(record, (Plan([*first, cloned]),))
             return
         databases.examine(project, record)
-        env_file.require_editable(project, record, here)
-        env_file.warn(project, record, here, narrator)
-        hint = f"mend it, then: inv worktree.{'db' if database_only else 'setup'}"
-        given = [] if database_only else files.steps(project, record, here, narrator)
-        installed = [] if database_only else hooks.after_setup(project, record, here, narrator, hint=hint)
-        stages: list[Step | tuple[Step, ...]] = [
-            first,
-            adoption,
-            (cloned, *databases.companion_steps(project, record, narrator, wish)),
-            *given,
-            env_file.step(project, record, here),
-            *installed,
-            *hooks.companion_setup(project, record, here, narrator, hint=hint),
-            *toolchain.steps(project, record, here, narrator, hint=hint, every_time=database_only),
-            worktree_record.ready_step(project, record),
-            *([] if database_only else portless.steps(project, record, narrator)),
-        ]
-        yield Creation(record, Plan(stages))
+        env_file.require_editable(project, record, path)
+        env_file.warn(project, record, path, narrator)
+        hint = f"fix it, then run:\ninv worktree.{'db' if database_only else 'setup'}"
+        all_cloned = (cloned, *databases.companion_steps(project, record, narrator, wish))
+        stages: list[Step | tuple[Step, ...]] = [*first, all_cloned]
+        if not database_only:
+            stages += files.steps(project, record, path, narrator)
+        stages.append(env_file.step(project, record, path))
+        if not database_only:
+            stages += hooks.after_setup(project, record, path, narrator, hint=hint)
+        stages += hooks.companion_setup(project, record, path, narrator, hint=hint)
+        stages += toolchain.steps(project, record, path, narrator, hint=hint, every_time=database_only)
+        stages.append(worktree_record.ready_step(project, record))
+        if not database_only:
+            stages += portless.steps(project, record, narrator)
+        yield Planned(record, (Plan(stages),))
 
 
-def _branch(here: Path) -> str:
-    listed = next((row for row in list_worktrees(here) if row.path == here), None)
-    if listed is None:
+def _require_branch(path: Path) -> str:
+    entry = next((entry for entry in list_worktrees(path) if entry.path == path), None)
+    if entry is None:
         raise WorktreeError(
-            f"git knows no worktree at {here}",
+            f"git lists no worktree at {path}",
             why="it was moved by other means than `git worktree move`",
             hint="git worktree repair",
         )
-    if listed.branch is None:
+    if entry.branch is None:
         raise BranchError(
-            f"no branch is checked out at {here}",
+            f"no branch is checked out at {path}",
             why="the worktree's database is named after its branch",
             hint="git switch --create BRANCH",
         )
-    return listed.branch
+    return entry.branch
 
 
-def _adopted(project: Project, here: Path, slug: str) -> Record:
-    """Return the record for a worktree that this tool did not make."""
+def _adopted_record(project: Project, path: Path, slug: str) -> Record:
+    """
+    Return the record of a worktree that another program created.
+
+    Raises:
+        WorktreeError: If its names belong to another worktree.
+    """
     record = project.registry.find(slug)
     if record is None:
-        return worktree_record.new_record(project, _branch(here), here, base=None, made_worktree=False)
+        identity = worktree_record.derive_identity(project, _require_branch(path))
+        return worktree_record.new_record(project, identity, path, base=None, made_worktree=False)
     elsewhere = project.registry.paths().get(slug)
-    if elsewhere is not None or (record.path != str(here) and Path(record.path).exists()):
+    if elsewhere is not None or (record.path != str(path) and Path(record.path).exists()):
         raise WorktreeError(
             f"the names of branch `{record.identity.branch}` belong to the worktree at {elsewhere or record.path}",
-            why="a worktree keeps the names of the branch that it was made for",
+            why="a worktree keeps the names of the branch that it was created for",
             hint="git switch --create ANOTHER-BRANCH",
         )
     return record
 
 
-def _adoption(project: Project, record: Record, here: Path) -> Step:
-    """Return the step that makes record and worktree name each other."""
-    git_directory = Path(read_git("rev-parse", "--absolute-git-dir", cwd=here))
-    registry = project.registry
+@dataclass(frozen=True)
+class _Adoption:
+    """The step that links a record and a worktree to each other."""
 
-    def do() -> None:
-        hooks.forget(project, record.slug)
-        registry.mark(git_directory, record.slug)
+    project: Project
+    record: Record
+    path: Path
+    git_directory: Path
 
-    return Step(
-        f"adopt {here}",
-        do,
-        undo=lambda: registry.unmark(git_directory),
-        done=lambda: registry.paths().get(record.slug) == here,
-    )
+    @classmethod
+    def of(cls, project: Project, record: Record, path: Path) -> _Adoption:
+        return cls(project, record, path, Path(read_git("rev-parse", "--absolute-git-dir", cwd=path)))
+
+    def step(self) -> Step:
+        return Step(f"adopt {self.path}", self.do, self.undo, self.done)
+
+    def do(self) -> None:
+        hooks.forget(self.project, self.record.slug)
+        self.project.registry.mark(self.git_directory, self.record.slug)
+
+    def undo(self) -> None:
+        self.project.registry.unmark(self.git_directory)
+
+    def done(self) -> bool:
+        return self.project.registry.paths().get(self.record.slug) == self.path

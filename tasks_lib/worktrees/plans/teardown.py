@@ -1,7 +1,7 @@
 """
-Tearing down: the database part of a removal, for whoever removes the worktree itself (Conductor's archive hook).
+Park the databases of a worktree that another program is about to delete, such as Conductor from its archive hook.
 
-What is uncommitted is kept as well: once the worktree is gone, `worktree.undo` brings all of it back.
+Uncommitted work is saved too, so that `worktree.undo` can restore all of it after the worktree is gone.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from tasks_lib.git import uncommitted
 from tasks_lib.git.cli import read_git, run_git
 from tasks_lib.plan import Plan, Step
+from tasks_lib.worktrees.plans.planned import Planned
 from tasks_lib.worktrees.removal import removal_record
-from tasks_lib.worktrees.removal.steps import FINISHES, RemovalOutcome, finish_step, park_step, write_step
+from tasks_lib.worktrees.removal.removal_record import RemovalRecord
+from tasks_lib.worktrees.removal.steps import RERUN, Removal, finish_steps, park_steps, write_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,46 +27,59 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def plan_teardown(project: Project, narrator: Narrator) -> Iterator[RemovalOutcome | None]:
+def plan_teardown(project: Project, narrator: Narrator) -> Iterator[Planned[Removal] | None]:
     """
-    Plan to park the databases of the worktree that we stand in; None where it has none of its own.
+    Plan to park the databases of the current worktree. The `with` body runs under the worktree's lock.
+
+    Yields None for a worktree that has no databases.
 
     Raises:
         WorktreeError: If it is the main worktree.
     """
-    here = project.require_linked()
-    record = project.record_at(here)
+    path = project.require_linked()
+    record = project.record_at(path)
     if record is None:
         yield None
         return
     with project.registry.working_on(record.slug):
-        # Looked up again: whoever held the lock until now may have changed it.
+        # Read again: the previous holder of the lock may have changed it.
         record = project.require_record_here()
-        cut_short = removal_record.interrupted_removal(project, record)
-        branch = run_git("symbolic-ref", "--quiet", "--short", "HEAD", cwd=here, check=False).stdout.strip() or None
-        tip = run_git("rev-parse", "--verify", "--quiet", "HEAD", cwd=here, check=False).stdout.strip() or None
-        # What was parked already bears that moment.
-        moment = cut_short.removed if cut_short else removal_record.timestamp()
-        removing = RemovalOutcome(
-            removal_record.RemovalRecord(record.slug, moment, str(here), branch, tip, tip, record, only_databases=True)
+        interrupted = removal_record.interrupted_removal(project, record)
+        branch = run_git("symbolic-ref", "--quiet", "--short", "HEAD", cwd=path, check=False).stdout.strip() or None
+        tip = run_git("rev-parse", "--verify", "--quiet", "HEAD", cwd=path, check=False).stdout.strip() or None
+        removal = Removal(
+            RemovalRecord(
+                record.slug,
+                # The databases that an interrupted run has parked carry its timestamp.
+                interrupted.removed if interrupted else removal_record.timestamp(),
+                str(path),
+                branch,
+                tip,
+                saved=tip,
+                record=record,
+                only_databases=True,
+            )
         )
-        note = removing.note
-        git_directory = Path(read_git("rev-parse", "--absolute-git-dir", cwd=here))
+        git_directory = Path(read_git("rev-parse", "--absolute-git-dir", cwd=path))
 
-        def keep() -> None:
+        def save_uncommitted() -> None:
             if tip is not None:
-                commit = uncommitted.save(here, note.reference, message=f"Uncommitted work of {note.slug}")
-                removing.note = removal_record.write(project, replace(note, saved=commit))
+                saved = removal.record
+                commit = uncommitted.save(path, saved.reference, message=f"Uncommitted work of {saved.slug}")
+                removal.record = removal_record.write(project, replace(saved, saved=commit))
 
-        removing.plans = [
-            Plan([write_step(project, removing, cut_short), Step("keep what is uncommitted, for worktree.undo", keep)]),
-            Plan(
-                [
-                    *park_step(project, removing, narrator),
-                    Step("let go of the worktree", lambda: project.registry.unmark(git_directory)),
-                    *finish_step(project, removing),
-                ],
-                interrupted=FINISHES,
-            ),
-        ]
-        yield removing
+        save = Plan(
+            [
+                write_step(project, removal, interrupted),
+                Step("save uncommitted work for worktree.undo", save_uncommitted),
+            ]
+        )
+        park = Plan(
+            [
+                *park_steps(project, removal, narrator),
+                Step("detach the worktree from its record", lambda: project.registry.unmark(git_directory)),
+                *finish_steps(project, removal),
+            ],
+            interrupted=RERUN,
+        )
+        yield Planned(removal, (save, park))

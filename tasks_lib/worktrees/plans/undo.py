@@ -1,9 +1,9 @@
 """
-Undoing a removal: worktree, branch, uncommitted work and databases, as they were.
+Undo a removal: restore the worktree, its branch, its uncommitted work and its databases.
 
-The note of the removal says what there was; a ref has kept the commits, and the databases are
-parked. The port is leased anew, as somebody else may hold it by now. The note goes last, so a call
-that was killed is finished by running it again.
+The removal record says what was removed, a git ref has kept the commits, and the databases are parked. The worktree
+may get another port, because its previous one may be in use. The removal record is deleted last, so that a killed run
+is finished by running the same command again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,9 @@ from tasks_lib.git import branch_names, uncommitted
 from tasks_lib.git.merge_detection import is_ancestor
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import Plan, Step
+from tasks_lib.worktrees.plans.planned import Planned
 from tasks_lib.worktrees.removal import removal_record
+from tasks_lib.worktrees.removal.removal_record import RemovalRecord
 from tasks_lib.worktrees.steps import env_file, files, hooks, portless, worktree_record
 from tasks_lib.worktrees.steps.checkout import UNFINISHED, Checkout
 
@@ -33,98 +35,112 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Undoing:
-    """What is brought back, where, and the plan."""
+class Undo:
+    """
+    A removal to undo.
 
-    note: removal_record.RemovalRecord
+    Attributes:
+        path: Where the worktree is restored.
+    """
+
+    removal: RemovalRecord
     path: Path
-    plan: Plan
 
 
 @contextmanager
-def plan_undo(project: Project, name: str, narrator: Narrator, *, path: str = "") -> Iterator[Undoing]:
+def plan_undo(project: Project, name: str, narrator: Narrator, *, path: str = "") -> Iterator[Planned[Undo]]:
     """
-    Plan to bring back the worktree of *name*; hold its lock meanwhile.
+    Plan to restore a removed worktree. The `with` body runs under the worktree's lock.
 
     Args:
-        name: Branch, slug, former path or a note's key; the removal of the newest note where it is empty.
-        path: Where the worktree goes; by default where it was.
+        name: Branch, slug, previous path or a removal record's key. Empty for the latest removal.
+        path: Where the worktree goes, by default where it was.
 
     Raises:
-        WorktreeError, BranchError: If there is nothing to bring back, or something is in its place.
+        WorktreeError, BranchError: If there is no such removal, or its branch or path is in use again.
     """
-    note = _chosen(project, name)
-    with project.registry.working_on(note.slug):
-        # Looked up again: whoever held the lock until now may have undone it.
-        note = _chosen(project, note.key)
-        there = project.registry.paths().get(_mark(note))
-        chosen = Path(path or note.path).expanduser()
-        # git lists worktrees by their real paths; what stands at the end, were it a dangling link, is in the way.
-        target = there or Path(os.path.realpath(chosen.parent), chosen.name)
-        record = project.registry.find(note.slug)
-        if record is not None and record.state == "ready" and note.only_databases:
-            steps = _swap(project, note, record, target, narrator)
-        elif record is None or _is_back(note, record):
-            steps = _return(project, note, target, narrator)
+    removal = _find_removal(project, name)
+    with project.registry.working_on(removal.slug):
+        # Read again: the previous holder of the lock may have undone it.
+        removal = _find_removal(project, removal.key)
+        registered = project.registry.paths().get(_registered_name(removal))
+        chosen = Path(path or removal.path).expanduser()
+        # git lists worktrees by their real paths. The last part is not resolved: a dangling link there is in the way.
+        target = registered or Path(os.path.realpath(chosen.parent), chosen.name)
+        record = project.registry.find(removal.slug)
+        if record is not None and record.state == "ready" and removal.only_databases:
+            steps = _database_steps(project, removal, record, target, narrator)
+        elif record is None or _is_same_worktree(removal, record):
+            steps = _worktree_steps(project, removal, target, narrator)
         else:
             raise WorktreeError(
-                f"`{record.identity.branch}` has a worktree, at {there or record.path}",
-                why=f"it was made after the one that was removed on {note.removed[:16]}",
-                hint=f"inv worktree.remove {record.slug}, then: inv worktree.undo {note.key}",
+                f"branch `{record.identity.branch}` has a worktree at {registered or record.path}",
+                why=f"it was created after the removal of {removal.removed[:16]}",
+                hint=f"remove it, then run `inv worktree.undo {removal.key}`:\ninv worktree.remove {record.slug}",
             )
-        yield Undoing(note, target, Plan([*steps, Step("forget the removal", lambda: _forget(project, note))]))
+        steps.append(Step("delete the removal record", lambda: _delete_removal(project, removal)))
+        yield Planned(Undo(removal, target), (Plan([*steps]),))
 
 
-def _forget(project: Project, note: removal_record.RemovalRecord) -> None:
-    shutil.rmtree(note.trash, ignore_errors=True)
-    removal_record.delete(project, note)
+def _delete_removal(project: Project, removal: RemovalRecord) -> None:
+    shutil.rmtree(removal.trash, ignore_errors=True)
+    removal_record.delete(project, removal)
 
 
-def _mark(note: removal_record.RemovalRecord) -> str:
-    """Return what the worktree that is brought back is marked with; another one may be at a plain one's path by now."""
-    return note.slug if note.record else note.key
+def _registered_name(removal: RemovalRecord) -> str:
+    """Return the name that git's directory of the restored worktree is marked with."""
+    # Not the slug of a worktree without a record: it derives from the path, where another worktree may be now.
+    return removal.slug if removal.record else removal.key
 
 
-def _is_back(note: removal_record.RemovalRecord, record: Record) -> bool:
-    """Whether *record* is that of the note: its removal, or its return, was cut short."""
-    return note.record is not None and note.record.created == record.created
+def _is_same_worktree(removal: RemovalRecord, record: Record) -> bool:
+    """Whether *record* is the removed worktree's, because its removal or an earlier undo was interrupted."""
+    return removal.record is not None and removal.record.created == record.created
 
 
-def _chosen(project: Project, name: str) -> removal_record.RemovalRecord:
-    everything = removal_record.list_removals(project)
-    for note in everything:
-        branch = note.record.identity.branch if note.record else None
-        if not name or name in (note.branch, branch, note.slug, note.key) or os.path.realpath(name) == note.path:
-            return note
-    known = ", ".join(dict.fromkeys(note.branch or note.path for note in everything)) or "none"
+def _find_removal(project: Project, name: str) -> RemovalRecord:
+    removals = removal_record.list_removals(project)
+    for removal in removals:
+        branch = removal.record.identity.branch if removal.record else None
+        names = (removal.branch, branch, removal.slug, removal.key)
+        if not name or name in names or os.path.realpath(name) == removal.path:
+            return removal
+    known = ", ".join(dict.fromkeys(removal.branch or removal.path for removal in removals)) or "none"
     raise WorktreeError(
-        f"no removal of `{name}` is known" if name else "there is no removal to undo",
-        why=f"removed, and not yet swept by worktree.gc: {known}",
+        f"no removal of `{name}` was found" if name else "there is no removal to undo",
+        why=f"removals that can be undone: {known}",
     )
 
 
-def _swap(
-    project: Project, note: removal_record.RemovalRecord, record: Record, path: Path, narrator: Narrator
+def _database_steps(
+    project: Project, removal: RemovalRecord, record: Record, path: Path, narrator: Narrator
 ) -> list[Step]:
-    """Return the steps that give a living worktree back the databases that it had before a reset or a teardown."""
-    aside = removal_record.RemovalRecord(
-        note.slug, removal_record.timestamp(), str(path), note.branch, None, None, record, only_databases=True
+    """Return the steps that restore the databases, from before a reset or teardown, of a worktree that exists."""
+    replaced = RemovalRecord(
+        removal.slug,
+        removal_record.timestamp(),
+        str(path),
+        removal.branch,
+        tip=None,
+        saved=None,
+        record=record,
+        only_databases=True,
     )
 
     def write() -> None:
-        removal_record.write(project, aside)
+        removal_record.write(project, replaced)
 
     return [
-        Step("note down what is there now", write, undo=lambda: removal_record.delete(project, aside)),
-        *_restore_steps(note, path),
-        _unpark_step(project, note, narrator, now=aside.removed, aside=aside),
+        Step("record which databases are replaced", write, undo=lambda: removal_record.delete(project, replaced)),
+        *_restore_steps(removal, path),
+        _Unpark(project, removal, narrator, parked_at=replaced.removed, replaced=replaced).step(),
     ]
 
 
-def _restore_steps(note: removal_record.RemovalRecord, path: Path) -> list[Step]:
-    if note.saved in (None, note.tip):
+def _restore_steps(removal: RemovalRecord, path: Path) -> list[Step]:
+    if removal.saved in (None, removal.tip):
         return []
-    commit = str(note.saved)
+    commit = str(removal.saved)
     return [
         Step(
             "restore its uncommitted work",
@@ -134,26 +150,26 @@ def _restore_steps(note: removal_record.RemovalRecord, path: Path) -> list[Step]
     ]
 
 
-def _return(project: Project, note: removal_record.RemovalRecord, path: Path, narrator: Narrator) -> list[Step]:
-    """Return the steps that bring a removed worktree back."""
+def _worktree_steps(project: Project, removal: RemovalRecord, path: Path, narrator: Narrator) -> list[Step]:
+    """Return the steps that restore a removed worktree."""
+    record = removal.record
     steps: list[Step] = []
-    if note.record is not None:
-        env_file.require_editable(project, note.record, path)
-        steps.append(worktree_record.record_step(project, replace(note.record, path=str(path))))
-    checkout = _checkout(project, note, path)
-    begun = checkout.done() or _is_begun(project, note, path)
+    if record is not None:
+        env_file.require_editable(project, record, path)
+        steps.append(worktree_record.record_step(project, replace(record, path=str(path))))
+    checkout = _checkout_step(project, removal, path)
+    begun = checkout.done() or _is_begun(project, removal, path)
     if not begun:
-        _require_free(project, note, path)
-    _require_commits(project, note, begun=begun)
-    steps += [checkout, *_restore_steps(note, path)]
-    if note.record is None:
+        _require_free(project, removal, path)
+    _require_commits(project, removal, begun=begun)
+    steps += [checkout, *_restore_steps(removal, path)]
+    if record is None:
         return steps
-    record = note.record
-    hint = f"mend it, then: inv worktree.undo {note.key}"
+    hint = f"fix it, then run:\ninv worktree.undo {removal.key}"
     return [
         *steps,
         *files.steps(project, record, path, narrator),
-        _unpark_step(project, note, narrator, now=removal_record.timestamp()),
+        _Unpark(project, removal, narrator, parked_at=removal_record.timestamp()).step(),
         env_file.step(project, record, path),
         *hooks.after_setup(project, record, path, narrator, hint=hint),
         worktree_record.ready_step(project, record),
@@ -161,106 +177,120 @@ def _return(project: Project, note: removal_record.RemovalRecord, path: Path, na
     ]
 
 
-def _checkout(project: Project, note: removal_record.RemovalRecord, path: Path) -> Step:
-    there = note.branch is not None and project.repository.has_branch(note.branch)
-    if note.tip is None and not there:
+def _checkout_step(project: Project, removal: RemovalRecord, path: Path) -> Step:
+    branch_exists = removal.branch is not None and project.repository.has_branch(removal.branch)
+    if removal.tip is None and not branch_exists:
         raise WorktreeError(
-            f"no commit is known that was checked out at {note.path}",
-            why="worktree and branch were gone before it was removed, or had none; its databases are parked",
-            hint=f"git branch {note.branch} COMMIT, then: inv worktree.undo {note.key}",
+            f"the commit that was checked out at {removal.path} is not known",
+            why="worktree and branch were deleted before the removal, or had no commit; the databases are parked",
+            hint=f"create the branch, then run `inv worktree.undo {removal.key}`:\ngit branch {removal.branch} COMMIT",
         )
-    return Checkout(project, _mark(note), note.branch, path, None if there else note.tip).step()
+    base = None if branch_exists else removal.tip
+    return Checkout(project, _registered_name(removal), removal.branch, path, base).step()
 
 
-def _is_begun(project: Project, note: removal_record.RemovalRecord, path: Path) -> bool:
-    """Whether git lists the worktree, and what it lacks can be added: left by a killed call, or by a teardown."""
-    row = next((row for row in list_worktrees(project.repository.main) if row.path == path), None)
-    if row is None or row.locked not in (None, UNFINISHED):
+def _is_begun(project: Project, removal: RemovalRecord, path: Path) -> bool:
+    """Whether git lists the worktree and the checkout can complete it: left by a killed run, or by a teardown."""
+    entry = next((entry for entry in list_worktrees(project.repository.main) if entry.path == path), None)
+    if entry is None or entry.locked not in (None, UNFINISHED):
         return False
-    if not os.path.lexists(path) or row.locked == UNFINISHED:
+    if not os.path.lexists(path) or entry.locked == UNFINISHED:
         return True
     unknown = project.record_at(path) is None
-    return unknown and (note.only_databases or (row.branch, row.head) == (note.branch, note.tip))
+    return unknown and (removal.only_databases or (entry.branch, entry.head) == (removal.branch, removal.tip))
 
 
-def _require_free(project: Project, note: removal_record.RemovalRecord, path: Path) -> None:
-    """Refuse where something has taken the place of what was removed."""
+def _require_free(project: Project, removal: RemovalRecord, path: Path) -> None:
+    """
+    Refuse when the path or the branch of the removed worktree is in use again.
+
+    Raises:
+        WorktreeError, BranchError: If so.
+    """
     if path.exists() or path.is_symlink():
         raise WorktreeError(
             f"`{path}` exists already",
-            why="the worktree would be made there, and nothing is overwritten",
-            hint=f"inv worktree.undo {note.key} --path ANOTHER",
+            why="the worktree would be created there, and nothing is overwritten",
+            hint=f"inv worktree.undo {removal.key} --path ANOTHER",
         )
-    if note.branch is not None:
-        branch_names.require_free(project.repository, note.branch)
+    if removal.branch is not None:
+        branch_names.require_free(project.repository, removal.branch)
 
 
-def _require_commits(project: Project, note: removal_record.RemovalRecord, *, begun: bool) -> None:
-    """Refuse where the branch is another one by now; in a worktree that is there, it may have gone on."""
-    if note.branch is None or note.tip is None:
-        return
-    now = project.repository.commit(f"refs/heads/{note.branch}")
-    held = now in (None, note.tip)
-    if not held and begun:
-        held = is_ancestor(project.repository, note.tip, str(now))
-    if not held:
-        raise BranchError(
-            f"branch `{note.branch}` is at {str(now)[:12]} now, not at {str(note.tip)[:12]}",
-            why="it was made again, or moved, after the removal",
-            hint=f"git branch -m {note.branch} ANOTHER, then: inv worktree.undo {note.key}",
-        )
-
-
-def _unpark_step(
-    project: Project,
-    note: removal_record.RemovalRecord,
-    narrator: Narrator,
-    *,
-    now: str,
-    aside: removal_record.RemovalRecord | None = None,
-) -> Step:
+def _require_commits(project: Project, removal: RemovalRecord, *, begun: bool) -> None:
     """
-    Return the step that brings back what was parked with *note*; undone, it parks it again.
+    Refuse when the branch was moved or created again since the removal.
 
     Args:
-        now: When what is in its place is parked.
-        aside: The note of that, which is forgotten when nothing was.
+        begun: Whether the worktree exists again. The branch may have newer commits then.
+
+    Raises:
+        BranchError: If so.
     """
-    from tasks_lib.databases.clone import park
-
-    repository = project.registry.repository_id
-    back: list[str] = []
-
-    def do() -> str:
-        found = park.unpark(
-            project.server,
-            repository=repository,
-            slug=note.slug,
-            parked=note.removed,
-            now=now,
-            report=narrator.detail,
+    if removal.branch is None or removal.tip is None:
+        return
+    current = project.repository.commit(f"refs/heads/{removal.branch}")
+    holds_tip = current in (None, removal.tip)
+    if not holds_tip and begun:
+        holds_tip = is_ancestor(project.repository, removal.tip, str(current))
+    if not holds_tip:
+        raise BranchError(
+            f"branch `{removal.branch}` is at {str(current)[:12]} now, not at {str(removal.tip)[:12]}",
+            why="it was moved or created again after the removal",
+            hint=f"rename it, then run `inv worktree.undo {removal.key}`:\ngit branch -m {removal.branch} ANOTHER",
         )
-        back.extend(found)
-        if (
-            note.record
-            and note.record.clone
-            and not found
-            and not park.has_active_database(project.server, repository, note.slug)
-        ):
-            narrator.say("warning: its databases are not parked any more; in the worktree: inv worktree.db")
-        if aside is not None and not found:
-            removal_record.delete(project, aside)
-        return ", ".join(found) or "there is none"
 
-    def undo() -> None:
-        if back:
+
+@dataclass(frozen=True)
+class _Unpark:
+    """
+    The step that restores the databases that were parked by *removal*. Its undo parks them again.
+
+    Attributes:
+        parked_at: The timestamp for databases that have the restored names now and are parked.
+        replaced: The record of those databases, which is deleted if there are none.
+        restored: The names of the restored databases.
+    """
+
+    project: Project
+    removal: RemovalRecord
+    narrator: Narrator
+    parked_at: str
+    replaced: RemovalRecord | None = None
+    restored: list[str] = field(default_factory=list)
+
+    def step(self) -> Step:
+        return Step("restore its databases", self.do, self.undo)
+
+    def do(self) -> str:
+        from tasks_lib.databases.clone import park
+
+        server, slug, record = self.project.server, self.removal.slug, self.removal.record
+        repository = self.project.registry.repository_id
+        found = park.unpark(
+            server,
+            repository=repository,
+            slug=slug,
+            parked=self.removal.removed,
+            now=self.parked_at,
+            report=self.narrator.detail,
+        )
+        self.restored.extend(found)
+        if record and record.clone and not found and not park.has_active_database(server, repository, slug):
+            self.narrator.say("warning: its parked databases were deleted; in the worktree, run: inv worktree.db")
+        if self.replaced is not None and not found:
+            removal_record.delete(self.project, self.replaced)
+        return ", ".join(found) or "none parked"
+
+    def undo(self) -> None:
+        from tasks_lib.databases.clone import park
+
+        if self.restored:
             park.park(
-                project.server,
-                repository=repository,
-                slug=note.slug,
-                now=note.removed,
-                report=narrator.detail,
-                only=back,
+                self.project.server,
+                repository=self.project.registry.repository_id,
+                slug=self.removal.slug,
+                now=self.removal.removed,
+                report=self.narrator.detail,
+                only=self.restored,
             )
-
-    return Step("bring back its databases", do, undo)

@@ -1,5 +1,5 @@
 """
-What every removal has: the note, the plans, and the steps for databases and record.
+The steps that `worktree.remove` and `worktree.teardown` share: write the removal record, park the databases, finish.
 """
 
 from __future__ import annotations
@@ -8,117 +8,105 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import ServerError
-from tasks_lib.plan import Plan, Step
+from tasks_lib.plan import Step
 from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.steps import portless
 
 if TYPE_CHECKING:
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
+    from tasks_lib.worktrees.removal.removal_record import RemovalRecord
 
-FINISHES = "run the same command again: it finishes what is left"
+RERUN = "run the same command again to finish the removal"
+"""What a user reads who interrupts a removal after the worktree is gone."""
 
 
 @dataclass
-class RemovalOutcome:
+class Removal:
     """
-    A removal: what it takes away, and how far it got.
+    A removal and its result so far.
 
     Attributes:
-        note: What is taken away.
-        plans: Until the worktree is gone a failure undoes everything; after that everything goes forward.
-        parked: The databases that were parked, under the names that they have now.
-        pending: Whether they still have to be, as the server could not be reached.
+        record: What is removed. The step that saves uncommitted work adds its commit.
+        parked: The names that the databases were parked under.
+        pending: Whether they are not parked yet, because the server could not be reached.
     """
 
-    note: removal_record.RemovalRecord
-    plans: list[Plan] = field(default_factory=list)
+    record: RemovalRecord
     parked: list[str] = field(default_factory=list)
     pending: bool = False
 
-    def preview(self) -> list[str]:
-        """Return what would be done, a line for each step."""
-        return [line for plan in self.plans for line in plan.preview()]
 
-    def run(self, narrator: Narrator) -> None:
-        """
-        Take away what the note says.
-
-        Raises:
-            GoldentreeError: As a step raised it.
-        """
-        for plan in self.plans:
-            plan.run(narrator)
-
-
-def write_step(
-    project: Project, removing: RemovalOutcome, cut_short: removal_record.RemovalRecord | None = None
-) -> Step:
+def write_step(project: Project, removal: Removal, interrupted: RemovalRecord | None = None) -> Step:
     """
-    Return the step that writes the removal down.
+    Return the step that writes the removal record.
 
     Args:
-        cut_short: The note of a call that was killed before it took the worktree away; this one replaces it.
+        interrupted: The record of a run that was killed before it removed the worktree. This one replaces it.
     """
-    registry, note = project.registry, removing.note
+    registry, record = project.registry, removal.record
 
     def do() -> None:
-        removal_record.write(project, note)
-        if note.record is not None:
-            registry.update(note.slug, state="removing")
+        removal_record.write(project, record)
+        if record.record is not None:
+            registry.update(record.slug, state="removing")
 
     def undo() -> None:
-        if cut_short is not None:
-            removal_record.write(project, cut_short)
-        elif not note.trash.exists():  # else its files could not be put back, and the next call goes on
-            if note.record is not None:
-                registry.save(note.record)
-            removal_record.delete(project, note)
+        if interrupted is not None:
+            removal_record.write(project, interrupted)
+        # If the files could not be moved back, keep the record: the next run finishes the removal.
+        elif not record.trash.exists():
+            if record.record is not None:
+                registry.save(record.record)
+            removal_record.delete(project, record)
 
-    return Step("note down what is removed", do, undo)
+    return Step("record what is removed", do, undo)
 
 
-def park_step(project: Project, removing: RemovalOutcome, narrator: Narrator) -> list[Step]:
-    """Return the step that parks the databases; none where there is no record of any."""
-    note, record = removing.note, removing.note.record
-    if record is None:
+def park_steps(project: Project, removal: Removal, narrator: Narrator) -> list[Step]:
+    """Return the step that parks the databases, none for a worktree without a record."""
+    worktree = removal.record.record
+    if worktree is None:
         return []
+    slug, removed_at = removal.record.slug, removal.record.removed
 
-    def park() -> str:
+    def do() -> str:
         from tasks_lib.databases.clone.park import park
 
         try:
             parked = park(
                 project.server,
                 repository=project.registry.repository_id,
-                slug=note.slug,
-                now=note.removed,
+                slug=slug,
+                now=removed_at,
                 report=narrator.detail,
             )
         except ServerError as error:
-            narrator.say(f"{error}\nits record stays; `inv worktree.gc --yes` finishes when the server is back")
-            removing.pending = True
+            narrator.say(f"{error}\nits record stays; `inv worktree.gc --yes` parks them when the server is back")
+            removal.pending = True
             return "not yet"
-        removing.parked = [one.name for one in parked]
-        if record.clone and not parked:
+        removal.parked = [database.name for database in parked]
+        if worktree.clone and not parked:
             narrator.say(
-                f"warning: no database is parked: `{record.identity.database}` is gone, or not provably ours\n"
-                f"  the server is {project.server.url}; it was made on {record.server}"
+                f"warning: no database was parked: `{worktree.identity.database}` does not exist, "
+                f"or has no ownership comment of this worktree\n"
+                f"  looked on {project.server.url}; it was created on {worktree.server}"
             )
-        return f"as {', '.join(removing.parked)}" if parked else "there is none"
+        return f"as {', '.join(removal.parked)}" if parked else "no database found"
 
-    return [Step(f"park {record.identity.database}", park)]
+    return [Step(f"park {worktree.identity.database}", do)]
 
 
-def finish_step(project: Project, removing: RemovalOutcome) -> list[Step]:
-    """Return the step that ends what belongs to the record, and deletes it; none where there is no record."""
-    record = removing.note.record
-    if record is None:
+def finish_steps(project: Project, removal: Removal) -> list[Step]:
+    """Return the step that frees the port and deletes the worktree's record, none for a worktree without one."""
+    worktree = removal.record.record
+    if worktree is None:
         return []
 
-    def finish() -> None:
-        portless.forget(record)
-        if not removing.pending:
-            project.registry.delete(record.slug)
+    def do() -> None:
+        portless.forget(worktree)
+        # `worktree.gc` needs the record to park them later.
+        if not removal.pending:
+            project.registry.delete(worktree.slug)
 
-    return [Step(f"free port {record.port}", finish)]
+    return [Step(f"free port {worktree.port}", do)]

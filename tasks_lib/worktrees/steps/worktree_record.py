@@ -11,22 +11,30 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tasks_lib.plan import Step
-from tasks_lib.worktrees import identity, ports
+from tasks_lib.worktrees import ports
+from tasks_lib.worktrees.identity import Identity, derive
 from tasks_lib.worktrees.registry import now
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from pathlib import Path
 
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
 
-def new_record(project: Project, branch: str, path: Path, *, base: str | None, made_worktree: bool) -> Record:
+def derive_identity(project: Project, branch: str, taken_subdomains: Container[str] = ()) -> Identity:
+    """Return the names for a worktree of *branch*."""
+    settings = project.settings
+    return derive(branch, project=settings.project, prefix=settings.prefix, taken_subdomains=taken_subdomains)
+
+
+def new_record(project: Project, identity: Identity, path: Path, *, base: str | None, made_worktree: bool) -> Record:
     """Return the record of a worktree to be made; its port and subdomain are settled when it is saved."""
     from tasks_lib.worktrees.registry import Record
 
     return Record(
-        identity=_derive(project, branch),
+        identity=identity,
         path=str(path),
         port=0,
         state="creating",
@@ -35,11 +43,6 @@ def new_record(project: Project, branch: str, path: Path, *, base: str | None, m
         base=base,
         made_worktree=made_worktree,
     )
-
-
-def new_slug(project: Project, branch: str) -> str:
-    """Return the slug that a worktree of *branch* gets."""
-    return _derive(project, branch).slug
 
 
 def record_step(project: Project, record: Record) -> Step:
@@ -57,7 +60,7 @@ def record_step(project: Project, record: Record) -> Step:
             port = _wanted_port(record, taken) or ports.lease(f"{project.registry.common}:{record.slug}", taken)
             names = record.identity
             if names.subdomain in subdomains:
-                free = _derive(project, names.branch, subdomains)
+                free = derive_identity(project, names.branch, subdomains)
                 names = replace(names, subdomain=free.subdomain, dev_url=free.dev_url)
             created = record.created or now()
             registry.save(replace(record, identity=names, port=port, state="creating", created=created))
@@ -83,11 +86,6 @@ def ready_step(project: Project, record: Record) -> Step:
         return found is not None and found.state == "ready"
 
     return Step("mark it ready", do, done=done)
-
-
-def _derive(project: Project, branch: str, taken: set[str] | None = None) -> identity.Identity:
-    settings = project.settings
-    return identity.derive(branch, project=settings.project, prefix=settings.prefix, taken_subdomains=taken or ())
 
 
 def _wanted_port(record: Record, taken: set[int]) -> int | None:

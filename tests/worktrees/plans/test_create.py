@@ -103,7 +103,7 @@ class TestBranchNames:
         assert repository.dies("after", 1, "tasks_lib.plan:Plan._run_step", "worktree.create", f"{seen[digest]}/x")
         for _ in "unfinished", "ready":
             said = repository.refuses("worktree.create", f"{number}/x")
-            assert f"made for branch `{seen[digest]}/x`" in said
+            assert f"created for branch `{seen[digest]}/x`" in said
             repository.inv("worktree.create", f"{seen[digest]}/x")
 
 
@@ -210,7 +210,7 @@ class TestRefusals:
 
     def test_an_unknown_base(self, repository):
         """A base must name a commit, and is for new branches."""
-        assert "base `nowhere` is no commit" in repository.refuses("worktree.create", "a", "--base", "nowhere")
+        assert "base `nowhere` is not a commit" in repository.refuses("worktree.create", "a", "--base", "nowhere")
         repository.git("branch", "b")
         assert "branch `b` exists already" in repository.refuses("worktree.create", "b", "--base", "main")
 

@@ -75,7 +75,7 @@ def test_parked_long_ago(created):
     assert rows["note", "a"]["outcome"] == "forgotten"
     assert created.databases(parked=True) == []
     assert created.git("for-each-ref", "refs/goldentree") == ""
-    assert "no removal of `a` is known" in created.refuses("worktree.undo", "a")
+    assert "no removal of `a` was found" in created.refuses("worktree.undo", "a")
 
 
 def test_a_clone_without_a_record(created):

@@ -314,7 +314,7 @@ class TestTheDatabase:
         created.sql(f'COMMENT ON DATABASE "{database}" IS {comment}')
         result = created.inv("worktree.remove", "a")
         assert result.returncode == 0
-        assert f"warning: no database is parked: `{database}` is gone, or not provably ours" in result.stderr
+        assert f"warning: no database was parked: `{database}` does not exist" in result.stderr
         assert created.databases() == [database]
         assert created.records() == {}
 
@@ -325,7 +325,7 @@ class TestTheDatabase:
         env.write_text(text.replace(created.url, "postgresql://ada:s3cret@127.0.0.1:1/x"))
         result = created.inv("worktree.remove", "a")
         assert result.returncode == 1
-        assert "finishes when the server is back" in result.stderr
+        assert "parks them when the server is back" in result.stderr
         assert "s3cret" not in result.stderr
         assert not created.there.exists()
         assert [row["state"] for row in created.json("worktree.list")] == ["main", "removing"]
@@ -339,4 +339,4 @@ class TestTheDatabase:
         created.sql(f'DROP DATABASE "{created.databases()[0]}"')
         result = created.inv("worktree.remove", "a")
         assert result.returncode == 0
-        assert "it was made on postgresql://" in result.stderr
+        assert "it was created on postgresql://" in result.stderr

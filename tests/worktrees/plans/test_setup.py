@@ -135,7 +135,7 @@ def test_a_failure_takes_back_what_this_call_made(team):
     failed = team.inv("worktree.setup", cwd=team.there, env={"WORKTREE_MIGRATE": "exit 3"})
     assert (failed.returncode, failed.stdout) == (1, "")
     assert "`exit 3` exited with 3" in failed.stderr
-    assert "hint: mend it, then: inv worktree.setup" in failed.stderr
+    assert "hint: fix it, then run:\n      inv worktree.setup" in failed.stderr
     assert (team.databases(), companions(team), team.records()) == ([], [], {})
     left = [path for path in sorted(team.there.rglob("*")) if path.name not in ("installed", "world")]
     assert left == before

@@ -136,7 +136,7 @@ def test_killed_after_every_step(created):
                 whole(created)
             else:
                 if again.returncode:  # its note went with the last step
-                    assert "no removal of `a` is known" in again.stderr
+                    assert "no removal of `a` was found" in again.stderr
                 whole(created)
                 created.json("worktree.remove", "a", "--force")
         assert step > 4
