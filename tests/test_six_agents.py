@@ -17,11 +17,10 @@ TASKS = 200
 # Three agents in one script, each a process in its worktree: the functions.
 FUNCTIONS = """
 import os, signal, sys, time
-from tasks_lib.collections._ledger import ledger_of
-from tasks_lib.collections._ledger import worktree_id
-from tasks_lib.collections._project import project
-from tasks_lib.ledger.work import queue
+from tasks_lib.collections._project import current_project
 from tasks_lib.ledger.agents.registration import register
+from tasks_lib.ledger.work import queue
+from tasks_lib.workflows.ledger_access import ledger_of, worktree_id
 
 for worktree, last in zip(sys.argv[1::2], sys.argv[2::2]):
     if os.fork() == 0:
@@ -34,10 +33,10 @@ else:
             sys.exit()
 
 os.chdir(worktree)
-here = project()
-ledger = ledger_of(here)
+project = current_project()
+ledger = ledger_of(project)
 with ledger.write() as tx:
-    me = register(tx, worktree_id(here), pid=os.getpid())
+    me = register(tx, worktree_id(project), pid=os.getpid())
 number = 0
 while True:
     with ledger.write() as tx:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GoldentreeError, LedgerError, WorktreeError
+from tasks_lib.ledger.store.names import short_id
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tasks_lib.databases.server.url import DatabaseUrl
     from tasks_lib.ledger.ledger import Ledger, Transaction
     from tasks_lib.ledger.schema.agents import Agent
+    from tasks_lib.ledger.schema.work import Task
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
 
@@ -125,7 +127,7 @@ def stop_homeless(project: Project, narrator: Narrator) -> None:
         narrator.say(f"stopped, as their worktree is gone: {', '.join(agent.name for agent in stopped)}")
 
 
-def acting(tx: Transaction, project: Project, name: str) -> Agent:
+def current_agent(tx: Transaction, project: Project, name: str) -> Agent:
     """
     Return the agent that runs the command: *name*, or the one agent of this worktree.
 
@@ -148,3 +150,54 @@ def acting(tx: Transaction, project: Project, name: str) -> Agent:
     raise LedgerError(
         "this worktree has several agents", why=", ".join(agent.name for agent in found), hint="pass --as NAME"
     )
+
+
+def resolve_actor(tx: Transaction, project: Project, name: str) -> Agent | None:
+    """
+    Return the agent that finishes or gives up a task, None if *name* is `user`: a person.
+
+    Raises:
+        NotFoundError: If there is no agent *name*.
+        LedgerError: If the worktree has none, or several.
+    """
+    from tasks_lib.ledger.store.names import USER
+
+    return None if name == USER else current_agent(tx, project, name)
+
+
+def task_or_held(tx: Transaction, agent: Agent | None, name: str) -> Task:
+    """
+    Return the task *name*, by default the one that *agent* holds.
+
+    Raises:
+        NotFoundError, ConflictError: If no task, or several, match *name*.
+        LedgerError: If *name* is empty and no task is held.
+    """
+    from tasks_lib.ledger.work import queue
+
+    if name:
+        return tx.tasks.named(name)
+    if agent is None:
+        raise LedgerError("which task?", why="a person holds no task", hint="inv task.list --status in_progress")
+    task = queue.held_by(tx, agent)
+    if task is None:
+        raise LedgerError(f"agent `{agent.name}` holds no task", hint="inv task.claim")
+    return task
+
+
+def release_lost_tasks(ledger: Ledger, narrator: Narrator) -> list[Task]:
+    """Put the tasks of lost agents back into the queue, report each, and return them."""
+    from tasks_lib.ledger.work import queue
+
+    with ledger.read() as tx:  # a read never waits, and mostly there is nothing to release
+        if not queue.stale(tx):
+            return []
+    with ledger.write() as tx:
+        released = queue.release_stale(tx)
+    for task, holder in ((found.task, found.holder) for found in released):
+        who = f"{holder.name} is gone" if holder else "no agent held it"
+        narrator.say(
+            f"released {short_id(task.id)} {task.name}: {who}; it is {task.status},"
+            f" lost or failed {task.retry_count} time{'s' if task.retry_count > 1 else ''}"
+        )
+    return [found.task for found in released]

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.collections._ledger import NOTHING_READY, documents, given
+from tasks_lib.collections._arguments import NOTHING_READY, read_text
 from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import preview
+from tasks_lib.collections.views.rows import row_for_json, rows_for_json
 from tasks_lib.errors import ConflictError, LedgerError
 from tasks_lib.ledger.store.names import short_id
 from tasks_lib.output import age, pairs, table
@@ -54,7 +55,7 @@ def add(c: Context, email: str, provider: str = "claude", credentials_file: str 
         else:
             last = max((one.sort_order for one in others), default=0)
             account = tx.accounts.create(email=email, provider=provider, credentials=credentials, sort_order=last + 1)
-    return Answer(documents([account])[0], pairs([("account", account.email), ("id", account.id)]))
+    return Answer(row_for_json(account), pairs([("account", account.email), ("id", account.id)]))
 
 
 @task(name="list", default=True)
@@ -77,7 +78,7 @@ def list_(c: Context, json: bool = False) -> Answer:
         )
         for one in found
     ]
-    return Answer(documents(found), table(("ID", "EMAIL", "PROVIDER", "STATE", "CREDENTIALS", "USED"), rows))
+    return Answer(rows_for_json(found), table(("ID", "EMAIL", "PROVIDER", "STATE", "CREDENTIALS", "USED"), rows))
 
 
 @task(
@@ -105,7 +106,7 @@ def next_(c: Context, provider: str = "claude", write: str = "", json: bool = Fa
         free_at = None if account else tx.accounts.earliest_reset(provider)
         if account and write:
             _write(account, Path(write))  # an error takes the turn back
-    data = {"account": documents([account])[0] if account else None, "free_at": free_at and free_at.isoformat()}
+    data = {"account": row_for_json(account) if account else None, "free_at": free_at and free_at.isoformat()}
     if account is None:
         when = f"; the first is free at {free_at:%Y-%m-%d %H:%M} UTC" if free_at else ""
         return Answer(data, f"no account of {provider} is free{when}", ok=False, status=NOTHING_READY)
@@ -130,7 +131,7 @@ def exhausted(c: Context, account: str, until: str = "", json: bool = False) -> 
         return preview([f"take {account} out of turn"])
     with ledger_of(project).write() as tx:
         found = tx.accounts.mark_exhausted(tx.accounts.named(account).id, moment)
-    return Answer(documents([found])[0], f"{found.email} is {_state(found)}")
+    return Answer(row_for_json(found), f"{found.email} is {_state(found)}")
 
 
 @task(klass=OptionalWord, help={"account": f"{_ACCOUNT_HELP} All whose limit has ended when not given."})
@@ -161,7 +162,7 @@ def delete(c: Context, account: str, json: bool = False) -> Answer:
     with ledger_of(project).write() as tx:
         found = tx.accounts.named(account)
         tx.accounts.delete(found.id)
-    return Answer(documents([found])[0], f"deleted {found.email}")
+    return Answer(row_for_json(found), f"deleted {found.email}")
 
 
 def _credentials(file: str) -> str | None:
@@ -169,7 +170,7 @@ def _credentials(file: str) -> str | None:
     if not file:
         return None
     try:
-        text = given("-") if file == "-" else Path(file).expanduser().read_text()
+        text = read_text("-") if file == "-" else Path(file).expanduser().read_text()
     except OSError as error:
         raise LedgerError(f"`{file}` cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

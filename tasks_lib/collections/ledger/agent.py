@@ -7,14 +7,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib import output
-from tasks_lib.collections._ledger import AS_HELP, documents, given, interruptible, number, standard_input
+from tasks_lib.collections._arguments import AS_HELP, interruptible, positive_int, read_text, standard_input
 from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import preview
+from tasks_lib.collections.views.rows import row_for_json, rows_for_json
 from tasks_lib.errors import ConflictError, GoldentreeError
 from tasks_lib.ledger.store.names import short_id
 from tasks_lib.output import Narrator, age, pairs, table
-from tasks_lib.workflows.ledger_access import acting, branches, ledger_of, worktree_id
+from tasks_lib.workflows.ledger_access import branches, current_agent, ledger_of, worktree_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,8 +67,8 @@ def register(
     with ledger_of(project).write() as tx:
         if account:
             fields["account_id"] = tx.accounts.named(account).id
-        agent = registering(tx, home, name=name or None, pid=number(pid, "--pid"), **fields)
-    return Answer(documents([agent])[0], pairs([("agent", agent.name), ("id", agent.id)]))
+        agent = registering(tx, home, name=name or None, pid=positive_int(pid, "--pid"), **fields)
+    return Answer(row_for_json(agent), pairs([("agent", agent.name), ("id", agent.id)]))
 
 
 @task(name="list", default=True, help={"all": "Those that are stopped or crashed, too."})
@@ -85,7 +86,7 @@ def list_(c: Context, all: bool = False, json: bool = False) -> Answer:  # noqa:
     with ledger_of(project).read() as tx:
         found = [agent for agent in tx.agents.find_all() if all or agent.status not in GONE]
         tasks = {agent.id: tx.tasks.find_by_id(agent.task_id) for agent in found if agent.task_id}
-    data, rows, now = documents(found), [], datetime.now(UTC)
+    data, rows, now = rows_for_json(found), [], datetime.now(UTC)
     for agent, row in zip(found, data, strict=True):
         held = tasks.get(agent.id)
         row |= {
@@ -139,9 +140,9 @@ def ask(
     project, seconds = current_project(), _seconds(timeout)
     if c.config.run.dry:
         return preview([f"ask {agent or task or phase}, and wait"])
-    ledger, text = ledger_of(project), given(question)
+    ledger, text = ledger_of(project), read_text(question)
     with ledger.write() as tx:
-        me = acting(tx, project, as_)
+        me = current_agent(tx, project, as_)
         asked = conversations.ask(
             tx,
             me.id,
@@ -189,7 +190,7 @@ def listen(c: Context, timeout: str = "", as_: str = "", json: bool = False) -> 
         return preview(["wait for questions"])
     ledger = ledger_of(project)
     with ledger.write() as tx:
-        me = acting(tx, project, as_)
+        me = current_agent(tx, project, as_)
         tx.agents.update(me.id)  # it was heard of
     waiting = Narrator().looking(f"listen for questions to {me.name}")
     with interruptible("questions stay until they are answered", "inv agent.listen"), waiting:
@@ -223,7 +224,7 @@ def answer(c: Context, conversation: str, text: str, as_: str = "", json: bool =
     project = current_project()
     if c.config.run.dry:
         return preview([f"answer {conversation}"])
-    ledger, said = ledger_of(project), given(text)
+    ledger, said = ledger_of(project), read_text(text)
     with ledger.write() as tx:
         found = tx.conversations.named(conversation)
         asked = tx.agents.require(found.to_agent_id)
@@ -247,8 +248,8 @@ def stop(c: Context, name: str = "", json: bool = False) -> Answer:
     if c.config.run.dry:
         return preview([f"mark {name or 'the agent of this worktree'} as stopped"])
     with ledger_of(project).write() as tx:
-        agent = stopping(tx, acting(tx, project, name).id)
-    return Answer(documents([agent])[0], f"stopped {agent.name}")
+        agent = stopping(tx, current_agent(tx, project, name).id)
+    return Answer(row_for_json(agent), f"stopped {agent.name}")
 
 
 @task(
@@ -271,8 +272,8 @@ def log(c: Context, session: str = "", as_: str = "", json: bool = False) -> Ans
         return preview(["keep standard input as a log"])
     ledger, source = ledger_of(project), standard_input()
     with ledger.read() as tx:
-        agent = acting(tx, project, as_)
-        session_number = number(session, "--session") or tx.log_chunks.get_session_count(agent.id) + 1
+        agent = current_agent(tx, project, as_)
+        session_number = positive_int(session, "--session") or tx.log_chunks.get_session_count(agent.id) + 1
     if not source.isatty():
         # A terminal sends it to the whole pipeline; to many agents it is a key like any other.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -309,9 +310,9 @@ def logs(c: Context, name: str, session: str = "", follow: bool = False, json: b
             if not tx.log_chunks.get_session_count(name):
                 raise
             whose = name
-    chunks = kept.read(ledger, whose, number(session, "--session"), follow=follow)
+    chunks = kept.read(ledger, whose, positive_int(session, "--session"), follow=follow)
     if json:
-        return Answer(documents(chunks), "")
+        return Answer(rows_for_json(chunks), "")
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has gone away (`| head`) ends this, too
     with interruptible("what comes is kept all the same", f"inv agent.logs {name} --follow"):
         for chunk in chunks:
@@ -331,7 +332,7 @@ def _awaited(ledger: Ledger, conversation_id: str, timeout: float | None, said: 
 
 
 def _document(tx: Transaction, conversation: Conversation) -> dict[str, Any]:
-    [data] = documents([conversation])
+    [data] = rows_for_json([conversation])
     for end in ("from_agent", "to_agent"):
         agent = tx.agents.find_by_id(data[f"{end}_id"])
         data[end] = agent and agent.name

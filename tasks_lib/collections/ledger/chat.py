@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tasks_lib.collections._ledger import documents, given
+from tasks_lib.collections._arguments import read_text
 from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import preview
+from tasks_lib.collections.views.rows import row_for_json, rows_for_json
 from tasks_lib.errors import LedgerError
 from tasks_lib.ledger.store.names import short_id
 from tasks_lib.output import table
@@ -47,7 +48,7 @@ def open_(c: Context, phase: str = "", task: str = "", as_: str = "", json: bool
         chat = tx.chat_sessions.find_active_session(kind, target.id) or tx.chat_sessions.create_session(
             target_type=kind, target_id=target.id, initiative_id=target.initiative_id, agent_id=agent_id
         )
-    return Answer(documents([chat])[0], f"chat {short_id(chat.id)} about {kind} {target.name}")
+    return Answer(row_for_json(chat), f"chat {short_id(chat.id)} about {kind} {target.name}")
 
 
 @task(
@@ -68,11 +69,11 @@ def say(c: Context, chat: str, text: str, role: str = "user", json: bool = False
 
     if role not in [*ChatRole]:
         raise LedgerError(f"`{role}` is no role in a chat", why=f"one of: {', '.join(ChatRole)}")
-    ledger, content = ledger_of(project), given(text)
+    ledger, content = ledger_of(project), read_text(text)
     with ledger.write() as tx:
         found = tx.chat_sessions.named(chat)
         said = tx.chat_sessions.create_message(chat_session_id=found.id, role=ChatRole(role), content=content)
-    return Answer(documents([said])[0], f"said in chat {short_id(found.id)}")
+    return Answer(row_for_json(said), f"said in chat {short_id(found.id)}")
 
 
 @task(help={"chat": _CHAT_HELP})
@@ -84,7 +85,7 @@ def show(c: Context, chat: str, json: bool = False) -> Answer:
     with ledger_of(project).read() as tx:
         found = tx.chat_sessions.named(chat)
         messages = tx.chat_sessions.find_messages_by_session_id(found.id)
-    data = {**documents([found])[0], "messages": documents(messages)}
+    data = {**row_for_json(found), "messages": rows_for_json(messages)}
     return Answer(data, "\n\n".join(f"{one.role}:\n{one.content}" for one in messages) or "nothing was said yet")
 
 
@@ -97,7 +98,7 @@ def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     with ledger_of(project).read() as tx:
         found = tx.chat_sessions.find_all(**({"status": status} if status else {}))
     rows = [(short_id(one.id), one.status, one.target_type, short_id(one.target_id)) for one in found]
-    return Answer(documents(found), table(("ID", "STATUS", "ABOUT", "WHICH"), rows) if rows else "no chats")
+    return Answer(rows_for_json(found), table(("ID", "STATUS", "ABOUT", "WHICH"), rows) if rows else "no chats")
 
 
 @task(help={"chat": _CHAT_HELP})
@@ -112,4 +113,4 @@ def close(c: Context, chat: str, json: bool = False) -> Answer:
 
     with ledger_of(project).write() as tx:
         closed = tx.chat_sessions.update_session(tx.chat_sessions.named(chat).id, status=ChatStatus.CLOSED)
-    return Answer(documents([closed])[0], f"closed chat {short_id(closed.id)}")
+    return Answer(row_for_json(closed), f"closed chat {short_id(closed.id)}")

@@ -6,10 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks_lib.collections._ledger import documents, given
+from tasks_lib.collections._arguments import read_text
 from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import CLONE_HELP, preview, removed, report
+from tasks_lib.collections.views.rows import row_for_json
 from tasks_lib.ledger.store.names import short_id
 from tasks_lib.output import Narrator, in_terminal
 from tasks_lib.workflows.ledger_access import ledger_of
@@ -52,7 +53,7 @@ def start(
     from tasks_lib.ledger.work import errands
     from tasks_lib.workflows import errands as _errand
 
-    line = errands.described(given(description))
+    line = errands.described(read_text(description))
     project, narrator = current_project(), Narrator()
     wish = None if no_db else project.clone_options(fresh=fresh, evict_idle=evict)
     with _errand.plan_start(project, line, narrator, base=base, agent=as_, wish=wish) as planned:
@@ -61,7 +62,7 @@ def start(
         ran = planned.run(narrator)
         made = report(project.registry.require(planned.subject.record.slug), Path(planned.subject.record.path), ran)
     errand = _errand.chosen(project, planned.subject.id)
-    return Answer({**made.data, **documents([errand])[0]}, f"{made.text}\nerrand    {short_id(errand.id)}")
+    return Answer({**made.data, **row_for_json(errand)}, f"{made.text}\nerrand    {short_id(errand.id)}")
 
 
 @task(name="list", default=True, help={"status": "Only those: active, pending_review, conflict, merged or abandoned."})
@@ -209,6 +210,6 @@ def _told(errand: Errand, *more: str, gone: Removal | None = None) -> Answer:
     """Return what has become of *errand*, and of its worktree if it is *gone*."""
     lines = [f"errand {short_id(errand.id)} is {errand.status}", *more]
     if gone is None:
-        return Answer(documents([errand])[0], "\n".join(lines))
+        return Answer(row_for_json(errand), "\n".join(lines))
     removal = removed(gone)
-    return Answer({**documents([errand])[0], "removed": removal.data}, "\n".join([*lines, removal.text]), ok=removal.ok)
+    return Answer({**row_for_json(errand), "removed": removal.data}, "\n".join([*lines, removal.text]), ok=removal.ok)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tasks_lib.collections._ledger import documents
+from tasks_lib.collections._arguments import split_commas
 from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import preview
+from tasks_lib.collections.views.rows import row_for_json, rows_for_json
 from tasks_lib.errors import ConflictError, LedgerError
 from tasks_lib.ledger.store.names import short_id
 from tasks_lib.output import pairs, table
@@ -16,6 +17,8 @@ from tasks_lib.workflows.ledger_access import ledger_of
 
 if TYPE_CHECKING:
     from invoke.context import Context
+
+    from tasks_lib.ledger.ledger import Transaction
 
 _INITIATIVE_HELP = "The initiative's id, or its beginning."
 _PROJECTS_HELP = "by name or id, between commas"
@@ -32,18 +35,16 @@ def add(c: Context, name: str, branch: str = "", project_: str = "", json: bool 
     """
     Add an initiative
     """
-    from tasks_lib.collections import _work
-
     project = current_project()
     if c.config.run.dry:
         return preview([f"add the initiative `{name}`"])
     with ledger_of(project).write() as tx:
         added = tx.initiatives.create(name=name, branch=branch or None)
         if project_:
-            tx.projects.set_initiative_projects(added.id, _work.projects(tx, project_))
+            tx.projects.set_initiative_projects(added.id, _find_project_ids(tx, project_))
         on = tx.projects.find_projects_by_initiative_id(added.id)
     rows = [("initiative", f"{short_id(added.id)}  {added.name}"), *(("project", one.name) for one in on)]
-    return Answer({**documents([added])[0], "projects": documents(on)}, pairs(rows))
+    return Answer({**row_for_json(added), "projects": rows_for_json(on)}, pairs(rows))
 
 
 @task(name="list", default=True)
@@ -55,7 +56,7 @@ def list_(c: Context, json: bool = False) -> Answer:
         found, tasks, phases = tx.initiatives.find_all(), tx.tasks.find_all(), tx.phases.find_all()
     if not found:
         return Answer([], "no initiatives; inv initiative.add NAME makes one")
-    data, rows = documents(found), []
+    data, rows = rows_for_json(found), []
     for one, row in zip(found, data, strict=True):
         mine = [task for task in tasks if task.initiative_id == one.id]
         done = sum(task.status == "completed" for task in mine)
@@ -88,7 +89,7 @@ def update(
         raise LedgerError("nothing to change", hint="inv --help initiative.update")
     with ledger_of(project).write() as tx:
         changed = tx.initiatives.update(tx.initiatives.named(initiative).id, **fields)
-    return Answer(documents([changed])[0], f"changed {short_id(changed.id)}  {changed.name} ({changed.status})")
+    return Answer(row_for_json(changed), f"changed {short_id(changed.id)}  {changed.name} ({changed.status})")
 
 
 @task(help={"initiative": _INITIATIVE_HELP, "force": "Although tasks of it are not finished."})
@@ -96,7 +97,7 @@ def delete(c: Context, initiative: str, force: bool = False, json: bool = False)
     """
     Delete an initiative with its phases, tasks, pages and chats
     """
-    from tasks_lib.collections import _work
+    from tasks_lib.ledger.work.deletion import require_finished
 
     project = current_project()
     if c.config.run.dry:
@@ -104,7 +105,7 @@ def delete(c: Context, initiative: str, force: bool = False, json: bool = False)
     with ledger_of(project).write() as tx:
         found = tx.initiatives.named(initiative)
         tasks = tx.tasks.find_all(initiative_id=found.id)
-        _work.require_finished(tasks, f"initiative `{found.name}`", force=force)
+        require_finished(tasks, f"initiative `{found.name}`", force=force)
         tx.initiatives.delete(found.id)
     return Answer({"id": found.id}, f"deleted {short_id(found.id)}  {found.name}")
 
@@ -126,9 +127,7 @@ def add_project(c: Context, name: str, url: str, default_branch: str = "main", j
         if taken:
             raise ConflictError(f"project `{taken[0].name}` is known already", why=f"at {taken[0].url}")
         added = tx.projects.create(name=name, url=url, default_branch=default_branch)
-    return Answer(
-        documents([added])[0], pairs([("project", f"{short_id(added.id)}  {added.name}"), ("url", added.url)])
-    )
+    return Answer(row_for_json(added), pairs([("project", f"{short_id(added.id)}  {added.name}"), ("url", added.url)]))
 
 
 @task(
@@ -142,8 +141,6 @@ def projects(c: Context, initiative: str = "", set_: str | None = None, json: bo
     """
     List the projects, or those of an initiative; with --set, choose them
     """
-    from tasks_lib.collections import _work
-
     project = current_project()
     if set_ is None:
         with ledger_of(project).read() as tx:
@@ -154,12 +151,12 @@ def projects(c: Context, initiative: str = "", set_: str | None = None, json: bo
     else:
         with ledger_of(project).write() as tx:
             goal = tx.initiatives.named(initiative)
-            tx.projects.set_initiative_projects(goal.id, _work.projects(tx, set_))
+            tx.projects.set_initiative_projects(goal.id, _find_project_ids(tx, set_))
             found = tx.projects.find_projects_by_initiative_id(goal.id)
     if not found:
         return Answer([], "no projects; inv initiative.add-project NAME URL makes one known")
     rows = [(short_id(one.id), one.name, one.default_branch, one.url) for one in found]
-    return Answer(documents(found), table(("ID", "NAME", "BRANCH", "URL"), rows, spare=("BRANCH",)))
+    return Answer(rows_for_json(found), table(("ID", "NAME", "BRANCH", "URL"), rows, spare=("BRANCH",)))
 
 
 def _has_secret(url: str) -> bool:
@@ -169,3 +166,9 @@ def _has_secret(url: str) -> bool:
     except ValueError:
         raise LedgerError("that is no URL", why="it is not shown because it may hold a password") from None
     return bool(parts.password or (parts.username and parts.scheme in ("http", "https")))
+
+
+def _find_project_ids(tx: Transaction, text: str) -> list[str]:
+    """Return the ids of the projects listed in *text* by name or id, separated by commas."""
+    ids = {project.name: project.id for project in tx.projects.find_all()}
+    return [ids.get(word) or tx.projects.named(word).id for word in split_commas(text)]

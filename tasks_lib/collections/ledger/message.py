@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.collections._ledger import AS_HELP, documents, given
+from tasks_lib.collections._arguments import AS_HELP, read_text
 from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import preview
+from tasks_lib.collections.views.rows import rows_for_json
 from tasks_lib.errors import LedgerError
 from tasks_lib.ledger.store.names import USER, short_id
 from tasks_lib.output import age
-from tasks_lib.workflows.ledger_access import acting, ledger_of
+from tasks_lib.workflows.ledger_access import current_agent, ledger_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -129,7 +130,7 @@ def reply(c: Context, message: str, text: str, json: bool = False) -> Answer:
 
 
 def _content(text: str) -> str:
-    content = given(text)
+    content = read_text(text)
     if not content.strip():
         raise LedgerError("the message is empty")
     return content
@@ -137,14 +138,14 @@ def _content(text: str) -> str:
 
 def _party(end: str, tx: Transaction, project: Project, name: str) -> dict[str, Any]:
     """Return the fields that say who is at one *end* of a message."""
-    agent = None if name == USER else acting(tx, project, name)
+    agent = None if name == USER else current_agent(tx, project, name)
     return {f"{end}_type": "agent" if agent else USER, f"{end}_id": agent and agent.id}
 
 
 def _documents(tx: Transaction, messages: Iterable[Message]) -> list[dict[str, Any]]:
     """Return messages for JSON, with the names of those at both ends."""
     names = {agent.id: agent.name for agent in tx.agents.find_all()}
-    data = documents(messages)
+    data = rows_for_json(messages)
     for row in data:
         for end in ("sender", "recipient"):
             row[end] = USER if row[f"{end}_type"] == USER else names.get(row[f"{end}_id"], "an agent that is gone")

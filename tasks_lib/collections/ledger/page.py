@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.collections._ledger import documents, given
+from tasks_lib.collections._arguments import read_text
 from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import preview
+from tasks_lib.collections.views.rows import row_for_json, rows_for_json
 from tasks_lib.errors import LedgerError
 from tasks_lib.ledger.store.names import short_id
 from tasks_lib.workflows.ledger_access import ledger_of
@@ -33,7 +34,7 @@ def list_(c: Context, initiative: str, json: bool = False) -> Answer:
     with ledger_of(project).read() as tx:
         pages = tx.pages.find_all(initiative_id=tx.initiatives.named(initiative).id)
     lines = [f"{short_id(page.id)}  {'  ' * depth}{page.title}" for page, depth in _tree(pages, None)]
-    return Answer(documents(pages), "\n".join(lines) or "no pages")
+    return Answer(rows_for_json(pages), "\n".join(lines) or "no pages")
 
 
 @task(help={"page": _PAGE_HELP})
@@ -44,7 +45,7 @@ def show(c: Context, page: str, json: bool = False) -> Answer:
     project = current_project()
     with ledger_of(project).read() as tx:
         found = tx.pages.named(page)
-    return Answer(documents([found])[0], "\n\n".join(filter(None, (f"# {found.title}", found.content))))
+    return Answer(row_for_json(found), "\n\n".join(filter(None, (f"# {found.title}", found.content))))
 
 
 @task(
@@ -62,12 +63,12 @@ def write(c: Context, initiative: str, title: str, content: str = "", parent: st
     project = current_project()
     if c.config.run.dry:
         return preview([f"write page {title}"])
-    ledger, text = ledger_of(project), given(content)
+    ledger, text = ledger_of(project), read_text(content)
     with ledger.write() as tx:
         found = tx.initiatives.named(initiative)
         above = tx.pages.named(parent) if parent else tx.pages.get_or_create_root_page(found.id)
         page = tx.pages.create(initiative_id=found.id, parent_page_id=above.id, title=title, content=text or None)
-    return Answer(documents([page])[0], f"wrote page {short_id(page.id)}")
+    return Answer(row_for_json(page), f"wrote page {short_id(page.id)}")
 
 
 @task(
@@ -87,7 +88,7 @@ def update(c: Context, page: str, title: str = "", content: str = "", parent: st
         raise LedgerError("nothing to change is given", hint="pass --title, --content or --parent")
     if c.config.run.dry:
         return preview([f"change page {page}"])
-    ledger, text = ledger_of(project), given(content)
+    ledger, text = ledger_of(project), read_text(content)
     with ledger.write() as tx:
         values: dict[str, Any] = {}
         if title:
@@ -97,7 +98,7 @@ def update(c: Context, page: str, title: str = "", content: str = "", parent: st
         if parent:
             values["parent_page_id"] = tx.pages.named(parent).id
         changed = tx.pages.update(tx.pages.named(page).id, **values)
-    return Answer(documents([changed])[0], f"changed page {short_id(changed.id)}")
+    return Answer(row_for_json(changed), f"changed page {short_id(changed.id)}")
 
 
 def _tree(pages: Sequence[Page], above: str | None, depth: int = 0) -> Iterator[tuple[Page, int]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.collections._ledger import documents, given
+from tasks_lib.collections._arguments import read_text, split_commas
 from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import preview
+from tasks_lib.collections.views.rows import ready_pairs, row_for_json, rows_for_json
 from tasks_lib.errors import LedgerError
 from tasks_lib.ledger.store.names import short_id
 from tasks_lib.output import pairs, table
@@ -33,21 +34,19 @@ def add(c: Context, name: str, initiative: str, content: str = "", depends: str 
 
     Its tasks are handed out once it is approved: `phase.update --status approved`.
     """
-    from tasks_lib.collections._work import words
-
     project = current_project()
     if c.config.run.dry:
         return preview([f"add the phase `{name}`"])
-    text = given(content) or None
+    text = read_text(content) or None
     with ledger_of(project).write() as tx:
         goal = tx.initiatives.named(initiative)
         added = tx.phases.create(name=name, initiative_id=goal.id, content=text)
-        before = [tx.phases.named(word) for word in words(depends)]
+        before = [tx.phases.named(word) for word in split_commas(depends)]
         for one in before:
             tx.phases.create_dependency(added.id, one.id)
     rows = [("phase", f"{short_id(added.id)}  {added.name}"), ("of", goal.name)]
     rows += [("waits for", one.name) for one in before]
-    return Answer({**documents([added])[0], "depends_on": [one.id for one in before]}, pairs(rows))
+    return Answer({**row_for_json(added), "depends_on": [one.id for one in before]}, pairs(rows))
 
 
 @task(name="list", default=True, klass=OptionalWord, help={"initiative": "Only the phases of this one."})
@@ -62,7 +61,7 @@ def list_(c: Context, initiative: str = "", json: bool = False) -> Answer:
         before = {one.id: tx.phases.get_dependencies(one.id) for one in found}
     if not found:
         return Answer([], "no phases; inv phase.add NAME INITIATIVE makes one")
-    data, rows = documents(found), []
+    data, rows = rows_for_json(found), []
     for one, row in zip(found, data, strict=True):
         done = sum(task.status == "completed" for task in tasks[one.id])
         row |= {"tasks": len(tasks[one.id]), "completed": done, "depends_on": before[one.id]}
@@ -109,7 +108,6 @@ def update(
     Tasks are handed out while their phase is approved or in_progress, and all
     phases that it waits for are completed.
     """
-    from tasks_lib.collections import _work
     from tasks_lib.ledger.work import queue
 
     project = current_project()
@@ -118,13 +116,13 @@ def update(
     fields: dict[str, Any] = {"status": status, "name": name, "merge_base": merge_base}
     fields = {key: value for key, value in fields.items() if value}
     if content is not None:
-        fields["content"] = given(content) or None
+        fields["content"] = read_text(content) or None
     if not fields:
         raise LedgerError("nothing to change", hint="inv --help phase.update")
     with ledger_of(project).write() as tx, queue.becoming_ready(tx) as freed:
         changed = tx.phases.update(tx.phases.named(phase).id, **fields)
-    rows = [("phase", f"{short_id(changed.id)}  {changed.name} ({changed.status})"), *_work.named(freed)]
-    return Answer({**documents([changed])[0], "ready": documents(freed)}, pairs(rows))
+    rows = [("phase", f"{short_id(changed.id)}  {changed.name} ({changed.status})"), *ready_pairs(freed)]
+    return Answer({**row_for_json(changed), "ready": rows_for_json(freed)}, pairs(rows))
 
 
 @task(help={"phase": _PHASE_HELP, "force": "Although tasks of it are not finished, or phases wait for it."})
@@ -132,15 +130,14 @@ def delete(c: Context, phase: str, force: bool = False, json: bool = False) -> A
     """
     Delete a phase with its tasks, and print what became ready by that
     """
-    from tasks_lib.collections import _work
-    from tasks_lib.ledger.work.deletion import delete_phase
+    from tasks_lib.ledger.work.deletion import delete_phase, require_finished
 
     project = current_project()
     if c.config.run.dry:
         return preview([f"delete {phase}"])
     with ledger_of(project).write() as tx:
         found = tx.phases.named(phase)
-        _work.require_finished(tx.tasks.find_by_phase_id(found.id), f"phase `{found.name}`", force=force)
+        require_finished(tx.tasks.find_by_phase_id(found.id), f"phase `{found.name}`", force=force)
         freed = delete_phase(tx, found.id, force=force)
-    rows = [("deleted", f"{short_id(found.id)}  {found.name}"), *_work.named(freed)]
-    return Answer({"id": found.id, "ready": documents(freed)}, pairs(rows))
+    rows = [("deleted", f"{short_id(found.id)}  {found.name}"), *ready_pairs(freed)]
+    return Answer({"id": found.id, "ready": rows_for_json(freed)}, pairs(rows))

@@ -5,14 +5,15 @@ from __future__ import annotations
 from json import JSONDecodeError, loads
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.collections._ledger import AS_HELP, documents, given
+from tasks_lib.collections._arguments import AS_HELP, read_text
 from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import preview
+from tasks_lib.collections.views.rows import row_for_json, rows_for_json
 from tasks_lib.errors import ConflictError, LedgerError
 from tasks_lib.ledger.store.names import short_id
 from tasks_lib.output import table
-from tasks_lib.workflows.ledger_access import acting, ledger_of
+from tasks_lib.workflows.ledger_access import current_agent, ledger_of
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -54,11 +55,11 @@ def add(
     project, fields = current_project(), _fields(metadata)
     if c.config.run.dry:
         return preview([f"propose {title}"])
-    ledger, body = ledger_of(project), given(content)
+    ledger, body = ledger_of(project), read_text(content)
     with ledger.write() as tx:
         found = tx.initiatives.named(initiative)
         proposed = tx.proposals.create(
-            agent_id=acting(tx, project, as_).id,
+            agent_id=current_agent(tx, project, as_).id,
             initiative_id=found.id,
             target_type=type,
             target_id=_target(tx, type, target, found.id) if target else None,
@@ -67,7 +68,7 @@ def add(
             content=body or None,
             metadata_=fields,
         )
-    return Answer(documents([proposed])[0], f"proposed {short_id(proposed.id)}")
+    return Answer(row_for_json(proposed), f"proposed {short_id(proposed.id)}")
 
 
 @task(
@@ -103,7 +104,7 @@ def list_(c: Context, as_: str = "", status: str = "", initiative: str = "", jso
         for one in found
     ]
     text = table(("ID", "STATUS", "WHAT", "AGENT", "TITLE"), rows) if rows else "no proposals"
-    return Answer(documents(found), text)
+    return Answer(rows_for_json(found), text)
 
 
 @task(help={"proposals": _IDS_HELP})
@@ -121,7 +122,7 @@ def accept(c: Context, proposals: str, json: bool = False) -> Answer:
         made = [service.accept(tx, one.id) for one in accepted]
     data = [
         {"proposal": one.id, "type": one.target_type, "changed": one.target_id is not None, one.target_type: document}
-        for one, document in zip(accepted, documents(made), strict=True)
+        for one, document in zip(accepted, rows_for_json(made), strict=True)
     ]
     lines = [
         f"{'changed' if one.target_id else 'made'} {one.target_type} {short_id(row.id)}  {one.title}"
@@ -142,7 +143,9 @@ def dismiss(c: Context, proposals: str, json: bool = False) -> Answer:
         return preview([f"dismiss proposal {name}" for name in names])
     with ledger_of(project).write() as tx:
         dismissed = [service.dismiss(tx, tx.proposals.named(name).id) for name in names]
-    return Answer(documents(dismissed), "\n".join(f"dismissed {short_id(one.id)}  {one.title}" for one in dismissed))
+    return Answer(
+        rows_for_json(dismissed), "\n".join(f"dismissed {short_id(one.id)}  {one.title}" for one in dismissed)
+    )
 
 
 def _names(text: str) -> list[str]:

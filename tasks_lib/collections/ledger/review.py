@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from tasks_lib.collections._ledger import documents, given
+from tasks_lib.collections._arguments import read_text
 from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import preview
+from tasks_lib.collections.views.rows import row_for_json, rows_for_json
 from tasks_lib.errors import LedgerError
 from tasks_lib.ledger.store.names import short_id
 from tasks_lib.output import table
@@ -49,7 +50,7 @@ def add(
         raise LedgerError(f"`{line}` is no number of a line", why="they count from 1")
     if c.config.run.dry:
         return preview([f"comment on {file}:{line}"])
-    ledger, text = ledger_of(project), given(body)
+    ledger, text = ledger_of(project), read_text(body)
     with ledger.write() as tx:
         comment = tx.review_comments.create(
             phase_id=tx.phases.named(phase).id,
@@ -59,7 +60,7 @@ def add(
             body=text,
             author=author,
         )
-    return Answer(documents([comment])[0], f"comment {short_id(comment.id)} on {file}:{line}")
+    return Answer(row_for_json(comment), f"comment {short_id(comment.id)} on {file}:{line}")
 
 
 @task(name="list", help={"phase": _PHASE_HELP, "open": "Only those that are not resolved."})
@@ -83,7 +84,7 @@ def list_(c: Context, phase: str, open: bool = False, json: bool = False) -> Ans
         for one in shown
     ]
     headings = ("ID", "STATE", "WHERE", "LINE", "AUTHOR", "COMMENT")
-    return Answer(documents(shown), table(headings, rows, spare=("LINE", "AUTHOR")) if rows else "no comments")
+    return Answer(rows_for_json(shown), table(headings, rows, spare=("LINE", "AUTHOR")) if rows else "no comments")
 
 
 @task(help={"phase": _PHASE_HELP})
@@ -114,7 +115,13 @@ def diff(c: Context, phase: str, json: bool = False) -> Answer:
     if not json:
         return Answer(None, annotated(patch, comments) if patch else f"`{initiative.branch}` changes nothing")
     files = [asdict(file) for file in changes.files()]
-    data = {"id": found.id, "merge_base": changes.old, "files": files, "patch": patch, "comments": documents(comments)}
+    data = {
+        "id": found.id,
+        "merge_base": changes.old,
+        "files": files,
+        "patch": patch,
+        "comments": rows_for_json(comments),
+    }
     return Answer(data, "")
 
 
@@ -128,7 +135,7 @@ def resolve(c: Context, comment: str, json: bool = False) -> Answer:
         return preview([f"resolve comment {comment}"])
     with ledger_of(project).write() as tx:
         found = tx.review_comments.resolve(tx.review_comments.named(comment).id)
-    return Answer(documents([found])[0], f"resolved comment {short_id(found.id)}")
+    return Answer(row_for_json(found), f"resolved comment {short_id(found.id)}")
 
 
 @task(help={"comment": _COMMENT_HELP})
@@ -141,7 +148,7 @@ def unresolve(c: Context, comment: str, json: bool = False) -> Answer:
         return preview([f"reopen comment {comment}"])
     with ledger_of(project).write() as tx:
         found = tx.review_comments.unresolve(tx.review_comments.named(comment).id)
-    return Answer(documents([found])[0], f"reopened comment {short_id(found.id)}")
+    return Answer(row_for_json(found), f"reopened comment {short_id(found.id)}")
 
 
 @task(help={"comment": _COMMENT_HELP})
@@ -155,4 +162,4 @@ def delete(c: Context, comment: str, json: bool = False) -> Answer:
     with ledger_of(project).write() as tx:
         found = tx.review_comments.named(comment)
         tx.review_comments.delete(found.id)
-    return Answer(documents([found])[0], f"deleted comment {short_id(found.id)}")
+    return Answer(row_for_json(found), f"deleted comment {short_id(found.id)}")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.collections._ledger import AS_HELP, NOTHING_READY, documents, given, number
+from tasks_lib.collections._arguments import AS_HELP, NOTHING_READY, positive_int, read_text, split_commas
 from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import preview
+from tasks_lib.collections.views.rows import ready_pairs, row_for_json, rows_for_json
 from tasks_lib.errors import ConflictError, LedgerError
 from tasks_lib.ledger.store.names import short_id
 from tasks_lib.output import Narrator, pairs, table
-from tasks_lib.workflows.ledger_access import acting, ledger_of
+from tasks_lib.workflows.ledger_access import current_agent, ledger_of, release_lost_tasks, resolve_actor, task_or_held
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -53,7 +54,6 @@ def add(
 
     It is there with all of its dependencies, or not at all.
     """
-    from tasks_lib.collections import _work
     from tasks_lib.ledger.work import queue
 
     project = current_project()
@@ -61,12 +61,12 @@ def add(
         return preview([f"add the task `{name}`"])
     fields: dict[str, Any] = {
         "name": name,
-        "order": number(order, "--order") or 0,
-        "description": given(description) or None,
+        "order": positive_int(order, "--order") or 0,
+        "description": read_text(description) or None,
     }
     fields |= {key: value for key, value in (("priority", priority), ("category", category)) if value}
     with ledger_of(project).write() as tx:
-        before = [tx.tasks.named(word) for word in _work.words(depends)]
+        before = [tx.tasks.named(word) for word in split_commas(depends)]
         if phase:
             fields["phase_id"] = tx.phases.named(phase).id
         if parent:
@@ -80,7 +80,7 @@ def add(
             tx.tasks.create_dependency(added.id, one.id)
         standing = queue.obstacle(tx, added) or "ready"
     rows = [("task", f"{short_id(added.id)}  {added.name}"), ("now", standing)]
-    return Answer({**documents([added])[0], "depends_on": [one.id for one in before]}, pairs(rows))
+    return Answer({**row_for_json(added), "depends_on": [one.id for one in before]}, pairs(rows))
 
 
 @task(help={"task": _TASK_HELP, "blocker": "The task that has to be completed before it."})
@@ -119,11 +119,13 @@ def ready(c: Context, limit: str = "", json: bool = False) -> Answer:
     from tasks_lib.ledger.work import queue
 
     with ledger_of(current_project()).read() as tx:
-        found = queue.ready(tx, number(limit, "--limit"))
+        found = queue.ready(tx, positive_int(limit, "--limit"))
     if not found:
         return Answer([], "nothing is ready; inv task.list tells why")
     rows = [(short_id(one.id), one.priority, one.category, one.name) for one in found]
-    return Answer(documents(found), table(("ID", "PRIORITY", "CATEGORY", "NAME"), rows, spare=("CATEGORY", "PRIORITY")))
+    return Answer(
+        rows_for_json(found), table(("ID", "PRIORITY", "CATEGORY", "NAME"), rows, spare=("CATEGORY", "PRIORITY"))
+    )
 
 
 @task(klass=OptionalWord, help={"task": f"{_TASK_HELP} The first that is ready when not given.", "as": AS_HELP})
@@ -136,16 +138,21 @@ def claim(c: Context, task: str = "", as_: str = "", json: bool = False) -> Answ
     that were stopped, and those whose process (`agent.register --pid`) has died.
     Exit status 3 when nothing is ready.
     """
-    from tasks_lib.collections import _work
+    from tasks_lib.collections.views.claimed_task import format_claim
+    from tasks_lib.ledger.work import queue
 
     project, narrator = current_project(), Narrator()
     if c.config.run.dry:
         return preview([f"claim {task or 'the first task that is ready'}"])
     ledger = ledger_of(project)
-    released = _work.release(ledger, narrator)
+    released = release_lost_tasks(ledger, narrator)
     with ledger.write() as tx:
-        data, text = _work.handed(tx, acting(tx, project, as_), task)
-    return Answer({**data, "released": released}, text, ok=data["task"] is not None, status=NOTHING_READY)
+        me = current_agent(tx, project, as_)
+        claimed = queue.claim(tx, tx.tasks.named(task).id, me.id) if task else queue.claim_next(tx, me.id)
+        data, text = format_claim(tx, me, claimed)
+    return Answer(
+        {**data, "released": rows_for_json(released)}, text, ok=data["task"] is not None, status=NOTHING_READY
+    )
 
 
 @task(
@@ -166,22 +173,30 @@ def done(
     Only its holder can, or a person who says `--as user`. With --claim, exit
     status 3 says that nothing is ready; the task is finished all the same.
     """
-    from tasks_lib.collections import _work
+    from tasks_lib.collections.views.claimed_task import format_claim
     from tasks_lib.ledger.work import queue
 
     project, narrator = current_project(), Narrator()
     if c.config.run.dry:
         return preview([f"finish {task or 'the task that you hold'}"])
-    ledger, said = ledger_of(project), given(summary)
-    released = _work.release(ledger, narrator) if claim else []
+    ledger, said = ledger_of(project), read_text(summary)
+    released = release_lost_tasks(ledger, narrator) if claim else []
     with ledger.write() as tx:
-        me = _work.settler(tx, project, as_)
-        mine = _work.held(tx, me, task)
+        me = resolve_actor(tx, project, as_)
+        mine = task_or_held(tx, me, task)
         freed = queue.complete(tx, mine.id, said or None, me.id if me else None)
         finished = tx.tasks.require(mine.id)
-        claimed, next_ = _work.handed(tx, acting(tx, project, as_), "") if claim else (None, "")
-    data = {"task": documents([finished])[0], "ready": documents(freed), "claimed": claimed, "released": released}
-    text = pairs([("done", f"{short_id(finished.id)}  {finished.name}"), *_work.named(freed)])
+        claimed, next_ = None, ""
+        if claim:
+            claimer = current_agent(tx, project, as_)
+            claimed, next_ = format_claim(tx, claimer, queue.claim_next(tx, claimer.id))
+    data = {
+        "task": row_for_json(finished),
+        "ready": rows_for_json(freed),
+        "claimed": claimed,
+        "released": rows_for_json(released),
+    }
+    text = pairs([("done", f"{short_id(finished.id)}  {finished.name}"), *ready_pairs(freed)])
     ok = claimed is None or claimed["task"] is not None
     return Answer(data, f"{text}\n\n{next_}".rstrip(), ok=ok, status=NOTHING_READY)
 
@@ -204,18 +219,17 @@ def fail(
     Only its holder can, or a person who says `--as user`. The reason is kept as
     the task's summary, and shown to whoever claims it next.
     """
-    from tasks_lib.collections import _work
     from tasks_lib.ledger.work import queue
 
     project = current_project()
     if c.config.run.dry:
         return preview([f"give up {task or 'the task that you hold'}"])
-    said = given(reason)
+    said = read_text(reason)
     with ledger_of(project).write() as tx:
-        me = _work.settler(tx, project, as_)
-        failed = queue.fail(tx, _work.held(tx, me, task).id, said or None, me.id if me else None, block=block)
+        me = resolve_actor(tx, project, as_)
+        failed = queue.fail(tx, task_or_held(tx, me, task).id, said or None, me.id if me else None, block=block)
     times = f"lost or failed {failed.retry_count} time{'s' if failed.retry_count > 1 else ''}"
-    return Answer(documents([failed])[0], f"{failed.name} is {failed.status}, {times}")
+    return Answer(row_for_json(failed), f"{failed.name} is {failed.status}, {times}")
 
 
 @task(help={"task": _TASK_HELP})
@@ -230,7 +244,7 @@ def retry(c: Context, task: str, json: bool = False) -> Answer:
         return preview([f"retry {task}"])
     with ledger_of(project).write() as tx:
         found = queue.retry(tx, tx.tasks.named(task).id)
-    return Answer(documents([found])[0], f"{found.name} is {found.status} again")
+    return Answer(row_for_json(found), f"{found.name} is {found.status} again")
 
 
 @task(
@@ -250,7 +264,7 @@ def list_(c: Context, status: str = "", phase: str = "", initiative: str = "", j
     not handed out. `lost` is one whose holder is gone: the next `task.claim` puts
     it back into the queue.
     """
-    from tasks_lib.collections import _work
+    from tasks_lib.collections.views.task_states import TaskStates
 
     with ledger_of(current_project()).read() as tx:
         wanted: dict[str, str] = {"status": status} if status else {}
@@ -258,15 +272,17 @@ def list_(c: Context, status: str = "", phase: str = "", initiative: str = "", j
             wanted["phase_id"] = tx.phases.named(phase).id
         if initiative:
             wanted["initiative_id"] = tx.initiatives.named(initiative).id
-        found, standing = tx.tasks.find_all(**wanted), _work.Standing(tx)
+        found, states = tx.tasks.find_all(**wanted), TaskStates(tx)
     if not found:
         return Answer([], "no such tasks" if wanted else "no tasks; inv task.add NAME makes one")
     rows = []
-    for one in found:
-        holder = standing.holders.get(one.id)
-        rows.append((short_id(one.id), standing.of(one), one.priority, holder.name if holder else "-", one.name))
-    text = table(("ID", "STANDS", "PRIORITY", "HOLDER", "NAME"), rows, spare=("PRIORITY", "HOLDER"))
-    return Answer([standing.document(one) for one in found], text)
+    for entry in found:
+        holder = states.holders.get(entry.id)
+        rows.append(
+            (short_id(entry.id), states.state(entry), entry.priority, holder.name if holder else "-", entry.name)
+        )
+    text = table(("ID", "STATE", "PRIORITY", "HOLDER", "NAME"), rows, spare=("PRIORITY", "HOLDER"))
+    return Answer([states.for_json(entry) for entry in found], text)
 
 
 @task(help={"task": _TASK_HELP})
@@ -274,10 +290,10 @@ def show(c: Context, task: str, json: bool = False) -> Answer:
     """
     Show all of a task: who holds it, what it waits for, who waits for it
     """
-    from tasks_lib.collections.views import task_details
+    from tasks_lib.collections.views.task_details import show_task
 
     with ledger_of(current_project()).read() as tx:
-        return task_details.task(tx, tx.tasks.named(task))
+        return show_task(tx, tx.tasks.named(task))
 
 
 @task(klass=OptionalWord, help={"initiative": "Only this one: its id, or the beginning of it."})
@@ -287,16 +303,15 @@ def tree(c: Context, initiative: str = "", json: bool = False) -> Answer:
 
     ✓ completed, ▶ in progress, ○ ready, · waiting, ~ planning, ✗ blocked, ! lost.
     """
-    from tasks_lib.collections import _work
     from tasks_lib.collections.views import task_tree
+    from tasks_lib.collections.views.task_states import TaskStates
 
     with ledger_of(current_project()).read() as tx:
         only = tx.initiatives.named(initiative) if initiative else None
-        standing = _work.Standing(tx)
-        branches = task_tree.grown(tx, standing, only)
+        branches = task_tree.build_tree(tx, TaskStates(tx), only)
     if not branches:
         return Answer([], "no initiatives and no tasks; inv task.add NAME makes one")
-    return Answer([branch.data for branch in branches], task_tree.drawn(branches))
+    return Answer([branch.data for branch in branches], task_tree.render_tree(branches))
 
 
 @task(
@@ -333,11 +348,11 @@ def update(
         "name": name,
         "priority": priority,
         "category": category,
-        "order": number(order, "--order"),
+        "order": positive_int(order, "--order"),
     }
     fields = {key: value for key, value in fields.items() if value}
     if description is not None:
-        fields["description"] = given(description) or None
+        fields["description"] = read_text(description) or None
     with ledger_of(project).write() as tx:
         found = tx.tasks.named(task)
         if phase:
@@ -348,7 +363,7 @@ def update(
         if not fields:
             raise LedgerError("nothing to change", hint="inv --help task.update")
         changed = tx.tasks.update(found.id, **fields)
-    return Answer(documents([changed])[0], f"changed {short_id(changed.id)}  {changed.name}")
+    return Answer(row_for_json(changed), f"changed {short_id(changed.id)}  {changed.name}")
 
 
 @task(help={"task": _TASK_HELP, "force": "Although it is in progress, or others wait for it: they are ready then."})
@@ -356,7 +371,6 @@ def delete(c: Context, task: str, force: bool = False, json: bool = False) -> An
     """
     Delete a task with its parts, and print what became ready by that
     """
-    from tasks_lib.collections import _work
     from tasks_lib.ledger.work.deletion import delete_task
 
     project = current_project()
@@ -365,5 +379,5 @@ def delete(c: Context, task: str, force: bool = False, json: bool = False) -> An
     with ledger_of(project).write() as tx:
         found = tx.tasks.named(task)
         freed = delete_task(tx, found.id, force=force)
-    rows = [("deleted", f"{short_id(found.id)}  {found.name}"), *_work.named(freed)]
-    return Answer({"id": found.id, "ready": documents(freed)}, pairs(rows))
+    rows = [("deleted", f"{short_id(found.id)}  {found.name}"), *ready_pairs(freed)]
+    return Answer({"id": found.id, "ready": rows_for_json(freed)}, pairs(rows))

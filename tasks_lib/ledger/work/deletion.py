@@ -58,6 +58,19 @@ def delete_phase(tx: Transaction, phase_id: str, *, force: bool = False) -> list
     return freed
 
 
+def require_finished(tasks: Iterable[Task], what: str, *, force: bool) -> None:
+    """
+    Refuse to delete *what* while any of its *tasks* is unfinished.
+
+    Raises:
+        ConflictError: If one is, without *force*.
+    """
+    unfinished = [task.name for task in tasks if task.status is not TaskStatus.COMPLETED]
+    if unfinished and not force:
+        names = ", ".join(unfinished[:5]) + (", ..." if len(unfinished) > 5 else "")
+        raise ConflictError(f"{what} has {len(unfinished)} unfinished tasks", why=names, hint="pass --force")
+
+
 def _with_parts(tx: Transaction, which: sa.ColumnElement[bool]) -> dict[str, Task]:
     """Return tasks and what is part of them, by id."""
     going = sa.select(Task.id).where(which).cte("going", recursive=True)

@@ -113,7 +113,7 @@ def test_an_agent_that_dies(bench):
     assert (ann["lost"], bob["lost"], bob["status"], bob["branch"]) == (False, True, "idle", "(main worktree)")
     assert bench.inv("agent.list")[0].splitlines()[2].split()[:2] == ["bob", "lost"]
     assert "bob is lost" in bench.inv("agent.ask", "why?", "--agent", "bob", status=4)[1]
-    assert "`0` in --pid is no number from 1" in bench.inv("agent.register", "--pid", "0", status=1)[1]
+    assert "--pid must be a positive integer, not `0`" in bench.inv("agent.register", "--pid", "0", status=1)[1]
 
 
 def test_a_log(bench):

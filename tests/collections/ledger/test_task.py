@@ -85,7 +85,7 @@ def test_a_goal_from_start_to_end(inv):
     assert [one["name"] for one in done["ready"]] == ["Form"]
     assert done["claimed"]["task"]["name"] == "Form"
     assert done["claimed"]["builds_on"] == [{"id": api["id"], "name": "API", "summary": "POST /callbacks, 201"}]
-    assert "Form\n\nnothing is ready: all is done\n" in inv("task.done", "--claim", status=3)
+    assert "Form\n\nnothing is ready: all tasks are completed\n" in inv("task.done", "--claim", status=3)
 
     [row] = inv("initiative.list", "--json")
     assert (row["phases"], row["tasks"], row["completed"]) == (2, 2, 2)

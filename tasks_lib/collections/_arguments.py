@@ -1,12 +1,12 @@
 """
-Parse what the ledger's commands are given, and print its rows.
+Parse the arguments of the ledger's tasks.
 """
 
 from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from tasks_lib.errors import Interrupted, LedgerError
 from tasks_lib.plan import terminations_interrupt
@@ -14,19 +14,18 @@ from tasks_lib.plan import terminations_interrupt
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-
 NOTHING_READY = 3
 """Exit status of a claim when no task is ready."""
 
-AS_HELP = "Which agent you are, by name; not needed while this worktree has one agent."
+AS_HELP = "Which agent you are, by name; optional while this worktree has one agent."
 
 
-def given(text: str) -> str:
+def read_text(text: str) -> str:
     """
-    Return a text as it was given to a command: `-` stands for what standard input holds.
+    Return *text*, or the contents of standard input if it is `-`.
 
     Raises:
-        LedgerError: If that is no text.
+        LedgerError: If standard input is closed or is not UTF-8.
     """
     if text != "-":
         return text
@@ -41,29 +40,36 @@ def standard_input() -> BinaryIO:
     Return standard input.
 
     Raises:
-        LedgerError: If it is closed, as `<&-` does it.
+        LedgerError: If it is closed (`<&-`).
     """
     if sys.stdin is None:
         raise LedgerError("standard input is closed")
     return sys.stdin.buffer
 
 
-def number(text: str, flag: str) -> int | None:
+def positive_int(text: str, flag: str) -> int | None:
     """
-    Return a number from 1 as it was given to *flag*, None where it was not.
+    Return the value of *flag* as an integer, None if it was not passed.
+
+    Flags are parsed here because Invoke's own conversion ends in a traceback.
 
     Raises:
-        LedgerError: If it is none; Invoke's own conversion would end in a traceback.
+        LedgerError: If *text* is not an integer above zero.
     """
     if text and not (text.isdecimal() and int(text)):
-        raise LedgerError(f"`{text}` in {flag} is no number from 1")
+        raise LedgerError(f"{flag} must be a positive integer, not `{text}`")
     return int(text) if text else None
+
+
+def split_commas(text: str) -> list[str]:
+    """Split *text* at commas, and drop blanks and empty items."""
+    return [word for part in text.split(",") if (word := part.strip())]
 
 
 @contextmanager
 def interruptible(why: str, hint: str = "") -> Iterator[None]:
     """
-    Say on Ctrl-C how things stand, and how to go on.
+    Turn Ctrl-C in the body into an error that says what is kept and how to continue.
 
     Raises:
         Interrupted: On Ctrl-C, SIGTERM or SIGHUP.
@@ -73,10 +79,3 @@ def interruptible(why: str, hint: str = "") -> Iterator[None]:
             yield
     except KeyboardInterrupt:
         raise Interrupted("interrupted", why=why, hint=hint) from None
-
-
-def documents(rows: Any) -> list[dict[str, Any]]:
-    """Return the rows of a table for JSON."""
-    from tasks_lib.ledger.schema import document
-
-    return [document(row) for row in rows]
