@@ -142,10 +142,10 @@ def size(count: int) -> str:
     return f"{amount:.0f} TB"
 
 
-def listed(parts: Sequence[str], most: int) -> str:
-    """Return *parts* for people, those beyond *most* as a number: `a, b and 3 more`."""
-    shown = ", ".join(parts[:most])
-    return f"{shown} and {len(parts) - most} more" if len(parts) > most else shown
+def format_first(items: Sequence[str], n: int) -> str:
+    """Return the first *n* items, and the number of the others: `a, b and 3 more`."""
+    shown = ", ".join(items[:n])
+    return f"{shown} and {len(items) - n} more" if len(items) > n else shown
 
 
 def connected(count: int) -> str:

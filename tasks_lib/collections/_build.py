@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tasks_lib.collections._task import Answer
-from tasks_lib.output import listed, pairs, size, table
+from tasks_lib.output import format_first, pairs, size, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +100,7 @@ def report(made: GoldenBuild, outcomes: Sequence[Outcome], *, dry: bool = False)
         ],
     }
     words = {"made": "would make" if dry else "made", "there": "already there", "skipped": "skipped"}
-    cells = [(one.block, words[one.state], one.reason or listed(one.made, _SHOWN)) for one in outcomes]
+    cells = [(one.block, words[one.state], one.reason or format_first(one.made, _SHOWN)) for one in outcomes]
     how = [] if made.exists else ["would be new" if dry else "new"]
     how += [] if bytes_ is None else [size(bytes_)]
     facts = [("golden", f"{golden}  ({', '.join(how)})" if how else golden), ("schema", made.schema)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, task
-from tasks_lib.output import Narrator, table
+from tasks_lib.output import table
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -24,9 +24,9 @@ def doctor(c: Context, json: bool = False) -> Answer:
     with its database, and leftovers. Changes nothing. Exit status 1 when there is
     a problem; warnings do not count.
     """
-    from tasks_lib.worktrees.reports.doctor import examine
+    from tasks_lib.worktrees.reports.doctor import report_findings
 
-    findings = examine(current_project(), Narrator())
+    findings = report_findings(current_project())
     data = [
         {"level": one.level, "subject": one.subject, "text": one.text, "cure": one.cure or None} for one in findings
     ]

@@ -166,13 +166,14 @@ def gc(c: Context, yes: bool = False, json: bool = False) -> Answer:
     parked longer ago than WORKTREE_KEEP_REMOVED is dropped, and what killed
     processes have left. Says why for each, and changes nothing without --yes.
     """
-    from tasks_lib.worktrees.plans import gc as collector
+    from tasks_lib.worktrees.plans.gc import Collected, collect
+    from tasks_lib.worktrees.reports.orphans import find_orphans
 
     here, narrator = current_project(), Narrator()
-    rows = collector.examine(here, narrator)
+    orphans = find_orphans(here)
     if not yes or c.config.run.dry:
-        return swept([collector.Collected(row, "candidate" if row.collect else "kept") for row in rows])
-    collected = collector.collect(rows, narrator)
+        return swept([Collected(orphan, "candidate" if orphan.action else "kept") for orphan in orphans])
+    collected = collect(here, orphans, narrator)
     stop_homeless(here, narrator)
     return swept(collected)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.errors import DatabaseError
 from tasks_lib.loquent.blocks.agents import SOURCES
-from tasks_lib.output import listed
+from tasks_lib.output import format_first
 from tasks_lib.toolchains.base import Command
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def require_account_schema(connection: Connection[Any], name: str) -> None:
     ).fetchall()
     if found:
         raise DatabaseError(
-            f"the schema of `{name}` is not Loquent's: it has no {listed([f'`{row[0]}`' for row in found], 5)}",
+            f"the schema of `{name}` is not Loquent's: it has no {format_first([f'`{row[0]}`' for row in found], 5)}",
             why="golden.build makes an account of the product Loquent, in tables that migrations have made",
             hint="WORKTREE_MIGRATE=none inv golden.build  # a new one, in the schema that comes with this tool\n"
             "inv golden.pull  # a golden template of another product, made of a database of its own",

@@ -90,10 +90,10 @@ def swept(collected: Sequence[Collected]) -> Answer:
     """Return what garbage collection found, and what became of it."""
     data = [
         {
-            "kind": one.row.kind,
-            "name": one.row.name,
-            "bytes": one.row.bytes,
-            "reason": one.row.reason,
+            "kind": one.orphan.kind,
+            "name": one.orphan.name,
+            "bytes": one.orphan.bytes,
+            "reason": one.orphan.reason,
             "outcome": one.outcome,
             "why": one.why or None,
         }
@@ -103,18 +103,18 @@ def swept(collected: Sequence[Collected]) -> Answer:
         return Answer(data, "nothing to sweep")
     cells = [
         (
-            one.row.kind,
-            one.row.name,
-            "-" if one.row.bytes is None else size(one.row.bytes),
+            one.orphan.kind,
+            one.orphan.name,
+            "-" if one.orphan.bytes is None else size(one.orphan.bytes),
             one.outcome,
-            one.why or one.row.reason,
+            one.why or one.orphan.reason,
         )
         for one in collected
     ]
     lines = [table(("KIND", "NAME", "SIZE", "OUTCOME", "REASON"), cells)]
     candidates = [one for one in collected if one.outcome == "candidate"]
     if candidates:
-        total = size(sum(one.row.bytes or 0 for one in candidates))
+        total = size(sum(one.orphan.bytes or 0 for one in candidates))
         lines.append(f"\nnothing was changed; inv worktree.gc --yes sweeps {len(candidates)} of them, {total}")
     return Answer(data, "\n".join(lines), ok=all(one.outcome != "pending" for one in collected))
 

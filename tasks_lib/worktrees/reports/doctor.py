@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Literal
 from tasks_lib.errors import GitError, GoldentreeError
 from tasks_lib.git.cli import read_git, run_git
 from tasks_lib.git.repository import list_worktrees
+from tasks_lib.output import format_first
 from tasks_lib.worktrees.env import dotenv_file, guard
-from tasks_lib.worktrees.plans import gc
 from tasks_lib.worktrees.removal import checks as losses
 from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.reports.incomplete import command_for_worktree, diagnose
+from tasks_lib.worktrees.reports.orphans import find_orphans
 from tasks_lib.worktrees.steps import env_file, toolchain
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from tasks_lib.databases.ownership.managed import ManagedDatabase
     from tasks_lib.git.repository import WorktreeEntry
-    from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
@@ -57,7 +57,7 @@ class Finding:
     cure: str = ""
 
 
-def examine(project: Project, narrator: Narrator) -> list[Finding]:
+def report_findings(project: Project) -> list[Finding]:
     """Return what every check found, in the order in which one would mend it."""
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "git": lambda: _git(project),
@@ -66,7 +66,7 @@ def examine(project: Project, narrator: Narrator) -> list[Finding]:
         "golden": lambda: _golden(project),
         "migrations": lambda: _toolchain(project),
         "worktrees": lambda: _worktrees(project),
-        "leftovers": lambda: _leftovers(project, narrator),
+        "leftovers": lambda: _leftovers(project),
     }
     return [finding for subject, check in checks.items() for finding in _guarded(subject, check)]
 
@@ -228,11 +228,11 @@ def _record(
         yield Finding("problem", branch, f"an interrupted DROP has destroyed `{database.name}`", setup)
 
 
-def _leftovers(project: Project, narrator: Narrator) -> Iterator[Finding]:
-    rows = [row for row in gc.examine(project, narrator) if row.collect is not None and row.kind != "worktree"]
-    if rows:
-        names = ", ".join(f"{row.kind} {row.name}" for row in rows[:3]) + (", …" if len(rows) > 3 else "")
-        yield Finding("warning", "leftovers", f"{len(rows)}: {names}", "inv worktree.gc --yes")
+def _leftovers(project: Project) -> Iterator[Finding]:
+    orphans = [orphan for orphan in find_orphans(project) if orphan.action is not None and orphan.kind != "worktree"]
+    if orphans:
+        names = format_first([f"{orphan.kind} {orphan.name}" for orphan in orphans], 3)
+        yield Finding("warning", "leftovers", f"{len(orphans)}: {names}", "inv worktree.gc --yes")
     undoable = removal_record.list_removals(project)
     if undoable:
         yield Finding("ok", "removed", f"{len(undoable)} can be undone: inv worktree.undo")

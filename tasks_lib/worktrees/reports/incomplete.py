@@ -37,12 +37,13 @@ def diagnose(project: Project, record: Record, path: Path | None) -> Problem | N
         note = removal_record.interrupted_removal(project, record)
         torn_down = there and note is not None and note.only_databases
         return Problem(
-            "its removal was cut short", command_for_worktree(project, path, "teardown") if torn_down else remove
+            "its removal was interrupted", command_for_worktree(project, path, "teardown") if torn_down else remove
         )
     if record.state == "creating" and (there or record.made_worktree):
         create = f"inv worktree.create {record.identity.branch}"
         return Problem(
-            "its making was cut short", create if record.made_worktree else command_for_worktree(project, path, "setup")
+            "its creation was interrupted",
+            create if record.made_worktree else command_for_worktree(project, path, "setup"),
         )
     if not there:
         gone = f"its worktree is gone from {path or record.path}: deleted, or on a volume that is away"
