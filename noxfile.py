@@ -64,6 +64,13 @@ def demo(session: nox.Session) -> None:
     session.run("python", "-m", "tasks_lib.demo", *session.posargs, interrupt_timeout=PATIENCE)
 
 
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into build/site; a warning, such as a link that leads nowhere, is an error."""
+    session.install("-e.", *group("docs"))
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "-c", "docs", ".", "build/site", *session.posargs)
+
+
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure clones beside the seed's pipeline and its rivals, into docs/bench; `-- --quick` writes nothing."""
