@@ -98,3 +98,17 @@ def test_golden_build_page_lists_blocks_and_keys():
 
     assert [name for name, _ in blocks] == [block.name for block in BLOCKS]
     assert keys == [(key.name, f"{key.why} | {f'`{key.default}`' if key.default else 'nothing'}") for key in KEYS]
+
+
+@pytest.mark.parametrize(
+    "name", ["CONTRIBUTING.md", "SECURITY.md", "docs/architecture.md", "docs/static/worktree-create.svg"]
+)
+def test_maps_name_existing_files_only(name):
+    """Every module and directory that the maps for contributors name is there; `<...>` is a placeholder."""
+    text = (ROOT / name).read_text()
+    rooms = "|".join(path.stem for path in (ROOT / "tasks_lib").iterdir() if path.is_dir() and path.stem.isalpha())
+    paths = set(re.findall(r"\b(?:tasks_lib|tests)/[\w/.-]*\w(?![\w/.]*<)", text))
+    paths |= {f"tasks_lib/{path}" for path in re.findall(rf"(?<![\w/])(?:{rooms})/[\w/]+(?:\.py)?", text)}
+    paths |= {f"tasks_lib/worktrees/{path}" for path in re.findall(r"(?<![\w/])steps/\w+\.py", text)}
+    assert len(paths) > 5
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
