@@ -154,9 +154,9 @@ def status(c: Context, json: bool = False) -> Answer:
 
     Applied, pending, and missing: those that golden has and this branch lacks.
     """
-    from tasks_lib.worktrees.reports.status import database_here
+    from tasks_lib.worktrees.reports.status import report_database
 
-    found = database_here(current_project(), os.environ)
+    found = report_database(current_project(), os.environ)
     record, migrations = found.record, found.migrations
     drift, tool = (migrations.drift, migrations.toolchain) if migrations else (None, None)
     data: dict[str, Any] = {
@@ -191,9 +191,9 @@ def verify(c: Context, json: bool = False) -> Answer:
     the migration ledger. Exit status 1 when anything differs, as it does once
     either of them is used.
     """
-    from tasks_lib.worktrees.reports.verify import verify as examine
+    from tasks_lib.worktrees.reports.verify import report_verification
 
-    found = examine(current_project(), os.environ)
+    found = report_verification(current_project(), os.environ)
     data = {
         "equal": not found.differences,
         "checks": [

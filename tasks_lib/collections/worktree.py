@@ -216,10 +216,10 @@ def list_(c: Context, json: bool = False) -> Answer:
 
     here, narrator = current_project(), Narrator()
     with narrator.looking("look at the worktrees and their databases"):
-        found, troubles = listing.examined(here, listing.rows(here))
+        found, troubles = listing.report_rows(here, listing.list_rows(here))
     for line in worktree_table.warnings(found, troubles):
         narrator.say(f"warning: {line}")
-    return Answer([listing.document(row) for row in found], worktree_table.worktrees(found))
+    return Answer([listing.format_document(row) for row in found], worktree_table.worktrees(found))
 
 
 @task(klass=OptionalWord, help={"branch": f"{_BRANCH_HELP} The one we stand in when not given."})
@@ -233,12 +233,12 @@ def status(c: Context, branch: str = "", json: bool = False) -> Answer:
     the cure is told as well.
     """
     from tasks_lib.collections.views import worktree_status
-    from tasks_lib.worktrees.reports.status import document, examine
+    from tasks_lib.worktrees.reports.status import format_document, report_status
 
     here, narrator = current_project(), Narrator()
     with narrator.looking("look at the worktree and its database"):
-        found = examine(here, branch, os.environ)
-    return Answer(document(found), worktree_status.told(found), ok=not found.problems)
+        found = report_status(here, branch, os.environ)
+    return Answer(format_document(found), worktree_status.told(found), ok=not found.problems)
 
 
 @task(help={"branch": _BRANCH_HELP})

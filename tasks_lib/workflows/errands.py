@@ -162,7 +162,7 @@ class ErrandMerge:
         """Merge it, and write the result into the ledger."""
         errand = self.errand
         message = f"Merge branch '{errand.branch}'\n\n{errand.description}"
-        self.conflicts = merge.merge(self.project, errand.branch, errand.base_branch, message=message)
+        self.conflicts = merge.merge_branch(self.project, errand.branch, errand.base_branch, message=message)
         status = ErrandStatus.CONFLICT if self.conflicts else ErrandStatus.MERGED
         with ledger_of(self.project).write() as tx:
             self.errand = tx.errands.update(errand.id, status=status)
@@ -197,7 +197,7 @@ def require_resolved(project: Project, errand: Errand) -> None:
         ConflictError: If it was in none, or still is.
     """
     errands.require(errand, ErrandStatus.CONFLICT, to="be resolved")
-    if conflicts := merge.conflicts(project, errand.branch, errand.base_branch):
+    if conflicts := merge.find_conflicts(project, errand.branch, errand.base_branch):
         raise ConflictError(
             f"`{errand.branch}` still conflicts with `{errand.base_branch}`",
             why="\n".join(conflicts),

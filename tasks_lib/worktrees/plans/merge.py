@@ -34,7 +34,7 @@ _MERGE = ("-c", "rerere.enabled=false", "-c", "merge.autoStash=false", "merge")
 _SHOWN = 10
 
 
-def merge(project: Project, branch: str, base: str, *, message: str) -> list[str]:
+def merge_branch(project: Project, branch: str, base: str, *, message: str) -> list[str]:
     """
     Merge *branch* into *base* as `git merge` would: with the user's hooks, signature and `merge.ff`.
 
@@ -63,7 +63,7 @@ def merge(project: Project, branch: str, base: str, *, message: str) -> list[str
     return []
 
 
-def conflicts(project: Project, branch: str, base: str) -> list[str]:
+def find_conflicts(project: Project, branch: str, base: str) -> list[str]:
     """
     Return the files in which *branch* would conflict with *base*; no hook is run, and nothing changes.
 

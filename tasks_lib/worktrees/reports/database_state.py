@@ -44,7 +44,7 @@ class DatabaseState:
     why: str = ""
 
 
-def states(project: Project, places: Mapping[str, tuple[Record, Path]]) -> dict[str, DatabaseState]:
+def report_database_states(project: Project, places: Mapping[str, tuple[Record, Path]]) -> dict[str, DatabaseState]:
     """
     Return the state of each of *places*, records and where their worktrees are, by slug.
 
@@ -57,12 +57,12 @@ def states(project: Project, places: Mapping[str, tuple[Record, Path]]) -> dict[
     from tasks_lib.databases.server.from_settings import running_server
 
     server, source = running_server(project.settings), project.source()
-    read = drift.reader(server)
+    read = drift.history_reader(server)
 
     def compared(place: tuple[Record, Path]) -> Migrations | GoldentreeError | None:
         record, path = place
         try:
-            return drift.migrations(project, read, record, path) if record.clone and path.exists() else None
+            return drift.compare_migrations(project, read, record, path) if record.clone and path.exists() else None
         except GoldentreeError as error:
             return error
 

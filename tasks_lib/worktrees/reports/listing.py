@@ -67,7 +67,7 @@ class Row:
         return (datetime.now(UTC) - datetime.fromisoformat(self.record.created)).total_seconds()
 
 
-def rows(project: Project) -> list[Row]:
+def list_rows(project: Project) -> list[Row]:
     """
     Return every worktree, the main one first; then records whose worktree is gone.
 
@@ -89,7 +89,7 @@ def rows(project: Project) -> list[Row]:
     return result
 
 
-def examined(project: Project, rows: Sequence[Row]) -> tuple[list[Row], list[GoldentreeError]]:
+def report_rows(project: Project, rows: Sequence[Row]) -> tuple[list[Row], list[GoldentreeError]]:
     """
     Return *rows* with what git and the server know of them, and what kept the server from telling.
 
@@ -98,7 +98,7 @@ def examined(project: Project, rows: Sequence[Row]) -> tuple[list[Row], list[Gol
     places = {row.record.slug: (row.record, row.path) for row in rows if row.record}
     troubles = []
     with ThreadPoolExecutor(1) as beside:
-        asked = beside.submit(database_state.states, project, places) if places else None
+        asked = beside.submit(database_state.report_database_states, project, places) if places else None
         states = iter(status.states(project.repository, [row.listed for row in rows if _is_there(row)]))
         try:
             found = asked.result() if asked else {}
@@ -116,7 +116,7 @@ def examined(project: Project, rows: Sequence[Row]) -> tuple[list[Row], list[Gol
     return result, troubles
 
 
-def document(row: Row) -> dict[str, Any]:
+def format_document(row: Row) -> dict[str, Any]:
     """
     Return *row* for programs; null is what does not apply or cannot be told.
 

@@ -39,7 +39,7 @@ class Migrations:
     new_in_golden: tuple[str, ...]
 
 
-def reader(server: Server) -> Read:
+def history_reader(server: Server) -> Read:
     """Return a function that reads the ledgers on *server*, each of them once."""
     from tasks_lib.databases.compare import queries
 
@@ -50,7 +50,7 @@ def reader(server: Server) -> Read:
     return read
 
 
-def migrations(project: Project, read: Read, record: Record, path: Path) -> Migrations | None:
+def compare_migrations(project: Project, read: Read, record: Record, path: Path) -> Migrations | None:
     """
     Compare the files of the worktree at *path* with the ledgers of its own database and of golden.
 

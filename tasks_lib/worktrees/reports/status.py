@@ -56,7 +56,7 @@ class Status:
         self.problems.append(Problem(": ".join(filter(None, (error.what, error.why.partition("\n")[0]))), error.hint))
 
 
-def examine(project: Project, name: str, environ: Mapping[str, str]) -> Status:
+def report_status(project: Project, name: str, environ: Mapping[str, str]) -> Status:
     """
     Examine a worktree; nothing is started or changed for that, and nothing that is wrong is an error.
 
@@ -69,7 +69,7 @@ def examine(project: Project, name: str, environ: Mapping[str, str]) -> Status:
         WorktreeError: If there is no such worktree.
         GitError, RegistryError: If worktrees or records cannot be read.
     """
-    found, troubles = listing.examined(project, [_find(project, name)])
+    found, troubles = listing.report_rows(project, [_find(project, name)])
     row = found[0]
     status = Status(row, row.record.golden if row.record else project.settings.template)
     for error in troubles:
@@ -81,7 +81,7 @@ def examine(project: Project, name: str, environ: Mapping[str, str]) -> Status:
     return status
 
 
-def document(status: Status) -> dict[str, Any]:
+def format_document(status: Status) -> dict[str, Any]:
     """
     Return *status* for programs; null is what does not apply or cannot be told.
 
@@ -99,7 +99,7 @@ def document(status: Status) -> dict[str, Any]:
     record, databases, golden = status.row.record, status.row.databases, status.golden
     migrations = databases and databases.migrations
     return {
-        **listing.document(status.row),
+        **listing.format_document(status.row),
         "branch_at_creation": record and record.identity.branch,
         "subdomain": record and record.identity.subdomain,
         "session": record and record.identity.session,
@@ -128,7 +128,7 @@ def document(status: Status) -> dict[str, Any]:
 
 
 def _find(project: Project, name: str) -> Row:
-    rows = listing.rows(project)
+    rows = listing.list_rows(project)
     if not name:
         return next(row for row in rows if row.current)
     if name == rows[0].branch or os.path.realpath(name) == str(rows[0].path):
@@ -212,7 +212,7 @@ class DatabaseStatus:
     migrations: Migrations | None
 
 
-def database_here(project: Project, environ: Mapping[str, str]) -> DatabaseStatus:
+def report_database(project: Project, environ: Mapping[str, str]) -> DatabaseStatus:
     """
     Examine the database of the worktree that we stand in.
 
@@ -224,5 +224,5 @@ def database_here(project: Project, environ: Mapping[str, str]) -> DatabaseStatu
     record, here = project.require_record_here(), project.repository.here
     url = guard.require_own_database(project, record, here, environ)
     size, tables = queries.read_size_and_table_count(project.server, record.identity.database)
-    migrations = drift.migrations(project, drift.reader(project.server), record, here)
+    migrations = drift.compare_migrations(project, drift.history_reader(project.server), record, here)
     return DatabaseStatus(record, url, size, tables, migrations)

@@ -35,7 +35,7 @@ class Verification:
     differences: list[Difference]
 
 
-def verify(project: Project, environ: Mapping[str, str]) -> Verification:
+def report_verification(project: Project, environ: Mapping[str, str]) -> Verification:
     """
     Compare the database of the worktree that we stand in with the golden template.
 

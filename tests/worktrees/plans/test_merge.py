@@ -10,7 +10,7 @@ from tasks_lib.errors import BranchError, GitError, WorktreeError
 from tasks_lib.git.diff import Changed, since
 from tasks_lib.git.repository import Repository, list_worktrees
 from tasks_lib.settings import load
-from tasks_lib.worktrees.plans.merge import conflicts, merge
+from tasks_lib.worktrees.plans.merge import find_conflicts, merge_branch
 from tasks_lib.worktrees.project import Project
 
 
@@ -39,10 +39,10 @@ class World:
 
     def merge(self, base="main"):
         repository = Repository.find(self.main)
-        return merge(Project(repository, load(self.main, {}, {})), "a", base, message="Merge it\n\nall of it")
+        return merge_branch(Project(repository, load(self.main, {}, {})), "a", base, message="Merge it\n\nall of it")
 
     def conflicts(self):
-        return conflicts(Project(Repository.find(self.main), load(self.main, {}, {})), "a", "main")
+        return find_conflicts(Project(Repository.find(self.main), load(self.main, {}, {})), "a", "main")
 
     def state(self):
         """Return all that a merge that does not come about must leave as it was."""
