@@ -38,13 +38,13 @@ def building(project: Project, narrator: Narrator, into: str | None, *, force: b
     from tasks_lib.loquent.golden_build import GoldenBuild, Migration
     from tasks_lib.loquent.schema import BUNDLED
     from tasks_lib.loquent.seed_env import load_seed_env
-    from tasks_lib.worktrees.env.git_exclude import keep_out
+    from tasks_lib.worktrees.env.git_exclude import exclude_from_git
     from tasks_lib.worktrees.registry import now
-    from tasks_lib.worktrees.steps.toolchain import command, shown
+    from tasks_lib.worktrees.steps.toolchain import find_command, format_command
 
     main = project.repository.main
-    seed, own = load_seed_env(main / "seed.env"), command(project, main, "migrate")
-    title = f"migrated by {shown(own)}" if own else "by goldentree's own migrations"
+    seed, own = load_seed_env(main / "seed.env"), find_command(project, main, "migrate")
+    title = f"migrated by {format_command(own)}" if own else "by goldentree's own migrations"
     credentials = Credentials(main / ".local-credentials")
     return GoldenBuild(
         source=project.source() if into is None else replace(project.source(), golden=into),
@@ -53,7 +53,7 @@ def building(project: Project, narrator: Narrator, into: str | None, *, force: b
         credentials=credentials,
         migration=Migration(title, partial(_migrate, project, narrator, seed, own or BUNDLED)),
         narrator=narrator,
-        on_before_write_secrets=partial(keep_out, project, main, credentials.path.name),
+        on_before_write_secrets=partial(exclude_from_git, project, main, credentials.path.name),
         now=now(),
         force=force,
     )
@@ -64,10 +64,10 @@ def _migrate(project: Project, narrator: Narrator, seed: Seed, command: Command,
     from tasks_lib.loquent.schema import BUNDLED
     from tasks_lib.loquent.seed_env import KEYS
     from tasks_lib.toolchains.run import run
-    from tasks_lib.worktrees.steps import toolchain
+    from tasks_lib.worktrees.steps.toolchain import command_environment, require_applied
 
     main = project.repository.main
-    environment = toolchain.environment(project, url, main)
+    environment = command_environment(project, url, main)
     # What the shell exports of Stripe's, or the application's `.env` holds, may be the live keys. SeaORM's programs
     # read that file themselves, but nothing that is set already, be it to nothing.
     ours = {name: value for name, value in environment.items() if not name.startswith("STRIPE_")}
@@ -80,7 +80,7 @@ def _migrate(project: Project, narrator: Narrator, seed: Seed, command: Command,
         secrets=seed.secrets,
     )
     if command is not BUNDLED and url.database:
-        toolchain.require_applied(project, url.database, main, narrator)
+        require_applied(project, url.database, main, narrator)
 
 
 def report(made: GoldenBuild, outcomes: Sequence[Outcome], *, dry: bool = False) -> Answer:

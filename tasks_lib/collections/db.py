@@ -75,10 +75,10 @@ def companions(c: Context, json: bool = False) -> Answer:
     """
     List this worktree's companion databases
     """
-    from tasks_lib.worktrees.steps.databases import companions as of
+    from tasks_lib.worktrees.steps.databases import companion_databases
 
     here = current_project()
-    found = [(one, one.exists()) for one in of(here, here.require_record_here())]
+    found = [(one, one.exists()) for one in companion_databases(here, here.require_record_here())]
     data = [
         {
             "name": one.companion.name,
@@ -136,11 +136,11 @@ def psql(c: Context, pgcli: bool = False, json: bool = False) -> Answer:
     `inv db.psql -- -c 'SELECT 1'`. With --json, or -R, it says what would be run,
     and where.
     """
-    from tasks_lib.worktrees.steps import psql as shell
+    from tasks_lib.worktrees.steps.psql import build_client
 
     here = current_project()
     arguments = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
-    opened = shell.client(here, "pgcli" if pgcli else "psql", arguments, os.environ)
+    opened = build_client(here, "pgcli" if pgcli else "psql", arguments, os.environ)
     if c.config.run.dry or json:
         data = {"command": opened.command, "database": opened.database, "url": opened.url}
         return Answer(data, f"would run {shlex.join(opened.command)} on {opened.url}")
@@ -214,22 +214,22 @@ def verify(c: Context, json: bool = False) -> Answer:
 
 
 def _run_tool(c: Context, which: str) -> Answer:
-    from tasks_lib.worktrees.env import guard
-    from tasks_lib.worktrees.steps import toolchain
+    from tasks_lib.worktrees.env.guard import require_own_database
+    from tasks_lib.worktrees.steps.toolchain import find_command, format_command, run_tool
 
     here, narrator = current_project(), Narrator()
     record = here.require_record_here()
-    command = toolchain.command(here, here.repository.here, which)
+    command = find_command(here, here.repository.here, which)
     if command is None:
         data = {"command": None, "ran": False, "database": record.identity.database}
         return Answer(data, f"nothing to {which}: no tool is detected or configured")
-    url = guard.require_own_database(here, record, here.repository.here, os.environ)
-    shown = toolchain.shown(command)
+    url = require_own_database(here, record, here.repository.here, os.environ)
+    shown = format_command(command)
     if c.config.run.dry:
         return preview([f"{which} {record.identity.database} by {shown}"])
     with narrator.step(f"{which} {record.identity.database} by {shown}"):
         hint = f"mend it, then: inv db.{which}"
-        toolchain.run_tool(here, record, here.repository.here, which, narrator, hint=hint, url=url)
+        run_tool(here, record, here.repository.here, which, narrator, hint=hint, url=url)
     return Answer(
         {"command": shown, "ran": True, "database": record.identity.database}, f"{which}d {record.identity.database}"
     )

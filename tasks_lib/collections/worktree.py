@@ -186,18 +186,18 @@ def stop(c: Context, branch: str, json: bool = False) -> Answer:
     TERM, and KILL two seconds later. Never what runs this very command, such as
     your shell.
     """
-    from tasks_lib.worktrees import processes
+    from tasks_lib.worktrees.processes import end_processes, find_processes_in
 
     here, narrator = current_project(), Narrator()
     path, record = here.find(branch)
     at = path or Path(record.path if record else branch)
-    running = processes.rooted(at)
+    running = find_processes_in(at)
     if not running:
         return Answer([], f"nothing runs in {at}")
     if c.config.run.dry:
         return preview([f"end {one.name} ({one.pid}) in {one.cwd}" for one in running])
     with narrator.step(f"end {len(running)} process{'es' if len(running) > 1 else ''} in {at}"):
-        ended = processes.end(running)
+        ended = end_processes(running)
     data = [{"pid": one.pid, "name": one.name, "cwd": one.cwd, "signal": one.signal} for one in ended]
     return Answer(data, "\n".join(f"ended {one.name} ({one.pid}) in {one.cwd} by {one.signal}" for one in ended))
 

@@ -30,7 +30,7 @@ def require_plain_name(repository: Repository, branch: str) -> None:
         raise BranchError(f"`{branch}` is not a branch name that git accepts", hint="git help check-ref-format")
 
 
-def require_free(repository: Repository, branch: str) -> None:
+def require_free_branch(repository: Repository, branch: str) -> None:
     """
     Refuse a branch that cannot get a worktree now.
 

@@ -21,7 +21,7 @@ _DIFF = ("-c", "core.quotePath=false", "diff-tree", "-r", "--no-ext-diff", "--ig
 
 
 @dataclass(frozen=True)
-class Changed:
+class ChangedFile:
     """A file, and how many lines were added and removed; None for a binary one."""
 
     path: str
@@ -51,16 +51,16 @@ class Diff:
         """Return a line for each file, and a sum."""
         return self._git("--stat", "--find-renames")
 
-    def files(self) -> list[Changed]:
+    def files(self) -> list[ChangedFile]:
         """Return the files; one that was renamed is removed and added."""
         rows = (row.split("\t", 2) for row in self._git("--numstat", "--no-renames", "-z").split("\0")[:-1])
-        return [Changed(path, _count(added), _count(removed)) for added, removed, path in rows]
+        return [ChangedFile(path, _count(added), _count(removed)) for added, removed, path in rows]
 
     def _git(self, *options: str) -> str:
-        return readable(read_git(*_DIFF, *options, self.old, self.new, cwd=self.repository.main))
+        return replace_undecodable(read_git(*_DIFF, *options, self.old, self.new, cwd=self.repository.main))
 
 
-def since(repository: Repository, base: str, branch: str, at: Path | None = None) -> Diff:
+def diff_since(repository: Repository, base: str, branch: str, at: Path | None = None) -> Diff:
     """
     Return what *branch* changes since it parted from *base*.
 
@@ -78,10 +78,10 @@ def since(repository: Repository, base: str, branch: str, at: Path | None = None
     parted = run_git("merge-base", other, tip, cwd=repository.main, check=False).stdout.strip()
     if not parted:
         raise BranchError(f"`{branch}` and `{base}` have no history in common")
-    return Diff(repository, parted, uncommitted.trees(at)[1] if at else tip)
+    return Diff(repository, parted, uncommitted.write_trees(at)[1] if at else tip)
 
 
-def readable(text: str) -> str:
+def replace_undecodable(text: str) -> str:
     """Return what git said with a sign in place of bytes that are no UTF-8, which cannot be printed."""
     return text.encode(errors="surrogateescape").decode(errors="replace")
 

@@ -33,7 +33,7 @@ _PATCH = (*_DIFF, "--patch", "--unified=3", "--full-index", "--no-color")
 
 def is_ancestor(repository: Repository, tip: str, target: str) -> bool:
     """
-    Whether all commits of *tip* are in *target*; the cheap first level of `how_merged`.
+    Whether all commits of *tip* are in *target*; the cheap first level of `find_merge_proof`.
 
     Raises:
         GitError: If one of them is no commit.
@@ -41,7 +41,7 @@ def is_ancestor(repository: Repository, tip: str, target: str) -> bool:
     return git_succeeds("merge-base", "--is-ancestor", tip, target, cwd=repository.main)
 
 
-def how_merged(repository: Repository, tip: str, target: str) -> str | None:
+def find_merge_proof(repository: Repository, tip: str, target: str) -> str | None:
     """
     Tell how the work of the commit *tip* came into *target*, the cheapest proof first; None if it cannot be proved.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GitError
 from tasks_lib.git.cli import read_git, run_git
-from tasks_lib.git.merge_detection import how_merged, is_ancestor
+from tasks_lib.git.merge_detection import find_merge_proof, is_ancestor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,12 +66,12 @@ class GitState:
         return ", ".join(said)
 
 
-def states(repository: Repository, worktrees: Sequence[WorktreeEntry]) -> list[GitState]:
+def read_states(repository: Repository, worktrees: Sequence[WorktreeEntry]) -> list[GitState]:
     """Return the state of each of *worktrees*; one that cannot be examined does not keep the others."""
     heads = {listed.head for listed in worktrees if listed.head and listed.head.strip("0")}
     try:
         target = _target(repository)
-        places = _places(repository, target, heads) if target and heads else {}
+        divergences = _count_ahead_behind(repository, target, heads) if target and heads else {}
     except GitError as error:
         return [GitState(listed.head, why=_reason(error)) for listed in worktrees]
 
@@ -79,11 +79,11 @@ def states(repository: Repository, worktrees: Sequence[WorktreeEntry]) -> list[G
         try:
             headers, dirty = _status(listed)
             found = GitState(listed.head, dirty, upstream=_upstream(headers))
-            if listed.head is None or target is None or listed.head not in places:
+            if listed.head is None or target is None or listed.head not in divergences:
                 return found
-            place = places[listed.head]
-            merged = _merged(repository, listed.head, target, place)
-            return replace(found, ahead=place.ahead, behind=place.behind, merged=merged)
+            divergence = divergences[listed.head]
+            merged = _merged(repository, listed.head, target, divergence)
+            return replace(found, ahead=divergence.ahead, behind=divergence.behind, merged=merged)
         except GitError as error:
             return GitState(listed.head, why=_reason(error))
 
@@ -104,15 +104,15 @@ def _target(repository: Repository) -> str | None:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a commit lies; *new* is what the target itself once was, without commits of its own."""
+class _Divergence:
+    """How a commit has diverged from the target; *on_trunk* if the target itself was once at this commit."""
 
     ahead: int
     behind: int
-    new: bool
+    on_trunk: bool
 
 
-def _places(repository: Repository, target: str, heads: set[str]) -> dict[str, _Place]:
+def _count_ahead_behind(repository: Repository, target: str, heads: set[str]) -> dict[str, _Divergence]:
     """Return how many commits each of *heads* is ahead of *target* and behind it, by one walk for all of them."""
     tips = [target, *heads - {target}]
     found = run_git("merge-base", "--octopus", *tips, cwd=repository.main, check=False)
@@ -133,13 +133,13 @@ def _places(repository: Repository, target: str, heads: set[str]) -> dict[str, _
     while commit in first:
         commit = first[commit]
         trunk.add(commit)
-    places = {}
+    divergences = {}
     for number, tip in enumerate(tips):
         bit = 1 << number
         ahead = sum(count for bits, count in counts.items() if bits & bit and not bits & 1)
         behind = sum(count for bits, count in counts.items() if bits & 1 and not bits & bit)
-        places[tip] = _Place(ahead, behind, new=tip in trunk)
-    return places
+        divergences[tip] = _Divergence(ahead, behind, on_trunk=tip in trunk)
+    return divergences
 
 
 def _status(listed: WorktreeEntry) -> tuple[dict[str, str], int]:
@@ -162,17 +162,17 @@ def _status(listed: WorktreeEntry) -> tuple[dict[str, str], int]:
     return headers, dirty
 
 
-def _merged(repository: Repository, head: str, target: str, place: _Place) -> str | None:
+def _merged(repository: Repository, head: str, target: str, divergence: _Divergence) -> str | None:
     """Tell how the commits of a branch have come into *target*; a branch without any is new, and not merged."""
-    if place.new or not place.behind:
+    if divergence.on_trunk or not divergence.behind:
         return None
-    if not place.ahead:
+    if not divergence.ahead:
         return "ancestor"
     ours, theirs = _changed(repository, target, head), _changed(repository, head, target)
     # Most branches are out at this: what the target has not touched it cannot have.
     if ours and theirs and not ours <= theirs:
         return None
-    return how_merged(repository, head, target)
+    return find_merge_proof(repository, head, target)
 
 
 def _changed(repository: Repository, other: str, commit: str) -> set[str]:

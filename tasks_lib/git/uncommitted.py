@@ -50,7 +50,7 @@ def save(path: Path, reference: str, *, message: str) -> str:
         )
     head = read_git("rev-parse", "--verify", "HEAD", cwd=path)
     committed = read_git("rev-parse", "HEAD^{tree}", cwd=path)
-    staged, tree = trees(path)
+    staged, tree = write_trees(path)
     commit = head
     if {staged, tree} != {committed}:
         parents = ["-p", head]
@@ -83,7 +83,7 @@ def restore(path: Path, commit: str) -> None:
     _git(path, "update-index", "-q", "--refresh")
 
 
-def holds(path: Path, commit: str) -> bool:
+def is_restored(path: Path, commit: str) -> bool:
     """
     Whether what `save` wrote as *commit* is back in the worktree at *path*; other files do not matter.
 
@@ -92,18 +92,18 @@ def holds(path: Path, commit: str) -> bool:
     """
     head = read_git("rev-parse", "--verify", "HEAD", cwd=path)
     index = head if commit == head else _parents(path, commit)[-1]
-    staged, tree = trees(path)
+    staged, tree = write_trees(path)
     if staged != read_git("rev-parse", f"{index}^{{tree}}", cwd=path):
         return False
     return _changed(path, head, commit).isdisjoint(_changed(path, commit, tree))
 
 
-def forget(repository: Repository, reference: str) -> None:
+def delete(repository: Repository, reference: str) -> None:
     """Delete *reference*; git then drops in its own time what it alone held."""
     _git(repository.main, "update-ref", "-d", reference)
 
 
-def trees(path: Path) -> tuple[str | None, str]:
+def write_trees(path: Path) -> tuple[str | None, str]:
     """Write what is staged, None in a conflict, and all that the worktree holds as trees; the index stays as it is."""
     with tempfile.TemporaryDirectory(prefix="goldentree-") as folder:
         index = Path(folder) / "index"

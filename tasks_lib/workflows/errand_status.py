@@ -7,9 +7,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.git import status
 from tasks_lib.git.cli import read_git
 from tasks_lib.git.repository import list_worktrees
+from tasks_lib.git.status import read_states
 from tasks_lib.ledger.schema import document as document_of
 from tasks_lib.ledger.store.names import short_id
 from tasks_lib.ledger.work.errands import OPEN
@@ -56,7 +56,7 @@ def standings(project: Project, errands: Sequence[Errand]) -> list[Standing]:
     """Return how each of *errands* stands in the repository."""
     worktrees = worktrees_by_branch(project)
     rows = [worktrees[one.branch] for one in errands if one.branch in worktrees]
-    states = dict(zip((row.path for row in rows), status.states(project.repository, rows), strict=True))
+    states = dict(zip((row.path for row in rows), read_states(project.repository, rows), strict=True))
     records = {record.identity.branch: record for record in reversed(project.registry.records())}
     removed = {note.record.identity.branch for note in removal_record.list_removals(project) if note.record}
     found = []

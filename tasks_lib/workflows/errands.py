@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError, ConflictError, LedgerError
-from tasks_lib.git.diff import since
+from tasks_lib.git.diff import diff_since
 from tasks_lib.ledger.agents.registration import stop
 from tasks_lib.ledger.schema.agents import GONE
 from tasks_lib.ledger.schema.base import new_id
@@ -114,7 +114,7 @@ def diff(project: Project, errand: Errand) -> Diff:
     """
     listed = worktrees_by_branch(project).get(errand.branch)
     at = listed.path if listed and listed.branch == errand.branch and listed.path.exists() else None
-    return since(project.repository, f"refs/heads/{errand.base_branch}", errand.branch, at)
+    return diff_since(project.repository, f"refs/heads/{errand.base_branch}", errand.branch, at)
 
 
 def require_completable(project: Project, errand: Errand, *, force: bool) -> None:

@@ -27,7 +27,7 @@ _PAUSE_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningProcess:
     """
     A process.
 
@@ -43,7 +43,7 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Ended:
+class EndedProcess:
     """A process that was ended, and by which signal: `TERM` or `KILL`."""
 
     pid: int
@@ -52,7 +52,7 @@ class Ended:
     signal: str
 
 
-def rooted(path: Path) -> list[Running]:
+def find_processes_in(path: Path) -> list[RunningProcess]:
     """
     Return the processes whose working directory is *path* or lies in it, by pid.
 
@@ -69,11 +69,11 @@ def rooted(path: Path) -> list[Running]:
         # psutil takes off the ` (deleted)` that Linux adds; None where we may not look.
         name, cwd = (handle.info[key] for key in ("name", "cwd"))
         if handle.pid not in spared and cwd and Path(cwd).is_relative_to(top):
-            found.append(Running(handle.pid, name or "?", Path(cwd), handle))
+            found.append(RunningProcess(handle.pid, name or "?", Path(cwd), handle))
     return sorted(found, key=lambda one: one.pid)
 
 
-def end(running: Sequence[Running], grace: float = GRACE_SECONDS) -> list[Ended]:
+def end_processes(running: Sequence[RunningProcess], grace: float = GRACE_SECONDS) -> list[EndedProcess]:
     """
     End processes: TERM to all, KILL to those that are still there *grace* seconds later.
 
@@ -94,10 +94,10 @@ def end(running: Sequence[Running], grace: float = GRACE_SECONDS) -> list[Ended]
         raise WorktreeError(
             f"{_named(left[0])} cannot be killed", why="the kernel keeps it, as a rule while it waits for a disk"
         )
-    return [Ended(one.pid, one.name, one.cwd, "KILL" if one in killed else "TERM") for one in asked]
+    return [EndedProcess(one.pid, one.name, one.cwd, "KILL" if one in killed else "TERM") for one in asked]
 
 
-def _send(one: Running, number: int) -> bool:
+def _send(one: RunningProcess, number: int) -> bool:
     """Send a signal (0 only asks whether we may); return whether the process was there to get it."""
     import psutil
 
@@ -112,7 +112,7 @@ def _send(one: Running, number: int) -> bool:
     return True
 
 
-def _wait(running: Sequence[Running], seconds: float) -> list[Running]:
+def _wait(running: Sequence[RunningProcess], seconds: float) -> list[RunningProcess]:
     """Wait until all have ended, *seconds* at most, and return those that have not."""
     deadline = time.monotonic() + seconds
     while (left := [one for one in running if _is_alive(one)]) and time.monotonic() < deadline:
@@ -120,7 +120,7 @@ def _wait(running: Sequence[Running], seconds: float) -> list[Running]:
     return left
 
 
-def _is_alive(one: Running) -> bool:
+def _is_alive(one: RunningProcess) -> bool:
     import psutil
 
     try:
@@ -130,5 +130,5 @@ def _is_alive(one: Running) -> bool:
         return False
 
 
-def _named(one: Running) -> str:
+def _named(one: RunningProcess) -> str:
     return f"process {one.pid} (`{one.name}` in {one.cwd})"

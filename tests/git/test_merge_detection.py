@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tasks_lib.errors import GitError
-from tasks_lib.git.merge_detection import how_merged, is_ancestor
+from tasks_lib.git.merge_detection import find_merge_proof, is_ancestor
 from tasks_lib.git.repository import Repository
 
 LINES = [f"line {number}" for number in range(30)]
@@ -46,7 +46,7 @@ class World:
         return self.git("rev-parse", "HEAD")
 
     def how(self, tip="a"):
-        return how_merged(Repository.find(self.path), tip, "main")
+        return find_merge_proof(Repository.find(self.path), tip, "main")
 
 
 @pytest.fixture
@@ -175,4 +175,4 @@ def test_no_history_in_common(world):
     world.git("branch", "--force", "a", "other")
     assert world.how() is None
     with pytest.raises(GitError):
-        how_merged(Repository.find(world.path), "a", "nowhere")
+        find_merge_proof(Repository.find(world.path), "a", "nowhere")

@@ -100,12 +100,12 @@ def test_round_trip(there):
     assert run(there, "log", "-1", "--format=%s, by %an", REFERENCE) == "Removed a, by goldentree\n"
 
     repository = again(there)
-    assert not uncommitted.holds(there, commit)
+    assert not uncommitted.is_restored(there, commit)
     uncommitted.restore(there, commit)
-    assert uncommitted.holds(there, commit)
+    assert uncommitted.is_restored(there, commit)
     assert seen(there) == before
     assert not (there / "hooks-ran").exists()
-    uncommitted.forget(repository, REFERENCE)
+    uncommitted.delete(repository, REFERENCE)
     assert run(there, "for-each-ref", "refs/goldentree") == ""
 
 
@@ -124,7 +124,7 @@ def test_nothing(there):
     head = run(there, "rev-parse", "HEAD").strip()
     assert uncommitted.save(there, REFERENCE, message="Removed a") == head
     uncommitted.restore(there, head)
-    assert uncommitted.holds(there, head)
+    assert uncommitted.is_restored(there, head)
     (there / "changed").write_text("new\n")
     assert (
         uncommitted.save(there, REFERENCE, message="Removed again")
@@ -177,12 +177,12 @@ def test_holds(there):
     (there / "new").write_text("new\n")
     commit = uncommitted.save(there, REFERENCE, message="Removed a")
     (there / "given").write_text("seed\n")
-    assert uncommitted.holds(there, commit)
+    assert uncommitted.is_restored(there, commit)
     run(there, "reset", "--quiet")
-    assert not uncommitted.holds(there, commit)
+    assert not uncommitted.is_restored(there, commit)
     run(there, "add", "changed")
     (there / "deleted").write_text("deleted\n")
-    assert not uncommitted.holds(there, commit)
+    assert not uncommitted.is_restored(there, commit)
 
 
 def test_not_fresh(there):

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tasks_lib.errors import WorktreeError
-from tasks_lib.worktrees.processes import Running, end, rooted
+from tasks_lib.worktrees.processes import RunningProcess, end_processes, find_processes_in
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(99)"
 
@@ -26,8 +26,8 @@ time.sleep(99)
 
 ASK = """
 from pathlib import Path
-from tasks_lib.worktrees.processes import rooted
-print(*[one.pid for one in rooted(Path())])
+from tasks_lib.worktrees.processes import find_processes_in
+print(*[one.pid for one in find_processes_in(Path())])
 """
 
 
@@ -55,12 +55,12 @@ def test_what_is_found(start, tmp_path):
     start(tmp_path / "app-a-b")
     (tree / "deleted").rmdir()
     expected = [(top.pid, tree), (below.pid, tree / "deep"), (deleted.pid, tree / "deleted")]
-    found = rooted(tree)
+    found = find_processes_in(tree)
     assert [(one.pid, one.cwd) for one in found] == sorted(expected)
     assert {one.name for one in found} == {"sleep"}
     shutil.rmtree(tree)
     (tmp_path / "link").symlink_to(tree)
-    assert [one.pid for one in rooted(tmp_path / "link")] == [one.pid for one in found]
+    assert [one.pid for one in find_processes_in(tmp_path / "link")] == [one.pid for one in found]
 
 
 def test_never_ourselves(start, tmp_path):
@@ -76,25 +76,25 @@ def test_how_they_end(start, tmp_path):
     gone = start(tmp_path)
     stubborn.stdout.readline()
     stopped.send_signal(signal.SIGSTOP)
-    running = rooted(tmp_path)
+    running = find_processes_in(tmp_path)
     gone.kill()
     gone.wait()
-    ended = {one.pid: one.signal for one in end(running, grace=0.3)}
+    ended = {one.pid: one.signal for one in end_processes(running, grace=0.3)}
     assert ended == {gentle.pid: "TERM", stubborn.pid: "KILL", stopped.pid: "KILL"}
     statuses = [child.wait() for child in (gentle, stubborn, stopped)]
     assert statuses == [-signal.SIGTERM, -signal.SIGKILL, -signal.SIGKILL]
-    assert rooted(tmp_path) == []
-    assert end([]) == []
+    assert find_processes_in(tmp_path) == []
+    assert end_processes([]) == []
 
 
 def test_dead_but_not_collected(start, tmp_path):
     """A process whose parent never collects it is dead all the same; nobody waits for it."""
     parent = start(tmp_path.parent, sys.executable, "-c", CARELESS, str(tmp_path))
     parent.stdout.readline()
-    running = rooted(tmp_path)
-    assert [one.signal for one in end(running, grace=20)] == ["TERM"]
+    running = find_processes_in(tmp_path)
+    assert [one.signal for one in end_processes(running, grace=20)] == ["TERM"]
     assert running[0].handle.status() == psutil.STATUS_ZOMBIE
-    assert rooted(tmp_path) == []
+    assert find_processes_in(tmp_path) == []
 
 
 def test_not_ours_to_end(start, tmp_path):
@@ -102,12 +102,12 @@ def test_not_ours_to_end(start, tmp_path):
     root, nobody = os.geteuid() == 0, 65534
     mine = start(Path("/"), user=nobody if root else None)
     other = start(tmp_path).pid if root else 1
-    running = [Running(pid, "sleep", tmp_path, psutil.Process(pid)) for pid in (mine.pid, other)]
+    running = [RunningProcess(pid, "sleep", tmp_path, psutil.Process(pid)) for pid in (mine.pid, other)]
     if root:
         os.setresuid(nobody, nobody, 0)
     try:
         with pytest.raises(WorktreeError, match=r"process \d+ \(`sleep` in .*\) is not ours to end"):
-            end(running)
+            end_processes(running)
     finally:
         if root:
             os.setresuid(0, 0, 0)

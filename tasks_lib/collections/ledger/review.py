@@ -96,7 +96,7 @@ def diff(c: Context, phase: str, json: bool = False) -> Answer:
     of one that was merged, since the commit that was noted then.
     """
     from tasks_lib.collections.views.annotated_patch import annotated
-    from tasks_lib.git.diff import since
+    from tasks_lib.git.diff import diff_since
 
     project = current_project()
     with ledger_of(project).read() as tx:
@@ -110,7 +110,7 @@ def diff(c: Context, phase: str, json: bool = False) -> Answer:
             hint=f"inv initiative.update {short_id(initiative.id)} --branch BRANCH",
         )
     base = found.merge_base or f"refs/heads/{project.repository.default_branch()}"
-    changes = since(project.repository, base, initiative.branch)
+    changes = diff_since(project.repository, base, initiative.branch)
     patch = changes.patch()
     if not json:
         return Answer(None, annotated(patch, comments) if patch else f"`{initiative.branch}` changes nothing")

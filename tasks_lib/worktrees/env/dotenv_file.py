@@ -63,7 +63,7 @@ def parse(text: str) -> dict[str, str | None]:
     return {binding.key: binding.value for binding in bindings if binding.key is not None}
 
 
-def rewritten(text: str, values: Mapping[str, str], *, name: str = ".env") -> str:
+def edit(text: str, values: Mapping[str, str], *, name: str = ".env") -> str:
     """
     Return *text* with *values* in it and every other character as it was.
 
@@ -158,7 +158,7 @@ def require_own(path: Path) -> None:
         )
 
 
-def point(source: Path, target: Path, values: Mapping[str, str]) -> None:
+def update_env_file(source: Path, target: Path, values: Mapping[str, str]) -> None:
     """
     Write *source* with *values* in it to *target*, and read *target* again to prove that they arrived.
 
@@ -167,7 +167,7 @@ def point(source: Path, target: Path, values: Mapping[str, str]) -> None:
     Raises:
         EnvFileError: As `rewritten` and `write`; or *target* reads differently afterwards.
     """
-    text = rewritten(read(source), values, name=str(source))
+    text = edit(read(source), values, name=str(source))
     write(target, text, like=target if target.exists() else source)
     arrived = load(target)
     lost = [key for key, value in values.items() if arrived.get(key) != value]

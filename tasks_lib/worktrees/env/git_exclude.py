@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.project import Project
 
 
-def keep_out(project: Project, path: Path, name: str) -> None:
+def exclude_from_git(project: Project, path: Path, name: str) -> None:
     """Let git pass over the file *name* of the worktree at *path*, tracked or not."""
     if git_succeeds("check-ignore", "--quiet", "--", name, cwd=path):
         return  # ignored, and not tracked: git says no to what it tracks
@@ -27,7 +27,7 @@ def keep_out(project: Project, path: Path, name: str) -> None:
         _exclude(project, "/" + re.sub(r"([\\*?\[ ])", r"\\\1", name))
 
 
-def undo(path: Path, name: str) -> None:
+def stop_excluding(path: Path, name: str) -> None:
     """Let git see *name* again where it is tracked; a line in `info/exclude` stays, for other worktrees."""
     if is_tracked(path, name):
         run_git("update-index", "--no-skip-worktree", "--", name, cwd=path)

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
-PREFERRED = (".env.development.local", ".env.local")
+OVERRIDING_ENV_FILES = (".env.development.local", ".env.local")
 """What Next.js, Vite, Rails' dotenv and others read before `.env`."""
 
 
-def require_unshadowed(project: Project, environ: Mapping[str, str]) -> None:
+def require_no_conflicting_export(project: Project, environ: Mapping[str, str]) -> None:
     """
     Refuse an exported DATABASE_URL that contradicts the main worktree's env files.
 
@@ -59,7 +59,7 @@ def require_own_database(project: Project, record: Record, path: Path, environ: 
     from tasks_lib.databases.ownership.comment import require_ours
     from tasks_lib.databases.server.connection import Server
 
-    url = require_own_name(project, record, path, environ)
+    url = require_own_database_name(project, record, path, environ)
     with Server(url).connect() as connection:
         require_ours(
             connection,
@@ -71,7 +71,7 @@ def require_own_database(project: Project, record: Record, path: Path, environ: 
     return url
 
 
-def require_own_name(project: Project, record: Record, path: Path, environ: Mapping[str, str]) -> DatabaseUrl:
+def require_own_database_name(project: Project, record: Record, path: Path, environ: Mapping[str, str]) -> DatabaseUrl:
     """
     Return the URL that the application in the worktree at *path* would use; it has the name of its own database.
 
@@ -81,8 +81,8 @@ def require_own_name(project: Project, record: Record, path: Path, environ: Mapp
     """
     from tasks_lib.databases.server.url import DatabaseUrl
 
-    refuse_exported(record, environ)
-    refuse_preferred(project, record, path)
+    refuse_exported_database_url(record, environ)
+    refuse_overriding_env_file(project, record, path)
     written = _written(project, path)
     if environ.get("DATABASE_URL"):
         return DatabaseUrl.parse(environ["DATABASE_URL"])
@@ -99,7 +99,7 @@ def require_own_name(project: Project, record: Record, path: Path, environ: Mapp
     return url
 
 
-def refuse_exported(record: Record, environ: Mapping[str, str]) -> None:
+def refuse_exported_database_url(record: Record, environ: Mapping[str, str]) -> None:
     """
     Refuse an exported DATABASE_URL that names another database than this worktree's.
 
@@ -120,7 +120,7 @@ def refuse_exported(record: Record, environ: Mapping[str, str]) -> None:
         )
 
 
-def refuse_preferred(project: Project, record: Record, path: Path, *, given: Container[str] = ()) -> None:
+def refuse_overriding_env_file(project: Project, record: Record, path: Path, *, given: Container[str] = ()) -> None:
     """
     Refuse a file at *path* that names another database, and that frameworks prefer to the one that we write.
 
@@ -132,7 +132,7 @@ def refuse_preferred(project: Project, record: Record, path: Path, *, given: Con
     """
     from tasks_lib.databases.server.url import DatabaseUrl
 
-    names = [name for name in PREFERRED if name not in project.settings.env_files]
+    names = [name for name in OVERRIDING_ENV_FILES if name not in project.settings.env_files]
     coming = [project.repository.main / name for name in names if name in given]
     for file in [*(path / name for name in names), *coming]:
         text = env_values(file).get("DATABASE_URL")

@@ -10,12 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError, WorktreeError
-from tasks_lib.git.branch_names import require_free, require_plain_name
+from tasks_lib.git.branch_names import require_free_branch, require_plain_name
 from tasks_lib.plan import Plan
-from tasks_lib.worktrees.env import guard
+from tasks_lib.worktrees.env.guard import require_no_conflicting_export
 from tasks_lib.worktrees.plans.planned import Planned
-from tasks_lib.worktrees.steps import databases, env_file, files, hooks, portless, toolchain, worktree_record
+from tasks_lib.worktrees.steps import worktree_record
 from tasks_lib.worktrees.steps.checkout import Checkout
+from tasks_lib.worktrees.steps.databases import check_databases, companion_database_steps, own_database_step
+from tasks_lib.worktrees.steps.env_file import env_file_step, require_editable_env_file, warn_about_main_database
+from tasks_lib.worktrees.steps.files import file_steps
+from tasks_lib.worktrees.steps.hooks import after_setup_steps, companion_setup_steps
+from tasks_lib.worktrees.steps.portless import portless_steps
+from tasks_lib.worktrees.steps.toolchain import toolchain_steps
+from tasks_lib.worktrees.steps.worktree_record import new_record, ready_step, record_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +56,7 @@ def plan_create(
         GoldentreeError: If the worktree cannot be created. Nothing was changed.
     """
     require_plain_name(project.repository, branch)
-    guard.require_unshadowed(project, os.environ)
+    require_no_conflicting_export(project, os.environ)
     identity = worktree_record.derive_identity(project, branch)
     with project.registry.working_on(identity.slug):
         record = project.registry.find(identity.slug)
@@ -58,10 +65,10 @@ def plan_create(
         else:
             record = _new_record(project, identity, record, base=base, path=path)
         target = project.registry.paths().get(record.slug) or Path(record.path)
-        env_file.require_editable(project, record, target)
-        env_file.warn(project, record, target, narrator)
+        require_editable_env_file(project, record, target)
+        warn_about_main_database(project, record, target, narrator)
         if wish is not None:
-            databases.examine(project, record)
+            check_databases(project, record)
         yield Planned(record, (_plan(project, record, target, narrator, wish),))
 
 
@@ -80,12 +87,12 @@ def _new_record(project: Project, identity: Identity, known: Record | None, *, b
     Raises:
         BranchError, WorktreeError: If the branch, the names or the directory are in use.
     """
-    require_free(project.repository, identity.branch)
+    require_free_branch(project.repository, identity.branch)
     if known is not None:
         raise _names_taken(project, identity, known)
     target = _require_target(project, identity.branch, path)
     start = _require_start(project, identity.branch, base)
-    return worktree_record.new_record(project, identity, target, base=start, made_worktree=True)
+    return new_record(project, identity, target, base=start, made_worktree=True)
 
 
 def _names_taken(project: Project, identity: Identity, known: Record) -> WorktreeError:
@@ -162,27 +169,27 @@ def _require_start(project: Project, branch: str, base: str) -> str | None:
 def _plan(project: Project, record: Record, path: Path, narrator: Narrator, wish: CloneOptions | None) -> Plan:
     branch = record.identity.branch
     create = f"inv worktree.create {branch}"
-    first = worktree_record.record_step(project, record)
+    first = record_step(project, record)
     checkout = Checkout(project, record.slug, branch, path, record.base).step()
     prepared = [
-        *files.steps(project, record, path, narrator),
+        *file_steps(project, record, path, narrator),
         # Even without a database the file names the future clone: an application that finds no database is better
         # than one that uses the main worktree's.
-        env_file.step(project, record, path),
-        *hooks.after_setup(project, record, path, narrator, hint=f"fix it, then run:\n{create}"),
+        env_file_step(project, record, path),
+        *after_setup_steps(project, record, path, narrator, hint=f"fix it, then run:\n{create}"),
     ]
-    last = [worktree_record.ready_step(project, record), *portless.steps(project, record, narrator)]
+    last = [ready_step(project, record), *portless_steps(project, record, narrator)]
     if wish is None:
         return Plan([first, checkout, *prepared, *last])
     cloned = (
-        databases.own_step(project, record, narrator, wish),
-        *databases.companion_steps(project, record, narrator, wish),
+        own_database_step(project, record, narrator, wish),
+        *companion_database_steps(project, record, narrator, wish),
     )
     hint = "fix it on the branch; to fix it in the worktree, create that without databases and set it up afterwards"
     hint += f" (inv worktree.setup):\n{create} --no-db"
     migrated = [
-        *hooks.companion_setup(project, record, path, narrator, hint=hint),
-        *toolchain.steps(project, record, path, narrator, hint=hint),
+        *companion_setup_steps(project, record, path, narrator, hint=hint),
+        *toolchain_steps(project, record, path, narrator, hint=hint),
     ]
     # Cloning is the long one, so it runs beside the checkout.
     return Plan([first, (*cloned, checkout), *prepared, *migrated, *last])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError, GitError, WorktreeError
 from tasks_lib.git.cli import read_git, run_git
-from tasks_lib.git.diff import readable
+from tasks_lib.git.diff import replace_undecodable
 from tasks_lib.git.merge_detection import is_ancestor
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import uninterrupted
@@ -111,7 +111,7 @@ def _conflicts(project: Project, path: Path, commit: str, *arguments: str) -> li
     if not found:
         said = "\n".join(filter(None, (result.stdout.strip(), result.stderr.strip())))
         raise GitError("git does not merge it", why=said, hint="nothing was changed; mend that, then try again")
-    return [readable(name) for name in found]
+    return [replace_undecodable(name) for name in found]
 
 
 def _advance_base(repository: Repository, base: str, old: str, new: str) -> None:

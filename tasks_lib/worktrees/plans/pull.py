@@ -14,12 +14,13 @@ from tasks_lib.output import size
 from tasks_lib.plan import Plan, Step
 from tasks_lib.toolchains.base import Command
 from tasks_lib.toolchains.run import run
-from tasks_lib.worktrees.env import guard
+from tasks_lib.worktrees.env.guard import require_own_database
 from tasks_lib.worktrees.plans.planned import Planned
 from tasks_lib.worktrees.registry import now
 from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.removal.removal_record import RemovalRecord
-from tasks_lib.worktrees.steps import run_once, toolchain
+from tasks_lib.worktrees.steps.run_once import clear_ran
+from tasks_lib.worktrees.steps.toolchain import command_environment, toolchain_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,7 +73,7 @@ def plan_pull(project: Project, narrator: Narrator, *, unmasked: bool) -> Iterat
     with project.registry.working_on(slug):
         # Read again: the previous holder of the lock may have changed it.
         record = project.require_record_here()
-        guard.require_own_database(project, record, path, os.environ)
+        require_own_database(project, record, path, os.environ)
         request = _request(project, narrator, removal_record.timestamp(), unmasked=unmasked)
         golden_pull.check_pull(request)
         pull = _describe(request, record.identity.database)
@@ -90,7 +91,7 @@ def plan_pull(project: Project, narrator: Narrator, *, unmasked: bool) -> Iterat
         plan = Plan(
             [
                 _PullIntoWorktree(project, request, removal, pull).step(),
-                *toolchain.steps(project, record, path, narrator, hint=hint, every_time=True),
+                *toolchain_steps(project, record, path, narrator, hint=hint, every_time=True),
             ],
             interrupted=_INTERRUPTED,
         )
@@ -141,7 +142,7 @@ class _PullIntoWorktree:
         slug, registry = self.removal.slug, self.project.registry
         removal_record.write(self.project, self.removal)
         # First, because a run that is killed right after the pull must not count as migrated.
-        run_once.forget(registry, slug, {"migrate", "generate"})
+        clear_ran(registry, slug, {"migrate", "generate"})
         try:
             self.pull.pulled = pulled = golden_pull.pull_into_clone(self.request, self.pull.target, slug=slug)
         except BaseException:
@@ -200,7 +201,7 @@ def _find_mask(project: Project, narrator: Narrator) -> Callable[[DatabaseUrl], 
 
     def mask_database(url: DatabaseUrl) -> None:
         narrator.detail(f"masking by {mask}")
-        environment = toolchain.environment(project, url, main)
+        environment = command_environment(project, url, main)
         # Terse, because the details of an error would print rows of real people.
         quiet = ("--no-psqlrc", "--quiet", "--set", "VERBOSITY=terse")
         psql = ("psql", *quiet, "--set", "ON_ERROR_STOP=1", "--single-transaction")

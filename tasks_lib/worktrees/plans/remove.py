@@ -20,12 +20,13 @@ from tasks_lib.git import uncommitted
 from tasks_lib.git.cli import run_git
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import Plan, Step, uninterrupted
-from tasks_lib.worktrees import processes
 from tasks_lib.worktrees.plans.planned import Planned
+from tasks_lib.worktrees.processes import EndedProcess, end_processes, find_processes_in
 from tasks_lib.worktrees.removal import checks, removal_record
 from tasks_lib.worktrees.removal.removal_record import RemovalRecord
 from tasks_lib.worktrees.removal.steps import RERUN, Removal, finish_steps, park_steps, write_step
-from tasks_lib.worktrees.steps import hooks, worktree_record
+from tasks_lib.worktrees.steps import worktree_record
+from tasks_lib.worktrees.steps.hooks import command_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,10 +122,10 @@ def _plan_before_removal(
     if worktree is not None:
         hint = "fix the command in `worktree.before_remove`; the worktree was not removed"
         steps += [
-            hooks.step(project, worktree, path, command, narrator, hint=hint)
+            command_step(project, worktree, path, command, narrator, hint=hint)
             for command in project.settings.before_remove
         ]
-    if running := processes.rooted(path):
+    if running := find_processes_in(path):
         names = ", ".join(f"{process.name} ({process.pid})" for process in running)
         steps.append(Step(f"end {names}", lambda: _end_processes(path)))
 
@@ -181,9 +182,9 @@ def _require_nothing_lost(project: Project, entry: WorktreeEntry, *, force: bool
 
 
 def _end_processes(path: Path) -> str:
-    ended: list[processes.Ended] = []
+    ended: list[EndedProcess] = []
     for _ in range(3):  # a process may fork before it ends
-        ended += processes.end(running := processes.rooted(path))
+        ended += end_processes(running := find_processes_in(path))
         if not running:
             break
     return ", ".join(f"{process.name} by {process.signal}" for process in ended)

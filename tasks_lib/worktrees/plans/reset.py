@@ -10,11 +10,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tasks_lib.plan import Plan, Step
-from tasks_lib.worktrees.env import guard
+from tasks_lib.worktrees.env.guard import require_own_database_name
 from tasks_lib.worktrees.plans.planned import Planned
 from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.removal.removal_record import RemovalRecord
-from tasks_lib.worktrees.steps import databases, hooks, toolchain
+from tasks_lib.worktrees.steps.databases import (
+    build_title,
+    check_databases,
+    companion_databases,
+    format_result,
+    own_database,
+)
+from tasks_lib.worktrees.steps.hooks import companion_setup_steps
+from tasks_lib.worktrees.steps.toolchain import toolchain_steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,8 +61,8 @@ def plan_reset(project: Project, narrator: Narrator, wish: CloneOptions) -> Iter
         # Read again: the previous holder of the lock may have changed it.
         record = project.require_record_here()
         # The name alone: a reset also replaces a database that no longer exists. `examine` checks who owns it.
-        guard.require_own_name(project, record, path, os.environ)
-        databases.examine(project, record)
+        require_own_database_name(project, record, path, os.environ)
+        check_databases(project, record)
         removal = RemovalRecord(
             slug,
             removal_record.timestamp(),
@@ -72,10 +80,10 @@ def plan_reset(project: Project, narrator: Narrator, wish: CloneOptions) -> Iter
                 _RecordReplaced(project, removal, record, narrator).step(),
                 *(
                     _Rebuild(database, reset, wish, narrator).step()
-                    for database in [databases.own(project, record), *databases.companions(project, record)]
+                    for database in [own_database(project, record), *companion_databases(project, record)]
                 ),
-                *hooks.companion_setup(project, record, path, narrator, hint=hint),
-                *toolchain.steps(project, record, path, narrator, hint=hint),
+                *companion_setup_steps(project, record, path, narrator, hint=hint),
+                *toolchain_steps(project, record, path, narrator, hint=hint),
             ]
         )
         yield Planned(reset, (plan,))
@@ -127,15 +135,15 @@ class _Rebuild:
     rebuilt: bool = False
 
     def step(self) -> Step:
-        return Step(f"{databases.title(self.database)} again", self.do, self.undo)
+        return Step(f"{build_title(self.database)} again", self.do, self.undo)
 
     def do(self) -> str:
         made = self.database.rebuild(self.wish, self.narrator, moment=self.reset.removal.removed)
         self.rebuilt = True
         if not made.parked:
-            return databases.told(made)
+            return format_result(made)
         self.reset.parked[self.database.name] = made.parked
-        return f"{databases.told(made)}; the previous one is parked as {made.parked}"
+        return f"{format_result(made)}; the previous one is parked as {made.parked}"
 
     def undo(self) -> None:
         if self.rebuilt:

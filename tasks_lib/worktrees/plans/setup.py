@@ -16,9 +16,21 @@ from tasks_lib.errors import BranchError, WorktreeError
 from tasks_lib.git.cli import read_git
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import Plan, Step
-from tasks_lib.worktrees.env import guard
+from tasks_lib.worktrees.env.guard import refuse_exported_database_url
 from tasks_lib.worktrees.plans.planned import Planned
-from tasks_lib.worktrees.steps import databases, env_file, files, hooks, portless, toolchain, worktree_record
+from tasks_lib.worktrees.steps import worktree_record
+from tasks_lib.worktrees.steps.databases import (
+    check_databases,
+    companion_database_steps,
+    own_database,
+    own_database_step,
+)
+from tasks_lib.worktrees.steps.env_file import env_file_step, require_editable_env_file, warn_about_main_database
+from tasks_lib.worktrees.steps.files import file_steps
+from tasks_lib.worktrees.steps.hooks import after_setup_steps, clear_ran_hooks, companion_setup_steps
+from tasks_lib.worktrees.steps.portless import portless_steps
+from tasks_lib.worktrees.steps.toolchain import toolchain_steps
+from tasks_lib.worktrees.steps.worktree_record import new_record, ready_step, record_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,29 +62,29 @@ def plan_setup(
     with project.registry.working_on(slug):
         # Read again: the previous holder of the lock may have changed it.
         record = project.record_at(path) or _adopted_record(project, path, slug)
-        guard.refuse_exported(record, os.environ)
-        first = [worktree_record.record_step(project, record), _Adoption.of(project, record, path).step()]
-        cloned = databases.own_step(project, record, narrator, wish)
+        refuse_exported_database_url(record, os.environ)
+        first = [record_step(project, record), _Adoption.of(project, record, path).step()]
+        cloned = own_database_step(project, record, narrator, wish)
         if clone_only:
-            databases.own(project, record).examine()
+            own_database(project, record).check()
             yield Planned(record, (Plan([*first, cloned]),))
             return
-        databases.examine(project, record)
-        env_file.require_editable(project, record, path)
-        env_file.warn(project, record, path, narrator)
+        check_databases(project, record)
+        require_editable_env_file(project, record, path)
+        warn_about_main_database(project, record, path, narrator)
         hint = f"fix it, then run:\ninv worktree.{'db' if database_only else 'setup'}"
-        all_cloned = (cloned, *databases.companion_steps(project, record, narrator, wish))
+        all_cloned = (cloned, *companion_database_steps(project, record, narrator, wish))
         stages: list[Step | tuple[Step, ...]] = [*first, all_cloned]
         if not database_only:
-            stages += files.steps(project, record, path, narrator)
-        stages.append(env_file.step(project, record, path))
+            stages += file_steps(project, record, path, narrator)
+        stages.append(env_file_step(project, record, path))
         if not database_only:
-            stages += hooks.after_setup(project, record, path, narrator, hint=hint)
-        stages += hooks.companion_setup(project, record, path, narrator, hint=hint)
-        stages += toolchain.steps(project, record, path, narrator, hint=hint, every_time=database_only)
-        stages.append(worktree_record.ready_step(project, record))
+            stages += after_setup_steps(project, record, path, narrator, hint=hint)
+        stages += companion_setup_steps(project, record, path, narrator, hint=hint)
+        stages += toolchain_steps(project, record, path, narrator, hint=hint, every_time=database_only)
+        stages.append(ready_step(project, record))
         if not database_only:
-            stages += portless.steps(project, record, narrator)
+            stages += portless_steps(project, record, narrator)
         yield Planned(record, (Plan(stages),))
 
 
@@ -103,7 +115,7 @@ def _adopted_record(project: Project, path: Path, slug: str) -> Record:
     record = project.registry.find(slug)
     if record is None:
         identity = worktree_record.derive_identity(project, _require_branch(path))
-        return worktree_record.new_record(project, identity, path, base=None, made_worktree=False)
+        return new_record(project, identity, path, base=None, made_worktree=False)
     elsewhere = project.registry.paths().get(slug)
     if elsewhere is not None or (record.path != str(path) and Path(record.path).exists()):
         raise WorktreeError(
@@ -131,7 +143,7 @@ class _Adoption:
         return Step(f"adopt {self.path}", self.do, self.undo, self.done)
 
     def do(self) -> None:
-        hooks.forget(self.project, self.record.slug)
+        clear_ran_hooks(self.project, self.record.slug)
         self.project.registry.mark(self.git_directory, self.record.slug)
 
     def undo(self) -> None:

@@ -16,15 +16,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError, WorktreeError
-from tasks_lib.git import branch_names, uncommitted
+from tasks_lib.git import uncommitted
+from tasks_lib.git.branch_names import require_free_branch
 from tasks_lib.git.merge_detection import is_ancestor
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import Plan, Step
 from tasks_lib.worktrees.plans.planned import Planned
 from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.removal.removal_record import RemovalRecord
-from tasks_lib.worktrees.steps import env_file, files, hooks, portless, worktree_record
 from tasks_lib.worktrees.steps.checkout import UNFINISHED, Checkout
+from tasks_lib.worktrees.steps.env_file import env_file_step, require_editable_env_file
+from tasks_lib.worktrees.steps.files import file_steps
+from tasks_lib.worktrees.steps.hooks import after_setup_steps
+from tasks_lib.worktrees.steps.portless import portless_steps
+from tasks_lib.worktrees.steps.worktree_record import ready_step, record_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,7 +150,7 @@ def _restore_steps(removal: RemovalRecord, path: Path) -> list[Step]:
         Step(
             "restore its uncommitted work",
             lambda: uncommitted.restore(path, commit),
-            done=lambda: path.exists() and uncommitted.holds(path, commit),
+            done=lambda: path.exists() and uncommitted.is_restored(path, commit),
         )
     ]
 
@@ -155,8 +160,8 @@ def _worktree_steps(project: Project, removal: RemovalRecord, path: Path, narrat
     record = removal.record
     steps: list[Step] = []
     if record is not None:
-        env_file.require_editable(project, record, path)
-        steps.append(worktree_record.record_step(project, replace(record, path=str(path))))
+        require_editable_env_file(project, record, path)
+        steps.append(record_step(project, replace(record, path=str(path))))
     checkout = _checkout_step(project, removal, path)
     begun = checkout.done() or _is_begun(project, removal, path)
     if not begun:
@@ -168,12 +173,12 @@ def _worktree_steps(project: Project, removal: RemovalRecord, path: Path, narrat
     hint = f"fix it, then run:\ninv worktree.undo {removal.key}"
     return [
         *steps,
-        *files.steps(project, record, path, narrator),
+        *file_steps(project, record, path, narrator),
         _Unpark(project, removal, narrator, parked_at=removal_record.timestamp()).step(),
-        env_file.step(project, record, path),
-        *hooks.after_setup(project, record, path, narrator, hint=hint),
-        worktree_record.ready_step(project, record),
-        *portless.steps(project, record, narrator),
+        env_file_step(project, record, path),
+        *after_setup_steps(project, record, path, narrator, hint=hint),
+        ready_step(project, record),
+        *portless_steps(project, record, narrator),
     ]
 
 
@@ -214,7 +219,7 @@ def _require_free(project: Project, removal: RemovalRecord, path: Path) -> None:
             hint=f"inv worktree.undo {removal.key} --path ANOTHER",
         )
     if removal.branch is not None:
-        branch_names.require_free(project.repository, removal.branch)
+        require_free_branch(project.repository, removal.branch)
 
 
 def _require_commits(project: Project, removal: RemovalRecord, *, begun: bool) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GitError, WorktreeError
 from tasks_lib.git.cli import git_succeeds, read_git, run_git
-from tasks_lib.git.merge_detection import how_merged
+from tasks_lib.git.merge_detection import find_merge_proof
 from tasks_lib.worktrees.steps.checkout import UNFINISHED
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def require_merged(project: Project, branch: str, tip: str) -> None:
     main, default = project.repository.main, project.repository.default_branch()
     patterns = [f"refs/heads/{default}", f"refs/remotes/*/{default}", f"refs/remotes/*/{branch}"]
     targets = read_git("for-each-ref", "--format=%(refname)", *patterns, cwd=main).splitlines()
-    if any(how_merged(project.repository, tip, target) for target in targets):
+    if any(find_merge_proof(project.repository, tip, target) for target in targets):
         return
     raise WorktreeError(
         f"branch `{branch}` has commits that are neither in `{default}` nor pushed",

@@ -107,7 +107,7 @@ def interrupted_removal(project: Project, record: Record | None) -> RemovalRecor
 
 def delete(project: Project, note: RemovalRecord) -> None:
     """Delete *note* and the ref that keeps its commits."""
-    uncommitted.forget(project.repository, note.reference)
+    uncommitted.delete(project.repository, note.reference)
     _path(project, note).unlink(missing_ok=True)
 
 

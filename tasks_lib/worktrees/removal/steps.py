@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.errors import ServerError
 from tasks_lib.plan import Step
 from tasks_lib.worktrees.removal import removal_record
-from tasks_lib.worktrees.steps import portless
+from tasks_lib.worktrees.steps.portless import remove_route
 
 if TYPE_CHECKING:
     from tasks_lib.output import Narrator
@@ -104,7 +104,7 @@ def finish_steps(project: Project, removal: Removal) -> list[Step]:
         return []
 
     def do() -> None:
-        portless.forget(worktree)
+        remove_route(worktree)
         # `worktree.gc` needs the record to park them later.
         if not removal.pending:
             project.registry.delete(worktree.slug)

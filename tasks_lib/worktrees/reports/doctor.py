@@ -15,12 +15,14 @@ from tasks_lib.errors import GitError, GoldentreeError
 from tasks_lib.git.cli import read_git, run_git
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.output import format_first
-from tasks_lib.worktrees.env import dotenv_file, guard
+from tasks_lib.worktrees.env import dotenv_file
+from tasks_lib.worktrees.env.guard import require_no_conflicting_export
 from tasks_lib.worktrees.removal import checks as losses
 from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.reports.incomplete import command_for_worktree, diagnose
 from tasks_lib.worktrees.reports.orphans import find_orphans
-from tasks_lib.worktrees.steps import env_file, toolchain
+from tasks_lib.worktrees.steps.env_file import worktree_values
+from tasks_lib.worktrees.steps.toolchain import find_command, format_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,7 +93,7 @@ def _git(project: Project) -> Iterator[Finding]:
 def _env_file(project: Project) -> Iterator[Finding]:
     from tasks_lib.databases.server.url import DatabaseUrl
 
-    guard.require_unshadowed(project, os.environ)
+    require_no_conflicting_export(project, os.environ)
     main = project.repository.main
     present = [name for name in project.settings.env_files if (main / name).exists()]
     tracked = [name for name in present if read_git("ls-files", name, cwd=main)]
@@ -140,13 +142,13 @@ def _golden(project: Project) -> Iterator[Finding]:
 
 
 def _toolchain(project: Project) -> Iterator[Finding]:
-    found = toolchain.command(project, project.repository.main, "migrate")
+    found = find_command(project, project.repository.main, "migrate")
     if found is None:
         yield Finding(
             "warning", "migrations", "no migration tool is detected or configured", "set WORKTREE_MIGRATE, or to none"
         )
     else:
-        yield Finding("ok", "migrations", toolchain.shown(found))
+        yield Finding("ok", "migrations", format_command(found))
 
 
 def _worktrees(project: Project) -> Iterator[Finding]:
@@ -214,7 +216,7 @@ def _record(
         yield Finding(level, branch, problem.what, problem.cure)
         return
     setup = command_for_worktree(project, path, "setup")
-    wanted = env_file.values(project, record)
+    wanted = worktree_values(project, record)
     found = dotenv_file.load(path / project.env_name)
     wrong = [key for key, value in wanted.items() if found.get(key) != value]
     if not found:

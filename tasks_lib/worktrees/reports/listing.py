@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.errors import GoldentreeError
-from tasks_lib.git import status
 from tasks_lib.git.repository import WorktreeEntry, list_worktrees
-from tasks_lib.git.status import GitState
+from tasks_lib.git.status import GitState, read_states
 from tasks_lib.worktrees import ports
 from tasks_lib.worktrees.reports import database_state
 from tasks_lib.worktrees.reports.database_state import DatabaseState
@@ -99,7 +98,7 @@ def report_rows(project: Project, rows: Sequence[Row]) -> tuple[list[Row], list[
     troubles = []
     with ThreadPoolExecutor(1) as beside:
         asked = beside.submit(database_state.report_database_states, project, places) if places else None
-        states = iter(status.states(project.repository, [row.listed for row in rows if _is_there(row)]))
+        states = iter(read_states(project.repository, [row.listed for row in rows if _is_there(row)]))
         try:
             found = asked.result() if asked else {}
         except GoldentreeError as error:

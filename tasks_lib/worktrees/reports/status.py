@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.errors import GoldentreeError, ServerError
 from tasks_lib.settings import env_values
-from tasks_lib.worktrees.env import guard
+from tasks_lib.worktrees.env.guard import require_own_database
 from tasks_lib.worktrees.reports import listing
 from tasks_lib.worktrees.reports import migrations as drift
 from tasks_lib.worktrees.reports.incomplete import Problem, command_for_worktree, diagnose
@@ -162,7 +162,7 @@ def _read_url(project: Project, status: Status, environ: Mapping[str, str]) -> N
         status.url = DatabaseUrl.parse(text, source=f"DATABASE_URL in {status.layer}").masked if text else None
         if record is not None and record.clone is not None:
             status.own = False
-            guard.require_own_database(project, record, row.path, environ)
+            require_own_database(project, record, row.path, environ)
             status.own = True
     except ServerError as error:
         status.own = None
@@ -222,7 +222,7 @@ def report_database(project: Project, environ: Mapping[str, str]) -> DatabaseSta
     from tasks_lib.databases.compare import queries
 
     record, here = project.require_record_here(), project.repository.here
-    url = guard.require_own_database(project, record, here, environ)
+    url = require_own_database(project, record, here, environ)
     size, tables = queries.read_size_and_table_count(project.server, record.identity.database)
     migrations = drift.compare_migrations(project, drift.history_reader(project.server), record, here)
     return DatabaseStatus(record, url, size, tables, migrations)

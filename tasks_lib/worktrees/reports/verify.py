@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.toolchains.choose import ledger_toolchain
-from tasks_lib.worktrees.env import guard
+from tasks_lib.worktrees.env.guard import require_own_database
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +45,7 @@ def report_verification(project: Project, environ: Mapping[str, str]) -> Verific
     from tasks_lib.databases.compare import contents, queries
 
     record, here = project.require_record_here(), project.repository.here
-    guard.require_own_database(project, record, here, environ)
+    require_own_database(project, record, here, environ)
     golden = queries.read_contents_of(project.server, record.golden)
     clone = queries.read_contents_of(project.server, record.identity.database)
     checks = [

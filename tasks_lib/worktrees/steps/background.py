@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.project import Project
 
 
-def start(project: Project) -> None:
+def start_cleanup(project: Project) -> None:
     """Start `golden.tidy` and do not wait for it; its log lies beside the registry."""
     with (project.registry.directory / "tidy.log").open("wb") as log:
         subprocess.Popen(

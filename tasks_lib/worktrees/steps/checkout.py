@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.git.cli import read_git, run_git
 from tasks_lib.git.repository import WorktreeEntry, list_worktrees
 from tasks_lib.plan import Step
-from tasks_lib.worktrees.steps import hooks
+from tasks_lib.worktrees.steps.hooks import clear_ran_hooks
 
 if TYPE_CHECKING:
     from tasks_lib.worktrees.project import Project
@@ -56,7 +56,7 @@ class Checkout:
             self.begun.append(self.path)
             start = [self.branch] if self.branch else ["--detach", str(self.base)]
             run_git("worktree", "add", self.path, *start, cwd=main)
-            hooks.forget(self.project, self.slug)
+            clear_ran_hooks(self.project, self.slug)
         # Last: the mark says that all of this is done.
         git_directory = read_git("rev-parse", "--absolute-git-dir", cwd=self.path)
         self.project.registry.mark(Path(git_directory), self.slug)

@@ -11,7 +11,8 @@ from tasks_lib.errors import GoldenMissingError, SettingsError
 from tasks_lib.plan import Step
 from tasks_lib.worktrees import identity
 from tasks_lib.worktrees.registry import now
-from tasks_lib.worktrees.steps import background, run_once
+from tasks_lib.worktrees.steps.background import start_cleanup
+from tasks_lib.worktrees.steps.run_once import clear_ran
 
 if TYPE_CHECKING:
     from tasks_lib.databases.clone.clone import Clone
@@ -51,7 +52,7 @@ class Database:
         """Its URL."""
         return self.project.server.url.with_database(self.name)
 
-    def examine(self) -> None:
+    def check(self) -> None:
         """
         Make sure, before any change, that it can be made or is there already.
 
@@ -139,14 +140,14 @@ class Database:
 
     def _made(self, made: Clone, narrator: Narrator) -> Clone:
         registry = self.project.registry
-        run_once.forget(registry, self.slug, self.one_off)
+        clear_ran(registry, self.slug, self.one_off)
         if not isinstance(self, CompanionDatabase):
             summary = {"method": made.method, "seconds": made.seconds, "bytes": made.bytes, "created": now()}
             registry.update(self.slug, clone=summary)
         for warning in made.warnings:
             narrator.say(f"warning: {warning}")
         if made.outdated or (self.template and self.project.settings.spares):
-            background.start(self.project)
+            start_cleanup(self.project)
         return made
 
 
@@ -156,7 +157,7 @@ class CompanionDatabase(Database):
 
     companion: Companion
 
-    def examine(self) -> None:
+    def check(self) -> None:
         """
         Make sure, before any change, that it can be made or is there already.
 
@@ -164,24 +165,24 @@ class CompanionDatabase(Database):
             GoldenMissingError, ServerError, OwnershipError, DatabaseError: As the server says.
         """
         try:
-            super().examine()
+            super().check()
         except GoldenMissingError as error:
             name = self.companion.name
             hint = f"create it, or correct the template of `{name}` in `db.companions`"
             raise GoldenMissingError(error.what, why=error.why, hint=hint) from None
 
 
-def own(project: Project, record: Record) -> Database:
+def own_database(project: Project, record: Record) -> Database:
     """Return the worktree's own database."""
     return Database(project, record.slug, record.identity.database, record.golden, frozenset({"migrate", "generate"}))
 
 
-def own_url(project: Project, record: Record) -> DatabaseUrl:
+def own_database_url(project: Project, record: Record) -> DatabaseUrl:
     """Return the URL of the worktree's own database."""
-    return own(project, record).url
+    return own_database(project, record).url
 
 
-def companions(project: Project, record: Record) -> list[CompanionDatabase]:
+def companion_databases(project: Project, record: Record) -> list[CompanionDatabase]:
     """
     Return the worktree's companion databases, in the order of the settings.
 
@@ -207,20 +208,20 @@ def one_off_name(companion: Companion) -> str:
     return f"set up {companion.name}"
 
 
-def examine(project: Project, record: Record) -> None:
+def check_databases(project: Project, record: Record) -> None:
     """
     Make sure, before any change, that all databases of the worktree can be made or are there already.
 
     Raises:
         SettingsError, ServerError, GoldenMissingError, OwnershipError, DatabaseError: As the server says.
     """
-    for database in [own(project, record), *companions(project, record)]:
-        database.examine()
+    for database in [own_database(project, record), *companion_databases(project, record)]:
+        database.check()
 
 
-def own_step(project: Project, record: Record, narrator: Narrator, wish: CloneOptions) -> Step:
+def own_database_step(project: Project, record: Record, narrator: Narrator, wish: CloneOptions) -> Step:
     """Return the step that clones the golden template as the worktree's own database."""
-    database, registry = own(project, record), project.registry
+    database, registry = own_database(project, record), project.registry
     step = _step(database, narrator, wish)
 
     def do() -> str | None:
@@ -241,9 +242,9 @@ def own_step(project: Project, record: Record, narrator: Narrator, wish: CloneOp
     return replace(step, do=do, done=done)
 
 
-def companion_steps(project: Project, record: Record, narrator: Narrator, wish: CloneOptions) -> list[Step]:
+def companion_database_steps(project: Project, record: Record, narrator: Narrator, wish: CloneOptions) -> list[Step]:
     """Return the steps that make the worktree's companion databases."""
-    return [_step(database, narrator, wish) for database in companions(project, record)]
+    return [_step(database, narrator, wish) for database in companion_databases(project, record)]
 
 
 def _step(database: Database, narrator: Narrator, wish: CloneOptions) -> Step:
@@ -252,7 +253,7 @@ def _step(database: Database, narrator: Narrator, wish: CloneOptions) -> Step:
     def do() -> str:
         nonlocal built
         built = True
-        return told(database.build(wish, narrator))
+        return format_result(database.build(wish, narrator))
 
     def undo() -> None:
         if built:
@@ -260,17 +261,17 @@ def _step(database: Database, narrator: Narrator, wish: CloneOptions) -> Step:
             if not isinstance(database, CompanionDatabase):
                 database.project.registry.update(database.slug, clone=None)
 
-    return Step(title(database), do, undo, done=database.exists)
+    return Step(build_title(database), do, undo, done=database.exists)
 
 
-def title(database: Database) -> str:
+def build_title(database: Database) -> str:
     """Return what making *database* is called."""
     if database.template:
         return f"clone {database.template} into {database.name}"
     return f"create {database.name}, empty"
 
 
-def told(made: Clone) -> str:
+def format_result(made: Clone) -> str:
     """Return a remark on how a database was made."""
     how = f"by {made.method}, as {made.reason}" if made.method in {"template", "dump"} else made.reason
     return f"{how}: {1000 * made.seconds:.0f} ms"

@@ -15,8 +15,9 @@ from tasks_lib.errors import SettingsError
 from tasks_lib.plan import Step
 from tasks_lib.settings import env_values
 from tasks_lib.settings.values import filled
-from tasks_lib.worktrees.env import dotenv_file, git_exclude
-from tasks_lib.worktrees.steps import databases
+from tasks_lib.worktrees.env import dotenv_file
+from tasks_lib.worktrees.env.git_exclude import exclude_from_git, stop_excluding
+from tasks_lib.worktrees.steps.databases import companion_databases, own_database_url
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,16 +32,16 @@ _MAIN_ONLY = ("PULL_DATABASE_URL", "LEDGER_URL")
 """Logins of servers that worktrees share, which are nobody's business there: tasks read them in the main one."""
 
 
-def step(project: Project, record: Record, path: Path) -> Step:
+def env_file_step(project: Project, record: Record, path: Path) -> Step:
     """Return the step that writes the env file of the worktree at *path*."""
     target, shared = path / project.env_name, _Shared(project, path)
     before: list[str | None] = []
 
     def do() -> str:
         before.append(dotenv_file.read(target) if target.exists() else None)
-        written = values(project, project.registry.require(record.slug))
-        git_exclude.keep_out(project, path, project.env_name)
-        dotenv_file.point(_source(project, path), target, written)
+        written = worktree_values(project, project.registry.require(record.slug))
+        exclude_from_git(project, path, project.env_name)
+        dotenv_file.update_env_file(_source(project, path), target, written)
         # Second: with the link alone, applications would find the main worktree's database.
         return ", ".join(written) + shared.link()
 
@@ -52,31 +53,31 @@ def step(project: Project, record: Record, path: Path) -> Step:
             target.unlink(missing_ok=True)
         else:
             dotenv_file.write(target, before[0])
-        git_exclude.undo(path, project.env_name)
+        stop_excluding(path, project.env_name)
 
     def done() -> bool:
         found = project.registry.find(record.slug)
-        return found is not None and not shared.missing() and _is_pointed(target, values(project, found))
+        return found is not None and not shared.missing() and _is_pointed(target, worktree_values(project, found))
 
     return Step(f"point {project.env_name} at it", do, undo, done)
 
 
-def values(project: Project, record: Record) -> dict[str, str]:
+def worktree_values(project: Project, record: Record) -> dict[str, str]:
     """Return the keys that are rewritten in the worktree's env file, and their values."""
-    found = fields(project, record)
+    found = template_fields(project, record)
     written = {key: template.format(**found) for key, template in project.settings.env.items()}
-    written |= {one.companion.env: one.url.text for one in databases.companions(project, record)}
+    written |= {one.companion.env: one.url.text for one in companion_databases(project, record)}
     main = set[str]().union(*(env_values(project.repository.main / name) for name in project.settings.env_files))
     return written | {key: "" for key in _MAIN_ONLY if key in main}
 
 
-def fields(project: Project, record: Record) -> dict[str, str]:
+def template_fields(project: Project, record: Record) -> dict[str, str]:
     """Return what templates of env keys and files may name."""
     names = record.identity
     return {
         "branch": names.branch,
         "database": names.database,
-        "database_url": databases.own_url(project, record).text,
+        "database_url": own_database_url(project, record).text,
         "dev_url": names.dev_url,
         "port": str(record.port),
         "session": names.session,
@@ -85,12 +86,12 @@ def fields(project: Project, record: Record) -> dict[str, str]:
     }
 
 
-def content(project: Project, record: Record, template: str) -> str:
+def fill_template(project: Project, record: Record, template: str) -> str:
     """Return the file *template* for the worktree of *record*."""
-    return filled(template, fields(project, record))
+    return filled(template, template_fields(project, record))
 
 
-def require_editable(project: Project, record: Record, path: Path) -> None:
+def require_editable_env_file(project: Project, record: Record, path: Path) -> None:
     """
     Make sure, before any change, that the env file can be rewritten.
 
@@ -99,17 +100,17 @@ def require_editable(project: Project, record: Record, path: Path) -> None:
     """
     dotenv_file.require_own(path / project.env_name)
     source = _source(project, path)
-    dotenv_file.rewritten(dotenv_file.read(source), values(project, record), name=str(source))
+    dotenv_file.edit(dotenv_file.read(source), worktree_values(project, record), name=str(source))
 
 
-def warn(project: Project, record: Record, path: Path, narrator: Narrator) -> None:
+def warn_about_main_database(project: Project, record: Record, path: Path, narrator: Narrator) -> None:
     """Warn of keys that go on naming the main worktree's database in the worktree at *path*."""
     from tasks_lib.databases.server.url import DatabaseUrl
 
     text = project.settings.database_url
     if text is None:
         return
-    main, rewritten = _place(DatabaseUrl.parse(text)), values(project, record)
+    main, rewritten = _place(DatabaseUrl.parse(text)), worktree_values(project, record)
     for file in (_source(project, path), *(project.repository.main / name for name in project.settings.env_files[1:])):
         for key, value in env_values(file).items():
             if key in rewritten or not re.match(r"postgres(ql)?(\+\w+)?://", value):
@@ -164,7 +165,7 @@ class _Shared:
             return ""
         origin, link = self._ends
         if self.missing():
-            git_exclude.keep_out(self._project, self._path, link.name)
+            exclude_from_git(self._project, self._path, link.name)
             link.symlink_to(origin)
             self._made = True
             return f"; {link.name} linked"

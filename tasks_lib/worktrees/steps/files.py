@@ -18,8 +18,11 @@ from tasks_lib.errors import WorktreeError
 from tasks_lib.git.cli import read_git
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import Step
-from tasks_lib.worktrees.env import dotenv_file, git_exclude, guard
-from tasks_lib.worktrees.steps import copy_tree, env_file
+from tasks_lib.worktrees.env import dotenv_file
+from tasks_lib.worktrees.env.git_exclude import exclude_from_git
+from tasks_lib.worktrees.env.guard import refuse_overriding_env_file
+from tasks_lib.worktrees.steps import copy_tree
+from tasks_lib.worktrees.steps.env_file import fill_template
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +41,7 @@ _DEPENDENCIES = {"node_modules", "target", "venv", ".venv"}
 """Given whole or not at all: some packages bring a `.env.example`, and a folder with nothing else would be no gift."""
 
 
-def steps(project: Project, record: Record, path: Path, narrator: Narrator) -> list[Step]:
+def file_steps(project: Project, record: Record, path: Path, narrator: Narrator) -> list[Step]:
     """
     Return the steps that give the worktree at *path* its files; none where nothing is configured.
 
@@ -48,7 +51,7 @@ def steps(project: Project, record: Record, path: Path, narrator: Narrator) -> l
     """
     found = []
     copied, linked = _copied(project), _linked(project)
-    guard.refuse_preferred(project, record, path, given={*copied, *linked})
+    refuse_overriding_env_file(project, record, path, given={*copied, *linked})
     if copied or linked:
         found.append(_Giving(project, path, narrator, copied, linked).step())
     if project.settings.write:
@@ -84,7 +87,7 @@ class _Giving:
                 self.undoing.append(partial(copy_tree.remove, target))
                 if name in self.linked:
                     target.symlink_to(source)
-                    git_exclude.keep_out(self.project, self.path, name)
+                    exclude_from_git(self.project, self.path, name)
                     given.append(f"{name} (linked)")
                 elif copy_tree.copy(source, target, self.narrator.detail):
                     given.append(name)
@@ -147,7 +150,7 @@ def _writing(project: Project, record: Record, path: Path, narrator: Narrator) -
 
     def wanted() -> dict[str, str]:
         found = project.registry.require(record.slug)
-        return {name: env_file.content(project, found, template) for name, template in templates.items()}
+        return {name: fill_template(project, found, template) for name, template in templates.items()}
 
     def do() -> str:
         written = []
@@ -162,7 +165,7 @@ def _writing(project: Project, record: Record, path: Path, narrator: Narrator) -
             except OSError as error:
                 raise WorktreeError(f"`{target}` cannot be written", why=str(error)) from None
             undoing.append(partial(copy_tree.remove, target))
-            git_exclude.keep_out(project, path, name)
+            exclude_from_git(project, path, name)
             dotenv_file.write(target, text)
             written.append(name)
         return _listed(written)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from tasks_lib.plan import Step
 from tasks_lib.toolchains.base import Command
 from tasks_lib.toolchains.run import run
-from tasks_lib.worktrees.steps import databases, run_once, toolchain
+from tasks_lib.worktrees.steps.databases import companion_databases, one_off_name
+from tasks_lib.worktrees.steps.run_once import clear_ran, run_once
+from tasks_lib.worktrees.steps.toolchain import worktree_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.registry import Record
 
 
-def step(
+def command_step(
     project: Project,
     record: Record,
     path: Path,
@@ -41,40 +43,40 @@ def step(
     """
 
     def do() -> None:
-        environment = toolchain.own_environment(project, record, path, url=url)
+        environment = worktree_environment(project, record, path, url=url)
         run(Command(("sh", "-c", command), path), env=environment, on_line=narrator.relay, hint=hint)
 
     return Step(f"run {command}", do)
 
 
-def after_setup(project: Project, record: Record, path: Path, narrator: Narrator, *, hint: str) -> list[Step]:
+def after_setup_steps(project: Project, record: Record, path: Path, narrator: Narrator, *, hint: str) -> list[Step]:
     """Return the steps that run what `worktree.after_setup` lists, each once in a worktree's life."""
     return [
-        run_once.once(
+        run_once(
             project.registry,
             record.slug,
             f"run {command}",
-            step(project, record, path, command, narrator, hint=hint),
+            command_step(project, record, path, command, narrator, hint=hint),
         )
         for command in project.settings.after_setup
     ]
 
 
-def forget(project: Project, slug: str) -> None:
+def clear_ran_hooks(project: Project, slug: str) -> None:
     """Let what ran in a worktree that is gone count as never run in the one that takes its place."""
     ran = {f"run {command}" for command in project.settings.after_setup}
-    run_once.forget(project.registry, slug, ran | {"migrate", "generate", "portless"})
+    clear_ran(project.registry, slug, ran | {"migrate", "generate", "portless"})
 
 
-def companion_setup(project: Project, record: Record, path: Path, narrator: Narrator, *, hint: str) -> list[Step]:
+def companion_setup_steps(project: Project, record: Record, path: Path, narrator: Narrator, *, hint: str) -> list[Step]:
     """Return the steps that run the setup commands of the companion databases, each once in its database's life."""
     return [
-        run_once.once(
+        run_once(
             project.registry,
             record.slug,
-            databases.one_off_name(database.companion),
-            step(project, record, path, database.companion.setup, narrator, hint=hint, url=database.url),
+            one_off_name(database.companion),
+            command_step(project, record, path, database.companion.setup, narrator, hint=hint, url=database.url),
         )
-        for database in databases.companions(project, record)
+        for database in companion_databases(project, record)
         if database.companion.setup
     ]

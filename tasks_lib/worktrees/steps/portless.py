@@ -12,7 +12,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from tasks_lib.plan import Step
-from tasks_lib.worktrees.steps import run_once
+from tasks_lib.worktrees.steps.run_once import mark_ran
 
 if TYPE_CHECKING:
     from tasks_lib.output import Narrator
@@ -23,7 +23,7 @@ _ONE_OFF = "portless"
 _PATIENCE_SECONDS = 10
 
 
-def steps(project: Project, record: Record, narrator: Narrator) -> list[Step]:
+def portless_steps(project: Project, record: Record, narrator: Narrator) -> list[Step]:
     """Return the step that registers the worktree's dev URL; none where portless is not there, or is switched off."""
     if _program() is None:
         return []
@@ -34,17 +34,17 @@ def steps(project: Project, record: Record, narrator: Narrator) -> list[Step]:
         if trouble:
             narrator.say(f"warning: portless cannot serve {found.identity.dev_url}: {trouble}")
             return "not registered"
-        run_once.note(project.registry, record.slug, _ONE_OFF)
+        mark_ran(project.registry, record.slug, _ONE_OFF)
         return found.identity.dev_url
 
     def done() -> bool:
         found = project.registry.find(record.slug)
         return found is not None and _ONE_OFF in found.done
 
-    return [Step("tell portless", do, undo=lambda: forget(project.registry.find(record.slug)), done=done)]
+    return [Step("tell portless", do, undo=lambda: remove_route(project.registry.find(record.slug)), done=done)]
 
 
-def forget(record: Record | None) -> None:
+def remove_route(record: Record | None) -> None:
     """Take the route of *record* away, if there is one."""
     if record is not None and _ONE_OFF in record.done and _program() is not None:
         _run("alias", "--remove", _host(record))

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
 from tasks_lib.errors import ServerError
-from tasks_lib.worktrees.env import guard
-from tasks_lib.worktrees.steps import toolchain
+from tasks_lib.worktrees.env.guard import require_own_database
+from tasks_lib.worktrees.steps.toolchain import worktree_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ class Client:
         os.execve(self.command[0], self.command, self.environment)  # noqa: S606 - no shell is wanted
 
 
-def client(project: Project, program: str, arguments: Sequence[str], environ: Mapping[str, str]) -> Client:
+def build_client(project: Project, program: str, arguments: Sequence[str], environ: Mapping[str, str]) -> Client:
     """
     Return *program* with *arguments* on the database of the worktree that we stand in.
 
@@ -53,8 +53,8 @@ def client(project: Project, program: str, arguments: Sequence[str], environ: Ma
         GoldentreeError: If there is no such database, or DATABASE_URL does not name it.
     """
     record, here = project.require_record_here(), project.repository.here
-    url = guard.require_own_database(project, record, here, environ)
-    environment = toolchain.own_environment(project, record, here, url=url)
+    url = require_own_database(project, record, here, environ)
+    environment = worktree_environment(project, record, here, url=url)
     found = shutil.which(program, path=environment["PATH"])
     if found is None:
         package = "postgresql-client" if program == "psql" else program

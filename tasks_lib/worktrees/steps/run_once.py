@@ -21,7 +21,7 @@ def _never() -> bool:
     return False
 
 
-def once(registry: Registry, slug: str, name: str, step: Step, *, stale: Callable[[], bool] = _never) -> Step:
+def run_once(registry: Registry, slug: str, name: str, step: Step, *, stale: Callable[[], bool] = _never) -> Step:
     """
     Return *step* as one that is done when the record of *slug* says that *name* has run.
 
@@ -33,12 +33,12 @@ def once(registry: Registry, slug: str, name: str, step: Step, *, stale: Callabl
 
     def do() -> str | None:
         remark = step.do()
-        note(registry, slug, name)
+        mark_ran(registry, slug, name)
         return remark
 
     def undo() -> None:
         step.undo()
-        forget(registry, slug, {name})
+        clear_ran(registry, slug, {name})
 
     def done() -> bool:
         found = registry.find(slug)
@@ -47,14 +47,14 @@ def once(registry: Registry, slug: str, name: str, step: Step, *, stale: Callabl
     return replace(step, do=do, undo=undo, done=done)
 
 
-def note(registry: Registry, slug: str, name: str) -> None:
+def mark_ran(registry: Registry, slug: str, name: str) -> None:
     """Write down that *name* has run."""
     done = registry.require(slug).done
     if name not in done:
         registry.update(slug, done=(*done, name))
 
 
-def forget(registry: Registry, slug: str, names: Container[str]) -> None:
+def clear_ran(registry: Registry, slug: str, names: Container[str]) -> None:
     """Let *names* count as never run."""
     found = registry.find(slug)
     if found is not None and any(name in names for name in found.done):

@@ -16,7 +16,9 @@ from tasks_lib.toolchains.catalog import PRESETS
 from tasks_lib.toolchains.choose import generate_command, ledger_toolchain, migrate_command
 from tasks_lib.toolchains.environment import child_environment
 from tasks_lib.toolchains.run import run
-from tasks_lib.worktrees.steps import databases, env_file, run_once
+from tasks_lib.worktrees.steps.databases import own_database_url
+from tasks_lib.worktrees.steps.env_file import worktree_values
+from tasks_lib.worktrees.steps.run_once import clear_ran, run_once
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.registry import Record
 
 
-def steps(
+def toolchain_steps(
     project: Project, record: Record, path: Path, narrator: Narrator, *, hint: str, every_time: bool = False
 ) -> list[Step]:
     """
@@ -47,17 +49,17 @@ def steps(
     main, registry = project.repository.main, project.registry
     steps = []
     for which in ("migrate", "generate"):
-        if found := command(project, main, which):
+        if found := find_command(project, main, which):
 
             def do(which: str = which) -> str | None:
                 if which == "migrate":
-                    run_once.forget(registry, record.slug, {"generate"})
+                    clear_ran(registry, record.slug, {"generate"})
                     _warn(project, record, path, narrator)
                 return run_tool(project, record, path, which, narrator, hint=hint)
 
-            step = Step(f"{which} by {shown(found)}", do)
+            step = Step(f"{which} by {format_command(found)}", do)
             stale = partial(_must_run, project, record, path, which, every_time=every_time)
-            steps.append(run_once.once(registry, record.slug, which, step, stale=stale))
+            steps.append(run_once(registry, record.slug, which, step, stale=stale))
         elif which == "migrate" and project.settings.migrate is None:
             narrator.say("no migration tool is detected or configured; WORKTREE_MIGRATE names a command")
     return steps
@@ -99,7 +101,7 @@ def _drift(project: Project, database: str, toolchain: Toolchain) -> Drift | Non
     return None
 
 
-def command(project: Project, root: Path, which: str) -> Command | None:
+def find_command(project: Project, root: Path, which: str) -> Command | None:
     """
     Return the command that does *which*, `migrate` or `generate`, for the worktree at *root*; None for nothing.
 
@@ -133,10 +135,10 @@ def run_tool(
     Raises:
         ToolchainError: If the command fails or cannot be found, or has not applied what it should.
     """
-    found = command(project, path, which)
+    found = find_command(project, path, which)
     if found is None:
         return "nothing, as this branch has no such tool"
-    environ = own_environment(project, record, path, url=url)
+    environ = worktree_environment(project, record, path, url=url)
     run(found, env=environ, on_line=narrator.relay, hint=hint)
     if which == "migrate":
         require_applied(project, record.identity.database, path, narrator)
@@ -167,13 +169,17 @@ def require_applied(project: Project, database: str, path: Path, narrator: Narra
     narrator.say(f"warning: `{setting}` ended well, and yet these migrations are pending: {pending}")
 
 
-def own_environment(project: Project, record: Record, path: Path, *, url: DatabaseUrl | None = None) -> dict[str, str]:
+def worktree_environment(
+    project: Project, record: Record, path: Path, *, url: DatabaseUrl | None = None
+) -> dict[str, str]:
     """Return the environment of commands that run in the worktree at *path*, on its own database."""
-    own = env_file.values(project, project.registry.require(record.slug))
-    return environment(project, url or databases.own_url(project, record), path, own)
+    own = worktree_values(project, project.registry.require(record.slug))
+    return command_environment(project, url or own_database_url(project, record), path, own)
 
 
-def environment(project: Project, url: DatabaseUrl, path: Path, own: Mapping[str, str] | None = None) -> dict[str, str]:
+def command_environment(
+    project: Project, url: DatabaseUrl, path: Path, own: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """
     Return the environment of commands that run in the worktree at *path*, on the database at *url*.
 
@@ -203,6 +209,6 @@ def environment(project: Project, url: DatabaseUrl, path: Path, own: Mapping[str
     )
 
 
-def shown(command: Command) -> str:
+def format_command(command: Command) -> str:
     """Return *command* for people."""
     return command.argv[2] if command.argv[:2] == ("sh", "-c") else " ".join(command.argv)

@@ -83,7 +83,7 @@ def sourced(file: Path, *keys: str) -> list[str]:
 )
 def test_only_the_value_changes(before: str, after: str):
     """Indentation, `export`, blanks, quotes, comments, line ends and the byte order mark all stay."""
-    assert dotenv_file.rewritten(before, {"KEY": "new"}) == after
+    assert dotenv_file.edit(before, {"KEY": "new"}) == after
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_quotes_are_kept_where_they_can_be_and_added_where_they_must(
 ):
     """A value is bare only when dotenv and a shell read it alike so; quotes already there stay if they can hold it."""
     file = tmp_path / ".env"
-    file.write_text(dotenv_file.rewritten(f"KEY={old}", {"KEY": value}))
+    file.write_text(dotenv_file.edit(f"KEY={old}", {"KEY": value}))
 
     assert file.read_text() == f"KEY={spelled}"
     assert dotenv_values(file) == {"KEY": value}
@@ -122,23 +122,23 @@ def test_a_right_value_keeps_its_spelling():
     """Nothing is normalised for its own sake."""
     text = "export KEY = \"5432\"  # port\r\n'KEY'='5432'"
 
-    assert dotenv_file.rewritten(text, {"KEY": "5432"}) == text
+    assert dotenv_file.edit(text, {"KEY": "5432"}) == text
 
 
 def test_missing_keys_stand_below_one_comment_in_the_order_given():
     """A second run changes nothing, and a key that is new later joins the others under the same comment."""
-    first = dotenv_file.rewritten("A=1\n", {"PORT": "5001", "DATABASE_URL": URL})
+    first = dotenv_file.edit("A=1\n", {"PORT": "5001", "DATABASE_URL": URL})
 
     assert first == f"A=1\n{MARK}\nPORT=5001\nDATABASE_URL={URL}\n"
-    assert dotenv_file.rewritten(first, {"PORT": "5001", "DATABASE_URL": URL}) == first
-    assert dotenv_file.rewritten(first, {"SLUG": "x"}) == f"{first}SLUG=x\n"
+    assert dotenv_file.edit(first, {"PORT": "5001", "DATABASE_URL": URL}) == first
+    assert dotenv_file.edit(first, {"SLUG": "x"}) == f"{first}SLUG=x\n"
 
 
 @pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\0b", "it's", "a\\", "a\\\\b", "\udcff"])
 def test_a_value_that_readers_would_not_agree_on_is_refused(value: str):
     """No quotes carry it through both dotenv and a shell; the error names the key and not the value."""
     with pytest.raises(EnvFileError, match="`KEY`") as caught:
-        dotenv_file.rewritten("", {"KEY": f"secret{value}"})
+        dotenv_file.edit("", {"KEY": f"secret{value}"})
 
     assert "secret" not in str(caught.value)
 
@@ -147,7 +147,7 @@ def test_a_value_that_readers_would_not_agree_on_is_refused(value: str):
 def test_a_key_that_is_no_shell_name_is_refused(key: str):
     """It would be another key, two keys, or no key at all to some reader."""
     with pytest.raises(EnvFileError, match="cannot be a key"):
-        dotenv_file.rewritten("", {key: "x"})
+        dotenv_file.edit("", {key: "x"})
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_key_that_is_no_shell_name_is_refused(key: str):
 def test_a_line_that_dotenv_cannot_parse_is_refused(text: str, line: int):
     """The error names file and line, and shows nothing of the line: it may hold a password."""
     with pytest.raises(EnvFileError, match=f"`main/.env:{line}` is not a line") as caught:
-        dotenv_file.rewritten(text, {"KEY": "x"}, name="main/.env")
+        dotenv_file.edit(text, {"KEY": "x"}, name="main/.env")
 
     assert "secret" not in str(caught.value)
     assert "hint: " in str(caught.value)
@@ -263,7 +263,7 @@ def test_every_other_byte_stays(lines: list[Line], newline: str, start: str, las
     text = start + newline.join(map(str, lines)) + (newline if last and lines else "")
     old = dotenv_file.parse(text)
 
-    new = dotenv_file.rewritten(text, values)
+    new = dotenv_file.edit(text, values)
 
     # A key given twice may be right in one place already; there, and in lines that are not ours, nothing changes.
     expected = start + re.escape(newline).join(
@@ -277,7 +277,7 @@ def test_every_other_byte_stays(lines: list[Line], newline: str, start: str, las
     assert dotenv_values(stream=io.StringIO(new, newline=None), interpolate=False) == old | values
     for binding in parse_stream(io.StringIO(new, newline="")):
         assert binding.key not in values or binding.value == values[binding.key]
-    assert dotenv_file.rewritten(new, values) == new
+    assert dotenv_file.edit(new, values) == new
 
 
 @settings(max_examples=500, deadline=None)
@@ -290,10 +290,10 @@ def test_any_text_is_edited_faithfully_or_refused_by_line(text: str, values: dic
     originals = list(parse_stream(io.StringIO(text, newline="")))
     if any(binding.error for binding in originals):
         with pytest.raises(EnvFileError, match=r"`\.env:\d+` is not a line"):
-            dotenv_file.rewritten(text, values)
+            dotenv_file.edit(text, values)
         return
 
-    new = dotenv_file.rewritten(text, values)
+    new = dotenv_file.edit(text, values)
 
     edited = list(parse_stream(io.StringIO(new, newline="")))
     for before, after in zip(originals, edited, strict=False):
@@ -302,7 +302,7 @@ def test_any_text_is_edited_faithfully_or_refused_by_line(text: str, values: dic
             assert after._replace(original=before.original) == before
             assert before.original.string == after.original.string
     assert dotenv_file.parse(new) == dotenv_file.parse(text) | values
-    assert dotenv_file.rewritten(new, values) == new
+    assert dotenv_file.edit(new, values) == new
 
 
 @settings(max_examples=50, deadline=None)
@@ -310,7 +310,7 @@ def test_any_text_is_edited_faithfully_or_refused_by_line(text: str, values: dic
 def test_a_shell_reads_what_dotenv_reads(values: dict[str, str], tmp_path_factory: pytest.TempPathFactory):
     """`. .env` gives the same values, whichever quotes were there before."""
     file = tmp_path_factory.mktemp("shell") / ".env"
-    text = dotenv_file.rewritten("BARE=x # c\nSINGLE='x'\nDOUBLE=\"x\" # c\nexport EXPORTED=x\n", values)
+    text = dotenv_file.edit("BARE=x # c\nSINGLE='x'\nDOUBLE=\"x\" # c\nexport EXPORTED=x\n", values)
     dotenv_file.write(file, text)
 
     assert sourced(file, *values) == list(values.values())
@@ -327,7 +327,7 @@ def test_point_copies_the_source_and_sets_the_values(tmp_path: Path):
     source.chmod(0o640)
     before = source.read_bytes()
 
-    dotenv_file.point(source, target, {"PORT": "5001"})
+    dotenv_file.update_env_file(source, target, {"PORT": "5001"})
 
     assert target.read_bytes() == b"\xef\xbb\xbfAPP_HOST=x\r\nPORT=5001 # main\r\nLAST='\xc3\xa9'"
     assert stat.S_IMODE(target.stat().st_mode) == 0o640
@@ -342,7 +342,7 @@ def test_point_edits_a_file_in_place_and_keeps_its_permissions(tmp_path: Path):
     file.chmod(0o604)
 
     for _ in range(2):
-        dotenv_file.point(file, file, {"PORT": "5001", "SLUG": "x"})
+        dotenv_file.update_env_file(file, file, {"PORT": "5001", "SLUG": "x"})
 
         assert file.read_text() == f"PORT=5001\n{MARK}\nSLUG=x\n"
         assert stat.S_IMODE(file.stat().st_mode) == 0o604
@@ -354,7 +354,7 @@ def test_point_does_not_widen_the_permissions_of_an_existing_target(tmp_path: Pa
     source.touch(0o644)
     target.touch(0o600)
 
-    dotenv_file.point(source, target, {"PORT": "5001"})
+    dotenv_file.update_env_file(source, target, {"PORT": "5001"})
 
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
@@ -363,7 +363,7 @@ def test_point_without_a_source_makes_a_private_file(tmp_path: Path):
     """No file to start from gives one with our values alone, for its owner only."""
     target = tmp_path / ".env"
 
-    dotenv_file.point(tmp_path / "absent", target, {"PORT": "5001"})
+    dotenv_file.update_env_file(tmp_path / "absent", target, {"PORT": "5001"})
 
     assert target.read_text() == f"{MARK}\nPORT=5001\n"
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
@@ -382,14 +382,14 @@ def test_a_symbolic_link_is_refused_and_its_target_untouched(tmp_path: Path):
     linked.symlink_to(main)
 
     with pytest.raises(EnvFileError, match="symbolic link") as caught:
-        dotenv_file.point(main, linked, {"PORT": "5001"})
+        dotenv_file.update_env_file(main, linked, {"PORT": "5001"})
 
     assert main.read_text() == "PORT=5000\n"
     assert linked.is_symlink()
     assert list(linked.parent.iterdir()) == [linked]
 
     subprocess.run(["sh", "-c", caught.value.hint], check=True)
-    dotenv_file.point(linked, linked, {"PORT": "5001"})
+    dotenv_file.update_env_file(linked, linked, {"PORT": "5001"})
 
     assert main.read_text() == "PORT=5000\n"
     assert linked.read_text() == "PORT=5001\n"
@@ -436,7 +436,7 @@ def test_a_file_that_is_not_utf8_is_refused(data: bytes, tmp_path: Path):
     file.write_bytes(data)
 
     with pytest.raises(EnvFileError, match=r"\.env:\d+` is not UTF-8"):
-        dotenv_file.point(file, file, {"PORT": "5001"})
+        dotenv_file.update_env_file(file, file, {"PORT": "5001"})
 
     assert file.read_bytes() == data
 
@@ -447,6 +447,6 @@ def test_an_unparsable_source_is_named_and_the_target_not_made(tmp_path: Path):
     source.write_text("A=1\nB='oops\n")
 
     with pytest.raises(EnvFileError, match=re.escape(f"`{source}:2`")):
-        dotenv_file.point(source, target, {"PORT": "5001"})
+        dotenv_file.update_env_file(source, target, {"PORT": "5001"})
 
     assert not target.exists()

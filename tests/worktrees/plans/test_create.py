@@ -603,7 +603,10 @@ class TestKilled:
 
     @pytest.mark.parametrize(
         "function",
-        ["tasks_lib.worktrees.registry:Registry.mark", "tasks_lib.worktrees.steps.env_file:dotenv_file.point"],
+        [
+            "tasks_lib.worktrees.registry:Registry.mark",
+            "tasks_lib.worktrees.steps.env_file:dotenv_file.update_env_file",
+        ],
     )
     def test_then_worked_in(self, migrating, function):
         """What somebody wrote into a half-made worktree outlives a second failure."""

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tasks_lib.errors import BranchError, GitError, WorktreeError
-from tasks_lib.git.diff import Changed, since
+from tasks_lib.git.diff import ChangedFile, diff_since
 from tasks_lib.git.repository import Repository, list_worktrees
 from tasks_lib.settings import load
 from tasks_lib.worktrees.plans.merge import find_conflicts, merge_branch
@@ -203,13 +203,18 @@ def test_a_diff(world):
     world.git("config", "diff.noprefix", "true")
     world.commit("Moved on", file="second\n")
     repository = Repository.find(world.main)
-    assert since(repository, "main", "a").files() == [Changed("new", 1, 0)]
+    assert diff_since(repository, "main", "a").files() == [ChangedFile("new", 1, 0)]
     (world.there / "zwölf").write_text("not committed\n")
     (world.there / "latin").write_bytes(b"caf\xe9\n")
     (world.there / "binary").write_bytes(bytes(range(256)))
     status = world.git("status", "--porcelain", cwd=world.there)
-    found = since(repository, "main", "a", world.there)
-    rows = [Changed("binary", None, None), Changed("latin", 1, 0), Changed("new", 1, 0), Changed("zwölf", 1, 0)]
+    found = diff_since(repository, "main", "a", world.there)
+    rows = [
+        ChangedFile("binary", None, None),
+        ChangedFile("latin", 1, 0),
+        ChangedFile("new", 1, 0),
+        ChangedFile("zwölf", 1, 0),
+    ]
     assert found.files() == rows
     assert "+++ b/zwölf\n@@ -0,0 +1 @@\n+not committed" in found.patch()
     assert "+caf\N{REPLACEMENT CHARACTER}\n" in found.patch()
@@ -217,4 +222,4 @@ def test_a_diff(world):
     assert "\x1b[32m" in found.patch(color=True)
     assert world.git("status", "--porcelain", cwd=world.there) == status
     with pytest.raises(BranchError, match="`absent`"):
-        since(repository, "absent", "a")
+        diff_since(repository, "absent", "a")

@@ -13,8 +13,9 @@ import pytest
 from tasks_lib.errors import GitError
 from tasks_lib.git.repository import Repository
 from tasks_lib.settings import load
-from tasks_lib.worktrees import processes, project
+from tasks_lib.worktrees import project
 from tasks_lib.worktrees.plans import remove
+from tasks_lib.worktrees.processes import find_processes_in
 
 
 @pytest.fixture
@@ -268,7 +269,7 @@ class TestWhatGoes:
             process.stdout.readline()
             created.json("worktree.remove", "a")
         gone(created)
-        assert processes.rooted(created.path.parent) == []
+        assert find_processes_in(created.path.parent) == []
 
     def test_git_refuses(self, created):
         """The directory that had been moved away is back in its place; where that is taken, it is said where it is."""

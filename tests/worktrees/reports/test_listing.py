@@ -18,6 +18,7 @@ import pytest
 
 from tasks_lib.git import status
 from tasks_lib.git.repository import Repository, list_worktrees
+from tasks_lib.git.status import read_states
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_states_in_git(code, tmp_path):
     repository = Repository.find(Path.cwd())
     listed = list_worktrees(repository.main)
     names = [row.branch or "detached" for row in listed]
-    found = dict(zip(names, status.states(repository, listed), strict=True))
+    found = dict(zip(names, read_states(repository, listed), strict=True))
 
     assert {name: state.text for name, state in found.items()} == {
         "main": "clean",
@@ -88,9 +89,9 @@ def test_without_a_common_history(code, tmp_path):
     code("switch", "--quiet", "--orphan", "other", cwd=tmp_path / "orphan")
     repository = Repository.find(Path.cwd())
 
-    assert [state.text for state in status.states(repository, list_worktrees(repository.main))] == ["clean", "clean"]
+    assert [state.text for state in read_states(repository, list_worktrees(repository.main))] == ["clean", "clean"]
     commit(code, tmp_path / "orphan", "other")
-    assert [state.text for state in status.states(repository, list_worktrees(repository.main))] == [
+    assert [state.text for state in read_states(repository, list_worktrees(repository.main))] == [
         "clean",
         "clean, ahead 1, behind 1",
     ]
@@ -103,7 +104,7 @@ def test_fetched_and_not_yet_pulled(code, tmp_path):
     code("update-ref", "refs/remotes/origin/main", code("commit-tree", "-p", "main", "-p", "a", "-m", "m", "a^{tree}"))
     repository = Repository.find(Path.cwd())
 
-    assert [state.text for state in status.states(repository, list_worktrees(repository.main))] == [
+    assert [state.text for state in read_states(repository, list_worktrees(repository.main))] == [
         "clean, behind 2",
         "clean, merged",
     ]
