@@ -25,7 +25,7 @@ WORDS = {
     r"(is|are|was|were) told": "prints, is called with, receives",
     r"(bear|bears|bore|borne)": "has, is named",
     r"mend(s|ed|ing)?": "fix",
-    r"(is|are) no [a-z]+": "is not a; does not exist; no X was found",
+    r"(is|are) no (?!longer\b)[a-z]+": "is not a; does not exist; no X was found",
     r"that was(?= (there|golden|before)\b|[.,;:)`]|$)": "the previous",
     r"(stands|what stands|as it stands)": "is, as is",
     r"(we|you|one|that) stands? in": "the current worktree",

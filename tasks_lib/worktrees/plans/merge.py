@@ -1,9 +1,9 @@
 """
-Merging a branch into another one, whoever has that checked out.
+Merge a branch into another one, even if that is checked out in a worktree.
 
-The merge is made aside, in a detached worktree of its own: `git merge-tree --write-tree` would do without one, but
-needs git 2.38. What comes out whole moves the base branch in one go: by a fast-forward of the worktree that has it
-checked out, else of the branch alone. A conflict, a failure or a kill leaves every branch, index and file as it was.
+The merge runs in a detached scratch worktree. (`git merge-tree --write-tree` needs no worktree, but git 2.38 or
+later.) A complete merge then advances the base branch in one step: by a fast-forward in the worktree that has it
+checked out, or of the branch alone. A conflict, a failure or a kill leaves every branch, index and file unchanged.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _NO_HOOKS = ("-c", "core.hooksPath=/dev/null")
 
-# A recorded resolution would be applied unseen; a stash would take somebody's work away.
+# rerere would apply a recorded resolution unseen, and autostash would move uncommitted work out of a worktree.
 _MERGE = ("-c", "rerere.enabled=false", "-c", "merge.autoStash=false", "merge")
 
 _SHOWN = 10
@@ -36,20 +36,21 @@ _SHOWN = 10
 
 def merge_branch(project: Project, branch: str, base: str, *, message: str) -> list[str]:
     """
-    Merge *branch* into *base* as `git merge` would: with the user's hooks, signature and `merge.ff`.
+    Merge *branch* into *base* as `git merge` does: with the user's hooks, signature and `merge.ff`.
 
-    Untracked files of a worktree that has *base* checked out stay; git refuses where one is in the way, ignored or not.
+    Untracked files in a worktree that has *base* checked out are kept. If the merge would overwrite one, ignored or
+    not, git refuses.
 
     Args:
-        message: Of the merge commit, where there is one.
+        message: The message of a merge commit.
 
     Returns:
-        The files in conflict; nothing was changed then. None of them when *base* has the branch's commits now.
+        The files in conflict; nothing was changed if there are any.
 
     Raises:
-        BranchError: If one of the branches is not there.
-        WorktreeError: If *base* is checked out where there are uncommitted changes, or is being rebased.
-        GitError: If git, or one of its hooks, refuses.
+        BranchError: If one of the branches does not exist.
+        WorktreeError: If *base* is checked out in a worktree with uncommitted changes, or is being rebased.
+        GitError: If git or a hook refuses.
         RegistryError: If another process is merging.
     """
     tip, old = _tip(project.repository, branch), _tip(project.repository, base)
@@ -65,10 +66,10 @@ def merge_branch(project: Project, branch: str, base: str, *, message: str) -> l
 
 def find_conflicts(project: Project, branch: str, base: str) -> list[str]:
     """
-    Return the files in which *branch* would conflict with *base*; no hook is run, and nothing changes.
+    Return the files in which *branch* would conflict with *base*. Runs no hooks and changes nothing.
 
     Raises:
-        BranchError, GitError, RegistryError: As `merge`.
+        BranchError, GitError, RegistryError: As `merge_branch`.
     """
     tip, old = _tip(project.repository, branch), _tip(project.repository, base)
     with _scratch_worktree(project) as path:
@@ -78,13 +79,13 @@ def find_conflicts(project: Project, branch: str, base: str) -> list[str]:
 def _tip(repository: Repository, branch: str) -> str:
     tip = repository.commit(f"refs/heads/{branch}")
     if tip is None:
-        raise BranchError(f"there is no branch `{branch}` here", why="deleted or renamed?", hint="git branch --list")
+        raise BranchError(f"branch `{branch}` does not exist", why="deleted or renamed?", hint="git branch --list")
     return tip
 
 
 @contextmanager
 def _scratch_worktree(project: Project) -> Iterator[Path]:
-    """Give the place to merge at, and clear it; one at a time, so what is there already was left by a killed run."""
+    """Yield the path for a scratch worktree, and delete it. Under a lock, so an existing one is a killed run's."""
     main, path = project.repository.main, project.registry.directory / "merging"
 
     def clear() -> None:
@@ -102,23 +103,24 @@ def _scratch_worktree(project: Project) -> Iterator[Path]:
 
 
 def _conflicts(project: Project, path: Path, commit: str, *arguments: str) -> list[str]:
-    """Run `git merge` on *commit* in a new worktree at *path*, and return the files that it could not merge."""
+    """Run `git merge` on *commit* in a new worktree at *path*, and return the files in conflict."""
     run_git(*_NO_HOOKS, "worktree", "add", "--detach", path, commit, cwd=project.repository.main)
     result = run_git(*_MERGE, *arguments, cwd=path, check=False)
     if result.returncode == 0:
         return []
     found = read_git("diff", "--name-only", "--diff-filter=U", "-z", cwd=path).split("\0")[:-1]
     if not found:
-        said = "\n".join(filter(None, (result.stdout.strip(), result.stderr.strip())))
-        raise GitError("git does not merge it", why=said, hint="nothing was changed; mend that, then try again")
+        message = "\n".join(filter(None, (result.stdout.strip(), result.stderr.strip())))
+        hint = "nothing was changed; fix the problem, then run the same command"
+        raise GitError("git merge failed", why=message, hint=hint)
     return [replace_undecodable(name) for name in found]
 
 
 def _advance_base(repository: Repository, base: str, old: str, new: str) -> None:
-    """Move *base*, and the files where it is checked out, from *old* forward to *new*."""
-    # Looked up again: somebody may have switched branches, or begun to work, since the merge began.
+    """Fast-forward *base* from *old* to *new*, including the files of the worktree that has it checked out."""
+    # Checked again, because branches or files may have changed since the merge began.
     holder = _worktree_on(repository, base)
-    # Ctrl-C waits: it reaches git as well, which would be left with half of the files changed.
+    # Ctrl-C waits, because it also reaches git, which would stop with half of the files changed.
     with uninterrupted():
         if holder is None:
             run_git("update-ref", "-m", f"merge: {new}", f"refs/heads/{base}", new, old, cwd=repository.main)
@@ -127,7 +129,12 @@ def _advance_base(repository: Repository, base: str, old: str, new: str) -> None
 
 
 def _worktree_on(repository: Repository, base: str) -> Path | None:
-    """Return the worktree that has *base* checked out, which must be without changes; None where none has."""
+    """
+    Return the worktree that has *base* checked out, None if there is none.
+
+    Raises:
+        WorktreeError: If it has uncommitted changes, or *base* is being rebased.
+    """
     for row in list_worktrees(repository.main):
         if row.branch is None and row.path.exists() and _is_rebasing(row.path, base):
             raise WorktreeError(f"`{base}` is being rebased in {row.path}", hint=f"git -C {row.path} rebase --continue")
@@ -138,14 +145,14 @@ def _worktree_on(repository: Repository, base: str) -> Path | None:
                 raise WorktreeError(
                     f"`{base}` is checked out at {row.path}, with uncommitted changes",
                     why="\n".join([*changes[:_SHOWN], *(["…"] if len(changes) > _SHOWN else [])]),
-                    hint=f"commit them, or: git -C {row.path} stash",
+                    hint=f"commit them, or stash them:\ngit -C {row.path} stash",
                 )
             return row.path
     return None
 
 
 def _is_rebasing(path: Path, branch: str) -> bool:
-    """Whether the worktree at *path*, whose HEAD is detached, is amid a rebase of *branch*."""
+    """Whether the worktree at *path*, whose HEAD is detached, is rebasing *branch*."""
     directory = Path(read_git("rev-parse", "--absolute-git-dir", cwd=path))
     files = (directory / kind / "head-name" for kind in ("rebase-merge", "rebase-apply"))
     return any(file.exists() and file.read_text().strip() == f"refs/heads/{branch}" for file in files)

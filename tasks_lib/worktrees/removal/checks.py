@@ -1,8 +1,8 @@
 """
-What a removal would lose, and the refusals.
+Refuse a removal that would lose work.
 
-A question that git cannot answer counts as a refusal. Stashes need none: they belong to the
-repository. Ignored files are no work: whoever ignores them has told git so.
+If git cannot answer a question, the removal is refused. Stashes of the repository survive a removal and need no check.
+Ignored files do not count as work.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tasks_lib.git.repository import WorktreeEntry
     from tasks_lib.worktrees.project import Project
 
-# What git keeps in a worktree's administrative directory while an operation is unfinished.
+# Files in a worktree's administrative directory during an operation.
 _OPERATIONS = {
     "MERGE_HEAD": "a merge",
     "rebase-merge": "a rebase",
@@ -39,113 +39,113 @@ _SHOWN = 10
 
 def require_removable(project: Project, listed: WorktreeEntry, others: Iterable[WorktreeEntry]) -> None:
     """
-    Refuse what is never removed, with `--force` or without.
+    Refuse to remove what not even `--force` removes.
 
     Args:
         others: All worktrees but this one.
 
     Raises:
-        WorktreeError: If it is the main worktree, being made, locked, around the current directory or another
-            worktree, or if there is something else in its place.
+        WorktreeError: If it is the main worktree, is being created, is locked, contains the current directory or
+            another worktree, or if something else is in its place.
     """
     path, locked = listed.path, listed.locked
     if path == project.repository.main:
         raise WorktreeError(f"{path} is the main worktree", why="it is the repository itself")
     if locked == UNFINISHED:
         raise WorktreeError(
-            f"the worktree {path} is being made, or git was killed while making it",
-            hint=f"inv worktree.create {listed.branch}  # finishes it",
+            f"the worktree {path} is being created, or its creation was interrupted",
+            hint=f"to finish it, run:\ninv worktree.create {listed.branch}",
         )
     if locked is not None:
         raise WorktreeError(
             f"the worktree {path} is locked{f': {locked}' if locked else ''}",
-            why="somebody asked git to keep it; --force does not override that",
+            why="--force does not override a lock",
             hint=f"git worktree unlock {path}",
         )
     here = Path(os.path.realpath(Path.cwd()))
     if here.is_relative_to(path):
         raise WorktreeError(
             f"the current directory is in {path}",
-            why="a removal would take it away under this shell",
-            hint="cd elsewhere",
+            why="this shell's directory would be deleted",
+            hint="change to another directory first",
         )
     inside = next((row.path for row in others if path in row.path.parents), None)
     if inside is not None:
         raise WorktreeError(
-            f"the worktree {inside} lies in {path}", why="both would be deleted", hint=f"git worktree move {inside} TO"
+            f"{path} contains the worktree {inside}", why="both would be deleted", hint=f"git worktree move {inside} TO"
         )
     if os.path.lexists(path):
         require_same_worktree(project, path)
 
 
-def require_nothing_lost(project: Project, listed: WorktreeEntry, given: Container[str] = ()) -> None:
+def require_nothing_lost(project: Project, listed: WorktreeEntry, not_work: Container[str] = ()) -> None:
     """
-    Refuse while the worktree holds work that is nowhere else; its branch is `require_merged`'s business.
-
-    Args:
-        given: Untracked files, relative to the worktree, that are nobody's work although the main worktree
-            has no copy of them.
+    Refuse while the worktree holds work that exists nowhere else. `require_merged` checks its branch.
 
     A worktree whose directory is gone may still be on commits that no branch holds.
 
+    Args:
+        not_work: Untracked files, relative to the worktree, that do not count as work. Copies of the main
+            worktree's files never count.
+
     Raises:
-        WorktreeError: If an operation is unfinished, anything is uncommitted, here or in a submodule, or commits
-            would be forgotten; or if that cannot be told.
+        WorktreeError: If a git operation is in progress, if anything is uncommitted in the worktree or a submodule,
+            if no branch holds its commits, or if git cannot tell.
     """
     path, main = listed.path, project.repository.main
     try:
         if path.exists():
             _require_no_operation(path)
-            _require_no_changes(path, main, given)
+            _require_no_changes(path, main, not_work)
         saved = listed.branch or _holders(main, listed.head or "HEAD")
     except (GitError, OSError) as error:
         raise WorktreeError(
-            f"it cannot be told whether {path} holds work", why=str(error), hint="look there, then pass --force"
+            f"cannot determine whether {path} has uncommitted work", why=str(error), hint="check it, then pass --force"
         ) from None
     if not saved:
         raise WorktreeError(
             f"no branch holds the commits that {path} is on",
-            why="its HEAD is detached, and git would forget them",
-            hint=f"git branch BRANCH {listed.head}, or pass --force",
+            why="its HEAD is detached, and git would delete them",
+            hint=f"pass --force, or give them a branch:\ngit branch BRANCH {listed.head}",
         )
 
 
 def require_saveable(path: Path) -> None:
     """
-    Refuse while the worktree at *path* holds work that `saved.save` does not keep: that of repositories within it.
+    Refuse while a repository within the worktree at *path* holds work, which `uncommitted.save` does not save.
 
     Raises:
-        WorktreeError: Naming the repository; or if that cannot be told.
+        WorktreeError: If so, or if git cannot tell.
     """
     try:
-        # A directory is only named itself where it is a repository.
+        # git lists a directory itself, not its files, only if it is a repository.
         nested = [path / change[3:] for change in _changes(path) if change.startswith("?? ") and change.endswith("/")]
         modules = [*_submodules(path), *nested]
         module = next((module for module in modules if _changes(module) or not _is_pushed(module)), None)
     except (GitError, OSError) as error:
         raise WorktreeError(
-            f"it cannot be told whether {path} holds work",
+            f"cannot determine whether {path} has uncommitted work",
             why=str(error),
-            hint=f"mend that, or move {path} away; then run the same command",
+            hint=f"fix that, or move {path} elsewhere, then run the same command",
         ) from None
     if module is not None:
         raise WorktreeError(
             f"{module.relative_to(path)} in {path} is a repository with work that none of its remotes has",
-            why="--force keeps what is uncommitted, but not what repositories within the worktree hold",
-            hint=f"push it from {module}, or move that away",
+            why="--force saves the worktree's uncommitted work, but not that of repositories within it",
+            hint=f"push it from {module}, or move that directory elsewhere",
         )
 
 
 def require_merged(project: Project, branch: str, tip: str) -> None:
     """
-    Refuse to delete a branch whose commits would be nowhere else.
+    Refuse to delete a branch if no other branch would have its commits.
 
-    They are somewhere else when the default branch has them, here or on a remote, squashed or rebased as
-    well; or when a remote has them under the branch's own name, as far as was fetched. That a branch's
-    upstream is gone proves nothing.
+    A branch is safe to delete when the default branch, here or on a remote, has its commits, also squashed or
+    rebased, or when a remote has them under the branch's name as of the last fetch. A deleted upstream branch
+    proves nothing.
 
     Raises:
-        WorktreeError: Naming the commits.
+        WorktreeError: If commits would be lost.
         GitError: If git cannot tell.
     """
     main, default = project.repository.main, project.repository.default_branch()
@@ -156,16 +156,16 @@ def require_merged(project: Project, branch: str, tip: str) -> None:
     raise WorktreeError(
         f"branch `{branch}` has commits that are neither in `{default}` nor pushed",
         why=read_git("log", "--oneline", f"--max-count={_SHOWN}", tip, "--not", *targets, cwd=main),
-        hint="merge or push it, or pass --keep-branch, or --force",
+        hint="merge or push it, or pass --keep-branch or --force",
     )
 
 
 def require_same_worktree(project: Project, path: Path) -> None:
     """
-    Refuse unless the worktree at *path* and its administrative directory name each other.
+    Refuse unless the worktree at *path* and its administrative directory point to each other.
 
     Raises:
-        WorktreeError: If they do not, or it cannot be told.
+        WorktreeError: If they do not, or if they cannot be read.
     """
     try:
         directory = path / (path / ".git").read_text().removeprefix("gitdir:").strip()
@@ -179,15 +179,15 @@ def require_same_worktree(project: Project, path: Path) -> None:
             return
         if mutual:
             raise WorktreeError(
-                f"the worktree {path} is another repository's",
-                why=f"its .git names {directory}: this repository was copied from that one",
-                hint=f"in {common}, delete the directory whose `gitdir` names {path}; then: inv worktree.gc --yes",
+                f"the worktree {path} belongs to another repository",
+                why=f"its .git points to {directory}: this repository was copied from that one",
+                hint=f"in {common}, delete the directory whose `gitdir` names {path}, then run:\ninv worktree.gc --yes",
             )
-        why = f"its .git names {directory}"
+        why = f"its .git points to {directory}"
     raise WorktreeError(
-        f"it cannot be told whether {path} is still the worktree that was made there",
-        why=f"{why}\nanything may be in its place, so --force does not delete it either",
-        hint=f"git worktree repair {path}, or move what is there away, then run the same command",
+        f"cannot determine whether {path} is still the worktree that was created there",
+        why=f"{why}\nit may be something else, so not even --force deletes it",
+        hint=f"move {path} elsewhere and run the same command, or repair it:\ngit worktree repair {path}",
     )
 
 
@@ -198,11 +198,11 @@ def _require_no_operation(path: Path) -> None:
         raise WorktreeError(f"{operation} is in progress in {path}", hint="finish it there, or pass --force")
 
 
-def _require_no_changes(path: Path, main: Path, given: Container[str]) -> None:
+def _require_no_changes(path: Path, main: Path, not_work: Container[str]) -> None:
     changes = [
         change
         for change in _changes(path)
-        if not (change.startswith("?? ") and (change[3:] in given or _is_copy(path / change[3:], main / change[3:])))
+        if not (change.startswith("?? ") and (change[3:] in not_work or _is_copy(path / change[3:], main / change[3:])))
     ]
     for module in _submodules(path):
         inside = module.relative_to(path)
@@ -223,17 +223,17 @@ def _require_no_changes(path: Path, main: Path, given: Container[str]) -> None:
 
 
 def _changes(path: Path) -> list[str]:
-    """Return what git calls changed or untracked, as `XY name`; submodules only where they are at another commit."""
+    """Return changed and untracked files, as `XY name`. A submodule is changed only if it is at another commit."""
     options = ("--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=dirty")
-    # A monitor that has died would hide changes.
+    # A file system monitor that has died would hide changes.
     result = run_git("-c", "core.fsmonitor=false", "status", *options, cwd=path)
     if "could not open directory" in result.stderr:
-        raise GitError("git cannot look everywhere", why=result.stderr.strip())
+        raise GitError("git cannot read every directory", why=result.stderr.strip())
     return result.stdout.split("\0")[:-1]
 
 
 def _is_copy(path: Path, original: Path) -> bool:
-    """Whether nothing is lost with *path*: it leads to *original*, or is the same."""
+    """Whether *path* links to *original* or has the same content, so that nothing is lost with it."""
     if path.is_symlink():
         same_text = original.is_symlink() and path.readlink() == original.readlink()
         return same_text or (original.exists() and path.resolve() == original.resolve())
@@ -242,10 +242,10 @@ def _is_copy(path: Path, original: Path) -> bool:
 
 def _submodules(path: Path) -> Iterator[Path]:
     """
-    Yield every submodule with a repository of its own in it, and theirs.
+    Yield every initialised submodule, recursively.
 
     Raises:
-        GitError: If there is none, but files that git does not look at.
+        GitError: If one is not initialised but holds files, which git does not list.
     """
     for row in read_git("ls-files", "--stage", "-z", cwd=path).split("\0"):
         if not row.startswith("160000 "):
@@ -265,7 +265,7 @@ def _is_pushed(module: Path) -> bool:
 
 
 def _holders(main: Path, commit: str) -> str:
-    """Return the name of a reference that holds *commit*, empty if there is none."""
+    """Return the name of a ref that contains *commit*, empty if there is none."""
     places = ("refs/heads", "refs/remotes", "refs/tags")
     return read_git("for-each-ref", "--count=1", "--contains", commit, *places, cwd=main)
 

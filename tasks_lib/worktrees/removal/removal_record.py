@@ -1,10 +1,9 @@
 """
-Notes of removals: what `worktree.undo` needs to bring a worktree back.
+Records of removals, from which `worktree.undo` restores a worktree.
 
-A note is written before anything is taken away and stays until the removal is undone, or `gc`
-forgets it. Until then a ref, `refs/goldentree/removed/…`, keeps the worktree's last commit, and its
-uncommitted work where there was any, from git's own garbage collection. The parked databases are
-found by their marks, which hold the same moment.
+A record is written before anything is removed, and stays until the removal is undone or `worktree.gc` deletes it.
+Until then a ref, `refs/goldentree/removed/…`, protects the worktree's last commit and its uncommitted work from git's
+garbage collection. The ownership comments of the parked databases have the same timestamp.
 """
 
 from __future__ import annotations
@@ -30,15 +29,15 @@ class RemovalRecord:
     One removal.
 
     Attributes:
-        slug: The worktree's; made from its path where this tool does not know it.
-        removed: When, in ISO 8601 with offset and microseconds; parked databases bear the same.
+        slug: The worktree's slug, derived from its path if it had no record.
+        removed: When, in ISO 8601 with offset and microseconds. Parked databases have the same timestamp.
         path: Where the worktree was.
-        branch: What was checked out there; None when HEAD was detached, or the worktree was gone before.
-        tip: The commit that was checked out; None when the worktree and its branch were gone before.
-        saved: The commit that holds uncommitted work, *tip* where there was none.
-        record: The worktree's record; None when this tool did not make it.
-        only_databases: Whether the worktree itself stayed (`worktree.teardown`, `db.reset`).
-        delete_branch: Whether the branch goes as well.
+        branch: The branch that was checked out; None if HEAD was detached or the worktree was already deleted.
+        tip: The commit that was checked out; None if the worktree and its branch were already deleted.
+        saved: The commit that holds uncommitted work, *tip* if there was none.
+        record: The worktree's record, None if it had none.
+        only_databases: Whether the worktree itself stayed (`worktree.teardown`, `db.reset`, `db.pull`).
+        delete_branch: Whether the branch is deleted as well.
     """
 
     slug: str
@@ -53,39 +52,39 @@ class RemovalRecord:
 
     @property
     def reference(self) -> str:
-        """The ref that keeps *saved*."""
+        """The ref that protects *saved*."""
         return f"{REFERENCES}{self.key}"
 
     @property
     def key(self) -> str:
-        """What nothing else is called."""
+        """A unique name for this removal."""
         return f"{self.slug}-{''.join(character for character in self.removed[:26] if character.isdigit())}"
 
     @property
     def trash(self) -> Path:
-        """Where the worktree's files go on their way out: on the same file system, under a name of its own."""
-        # Without the directory's own name, which may be as long as a name can be.
+        """Where the worktree's files are moved before they are deleted: a sibling, so on the same file system."""
+        # Without the directory's name, which may already have the maximum length.
         return Path(self.path).with_name(f".goldentree-{self.key}")
 
 
 def timestamp() -> str:
-    """Return the time, fine enough to tell two removals of one worktree apart."""
+    """Return the current time, precise enough to distinguish two removals of one worktree."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def write(project: Project, note: RemovalRecord) -> RemovalRecord:
-    """Write *note* down, and return it."""
-    data = asdict(note) | {"record": note.record and registry.data_of(note.record)}
-    registry.write(_path(project, note), data)
-    return note
+def write(project: Project, removal: RemovalRecord) -> RemovalRecord:
+    """Write *removal* to its file, and return it."""
+    data = asdict(removal) | {"record": removal.record and registry.data_of(removal.record)}
+    registry.write(_path(project, removal), data)
+    return removal
 
 
 def list_removals(project: Project, slug: str | None = None) -> list[RemovalRecord]:
     """
-    Return the notes of all removals, or of the worktree *slug*; the newest first.
+    Return the records of all removals, or of those of the worktree *slug*, newest first.
 
     Raises:
-        RegistryError: If one cannot be read.
+        RegistryError: If a record cannot be read.
     """
     found = []
     for path in _folder(project).glob("*.json"):
@@ -95,25 +94,26 @@ def list_removals(project: Project, slug: str | None = None) -> list[RemovalReco
             found.append(RemovalRecord(**{**data, "record": record}))
         except (TypeError, KeyError, ValueError) as error:
             raise registry.corrupt(path, error) from None
-    return sorted((note for note in found if slug in (None, note.slug)), key=lambda note: note.removed, reverse=True)
+    wanted = [removal for removal in found if slug in (None, removal.slug)]
+    return sorted(wanted, key=lambda removal: removal.removed, reverse=True)
 
 
 def interrupted_removal(project: Project, record: Record | None) -> RemovalRecord | None:
-    """Return the note of the removal, or teardown, of *record* that has not come to its end."""
+    """Return the unfinished removal or teardown of the worktree of *record*, if there is one."""
     if record is None or record.state != "removing":
         return None
     return next(iter(list_removals(project, record.slug)), None)
 
 
-def delete(project: Project, note: RemovalRecord) -> None:
-    """Delete *note* and the ref that keeps its commits."""
-    uncommitted.delete(project.repository, note.reference)
-    _path(project, note).unlink(missing_ok=True)
+def delete(project: Project, removal: RemovalRecord) -> None:
+    """Delete the record *removal* and the ref that protects its commits."""
+    uncommitted.delete(project.repository, removal.reference)
+    _path(project, removal).unlink(missing_ok=True)
 
 
 def _folder(project: Project) -> Path:
     return project.registry.directory / "removed"
 
 
-def _path(project: Project, note: RemovalRecord) -> Path:
-    return _folder(project) / f"{note.key}.json"
+def _path(project: Project, removal: RemovalRecord) -> Path:
+    return _folder(project) / f"{removal.key}.json"

@@ -152,10 +152,10 @@ def test_a_base_that_is_being_rebased(world):
 
 def test_branches_that_are_not_there(world):
     """Deleted by hand, or never made."""
-    world.refuses(BranchError, "there is no branch `absent` here", base="absent")
+    world.refuses(BranchError, "branch `absent` does not exist", base="absent")
     world.git("worktree", "remove", world.there)
     world.git("branch", "--delete", "--force", "a")
-    with pytest.raises(BranchError, match="there is no branch `a` here"):
+    with pytest.raises(BranchError, match="branch `a` does not exist"):
         world.merge()
 
 
