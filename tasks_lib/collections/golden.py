@@ -167,16 +167,17 @@ def build(
     gets what it lacks, in one transaction. The main worktree's seed.env says
     what is wanted: docs/how-to/build-golden.md.
     """
-    from tasks_lib.collections._build import building, report
+    from tasks_lib.collections.views.golden_build import report_build
     from tasks_lib.loquent.account_blocks import select_blocks
+    from tasks_lib.workflows.golden_build import prepare_golden_build
 
     here, narrator, blocks = current_project(), Narrator(), select_blocks(only)
-    made = building(here, narrator, into, force=force)
+    made = prepare_golden_build(here, narrator, into, force=force)
     made.examine(blocks, pulled=here.settings.pull_url)
     if dry_run or c.config.run.dry:
-        return report(made, made.dry_run(blocks), dry=True)
+        return report_build(made, made.dry_run(blocks), dry=True)
     made.plan(blocks).run(narrator)
-    return report(made, made.outcomes)
+    return report_build(made, made.outcomes)
 
 
 @task(help={"into": "Look at this golden template instead of the configured one."})
@@ -187,9 +188,10 @@ def verify(c: Context, into: str | None = None, json: bool = False) -> Answer:
     A line for each check: what is there, what is wrong, or why it is left out.
     Status 1 if anything is wrong. Twilio is not asked.
     """
-    from tasks_lib.collections._build import building, verified
+    from tasks_lib.collections.views.golden_build import report_checks
+    from tasks_lib.workflows.golden_build import prepare_golden_build
 
-    return verified(building(current_project(), Narrator(), into))
+    return report_checks(prepare_golden_build(current_project(), Narrator(), into))
 
 
 @task(help={"evict": _EVICT})

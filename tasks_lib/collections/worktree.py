@@ -12,7 +12,7 @@ from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import CLONE_HELP, preview, removed, report, swept
 from tasks_lib.errors import WorktreeError
 from tasks_lib.output import Narrator
-from tasks_lib.workflows.ledger_access import stop_homeless
+from tasks_lib.workflows.ledger_access import stop_orphaned_agents
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -104,7 +104,7 @@ def remove(c: Context, branch: str, force: bool = False, keep_branch: bool = Fal
         if c.config.run.dry:
             return preview(planned.preview())
         planned.run(narrator)
-    stop_homeless(here, narrator)
+    stop_orphaned_agents(here, narrator)
     return removed(planned.subject)
 
 
@@ -125,7 +125,7 @@ def teardown(c: Context, json: bool = False) -> Answer:
         if c.config.run.dry:
             return preview(planned.preview())
         planned.run(narrator)
-    stop_homeless(here, narrator)
+    stop_orphaned_agents(here, narrator)
     return removed(planned.subject)
 
 
@@ -174,7 +174,7 @@ def gc(c: Context, yes: bool = False, json: bool = False) -> Answer:
     if not yes or c.config.run.dry:
         return swept([Collected(orphan, "candidate" if orphan.action else "kept") for orphan in orphans])
     collected = collect(here, orphans, narrator)
-    stop_homeless(here, narrator)
+    stop_orphaned_agents(here, narrator)
     return swept(collected)
 
 

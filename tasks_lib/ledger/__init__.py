@@ -1,18 +1,18 @@
 """
 The ledger: one database per repository, in which the agents of all its worktrees share tasks and questions.
 
-Two rules hold it together. *The table is the queue*: nothing about the work lives in a process's memory, so
-nothing is lost with one. *Every write takes the lock first*: no transaction reads, decides and then finds that
-it may not write. Everything else follows from the schema's own checks, keys and cascades.
+Two rules keep it consistent. *The table is the queue*: no state of the work lives in a process's memory, so nothing
+is lost when a process dies. *Every write takes the lock first*: no transaction reads, decides, and then finds that
+it cannot write. Everything else is left to the schema's checks, keys and cascades.
 
 .. code-block:: text
 
     ledger        Ledger.read() and .write(): transactions with the 14 repositories
-    ports         what each repository can do, as types
-    repositories  the same on SQLAlchemy, one file for each area of `schema`
-    schema        19 tables: work, agents, talk, documents, review
-    graph         which depends on what; refuses cycles
-    dispatch      what is ready, who claims it, what happens to it then
-    conversations questions between agents, asked and awaited
-    migrate       the schema's own history
+    schema        20 tables: work, agents, talk, documents, review, errands
+    repositories  reading and writing rows, a file for each area of the schema; graph.py refuses cycles
+    store         the engine for SQLite or PostgreSQL, and the schema's migrations
+    agents        registration, liveness, conversations, logs
+    work          the queue, deletion, proposals, errands
+    maintenance   backups and integrity checks
+    board         the ledger as one HTML page
 """

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tasks_lib.errors import LedgerError
-from tasks_lib.ledger.repositories import agents, documents, review, talk, work
+from tasks_lib.ledger.repositories import agents, documents, errands, review, talk, work
 from tasks_lib.ledger.repositories.base import refused
 from tasks_lib.ledger.store.clock import now
 from tasks_lib.ledger.store.engine import BUSY_SECONDS, postgres_engine, reading, sqlite_engine, writing
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from tasks_lib.ledger import ports
     from tasks_lib.ledger.store.clock import Clock
 
 
@@ -34,20 +33,20 @@ class Transaction:
     def __init__(self, session: Session, clock: Clock) -> None:
         self.session = session
         self.clock = clock
-        self.initiatives: ports.InitiativeRepository = work.InitiativeRepository(session, clock)
-        self.phases: ports.PhaseRepository = work.PhaseRepository(session, clock)
-        self.tasks: ports.TaskRepository = work.TaskRepository(session, clock)
-        self.agents: ports.AgentRepository = agents.AgentRepository(session, clock)
-        self.messages: ports.MessageRepository = talk.MessageRepository(session, clock)
-        self.pages: ports.PageRepository = documents.PageRepository(session, clock)
-        self.projects: ports.ProjectRepository = work.ProjectRepository(session, clock)
-        self.accounts: ports.AccountRepository = agents.AccountRepository(session, clock)
-        self.proposals: ports.ProposalRepository = documents.ProposalRepository(session, clock)
-        self.log_chunks: ports.LogChunkRepository = agents.LogChunkRepository(session, clock)
-        self.conversations: ports.ConversationRepository = talk.ConversationRepository(session, clock)
-        self.chat_sessions: ports.ChatSessionRepository = talk.ChatSessionRepository(session, clock)
-        self.review_comments: ports.ReviewCommentRepository = review.ReviewCommentRepository(session, clock)
-        self.errands: ports.ErrandRepository = review.ErrandRepository(session, clock)
+        self.initiatives = work.InitiativeRepository(session, clock)
+        self.phases = work.PhaseRepository(session, clock)
+        self.tasks = work.TaskRepository(session, clock)
+        self.agents = agents.AgentRepository(session, clock)
+        self.messages = talk.MessageRepository(session, clock)
+        self.pages = documents.PageRepository(session, clock)
+        self.projects = work.ProjectRepository(session, clock)
+        self.accounts = agents.AccountRepository(session, clock)
+        self.proposals = documents.ProposalRepository(session, clock)
+        self.log_chunks = agents.LogChunkRepository(session, clock)
+        self.conversations = talk.ConversationRepository(session, clock)
+        self.chat_sessions = talk.ChatSessionRepository(session, clock)
+        self.review_comments = review.ReviewCommentRepository(session, clock)
+        self.errands = errands.ErrandRepository(session, clock)
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from tasks_lib.git.diff import diff_since
 from tasks_lib.ledger.agents.registration import stop
 from tasks_lib.ledger.schema.agents import GONE
 from tasks_lib.ledger.schema.base import new_id
-from tasks_lib.ledger.schema.review import ErrandStatus
-from tasks_lib.ledger.store.names import short_id
+from tasks_lib.ledger.schema.errands import ErrandStatus
+from tasks_lib.ledger.store.ids import short_id
 from tasks_lib.ledger.work import errands
 from tasks_lib.plan import Plan, Step
 from tasks_lib.workflows.errand_status import worktrees_by_branch
-from tasks_lib.workflows.ledger_access import ledger_of, stop_homeless, worktree_id_of
+from tasks_lib.workflows.ledger_access import ledger_of, stop_orphaned_agents, worktree_id_of
 from tasks_lib.worktrees.plans import merge
 from tasks_lib.worktrees.plans.create import plan_create
 from tasks_lib.worktrees.plans.planned import Planned
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from tasks_lib.databases.clone.strategy import CloneOptions
     from tasks_lib.git.diff import Diff
-    from tasks_lib.ledger.schema.review import Errand
+    from tasks_lib.ledger.schema.errands import Errand
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
@@ -71,7 +71,7 @@ def plan_start(
             why="an errand starts from a branch, and is merged into it",
             hint=f"git branch {base} origin/{base}, or pass --base BRANCH",
         )
-    branch = errands.branch_of(description, id)
+    branch = errands.branch_name(description, id)
 
     def note() -> None:
         with ledger_of(project).write() as tx:
@@ -89,7 +89,7 @@ def plan_start(
         yield Planned(ErrandStart(id, planned.subject), (Plan([row, *create.stages]),))
 
 
-def chosen(project: Project, name: str) -> Errand:
+def find_errand(project: Project, name: str) -> Errand:
     """
     Return the errand that *name* means, an id's beginning or a branch; by default that of the worktree we stand in.
 
@@ -247,7 +247,7 @@ def remove(project: Project, narrator: Narrator, errand: Errand, *, force: bool 
     keep = errand.status is ErrandStatus.MERGED and errand.base_branch != project.repository.default_branch()
     with plan_remove(project, errand.branch, narrator, force=force, keep_branch=keep) as planned:
         planned.run(narrator)
-    stop_homeless(project, narrator)
+    stop_orphaned_agents(project, narrator)
     return planned.subject
 
 

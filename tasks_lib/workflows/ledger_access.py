@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GoldentreeError, LedgerError, WorktreeError
-from tasks_lib.ledger.store.names import short_id
+from tasks_lib.ledger.store.ids import short_id
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,7 +96,7 @@ def branches(project: Project) -> dict[str, str]:
     return {worktree_id_of(project, MAIN): "(main worktree)", **known}
 
 
-def stop_homeless(project: Project, narrator: Narrator) -> None:
+def stop_orphaned_agents(project: Project, narrator: Narrator) -> None:
     """
     Mark the agents of worktrees that are gone as stopped; their rows stay, with all that they wrote.
 
@@ -116,7 +116,7 @@ def stop_homeless(project: Project, narrator: Narrator) -> None:
             if record.state != "removing" or ((path := paths.get(record.slug)) and path.exists())
         }
         with narrator.looking("tell the ledger"), ledger_of(project).write() as tx:
-            stopped = registration.stop_homeless(
+            stopped = registration.stop_orphaned_agents(
                 tx, project.registry.repository_id, {worktree_id_of(project, MAIN), *homes}
             )
     except GoldentreeError as error:
@@ -160,7 +160,7 @@ def resolve_actor(tx: Transaction, project: Project, name: str) -> Agent | None:
         NotFoundError: If there is no agent *name*.
         LedgerError: If the worktree has none, or several.
     """
-    from tasks_lib.ledger.store.names import USER
+    from tasks_lib.ledger.agents.names import USER
 
     return None if name == USER else current_agent(tx, project, name)
 

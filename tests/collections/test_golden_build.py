@@ -215,7 +215,7 @@ def test_from_nothing(build):
     build.sql("DELETE FROM staff_presence", build.golden)
     answer, _ = build(task="golden.verify", status=1)
     assert "✗ second staff member                 no presence" in answer
-    assert "golden.build makes what is missing" in answer
+    assert "golden.build adds what is missing" in answer
     assert build.states()["staff"] == "made"
 
 

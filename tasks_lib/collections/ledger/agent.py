@@ -13,7 +13,7 @@ from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.collections.views.rows import row_for_json, rows_for_json
 from tasks_lib.errors import ConflictError, GoldentreeError
-from tasks_lib.ledger.store.names import short_id
+from tasks_lib.ledger.store.ids import short_id
 from tasks_lib.output import Narrator, age, pairs, table
 from tasks_lib.workflows.ledger_access import branches, current_agent, ledger_of, worktree_id
 
@@ -78,7 +78,7 @@ def list_(c: Context, all: bool = False, json: bool = False) -> Answer:  # noqa:
 
     `lost` is one whose process has died: the next `task.claim` frees its task.
     """
-    from tasks_lib.ledger.agents.liveness import standing
+    from tasks_lib.ledger.agents.liveness import describe_status
     from tasks_lib.ledger.schema.agents import GONE, HOLDING
 
     project = current_project()
@@ -90,14 +90,14 @@ def list_(c: Context, all: bool = False, json: bool = False) -> Answer:  # noqa:
     for agent, row in zip(found, data, strict=True):
         held = tasks.get(agent.id)
         row |= {
-            "lost": standing(agent) == "lost",
+            "lost": describe_status(agent) == "lost",
             "branch": homes.get(agent.worktree_id),
             "task": held.name if held else None,
         }
         rows.append(
             (
                 agent.name,
-                standing(agent),
+                describe_status(agent),
                 homes.get(agent.worktree_id, agent.worktree_id),
                 f"{short_id(held.id)} {held.name}" if held and agent.status in HOLDING else "-",
                 f"{age((now - agent.updated_at).total_seconds())} ago",

@@ -11,14 +11,14 @@ from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import CLONE_HELP, preview, removed, report
 from tasks_lib.collections.views.rows import row_for_json
-from tasks_lib.ledger.store.names import short_id
+from tasks_lib.ledger.store.ids import short_id
 from tasks_lib.output import Narrator, in_terminal
 from tasks_lib.workflows.ledger_access import ledger_of
 
 if TYPE_CHECKING:
     from invoke.context import Context
 
-    from tasks_lib.ledger.schema.review import Errand
+    from tasks_lib.ledger.schema.errands import Errand
     from tasks_lib.worktrees.removal.steps import Removal
 
 _ERRAND_HELP = "The errand's id, its beginning, or its branch."
@@ -53,7 +53,7 @@ def start(
     from tasks_lib.ledger.work import errands
     from tasks_lib.workflows import errands as _errand
 
-    line = errands.described(read_text(description))
+    line = errands.require_description(read_text(description))
     project, narrator = current_project(), Narrator()
     wish = None if no_db else project.clone_options(fresh=fresh, evict_idle=evict)
     with _errand.plan_start(project, line, narrator, base=base, agent=as_, wish=wish) as planned:
@@ -61,7 +61,7 @@ def start(
             return preview(planned.preview())
         ran = planned.run(narrator)
         made = report(project.registry.require(planned.subject.record.slug), Path(planned.subject.record.path), ran)
-    errand = _errand.chosen(project, planned.subject.id)
+    errand = _errand.find_errand(project, planned.subject.id)
     return Answer({**made.data, **row_for_json(errand)}, f"{made.text}\nerrand    {short_id(errand.id)}")
 
 
@@ -73,6 +73,7 @@ def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     What is wrong with one that is not finished, and the command that cures it, is
     on stderr; in JSON it is its `problem`.
     """
+    from tasks_lib.collections.views.errand_table import errand_for_json, format_errands
     from tasks_lib.workflows import errand_status
 
     project, narrator = current_project(), Narrator()
@@ -80,14 +81,14 @@ def list_(c: Context, status: str = "", json: bool = False) -> Answer:
         everything = tx.errands.find_all()
         shown = tx.errands.find_all(status=status) if status else everything
     with narrator.looking("look at the worktrees"):
-        found = errand_status.standings(project, shown)
+        found = errand_status.list_errand_states(project, shown)
     for one in found:
         if one.problem:
             name, otherwise = short_id(one.errand.id), f"inv errand.abandon {short_id(one.errand.id)}"
             narrator.say(f"warning: errand {name}: {one.problem.what}; {one.problem.cure}, or {otherwise}")
-    for branch in errand_status.orphans(project, everything):
+    for branch in errand_status.list_orphan_branches(project, everything):
         narrator.say(f"warning: {branch} has a worktree, but no row in the ledger; inv worktree.remove {branch}")
-    return Answer([errand_status.document(one) for one in found], errand_status.told(found))
+    return Answer([errand_for_json(one) for one in found], format_errands(found))
 
 
 @task(klass=OptionalWord, help={"errand": _HERE, "stat": "A line for each file instead of the patch."})
@@ -100,7 +101,7 @@ def diff(c: Context, errand: str = "", stat: bool = False, json: bool = False) -
     from tasks_lib.workflows import errands
 
     project = current_project()
-    one = errands.chosen(project, errand)
+    one = errands.find_errand(project, errand)
     found = errands.diff(project, one)
     if json:
         files = [asdict(file) for file in found.files()]
@@ -119,7 +120,7 @@ def complete(c: Context, errand: str = "", force: bool = False, json: bool = Fal
     from tasks_lib.workflows import errands
 
     project = current_project()
-    one = errands.chosen(project, errand)
+    one = errands.find_errand(project, errand)
     errands.require_completable(project, one, force=force)
     if c.config.run.dry:
         return preview([f"hand errand {short_id(one.id)} over for review"])
@@ -148,7 +149,7 @@ def merge(c: Context, errand: str, force: bool = False, remove: bool = False, js
     from tasks_lib.workflows import errands
 
     project, narrator = current_project(), Narrator()
-    planned = errands.plan_merge(project, errands.chosen(project, errand), force=force, remove=remove)
+    planned = errands.plan_merge(project, errands.find_errand(project, errand), force=force, remove=remove)
     if c.config.run.dry:
         return preview([*planned.preview(), *(["remove its worktree"] if remove else [])])
     planned.run(narrator)
@@ -173,7 +174,7 @@ def resolve(c: Context, errand: str = "", json: bool = False) -> Answer:
     from tasks_lib.workflows import errands
 
     project, narrator = current_project(), Narrator()
-    one = errands.chosen(project, errand)
+    one = errands.find_errand(project, errand)
     with narrator.looking(f"merge {one.branch} into {one.base_branch}, to see whether it can be"):
         errands.require_resolved(project, one)
     if c.config.run.dry:
@@ -197,7 +198,7 @@ def abandon(c: Context, errand: str, force: bool = False, json: bool = False) ->
     from tasks_lib.workflows import errands
 
     project, narrator = current_project(), Narrator()
-    one = errands.chosen(project, errand)
+    one = errands.find_errand(project, errand)
     errands.require_open(one)
     if c.config.run.dry:
         there = errands.has_worktree(project, one)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, OptionalWord, task
 from tasks_lib.collections.views.results import preview
-from tasks_lib.ledger.store.names import short_id
+from tasks_lib.ledger.store.ids import short_id
 from tasks_lib.output import Narrator, pairs, size
 from tasks_lib.workflows.ledger_access import MAIN, ledger_of, ledger_url, worktree_id_of
 

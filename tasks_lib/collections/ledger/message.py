@@ -11,7 +11,8 @@ from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.collections.views.rows import rows_for_json
 from tasks_lib.errors import LedgerError
-from tasks_lib.ledger.store.names import USER, short_id
+from tasks_lib.ledger.agents.names import USER
+from tasks_lib.ledger.store.ids import short_id
 from tasks_lib.output import age
 from tasks_lib.workflows.ledger_access import current_agent, ledger_of
 

@@ -11,7 +11,7 @@ from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.collections.views.rows import row_for_json, rows_for_json
 from tasks_lib.errors import LedgerError
-from tasks_lib.ledger.store.names import short_id
+from tasks_lib.ledger.store.ids import short_id
 from tasks_lib.output import table
 from tasks_lib.workflows.ledger_access import ledger_of
 
@@ -95,7 +95,7 @@ def diff(c: Context, phase: str, json: bool = False) -> Answer:
     The diff of its initiative's branch since that parted from the default branch;
     of one that was merged, since the commit that was noted then.
     """
-    from tasks_lib.collections.views.annotated_patch import annotated
+    from tasks_lib.collections.views.annotated_patch import annotate_patch
     from tasks_lib.git.diff import diff_since
 
     project = current_project()
@@ -113,7 +113,7 @@ def diff(c: Context, phase: str, json: bool = False) -> Answer:
     changes = diff_since(project.repository, base, initiative.branch)
     patch = changes.patch()
     if not json:
-        return Answer(None, annotated(patch, comments) if patch else f"`{initiative.branch}` changes nothing")
+        return Answer(None, annotate_patch(patch, comments) if patch else f"`{initiative.branch}` changes nothing")
     files = [asdict(file) for file in changes.files()]
     data = {
         "id": found.id,

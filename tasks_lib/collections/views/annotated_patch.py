@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from tasks_lib.ledger.store.names import short_id
+from tasks_lib.ledger.store.ids import short_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ Line = tuple[str, str, int]
 """File, type as comments have it, and number, of the old side for a removed line."""
 
 
-def annotated(patch: str, comments: Sequence[ReviewComment]) -> str:
+def annotate_patch(patch: str, comments: Sequence[ReviewComment]) -> str:
     """Return *patch* with *comments* below the lines that they are on; at its end those whose lines are not in it."""
     waiting: dict[Line, list[ReviewComment]] = defaultdict(list)
     for comment in comments:

@@ -10,7 +10,7 @@ from tasks_lib.collections._task import Answer
 from tasks_lib.collections.views.rows import rows_for_json
 from tasks_lib.collections.views.task_states import TaskStates
 from tasks_lib.ledger.schema.work import TaskStatus
-from tasks_lib.ledger.store.names import short_id
+from tasks_lib.ledger.store.ids import short_id
 from tasks_lib.ledger.work import queue
 from tasks_lib.output import pairs
 

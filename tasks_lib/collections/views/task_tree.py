@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections.views.rows import row_for_json
-from tasks_lib.ledger.store.names import short_id
+from tasks_lib.ledger.store.ids import short_id
 from tasks_lib.output import in_terminal
 
 if TYPE_CHECKING:

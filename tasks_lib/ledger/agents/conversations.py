@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from tasks_lib.errors import ConflictError, LedgerError, NoTargetError, TimedOutError
 from tasks_lib.ledger import wakeup
-from tasks_lib.ledger.agents.liveness import is_lost, standing
+from tasks_lib.ledger.agents.liveness import describe_status, is_lost
 from tasks_lib.ledger.schema.agents import GONE, Agent, AgentStatus
 from tasks_lib.ledger.schema.talk import Conversation, ConversationStatus
 from tasks_lib.ledger.schema.work import Task
@@ -64,7 +64,7 @@ def target(
     found = next((agent for agent in asked if agent.status not in GONE and not is_lost(agent)), None)
     if found is None:
         others = [one for one in tx.agents.find_all() if one.id != asker_id and one.status not in GONE]
-        named = dict.fromkeys(f"{one.name} is {standing(one)}" for one in [*asked, *others])
+        named = dict.fromkeys(f"{one.name} is {describe_status(one)}" for one in [*asked, *others])
         raise NoTargetError(
             f"nobody can be asked for {whose}",
             why="; ".join(named) or "there is no other agent",
@@ -137,7 +137,7 @@ def wait(ledger: Ledger, conversation_id: str, timeout: float | None = None) -> 
         answerer = tx.agents.require(conversation.to_agent_id)
         if answerer.status in GONE or is_lost(answerer):
             raise NoTargetError(
-                f"agent `{answerer.name}` is {standing(answerer)} and has not answered",
+                f"agent `{answerer.name}` is {describe_status(answerer)} and has not answered",
                 why="the question stays, for when it is back",
                 hint=f"inv agent.list tells whom else to ask; to go on waiting: inv agent.wait {conversation.id}",
             )

@@ -35,11 +35,11 @@ class Process:
 def process(pid: int) -> Process | None:
     """Return the process *pid* of this machine, None if there is none."""
     started = _started(pid)
-    return None if started is None else Process(pid, here(), started)
+    return None if started is None else Process(pid, pid_namespace(), started)
 
 
 @cache
-def here() -> str:
+def pid_namespace() -> str:
     """Return what tells where a pid means the same: the machine's name and, on Linux, the namespace."""
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink())
@@ -50,13 +50,13 @@ def here() -> str:
 
 def is_lost(agent: Agent) -> bool:
     """Whether *agent*'s process has died; False where that cannot be told."""
-    if agent.pid is None or agent.pid_started_at is None or agent.host != here():
+    if agent.pid is None or agent.pid_started_at is None or agent.host != pid_namespace():
         return False
     started = _started(agent.pid)
     return started is None or abs((started - agent.pid_started_at).total_seconds()) > _CLOCK_SECONDS
 
 
-def standing(agent: Agent) -> str:
+def describe_status(agent: Agent) -> str:
     """Return an agent's status for people: `lost` where it says that it works, and its process has died."""
     return "lost" if agent.status not in GONE and is_lost(agent) else agent.status
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from tasks_lib.errors import ConflictError, LedgerError
 from tasks_lib.ledger import wakeup
 from tasks_lib.ledger.agents.liveness import is_lost, process
+from tasks_lib.ledger.agents.names import USER, is_name, propose_name
 from tasks_lib.ledger.schema.agents import GONE, AgentStatus
-from tasks_lib.ledger.store import names
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -38,10 +38,10 @@ def register(
         ConflictError: If an agent of that name is at work in another worktree.
         LedgerError: If there is no process *pid*, or *name* can be none.
     """
-    if name is not None and not names.is_name(name):
+    if name is not None and not is_name(name):
         raise LedgerError(
             f"no agent can be called `{name}`",
-            why=f"a name is letters, digits, `.`, `_` and `-`, at most 63, and not `{names.USER}`",
+            why=f"a name is letters, digits, `.`, `_` and `-`, at most 63, and not `{USER}`",
         )
     running = process(pid) if pid is not None else None
     if pid is not None and running is None:
@@ -72,7 +72,7 @@ def stop(tx: Transaction, agent_id: str) -> Agent:
     return tx.agents.update(agent_id, status=AgentStatus.STOPPED)
 
 
-def stop_homeless(tx: Transaction, repository_id: str, worktree_ids: Collection[str]) -> list[Agent]:
+def stop_orphaned_agents(tx: Transaction, repository_id: str, worktree_ids: Collection[str]) -> list[Agent]:
     """Mark the agents of a repository as stopped that belong to none of its worktrees, and return them."""
     ours = [agent for agent in tx.agents.find_all() if agent.worktree_id.startswith(f"{repository_id}/")]
     homeless = [agent for agent in ours if agent.worktree_id not in worktree_ids]
@@ -82,7 +82,7 @@ def stop_homeless(tx: Transaction, repository_id: str, worktree_ids: Collection[
 
 def _named(tx: Transaction, values: dict[str, Any]) -> Agent:
     """Make an agent whose name nobody has."""
-    proposed = names.propose()
+    proposed = propose_name()
     name, number = proposed, 1
     while tx.agents.find_by_name(name):
         number += 1

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from tasks_lib.ledger.agents.liveness import is_lost
 from tasks_lib.ledger.schema.agents import GONE, HOLDING, Agent, AgentStatus
-from tasks_lib.ledger.schema.review import ErrandStatus
+from tasks_lib.ledger.schema.errands import ErrandStatus
 from tasks_lib.ledger.schema.talk import ConversationStatus, MessageStatus, Party
 from tasks_lib.ledger.schema.work import PLANNING, InitiativeStatus, PhaseDependency, TaskDependency, TaskStatus
 from tasks_lib.ledger.work import queue
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tasks_lib.ledger.ledger import Transaction
-    from tasks_lib.ledger.schema.review import Errand
+    from tasks_lib.ledger.schema.errands import Errand
     from tasks_lib.ledger.schema.talk import Conversation, Message
     from tasks_lib.ledger.schema.work import Initiative, Phase, Task
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from tasks_lib.ledger.board.content import Board
     from tasks_lib.ledger.schema.agents import Agent
-    from tasks_lib.ledger.schema.review import Errand
+    from tasks_lib.ledger.schema.errands import Errand
     from tasks_lib.ledger.schema.talk import Conversation, Message
 
 

@@ -1,3 +1,3 @@
 """
-The ports of `ledger.ports` on SQLAlchemy, one file for each area of the schema.
+The repositories: reading and writing rows, a file for each area of the schema.
 """

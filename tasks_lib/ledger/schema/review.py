@@ -1,5 +1,5 @@
 """
-Review: comments on a phase's diff, and errands, small work on a branch of its own.
+Review: comments on a phase's diff.
 """
 
 from __future__ import annotations
@@ -7,17 +7,13 @@ from __future__ import annotations
 from enum import StrEnum
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, column_property, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
-from tasks_lib.ledger.schema.agents import Agent
 from tasks_lib.ledger.schema.base import Base, Timestamped, choice, reference
-
-DESCRIPTION_LENGTH = 200
-"""Most characters of an errand's description; what needs more is a task."""
 
 
 class LineType(StrEnum):
-    """On which side of a diff a line stands."""
+    """The side of a diff that a line is on."""
 
     ADDED = "added"
     REMOVED = "removed"
@@ -42,37 +38,3 @@ class ReviewComment(Timestamped, Base, kw_only=True):
     body: Mapped[str]
     author: Mapped[str] = mapped_column(default="you")
     resolved: Mapped[bool] = mapped_column(default=False)
-
-
-class ErrandStatus(StrEnum):
-    """How far an errand is; merged and abandoned are for good."""
-
-    ACTIVE = "active"
-    PENDING_REVIEW = "pending_review"
-    CONFLICT = "conflict"
-    MERGED = "merged"
-    ABANDONED = "abandoned"
-
-
-class Errand(Timestamped, Base, kw_only=True):
-    """
-    Small work on a branch and worktree of its own, which needs no plan.
-
-    Attributes:
-        agent_alias: The name of its agent, no column of its own.
-    """
-
-    __tablename__ = "errands"
-    __table_args__ = (
-        sa.CheckConstraint(f"length(description) BETWEEN 1 AND {DESCRIPTION_LENGTH}", name="description"),
-    )
-
-    description: Mapped[str]
-    branch: Mapped[str]
-    base_branch: Mapped[str] = mapped_column(default="main")
-    agent_id: Mapped[str | None] = mapped_column(reference("agents.id", "SET NULL"), index=True, default=None)
-    project_id: Mapped[str | None] = mapped_column(reference("projects.id", "CASCADE"), index=True, default=None)
-    status: Mapped[ErrandStatus] = mapped_column(choice(ErrandStatus), default=ErrandStatus.ACTIVE)
-    agent_alias: Mapped[str | None] = column_property(
-        sa.select(Agent.name).where(Agent.id == sa.literal_column("errands.agent_id")).scalar_subquery()
-    )

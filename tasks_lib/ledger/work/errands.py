@@ -8,10 +8,10 @@ import re
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import ConflictError, LedgerError
-from tasks_lib.ledger.schema.review import DESCRIPTION_LENGTH, ErrandStatus
+from tasks_lib.ledger.schema.errands import DESCRIPTION_LENGTH, ErrandStatus
 
 if TYPE_CHECKING:
-    from tasks_lib.ledger.schema.review import Errand
+    from tasks_lib.ledger.schema.errands import Errand
 
 _WORDS = 40
 """Most characters of a description in a branch's name, which names a directory as well."""
@@ -26,7 +26,7 @@ _NEXT = {
 }
 
 
-def described(text: str) -> str:
+def require_description(text: str) -> str:
     """
     Return the description of an errand, in one line.
 
@@ -43,7 +43,7 @@ def described(text: str) -> str:
     return line
 
 
-def branch_of(description: str, id: str) -> str:
+def branch_name(description: str, id: str) -> str:
     """Return the name of an errand's branch: readable, and nobody else's."""
     words = re.sub(r"[^a-z0-9]+", "-", description.lower())[:_WORDS].strip("-")
     return f"errand/{'-'.join(filter(None, (words, id[:8])))}"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tasks_lib.ledger.ledger import Transaction
-    from tasks_lib.ledger.ports import PhaseRepository, TaskRepository
+    from tasks_lib.ledger.repositories.work import PhaseRepository, TaskRepository
 
 MAX_RETRIES = 3
 """How often a task goes back into the queue when its holder fails or is lost; then it is blocked."""
@@ -183,7 +183,7 @@ def release_stale(tx: Transaction, lost: Callable[[Agent], bool] = is_lost) -> l
     # row sees to it; the holders are looked up after that.
     ours = set(tx.session.scalars(queue_statements.LOCK_HELD))
     found = [(task, holder) for task, holder in stale(tx, lost) if task.id in ours]
-    # The oldest first, as `registration.stop_homeless` does: on PostgreSQL the two would lock each other out.
+    # The oldest first, as `registration.stop_orphaned_agents` does: on PostgreSQL the two would lock each other out.
     for one in sorted((holder for _, holder in found if holder), key=lambda one: (one.created_at, one.id)):
         tx.agents.update(one.id, status=AgentStatus.CRASHED)
     released = []

@@ -9,7 +9,7 @@ import pytest
 
 from tasks_lib.errors import ConflictError, LedgerError
 from tasks_lib.ledger.agents import registration
-from tasks_lib.ledger.agents.liveness import standing
+from tasks_lib.ledger.agents.liveness import describe_status
 from tasks_lib.ledger.schema.agents import AgentStatus
 from tasks_lib.ledger.schema.work import TaskStatus
 from tasks_lib.ledger.work import queue
@@ -25,7 +25,7 @@ def test_registering(ledger):
         queue.claim_next(tx, one.id)
         back = registration.register(tx, "r/a_1", name=one.name, pid=os.getpid(), session_id="s")
         assert (back.id, back.status, back.session_id) == (one.id, AgentStatus.RUNNING, "s")
-        assert standing(back) == "running"
+        assert describe_status(back) == "running"
         with pytest.raises(ConflictError, match="is running in another worktree"):
             registration.register(tx, "r/b_2", name=one.name)
         registration.stop(tx, one.id)
@@ -47,8 +47,8 @@ def test_a_worktree_that_is_gone(ledger):
         initiative = tx.initiatives.create(name="i")
         task = tx.tasks.create(initiative_id=initiative.id, name="t")
         queue.claim_next(tx, gone.id)
-        assert [one.id for one in registration.stop_homeless(tx, "r", {"r/main"})] == [gone.id]
-        assert registration.stop_homeless(tx, "r", {"r/main"}) == []
+        assert [one.id for one in registration.stop_orphaned_agents(tx, "r", {"r/main"})] == [gone.id]
+        assert registration.stop_orphaned_agents(tx, "r", {"r/main"}) == []
         statuses = {one.id: one.status for one in tx.agents.find_all()}
         assert statuses == {gone.id: AgentStatus.STOPPED, stays.id: AgentStatus.IDLE, other.id: AgentStatus.IDLE}
         with pytest.raises(ConflictError, match="is stopped"):
@@ -65,7 +65,7 @@ def test_the_clock_is_set(sqlite_ledger, tmp_path, monkeypatch):
     (tmp_path / str(os.getpid())).symlink_to(f"/proc/{os.getpid()}")
     (tmp_path / "stat").write_text("btime 1000000000\n")
     monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path), raising=False)  # Linux' only
-    assert standing(agent) == "idle"
+    assert describe_status(agent) == "idle"
 
 
 def test_the_order_of_several(sqlite_ledger):
@@ -79,4 +79,4 @@ def test_the_order_of_several(sqlite_ledger):
         assert tx.agents.require(old.id).updated_at < tx.agents.require(young.id).updated_at
         for agent in (old, young):
             tx.agents.update(agent.id, status=AgentStatus.IDLE)
-        assert [one.id for one in registration.stop_homeless(tx, "r", [])] == [old.id, young.id]
+        assert [one.id for one in registration.stop_orphaned_agents(tx, "r", [])] == [old.id, young.id]

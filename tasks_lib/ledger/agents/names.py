@@ -8,7 +8,7 @@ import re
 import secrets
 
 USER = "user"
-"""Stands for the person, whom messages are sent to: no agent is called so."""
+"""Names the person who uses the agents, as a sender or recipient of messages; no agent may have this name."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -18,6 +18,7 @@ ADJECTIVES = (
     "rosy sage sharp shy silent silver sleek smart snug sober solid spry steady still sturdy subtle sunny swift tidy "
     "tranquil trusty upbeat vivid warm wise witty young zesty"
 )
+
 ANIMALS = (
     "badger bear beaver bison bobcat camel cheetah cobra condor crane crow deer dingo dolphin dove eagle egret elk "
     "falcon ferret finch fox gazelle gecko gibbon goose hare hawk heron ibex jackal jaguar kestrel kiwi koala lemur "
@@ -28,15 +29,10 @@ ANIMALS = (
 
 
 def is_name(text: str) -> bool:
-    """Whether an agent can be called *text*: it is typed after flags, and shown in terminals."""
+    """Whether *text* is a valid agent name: safe to type after a flag and to print in a terminal."""
     return text != USER and _NAME.fullmatch(text) is not None
 
 
-def propose() -> str:
-    """Return a name by chance, of several thousand."""
+def propose_name() -> str:
+    """Return a random name, one of several thousand."""
     return f"{secrets.choice(ADJECTIVES.split())}-{secrets.choice(ANIMALS.split())}"
-
-
-def short_id(id: str) -> str:
-    """Return enough of an id to name it by."""
-    return id[:8]
