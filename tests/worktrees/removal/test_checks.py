@@ -1,4 +1,4 @@
-"""What a removal would lose: every kind of work is seen, and a question without an answer is a refusal."""
+"""The checks before a removal find every kind of work, and refuse when git cannot answer."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def world(tmp_path):
 
 
 def refuses(check, *words, **options):
-    """Expect a refusal that says *words*, and return it whole."""
+    """Assert that *check* refuses with all of *words*, and return the message."""
     with pytest.raises(WorktreeError) as raised:
         check(**options)
     said = str(raised.value)
@@ -78,21 +78,37 @@ def refuses(check, *words, **options):
 
 
 class TestRemovable:
-    def test_what_never_is(self, world, monkeypatch):
-        """The main worktree, a locked one whether or not it is there, one that is being made, the one we stand in."""
+    def test_linked_worktree_is_removable(self, world):
+        """A worktree of which nothing is special passes."""
         world.removable()
+
+    def test_main_worktree_is_never_removable(self, world):
+        """The main worktree is the repository itself."""
         main = list_worktrees(world.main)[0]
         with pytest.raises(WorktreeError, match="is the main worktree"):
             checks.require_removable(world.project(), main, [])
+
+    def test_current_directory_within_is_refused(self, world, monkeypatch):
+        """The shell would be left in a directory that no longer exists."""
         monkeypatch.chdir(world.there)
         refuses(world.removable, "the current directory is in")
-        monkeypatch.chdir(world.folder)
+
+    def test_worktree_within_a_worktree_is_refused(self, world):
+        """The inner worktree would be deleted with the outer one."""
         world.git("worktree", "add", "--quiet", "--detach", world.there / "inner")
         refuses(world.removable, f"contains the worktree {world.there / 'inner'}")
         world.git("worktree", "remove", world.there / "inner")
+        world.removable()
+
+    def test_worktree_under_creation_is_refused(self, world):
+        """Git locks a worktree while it creates it."""
         world.git("worktree", "lock", "--reason", "initializing", world.there)
-        refuses(world.removable, "is being created")
+        refuses(world.removable, "is being created", "inv worktree.create a")
         world.git("worktree", "unlock", world.there)
+        world.removable()
+
+    def test_locked_worktree_is_refused(self, world):
+        """A lock counts with and without the directory, which may be on an unmounted volume."""
         world.git("worktree", "lock", world.there)
         refuses(world.removable, "is locked")
         shutil.rmtree(world.there)
@@ -100,21 +116,28 @@ class TestRemovable:
         world.git("worktree", "unlock", world.there)
         world.removable()
 
-    def test_another_in_its_place(self, world):
-        """A clone, a sibling, a file or an empty directory at the worktree's path is not the worktree."""
-        away = world.there.rename(world.folder / "away")
+    def test_deleted_directory_is_removable(self, world):
+        """Git still lists the worktree, and the removal unregisters it."""
+        world.there.rename(world.folder / "away")
         world.removable()
-        world.there.write_text("a file")
+
+    @pytest.mark.parametrize("place", ["file", "directory", "broken pointer", "clone"])
+    def test_something_else_at_the_path_is_refused(self, world, place):
+        """A removal would delete what has taken the worktree's place."""
+        world.there.rename(world.folder / "away")
+        if place == "file":
+            world.there.write_text("a file")
+        elif place == "clone":
+            world.git("clone", "--quiet", world.main, world.there)
+        else:
+            world.there.mkdir()
+        if place == "broken pointer":
+            (world.there / ".git").write_text("gitdir: /nowhere\n")
         refuses(world.removable, "cannot determine whether")
-        world.there.unlink()
-        world.there.mkdir()
-        refuses(world.removable, "cannot determine whether")
-        (world.there / ".git").write_text("gitdir: /nowhere\n")
-        refuses(world.removable, "cannot determine whether")
-        shutil.rmtree(world.there)
-        world.git("clone", "--quiet", world.main, world.there)
-        refuses(world.removable, "cannot determine whether")
-        shutil.rmtree(world.there)
+
+    def test_copy_of_a_sibling_at_the_path_is_refused(self, world):
+        """A copy of another worktree points to that one's administrative directory, which does not point back."""
+        away = world.there.rename(world.folder / "away")
         world.git("worktree", "add", "--quiet", "-b", "b", world.folder / "b")
         shutil.copytree(world.folder / "b", world.there)
         refuses(world.removable, "its .git points to", "worktrees/b")
@@ -122,8 +145,8 @@ class TestRemovable:
         away.rename(world.there)
         world.removable()
 
-    def test_relative_pointers(self, world):
-        """Under `worktree.useRelativePaths` both pointers are relative to where they are."""
+    def test_relative_pointers_are_followed(self, world):
+        """With `worktree.useRelativePaths`, each pointer is relative to the directory of its file."""
         listed, others = world.rows()  # as a git that knows the setting lists it
         (world.there / ".git").write_text("gitdir: ../app/.git/worktrees/app-a\n")
         (world.main / ".git" / "worktrees" / "app-a" / "gitdir").write_text("../../../../app-a/.git\n")
@@ -131,8 +154,8 @@ class TestRemovable:
 
 
 class TestNothingLost:
-    def test_changes(self, world):
-        """Every kind is named, whatever status is configured to hide; signs that would garble a terminal are not."""
+    def test_changes_of_every_kind_are_listed(self, world):
+        """Settings of `git status` hide nothing, control characters are escaped, and a long list is shortened."""
         world.nothing_lost()
         for setting in ("status.showUntrackedFiles=no", "status.renames=copies", "core.fsmonitor=false"):
             world.git("config", *setting.split("="))
@@ -145,32 +168,60 @@ class TestNothingLost:
             (world.there / "many" / str(number)).write_text("")
         assert refuses(world.nothing_lost, "holds 23 uncommitted changes", "…").count("\n") < 14
 
-    def test_ignored_and_stashed(self, world):
-        """What is ignored is no work; a stash belongs to the repository."""
+    def test_change_hidden_by_fsmonitor_is_found(self, world):
+        """A file system monitor that reports no changes, as a dead one does, is not believed."""
+        hook = world.folder / "monitor"
+        hook.write_text("#!/bin/sh\nprintf 'token\\0'\n")
+        hook.chmod(0o755)
+        world.git("config", "core.fsmonitor", hook)
+        world.git("update-index", "--fsmonitor", cwd=world.there)
+        world.git("status", cwd=world.there)
+        (world.there / "file").write_text("changed\n")
+        assert world.git("status", "--porcelain", cwd=world.there) == ""
+        refuses(world.nothing_lost, "holds 1 uncommitted change\n", " M file")
+
+    def test_ignored_files_are_not_work(self, world):
+        """A removal deletes ignored files."""
         (world.main / ".git" / "info" / "exclude").write_text("build\n")
         (world.there / "build").mkdir()
         (world.there / "build" / "out").write_text("")
+        world.nothing_lost()
+
+    def test_stashes_survive_a_removal(self, world):
+        """A stash belongs to the repository, not to the worktree."""
         (world.there / "file").write_text("stashed")
         world.git("stash", cwd=world.there)
         world.nothing_lost()
 
-    def test_what_it_was_given(self, world):
-        """Copies of the main worktree's files, and links to them, are nobody's work; changed copies are."""
+    def test_copies_of_the_main_worktree_are_not_work(self, world):
+        """Copies of the main worktree's files, and links to them, can be deleted."""
         for place in (world.main, world.there):
             (place / "deep").mkdir()
             (place / "deep" / "seed.env").write_bytes(b"same\r\n")
             (place / "relative").symlink_to("deep/seed.env")
         (world.main / "modules").mkdir()
         (world.there / "modules").symlink_to(world.main / "modules")
+        world.nothing_lost()
+        (world.there / "deep" / "seed.env").write_bytes(b"mine, longer\r\n")
+        refuses(world.nothing_lost, "?? deep/seed.env")
+
+    def test_changed_copy_of_equal_size_and_time_is_work(self, world):
+        """The content decides, not size and modification time, which `cp -p` and an editor can leave equal."""
+        for place, content in ((world.main, b"same"), (world.there, b"mine")):
+            (place / "seed.env").write_bytes(content)
+            os.utime(place / "seed.env", (1_000_000_000, 1_000_000_000))
+        refuses(world.nothing_lost, "?? seed.env")
+
+    def test_dangling_link_is_work(self, world):
+        """A link to a file that the main worktree lacks is not a copy of anything."""
+        (world.there / "dangling").symlink_to(world.main / "dangling")
+        refuses(world.nothing_lost, "?? dangling")
+
+    def test_named_files_are_not_work(self, world):
+        """The caller can name files that it has written itself."""
         (world.there / "written").write_text("by us")
         refuses(world.nothing_lost, "holds 1 uncommitted change\n", "?? written")
         world.nothing_lost(not_work={"written"})
-        (world.there / "written").unlink()
-        (world.there / "dangling").symlink_to(world.main / "dangling")
-        refuses(world.nothing_lost, "?? dangling")
-        (world.there / "dangling").unlink()
-        (world.there / "deep" / "seed.env").write_bytes(b"mine\r\n")
-        refuses(world.nothing_lost, "?? deep/seed.env")
 
     @pytest.mark.parametrize(
         ("what", "commands"),
@@ -181,8 +232,8 @@ class TestNothingLost:
             ("a bisection", ["bisect start"]),
         ],
     )
-    def test_operations(self, world, what, commands):
-        """An operation in progress is work, even where nothing is changed."""
+    def test_operation_in_progress_is_work(self, world, what, commands):
+        """An unfinished operation counts even if no file is changed."""
         world.commit("second")
         world.git("branch", "c")
         world.git("switch", "--quiet", "--detach", "HEAD", cwd=world.there)
@@ -195,8 +246,21 @@ class TestNothingLost:
             world.git(*command.split(), cwd=world.there, check=False)
         refuses(world.nothing_lost, f"{what} is in progress")
 
-    def test_detached(self, world):
-        """Commits that no branch, tag or remote holds would be forgotten, also when the directory is gone."""
+    def test_cherry_pick_between_two_commits_is_work(self, world):
+        """After the first of several commits is resolved, only the sequencer knows of the others."""
+        for text in ("one", "two"):
+            world.commit(text)
+        world.git("switch", "--quiet", "-c", "b", "main", cwd=world.there)
+        world.commit("other")
+        world.git("cherry-pick", "main..a", cwd=world.there, check=False)
+        world.commit("resolved")
+        administrative = world.main / ".git" / "worktrees" / "app-a"
+        assert not (administrative / "CHERRY_PICK_HEAD").exists()
+        assert world.git("status", "--porcelain", cwd=world.there) == ""
+        refuses(world.nothing_lost, "a series of cherry-picks or reverts is in progress")
+
+    def test_commits_on_no_branch_are_work(self, world):
+        """Git would delete commits that no branch, tag or remote holds, even if the directory is gone."""
         world.git("switch", "--quiet", "--detach", cwd=world.there)
         world.nothing_lost()
         tip = world.commit("precious")
@@ -207,9 +271,9 @@ class TestNothingLost:
         world.git("update-ref", "refs/remotes/fork/b", tip)
         world.nothing_lost()
 
-    def test_what_cannot_be_told(self, world, tmp_path):
-        """A worktree that git cannot read, or not all of it, is not taken for clean."""
-        # Longer than the paths that the kernel takes (PATH_MAX), so that not even root can open it.
+    def test_unreadable_directory_is_refused(self, world):
+        """Git warns and skips what it cannot open."""
+        # Longer than the kernel's limit for paths (PATH_MAX), so that not even root can open it.
         folder = os.open(world.there, os.O_RDONLY)
         for _ in range(20):
             os.mkdir("d" * 250, dir_fd=folder)
@@ -219,15 +283,20 @@ class TestNothingLost:
         os.close(os.open("note", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
         os.close(folder)
         refuses(world.nothing_lost, "cannot determine whether", "could not open directory")
-        shutil.rmtree(world.there / ("d" * 250))
-        index = world.main / ".git" / "worktrees" / "app-a" / "index"
-        index.write_bytes(b"garbage")
+
+    def test_corrupt_index_is_refused(self, world):
+        """An error of git is not read as "no changes"."""
+        (world.main / ".git" / "worktrees" / "app-a" / "index").write_bytes(b"garbage")
         refuses(world.nothing_lost, "cannot determine whether", "index file")
+
+    def test_broken_pointer_to_git_is_refused(self, world):
+        """Without a repository, git cannot look for changes."""
         (world.there / ".git").write_text("gitdir: /nowhere\n")
         refuses(world.nothing_lost, "cannot determine whether", "not a git repository")
 
-    def test_submodules(self, world):
-        """Changes in them count, also where git is told to ignore them; commits and stashes count until pushed."""
+    @pytest.fixture
+    def module(self, world):
+        """Return a submodule of the worktree, with an initialised submodule `inner`, which git is told to ignore."""
         library, inner = world.repository("library"), world.repository("inner")
         world.git("submodule", "--quiet", "add", inner, "inner", cwd=library)
         world.git("commit", "--quiet", "--message", "Inner", cwd=library)
@@ -235,21 +304,34 @@ class TestNothingLost:
         world.git("config", "--file", ".gitmodules", "submodule.libs/é.ignore", "all", cwd=world.there)
         world.git("add", "--all", cwd=world.there)
         world.git("commit", "--quiet", "--message", "Library", cwd=world.there)
-        world.nothing_lost()
         module = world.there / "libs" / "é"
-        (module / "inner" / "note").write_text("hidden")
-        refuses(world.nothing_lost, "cannot determine whether", "is not initialised, but holds files")
-        (module / "inner" / "note").unlink()
         world.git("submodule", "--quiet", "update", "--init", "--recursive", cwd=module)
         world.nothing_lost()
+        return module
+
+    def test_changes_in_submodules_are_work(self, world, module):
+        """Changes count at every depth, even if git is told to ignore the submodule."""
         (module / "file").write_text("changed")
         (module / "inner" / "note").write_text("new")
         refuses(world.nothing_lost, " M libs/é/file", "?? libs/é/inner/note")
-        (module / "inner" / "note").unlink()
+
+    def test_files_in_an_uninitialised_submodule_are_refused(self, world, module):
+        """Git does not list them."""
+        world.git("submodule", "--quiet", "deinit", "inner", cwd=module)
+        world.nothing_lost()
+        (module / "inner" / "note").write_text("hidden")
+        refuses(world.nothing_lost, "cannot determine whether", "is not initialised, but holds files")
+
+    def test_stash_in_a_submodule_is_work(self, world, module):
+        """A stash of a submodule is deleted with its repository."""
+        (module / "file").write_text("changed")
         world.git("stash", cwd=module)
         refuses(world.nothing_lost, "submodule libs/é in", "commits or stashes")
         world.git("stash", "drop", cwd=module)
         world.nothing_lost()
+
+    def test_unpushed_commits_in_a_submodule_are_work(self, world, module):
+        """Commits count, checked out or not, until they are pushed."""
         world.git("switch", "--quiet", "-c", "work", cwd=module)
         world.commit("unpushed", cwd=module)
         refuses(world.nothing_lost, " M libs/é")
@@ -260,8 +342,8 @@ class TestNothingLost:
 
 
 class TestMerged:
-    def test_where_commits_may_be(self, world):
-        """In the default branch here or on any remote, or pushed under their own name; a gone upstream is no place."""
+    def test_pushed_commits_are_safe(self, world):
+        """Commits are safe in a remote's default branch or branch of the same name, and nowhere else."""
         world.merged()
         tip = world.commit("precious")
         world.git("config", "branch.a.remote", "origin")
@@ -276,8 +358,8 @@ class TestMerged:
             refuses(world.merged, "neither in `main` nor pushed")
             world.git("update-ref", "-d", reference)
 
-    def test_squashed(self, world):
-        """A branch that was squashed is merged; one commit more, and it is not."""
+    def test_squashed_branch_counts_as_merged(self, world):
+        """A squashed branch is merged until it gets another commit."""
         world.commit("one")
         world.commit("two")
         world.git("merge", "--quiet", "--squash", "a")
