@@ -590,7 +590,7 @@ class TestKilled:
         )
         assert died.returncode == -signal.SIGKILL
         assert "locked initializing" in migrating.git("worktree", "list", "--porcelain")
-        assert "inv worktree.create a  # finishes it" in migrating.inv("worktree.remove", "a").stderr
+        assert "to finish it, run:\n      inv worktree.create a\n" in migrating.inv("worktree.remove", "a").stderr
         assert migrating.json("worktree.create", "a")["branch"] == "a"
         finished(migrating)
 

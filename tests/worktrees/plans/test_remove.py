@@ -1,7 +1,8 @@
-"""Removing: nothing that was not committed is lost, and no database that is not ours."""
+"""`worktree.remove` loses no uncommitted work, and no database that is not ours."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ def created(repository):
     return repository
 
 
-def gone(repository):
+def assert_gone(repository):
     """Assert that nothing of any worktree is left."""
     assert [row["state"] for row in repository.json("worktree.list")] == ["main"]
     assert repository.databases() == []
@@ -35,8 +36,8 @@ def gone(repository):
 
 
 class TestRefusals:
-    def test_uncommitted(self, created):
-        """Changed, staged and untracked files are named."""
+    def test_uncommitted_changes_are_refused(self, created):
+        """The error lists changed, staged and untracked files; `--force` goes on."""
         (created.there / "tasks.py").write_text("changed")
         (created.there / "staged").write_text("")
         created.git("add", "staged", cwd=created.there)
@@ -46,27 +47,27 @@ class TestRefusals:
         assert "holds 3 uncommitted changes" in said
         assert "?? deep/untracked" in said
         assert created.json("worktree.remove", "a", "--force")["databases"] == "parked"
-        gone(created)
+        assert_gone(created)
 
-    def test_untracked_that_status_is_told_to_hide(self, created):
-        """A user's `status.showUntrackedFiles=no` hides nothing from us."""
+    def test_untracked_files_count_when_status_hides_them(self, created):
+        """`status.showUntrackedFiles=no` hides nothing from the check."""
         created.git("config", "status.showUntrackedFiles", "no")
         (created.there / "note").write_text("precious")
         assert "?? note" in created.refuses("worktree.remove", "a")
 
-    def test_unmerged(self, created):
-        """Commits that are nowhere else are named; pushed or merged ones do not matter."""
+    def test_unmerged_commits_are_refused(self, created):
+        """Commits that no other branch has are listed; pushed or merged ones do not matter."""
         created.commit("Precious", cwd=created.there)
         assert "Precious" in created.refuses("worktree.remove", "a")
         created.git("update-ref", "refs/remotes/origin/a", "a")
         removed = created.json("worktree.remove", "a")
         assert removed["branch"] == "a"
         assert created.git("log", "-1", "--format=%s", removed["commit"]) == "Precious"
-        gone(created)
+        assert_gone(created)
 
     @pytest.mark.parametrize("options", [["--keep-branch"], ["--force"]])
-    def test_unmerged_all_the_same(self, created, options):
-        """`--keep-branch` leaves the branch; `--force` says how to have it back."""
+    def test_unmerged_branch_goes_with_an_option(self, created, options):
+        """`--keep-branch` leaves the branch; with `--force`, undo can restore it."""
         created.commit("Precious", cwd=created.there)
         tip = created.git("rev-parse", "a")
         result = created.inv("worktree.remove", "a", *options)
@@ -76,24 +77,24 @@ class TestRefusals:
         assert "to have it back: inv worktree.undo a" in result.stdout
         reference = created.git("for-each-ref", "--format=%(objectname)", "refs/goldentree/removed")
         assert reference == tip
-        gone(created)
+        assert_gone(created)
 
-    def test_a_merge_in_progress(self, created):
-        """Also where nothing conflicts and nothing is changed."""
+    def test_merge_in_progress_is_refused(self, created):
+        """A merge counts even if nothing conflicts and nothing is changed."""
         created.commit("Theirs", cwd=created.there)
         created.git("switch", "--quiet", "--detach", "main", cwd=created.there)
         created.git("merge", "--quiet", "--no-commit", "--no-ff", "a", cwd=created.there)
         assert "a merge is in progress" in created.refuses("worktree.remove", created.there)
 
-    def test_a_rebase_in_progress(self, created):
-        """Its branch is not even checked out meanwhile."""
+    def test_rebase_in_progress_is_refused(self, created):
+        """The branch is not checked out during a rebase."""
         created.commit("One", cwd=created.there)
         stopped = subprocess.run(["git", "-C", created.there, "rebase", "--exec", "false", "HEAD~1"], check=False)
         assert stopped.returncode == 1
         assert "a rebase is in progress" in created.refuses("worktree.remove", created.there)
 
-    def test_detached_commits(self, created):
-        """Commits that no branch holds would be forgotten with the worktree."""
+    def test_commits_on_no_branch_are_refused(self, created):
+        """Git would delete commits that no branch holds."""
         created.git("switch", "--quiet", "--detach", cwd=created.there)
         assert created.json("worktree.remove", created.there, "--keep-branch")
         created.json("worktree.create", "a")
@@ -101,63 +102,63 @@ class TestRefusals:
         created.commit("Precious", cwd=created.there)
         assert "no branch holds the commits" in created.refuses("worktree.remove", created.there)
         created.json("worktree.remove", created.there, "--force")
-        gone(created)
+        assert_gone(created)
 
     @pytest.mark.parametrize("options", [[], ["--force"]])
-    def test_locked(self, created, options):
-        """A lock is somebody's word; `--force` does not override it."""
+    def test_locked_worktree_is_refused(self, created, options):
+        """`--force` does not override a lock, with or without the directory."""
         created.git("worktree", "lock", "--reason", "on a stick", created.there)
         assert "is locked: on a stick" in created.refuses("worktree.remove", "a", *options)
         shutil.rmtree(created.there)
         assert "is locked: on a stick" in created.refuses("worktree.remove", "a", *options)
 
     @pytest.mark.parametrize("options", [[], ["--force"]])
-    def test_from_inside(self, created, options):
+    def test_removal_from_inside_is_refused(self, created, options):
         """The shell would be left without a directory."""
         folder = created.there / "deep"
         folder.mkdir()
         for here in (created.there, folder):
             assert "the current directory is in" in created.refuses("worktree.remove", "a", *options, cwd=here)
 
-    def test_the_main_worktree(self, created):
-        """By branch or by path, from wherever."""
+    def test_main_worktree_is_never_removed(self, created):
+        """Neither by branch nor by path, from anywhere."""
         for name in ("main", created.path, "."):
             assert "checked out in the main worktree" in created.refuses("worktree.remove", name, "--force")
 
-    def test_one_within_another(self, created):
-        """A worktree that lies in another, perhaps ignored there, would be deleted with it."""
+    def test_worktree_within_a_worktree_is_refused(self, created):
+        """The inner worktree, ignored or not, would be deleted with the outer one."""
         with (created.path / ".git" / "info" / "exclude").open("a") as file:
             file.write("/inner\n")
         created.git("worktree", "add", "--quiet", created.there / "inner", "-b", "inner")
         (created.there / "inner" / "note").write_text("precious")
-        assert "lies in" in created.refuses("worktree.remove", "a", "--force")
+        assert "contains the worktree" in created.refuses("worktree.remove", "a", "--force")
 
     @pytest.mark.parametrize("options", [[], ["--force"]])
-    def test_a_corrupt_git_file(self, created, options):
-        """A check that fails is a refusal, and git itself does not remove it either; the record stays as it was."""
+    def test_corrupt_git_file_is_refused(self, created, options):
+        """A check that fails refuses, git would not remove it either, and the record is unchanged."""
         (created.there / ".git").write_text("gitdir: /nowhere\n")
         (created.there / "note").write_text("precious")
         created.refuses("worktree.remove", "a", *options)
         assert created.json("worktree.list")[1]["state"] == "ready"
 
-    def test_another_directory_in_its_place(self, created):
-        """`rm -rf` and `mkdir` leave a directory that git would look into the repository above for."""
+    def test_another_directory_in_its_place_is_refused(self, created):
+        """In a new directory, git would look into the repository that contains it."""
         inside = created.path / "trees" / "b"
         created.json("worktree.create", "b", "--path", inside)
         shutil.rmtree(inside)
         inside.mkdir()
         assert "cannot determine whether" in created.refuses("worktree.remove", "b")
 
-    def test_a_repository_within(self, created):
-        """What it holds is kept nowhere, so `--force` does not delete it either."""
+    def test_unpushed_repository_within_is_refused(self, created):
+        """Its commits are saved nowhere, so not even `--force` deletes it."""
         within = created.there / "lib"
         within.mkdir()
         created.git("init", "--quiet", cwd=within)
         created.commit("Precious", cwd=within)
         assert "lib in" in created.refuses("worktree.remove", "a", "--force")
 
-    def test_in_a_copy_of_the_repository(self, created):
-        """Its worktrees are the original's, and so are the databases."""
+    def test_copy_of_the_repository_removes_nothing(self, created):
+        """The worktrees and databases belong to the original repository."""
         copy = created.path.with_name("copy")
         shutil.copytree(created.path, copy, symlinks=True)
         assert "another repository" in created.refuses("worktree.remove", "a", "--force", cwd=copy)
@@ -168,16 +169,87 @@ class TestRefusals:
         assert created.databases() == before
         assert created.json("worktree.list")[1]["state"] == "ready"
 
-    def test_unknown(self, created):
-        """The linked worktrees are named; a prefix or a part of a name is no name."""
+    def test_unknown_name_lists_linked_worktrees(self, created):
+        """A prefix or a part of a name does not name a worktree."""
         created.json("worktree.create", "a-b")
         for name in ("a-", "app", "b", "A", "*", "a_86f7e"):
             assert "linked worktrees: a, a-b" in created.refuses("worktree.remove", name)
 
 
+class TestBeforeRemove:
+    """`worktree.before_remove` of the main worktree's invoke.yaml."""
+
+    def configure(self, created, *commands):
+        (created.path / "invoke.yaml").write_text(json.dumps({"worktree": {"before_remove": commands}}))
+        return created.path / "log"
+
+    def test_commands_run_in_the_worktree_in_order(self, created):
+        """They have the worktree's own environment, and run before its processes are ended."""
+        process = subprocess.Popen(["sleep", "600"], cwd=created.there)
+        log = self.configure(
+            created, "true", "pwd > $LOG; echo $DATABASE_URL $PORT >> $LOG", f"kill -0 {process.pid} && echo up >> $LOG"
+        )
+        wanted = created.env("a")
+        created.json("worktree.remove", "a", env={"LOG": str(log)})
+        assert log.read_text() == f"{created.there}\n{wanted['DATABASE_URL']} {wanted['PORT']}\nup\n"
+        assert process.wait(10) != 0
+        assert_gone(created)
+
+    def test_preview_runs_no_command(self, created):
+        """`-R` lists the command."""
+        log = self.configure(created, "echo ran >> ../app/log")
+        assert "would run echo ran >> ../app/log\n" in created.inv("-R", "worktree.remove", "a").stdout
+        assert not log.exists()
+
+    def test_failing_command_stops_the_removal(self, created):
+        """Worktree, databases and record stay; the commands after it do not run."""
+        log = self.configure(created, "echo broken >&2; exit 3", "echo ran >> ../app/log")
+        said = created.refuses("worktree.remove", "a")
+        assert "broken" in said
+        assert "the worktree was not removed" in said
+        assert not log.exists()
+        assert created.json("worktree.list")[1]["state"] == "ready"
+        self.configure(created)
+        created.json("worktree.remove", "a")
+        assert_gone(created)
+
+    def test_branch_cannot_bring_its_own_commands(self, created):
+        """Only the main worktree's invoke.yaml counts."""
+        (created.there / "invoke.yaml").write_text("worktree: {before_remove: 'echo ran >> ../app/log'}\n")
+        (created.path / ".git" / "info" / "exclude").write_text("invoke.yaml\n")
+        created.json("worktree.remove", "a")
+        assert not (created.path / "log").exists()
+
+    def test_work_that_a_command_writes_is_refused(self, created):
+        """The checks run again right before the removal."""
+        self.configure(created, "echo precious > note")
+        assert "?? note" in created.refuses("worktree.remove", "a")
+        assert (created.there / "note").read_text() == "precious\n"
+        assert created.json("worktree.list")[1]["state"] == "ready"
+
+    def test_work_that_a_command_writes_is_saved_by_force(self, created):
+        """`--force` saves it, so that undo restores it."""
+        self.configure(created, "echo precious > note")
+        created.json("worktree.remove", "a", "--force")
+        assert_gone(created)
+        created.json("worktree.undo", "a")
+        assert (created.there / "note").read_text() == "precious\n"
+
+    def test_work_that_an_ended_process_writes_is_refused(self, created):
+        """A process may save its work when it is ended, such as an editor."""
+        code = "import os, signal, time\n"
+        code += "def save(*_):\n    open('note', 'w').write('precious')\n    os._exit(0)\n"
+        code += "signal.signal(signal.SIGTERM, save)\nprint(flush=True)\nwhile True: time.sleep(60)"
+        with subprocess.Popen([sys.executable, "-c", code], cwd=created.there, stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            assert "?? note" in created.refuses("worktree.remove", "a")
+        assert (created.there / "note").read_text() == "precious"
+        assert created.json("worktree.list")[1]["state"] == "ready"
+
+
 class TestWhatGoes:
-    def test_its_sibling_stays(self, created):
-        """`a` is removed, `a-b` with all that is its own is not."""
+    def test_removal_leaves_the_sibling_alone(self, created):
+        """`a` is removed; `a-b` keeps its worktree, database and record."""
         other = created.json("worktree.create", "a-b")
         assert created.json("worktree.remove", "a") == {
             "path": str(created.there),
@@ -193,20 +265,20 @@ class TestWhatGoes:
         assert [row["branch"] for row in created.json("worktree.list")] == ["main", "a-b"]
 
     @pytest.mark.parametrize("name", ["a_86f7e4", "../app-a"])
-    def test_by_another_name(self, created, name):
+    def test_removal_by_slug_or_path(self, created, name):
         """The slug and the path name a worktree as well."""
         created.json("worktree.remove", name)
-        gone(created)
+        assert_gone(created)
 
-    def test_sessions_in_it(self, created):
-        """A dev server that is still connected does not keep its database."""
+    def test_removal_ends_sessions_in_the_database(self, created):
+        """A connected dev server does not keep its database."""
         database = created.databases()[0]
         with psycopg.connect(created.url, dbname=database):
             created.json("worktree.remove", "a")
-        gone(created)
+        assert_gone(created)
 
-    def test_deleted_by_hand(self, created):
-        """The list says so, and what is left goes; another worktree that is away is not pruned."""
+    def test_worktree_deleted_by_hand_is_removed(self, created):
+        """The list says that it is gone; another worktree on an unmounted volume is not pruned."""
         created.json("worktree.create", "stick")
         created.worktree("stick").rename(created.path.parent / "away")
         shutil.rmtree(created.there)
@@ -218,7 +290,7 @@ class TestWhatGoes:
         states = {row["branch"]: row["state"] for row in created.json("worktree.list")}
         assert states == {"main": "main", "stick": "ready"}
 
-    def test_pruned_by_git(self, created):
+    def test_worktree_pruned_by_git_is_removed(self, created):
         """The record is enough to find the database and the branch."""
         shutil.rmtree(created.there)
         created.git("worktree", "prune")
@@ -226,10 +298,10 @@ class TestWhatGoes:
         assert "worktree.remove" in created.refuses("worktree.create", "a")
         assert "is gone from" in created.refuses("worktree.path", "a")
         assert created.json("worktree.remove", "a")["databases"] == "parked"
-        gone(created)
+        assert_gone(created)
 
-    def test_a_branch_that_is_checked_out_elsewhere(self, created):
-        """It is kept, or the other worktree would stand on nothing."""
+    def test_branch_checked_out_elsewhere_is_kept(self, created):
+        """The other worktree would be left without a commit."""
         shutil.rmtree(created.there)
         created.git("worktree", "prune")
         created.git("switch", "--quiet", "--create", "away")
@@ -238,29 +310,29 @@ class TestWhatGoes:
         assert created.git("rev-parse", "--abbrev-ref", "HEAD") == "a"
         created.git("rev-parse", "--verify", "a")
 
-    def test_made_without_this_tool(self, created):
-        """A plain worktree is removed as well; there is no database to drop."""
+    def test_plain_worktree_is_removed(self, created):
+        """A worktree of plain git has no database to drop."""
         created.git("worktree", "add", "--quiet", created.worktree("plain"), "-b", "plain")
         assert created.json("worktree.remove", "plain")["databases"] == "absent"
         assert len(created.databases()) == 1
 
-    def test_behind_a_link(self, created):
-        """Worktrees that were moved together, with a link in the old place, are where they are."""
+    def test_worktree_behind_a_link_is_removed(self, created):
+        """Worktrees that were moved together, with a link in the old place, are found."""
         folder = created.path.parent
         away = folder.with_name(f"{folder.name}-away")
         folder.rename(away)
         folder.symlink_to(away)
         assert created.json("worktree.remove", str(created.there))["databases"] == "parked"
-        gone(created)
+        assert_gone(created)
 
-    def test_the_longest_name(self, created):
-        """A directory whose name can hardly be longer goes like any other."""
+    def test_longest_directory_name_is_moved_aside(self, created):
+        """A directory whose name has nearly the maximum length is removed and restored."""
         created.git("worktree", "add", "--quiet", created.path.with_name("x" * 250), "-b", "plain")
         created.json("worktree.remove", "plain")
         created.json("worktree.undo", "plain")
         assert created.path.with_name("x" * 250).is_dir()
 
-    def test_what_is_started_anew(self, created):
+    def test_processes_that_fork_are_ended(self, created):
         """A process that forks while it ends leaves none behind."""
         code = "import os, signal, time\n"
         code += "def end(*_):\n    if os.fork(): os._exit(0)\n    signal.signal(signal.SIGTERM, signal.SIG_DFL)\n"
@@ -268,11 +340,11 @@ class TestWhatGoes:
         with subprocess.Popen([sys.executable, "-c", code], cwd=created.there, stdout=subprocess.PIPE) as process:
             process.stdout.readline()
             created.json("worktree.remove", "a")
-        gone(created)
+        assert_gone(created)
         assert find_processes_in(created.path.parent) == []
 
-    def test_git_refuses(self, created):
-        """The directory that had been moved away is back in its place; where that is taken, it is said where it is."""
+    def test_directory_returns_when_git_refuses(self, created):
+        """If another directory has taken its place, the error says where the files are."""
         found = project.Project(Repository.find(created.path), load(created.path, {}, {}))
         trash = created.path.with_name("trash")
         created.git("worktree", "lock", created.there)
@@ -286,8 +358,8 @@ class TestWhatGoes:
             remove._move_aside(found, created.there, trash)
         assert (created.there / "log").exists()
 
-    def test_preview(self, created):
-        """`-R` says what would go, and nothing does."""
+    def test_preview_of_a_removal_changes_nothing(self, created):
+        """`-R` lists every step."""
         before = created.world()
         result = created.inv("-R", "worktree.remove", "a")
         assert result.returncode == 0
@@ -296,9 +368,9 @@ class TestWhatGoes:
         assert created.world() == before
 
 
-class TestCutShort:
-    def test_its_branch_is_in_use_by_then(self, created):
-        """Whoever has switched to it keeps it; what was parked already is told."""
+class TestInterruptedRemoval:
+    def test_interrupted_removal_keeps_a_used_branch(self, created):
+        """A branch that was checked out since then is kept, and the databases that were parked are reported."""
         assert created.dies("after", 1, "tasks_lib.databases.clone.park:park", "worktree.remove", "a")
         created.git("switch", "--quiet", "a")
         removed = created.json("worktree.remove", "a_86f7e4")
@@ -309,8 +381,8 @@ class TestCutShort:
 
 class TestTheDatabase:
     @pytest.mark.parametrize("comment", ["NULL", "'mine'", '\'{"tool": "goldentree"}\''])
-    def test_not_provably_ours(self, created, comment):
-        """A database without our mark stays, and that is said; the worktree is removed."""
+    def test_database_without_our_comment_stays(self, created, comment):
+        """A warning names it; the worktree is removed."""
         database = created.databases()[0]
         created.sql(f'COMMENT ON DATABASE "{database}" IS {comment}')
         result = created.inv("worktree.remove", "a")
@@ -319,8 +391,8 @@ class TestTheDatabase:
         assert created.databases() == [database]
         assert created.records() == {}
 
-    def test_server_down(self, created):
-        """The worktree goes; the record stays until the database can go as well."""
+    def test_removal_without_a_server_stays_pending(self, created):
+        """The worktree is removed; its record stays until the database can be parked."""
         env = created.path / ".env"
         text = env.read_text()
         env.write_text(text.replace(created.url, "postgresql://ada:s3cret@127.0.0.1:1/x"))
@@ -333,10 +405,10 @@ class TestTheDatabase:
         assert len(created.databases()) == 1
         env.write_text(text)
         assert created.json("worktree.remove", "a")["databases"] == "parked"
-        gone(created)
+        assert_gone(created)
 
-    def test_another_server(self, created, servers):
-        """A database that is not where it was made is not passed over in silence."""
+    def test_missing_database_is_reported(self, created, servers):
+        """The warning names the server on which the database was created."""
         created.sql(f'DROP DATABASE "{created.databases()[0]}"')
         result = created.inv("worktree.remove", "a")
         assert result.returncode == 0
