@@ -19,6 +19,7 @@ nox.options.reuse_venv = "no" if os.environ.get("CI") else "yes"
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 EDITABLE = "-e.[embedded]"
+ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
 PATIENCE = 30.0
 """Seconds after Ctrl-C for children to stop their servers and delete their directories; nox gives 0.3."""
 
@@ -62,6 +63,20 @@ def demo(session: nox.Session) -> None:
     """Show the whole story on a throwaway repository; `-- --keep` leaves it there to go on by hand."""
     session.install(EDITABLE, *group("demo"))
     session.run("python", "-m", "tasks_lib.demo", *session.posargs, interrupt_timeout=PATIENCE)
+
+
+@nox.session(default=False)
+def actionlint(session: nox.Session) -> None:
+    """Check the workflows in .github. Downloads Go, 75 MB, as no wheel has actionlint."""
+    session.install(*group("actionlint"))
+    caches = Path(session.create_tmp())
+    env = {
+        "GOCACHE": str(caches / "build"),
+        "GOPATH": str(caches / "go"),
+        "GOFLAGS": "-modcacherw",  # so that `.nox` can be deleted
+        "GOTOOLCHAIN": "local",
+    }
+    session.run("go", "run", ACTIONLINT, *session.posargs, env=env)
 
 
 @nox.session
