@@ -69,7 +69,7 @@ def demo(session: nox.Session) -> None:
 def actionlint(session: nox.Session) -> None:
     """Check the workflows in .github. Downloads Go, 75 MB, as no wheel has actionlint."""
     session.install(*group("actionlint"))
-    caches = Path(session.create_tmp())
+    caches = Path(session.create_tmp()).resolve()
     env = {
         "GOCACHE": str(caches / "build"),
         "GOPATH": str(caches / "go"),

@@ -112,3 +112,16 @@ def test_maps_name_existing_files_only(name):
     paths |= {f"tasks_lib/worktrees/{path}" for path in re.findall(r"(?<![\w/])steps/\w+\.py", text)}
     assert len(paths) > 3
     assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+
+
+def test_contributing_lists_every_session():
+    """The table of sessions has those of the noxfile, and no other."""
+    sessions = re.findall(r"^def (\w+)\(session: ", (ROOT / "noxfile.py").read_text(), re.MULTILINE)
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("| session | does |")[2].partition("\n\n")[0]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == sorted(sessions)
+
+
+def test_pre_commit_runs_the_ruff_of_lint():
+    """The version in the pre-commit hooks is the one that `nox -s lint` installs."""
+    (pinned,) = re.findall(r'"(ruff==[\d.]+)"', (ROOT / "pyproject.toml").read_text())
+    assert set(re.findall(r"ruff==[\d.]+", (ROOT / ".pre-commit-config.yaml").read_text())) == {pinned}
