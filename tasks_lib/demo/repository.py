@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib import loquent
 from tasks_lib.errors import GitError, GoldentreeError, ToolchainError
+from tasks_lib.loquent.golden_build import require_extra
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,8 +40,9 @@ def require_tools(path: str) -> None:
 
     Raises:
         GitError: If git is not installed.
-        ToolchainError: If Alembic or sqlacodegen is not.
+        ToolchainError: If Alembic, sqlacodegen or the extra `loquent` is not.
     """
+    require_extra()
     if not shutil.which("git", path=path):
         raise GitError("git is not installed")
     missing = [tool for tool in ("alembic", "sqlacodegen") if not shutil.which(tool, path=path)]

@@ -1,5 +1,5 @@
 """
-The golden template with the account in it: built from nothing, or given what it lacks.
+Build a golden template that holds a Loquent account, or add to one what it lacks.
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases.golden.build import build_golden
@@ -15,169 +16,197 @@ from tasks_lib.databases.ownership.advisory_lock import advisory_lock
 from tasks_lib.databases.ownership.golden_template import require_may_create, require_open
 from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.server.url import DatabaseUrl
-from tasks_lib.errors import GoldenMissingError
+from tasks_lib.errors import GoldenMissingError, ToolchainError
 from tasks_lib.loquent import safety, schema
-from tasks_lib.loquent.account_blocks import dry_run, make_missing
+from tasks_lib.loquent.account_blocks import dry_run, make_missing, select_blocks
 from tasks_lib.loquent.account_checks import verify_account
 from tasks_lib.loquent.block import Inputs
-from tasks_lib.loquent.blocks import BLOCKS
-from tasks_lib.loquent.credentials import hash_password
+from tasks_lib.loquent.credentials import Credentials, hash_password
+from tasks_lib.loquent.seed_env import KEYS, load_seed_env
 from tasks_lib.loquent.twilio import Twilio
 from tasks_lib.plan import Plan, Step
+from tasks_lib.toolchains.run import run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from psycopg import Connection
 
     from tasks_lib.databases.ownership.source import Source
     from tasks_lib.loquent.account_blocks import Outcome
     from tasks_lib.loquent.account_checks import Finding
-    from tasks_lib.loquent.block import Block
-    from tasks_lib.loquent.credentials import Credentials
-    from tasks_lib.loquent.seed_env import Seed
     from tasks_lib.loquent.twilio import Account, Number
     from tasks_lib.output import Narrator
+    from tasks_lib.toolchains.base import Command
 
 PATIENCE = "10s"
-"""How long to wait for a lock that somebody holds in the golden template, as PostgreSQL writes durations."""
+"""How long to wait for a lock that another session holds in the golden template, as PostgreSQL writes durations."""
+
+EXTRA_MODULES = ("requests", "urllib3", "argon2")
+"""What the extra `loquent` in pyproject.toml installs."""
 
 
-@dataclass(frozen=True)
-class Migration:
+def require_extra() -> None:
     """
-    What makes the schema of a new one.
+    Make sure that the extra `loquent` is installed.
 
-    Attributes:
-        title: How, for people.
-        run: Migrates the database at a URL.
+    Raises:
+        ToolchainError: If it is not.
     """
-
-    title: str
-    run: Callable[[DatabaseUrl], object]
+    missing = [module for module in EXTRA_MODULES if find_spec(module) is None]
+    if missing:
+        raise ToolchainError(
+            f"the extra `loquent` is not installed; missing: {', '.join(missing)}",
+            why="golden.build and golden.verify need it for Twilio and for password hashes; no other task does",
+            hint='python3 -m pip install "goldentree[loquent]"',
+        )
 
 
 @dataclass
 class GoldenBuild:
     """
-    A golden template, as `seed.env` wants it.
+    One run of `golden.build` or `golden.verify`; the entry point `loquent` of the group `goldentree.builders`.
 
     Attributes:
-        source: Its server and name.
-        name: The main worktree's directory; with golden's name, it names a subaccount.
-        on_before_write_secrets: Is called before a password is written down.
+        source: The golden template's server and name.
+        main: The main worktree, which holds `seed.env` and `.local-credentials`. With golden's name, the name of this
+            directory names a Twilio subaccount.
+        command: The repository's own migrate command, described by *command_text*; None for our own migrations.
+        environment: Returns the environment in which a migrate command reaches the database at a URL.
+        require_applied: Raises if the repository's migrate command left migrations pending in a database.
+        on_before_write_secrets: Called with the name of a file in *main* before a password is written to it.
         now: The time, in ISO 8601.
-        force: Do so on another machine, too, and where it looks like production.
+        only: The name of the one block to build; None for all.
+        force: Allow another machine, and a server that looks like production.
         outcomes: What became of each block, once the plan has run.
-        numbers: What Twilio says that the shared account has; None until it was asked.
+        numbers: The shared account's phone numbers; None until Twilio was asked.
+
+    Raises:
+        ToolchainError: If the extra `loquent` is not installed.
+        SettingsError: If block *only* does not exist, or `seed.env` cannot be used.
     """
 
     source: Source
-    name: str
-    seed: Seed
-    credentials: Credentials
-    migration: Migration
+    main: Path
+    command: Command | None
+    command_text: str
+    environment: Callable[[DatabaseUrl], Mapping[str, str]]
+    require_applied: Callable[[str], object]
     narrator: Narrator
-    on_before_write_secrets: Callable[[], object]
+    on_before_write_secrets: Callable[[str], object]
     now: str
+    only: str | None = None
     force: bool = False
     outcomes: Sequence[Outcome] = field(default=(), init=False)
     numbers: tuple[Number, ...] | None = field(default=None, init=False)
 
+    def __post_init__(self) -> None:
+        require_extra()
+        self.blocks = select_blocks(self.only)
+        self.seed = load_seed_env(self.main / "seed.env")
+        self.credentials = Credentials(self.main / ".local-credentials")
+
     @cached_property
     def exists(self) -> bool:
-        """Whether there was a database of that name when this was first asked."""
+        """Whether golden existed when this was first asked."""
         with self.source.server.connect() as connection:
             return comment.exists(connection, self.source.golden)
 
-    def examine(self, blocks: Sequence[Block], *, pulled: str | None) -> None:
+    @property
+    def schema(self) -> str:
+        """Where the schema comes from, for people."""
+        if self.exists:
+            return "as it is"
+        return f"migrated by {self.command_text}" if self.command else "by goldentree's own migrations"
+
+    def check(self, *, pull_url: str | None) -> None:
         """
-        Make sure, before any change, that the account can be made there.
+        Make sure, before any change, that the account can be made.
 
         Args:
-            pulled: PULL_DATABASE_URL.
+            pull_url: PULL_DATABASE_URL.
 
         Raises:
-            GoldentreeError: If not.
+            GoldentreeError: If it cannot.
         """
         server, golden = self.source.server, self.source.golden
         with server.connect() as connection:
             server.require_direct(connection)
             safety.require_name(connection, golden)
             if not self.force:
-                url = DatabaseUrl.parse(pulled, source="PULL_DATABASE_URL") if pulled else None
-                safety.require_development(server, connection, golden, pulled=url)
+                pulled = DatabaseUrl.parse(pull_url, source="PULL_DATABASE_URL") if pull_url else None
+                safety.require_development(server, connection, golden, pulled=pulled)
             if self.exists:
                 require_open(connection, golden)
             else:
                 require_may_create(connection)
         if self.exists:
-            with self._opened() as connection:
+            with self._connect() as connection:
                 self._require_account(connection)
-        elif len(blocks) < len(BLOCKS):
+        elif self.only:
             raise GoldenMissingError(
-                f"there is no golden template `{golden}`",
-                why="--only makes what is missing in one that is there",
-                hint="leave out --only, which makes all of it",
+                f"the golden template `{golden}` does not exist",
+                why="--only adds to an existing golden template",
+                hint="leave out --only to build all of it:\ninv golden.build",
             )
-        if self.seed.shared is None and self.seed.parent is not None and "twilio" in {one.name for one in blocks}:
+        if self.seed.shared is None and self.seed.parent is not None and "twilio" in self._names:
             self.narrator.say(
-                "warning: seed.env has no shared Twilio account; a subaccount is made where there is none"
+                "warning: seed.env names no shared Twilio account; a subaccount is made unless one exists already"
             )
 
-    def dry_run(self, blocks: Sequence[Block]) -> Sequence[Outcome]:
+    def dry_run(self) -> Sequence[Outcome]:
         """Return what a build would do."""
         if not self.exists:
-            return dry_run(None, blocks, self._inputs())
-        with self._opened() as connection:
-            return dry_run(connection, blocks, self._inputs())
+            return dry_run(None, self.blocks, self._inputs())
+        with self._connect() as connection:
+            return dry_run(connection, self.blocks, self._inputs())
 
-    def plan(self, blocks: Sequence[Block]) -> Plan:
+    def plan(self) -> Plan:
         """Return the steps that build it."""
         shared, golden = self.seed.shared, self.source.golden
         if self.exists:
-            last = Step(f"make what is missing in {golden}", lambda: self._top_up(blocks))
+            last = Step(f"add what is missing to {golden}", self._top_up)
         else:
-            last = Step(f"build the golden template {golden}, {self.schema}", lambda: self._build(blocks))
+            last = Step(f"build the golden template {golden}, {self.schema}", self._build)
         interrupted = "either it was complete already, or nothing of it is left"
-        if shared is None or "numbers" not in {block.name for block in blocks}:
+        if shared is None or "numbers" not in self._names:
             return Plan([last], interrupted=interrupted)
         account = shared.account
         ask = Step(f"ask Twilio for the numbers of {account.sid}", lambda: self._ask(account))
         return Plan([ask, last], interrupted=interrupted)
-
-    @property
-    def schema(self) -> str:
-        """Where the schema comes from, for people."""
-        return "as it is" if self.exists else self.migration.title
 
     def verify(self) -> list[Finding]:
         """
         Return what each check of the account has found.
 
         Raises:
-            GoldenMissingError: If there is no such golden template.
+            GoldenMissingError: If the golden template does not exist.
             DatabaseError: If its schema is not Loquent's.
         """
         with self.source.server.connect() as connection:
             require_open(connection, self.source.golden)
-        with self._opened() as connection:
+        with self._connect() as connection:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             schema.require_account_schema(connection, self.source.golden)
             return verify_account(connection, self._inputs(), self.credentials)
 
+    @property
+    def _names(self) -> set[str]:
+        return {block.name for block in self.blocks}
+
     def _require_account(self, connection: Connection[Any]) -> None:
         schema.require_account_schema(connection, self.source.golden)
         if not self.force:
-            # Of a new one, too: what migrated it may have found a key elsewhere.
+            # Also for a new golden template: the migrate command may have found a live key elsewhere.
             safety.require_sandbox(connection, self.source.golden)
 
     @contextmanager
-    def _opened(self) -> Iterator[Connection[Any]]:
-        """Connect to the golden template; whoever does not let go of a table there is not waited for for ever."""
+    def _connect(self) -> Iterator[Connection[Any]]:
+        """Connect to the golden template, with a limit on how long to wait for locks there."""
         with self.source.server.connect(self.source.golden) as connection:
             connection.execute("SELECT set_config('lock_timeout', %s, false)", [PATIENCE])
-            # What a policy hides would look as if it were missing.
+            # Fail on rows that a policy hides: they would look as if they were missing.
             connection.execute("SET row_security = off")
             yield connection
 
@@ -185,25 +214,41 @@ class GoldenBuild:
         self.numbers = tuple(Twilio(account, self.narrator.detail, self.seed.twilio_url).numbers())
         return str(len(self.numbers))
 
-    def _top_up(self, blocks: Sequence[Block]) -> str:
-        with self.source.server.connect() as guard, self._opened() as connection:
+    def _top_up(self) -> str:
+        with self.source.server.connect() as guard, self._connect() as connection:
             advisory_lock(guard, self.source.golden, patience=PATIENCE)
-            return self._fill(connection, blocks)
+            return self._make_missing(connection)
 
-    def _build(self, blocks: Sequence[Block]) -> str:
-        def account(url: DatabaseUrl) -> str:
-            self.migration.run(url)
+    def _build(self) -> str:
+        def make_account(url: DatabaseUrl) -> str:
+            self._migrate(url)
             with Server(url).connect(url.database or "") as connection:
                 self._require_account(connection)
-                remark = self._fill(connection, blocks)
+                remark = self._make_missing(connection)
                 connection.execute("ANALYZE")
             return remark
 
-        return build_golden(self.source, account, now=self.now, report=self.narrator.detail)
+        return build_golden(self.source, make_account, now=self.now, report=self.narrator.detail)
 
-    def _fill(self, connection: Connection[Any], blocks: Sequence[Block]) -> str:
+    def _migrate(self, url: DatabaseUrl) -> None:
+        """Run the migrate command in the main worktree, on the database at *url*."""
+        # The shell's Stripe keys, or those of the application's `.env`, may be live. SeaORM's programs read that file
+        # themselves, but skip every variable that is set, even if it is empty.
+        env = {name: value for name, value in self.environment(url).items() if not name.startswith("STRIPE_")}
+        env |= {key.name: "" for key in KEYS if key.name.startswith("STRIPE_")}
+        run(
+            self.command or schema.BUNDLED,
+            env={**env, **self.seed.stripe},
+            on_line=self.narrator.relay,
+            hint="fix the migration, then build again:\ninv golden.build",
+            secrets=self.seed.secrets,
+        )
+        if self.command and url.database:
+            self.require_applied(url.database)
+
+    def _make_missing(self, connection: Connection[Any]) -> str:
         with connection.transaction():
-            self.outcomes = make_missing(connection, blocks, self._inputs())
+            self.outcomes = make_missing(connection, self.blocks, self._inputs())
         made = sum(outcome.state == "made" for outcome in self.outcomes)
         return f"{made} of {len(self.outcomes)} blocks made"
 
@@ -211,8 +256,8 @@ class GoldenBuild:
         return Inputs(self.seed, self._hash_of, self._twilio, self.numbers)
 
     def _hash_of(self, email: str) -> str:
-        self.on_before_write_secrets()
-        # Before the account: killed in between, the next run finds the password and makes the account with it.
+        self.on_before_write_secrets(self.credentials.path.name)
+        # Write the password before the account: after a kill in between, the next run finds and uses it.
         password, new = self.credentials.ensure(email)
         if new:
             self.narrator.detail(f"the password of {email} is in {self.credentials.path}")
@@ -223,4 +268,4 @@ class GoldenBuild:
             return self.seed.shared.account
         assert self.seed.parent is not None  # noqa: S101 - else the block is skipped
         parent = Twilio(self.seed.parent, self.narrator.detail, self.seed.twilio_url)
-        return parent.subaccount(f"{self.name} {self.source.golden}")
+        return parent.subaccount(f"{self.main.name} {self.source.golden}")

@@ -263,7 +263,7 @@ def test_a_subaccount(build, stand_in, psql):
     build.setting(WORKTREE_MIGRATE=psql)
     build.seed(stand_in, parent=True)
     answer, said = build()
-    assert "warning: seed.env has no shared Twilio account" in said
+    assert "warning: seed.env names no shared Twilio account" in said
     assert re.search(r"numbers +skipped", answer)
     query = "SELECT account_sid, is_byo, sms_events_active FROM organization_twilio_settings"
     made = build.sql(query, build.golden)
@@ -370,7 +370,7 @@ def test_dry_run(build, stand_in, psql):
 
 def test_only(build):
     """One block alone is made; refused where there is nothing for it to stand on, with the command that cures it."""
-    assert "there is no golden template" in build.refuses("--only", "tags")
+    assert "does not exist\n  --only adds to an existing golden template" in build.refuses("--only", "tags")
     build.migrate()
     assert "hint: inv golden.build --only owner  # or all of them" in build.refuses("--only", "agents")
     for name in ("x", ""):
