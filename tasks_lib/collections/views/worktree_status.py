@@ -57,8 +57,8 @@ def _git_rows(row: Row) -> list[tuple[str, str]]:
     if row.git and row.git.merged:
         git += f"  ({row.git.merged})"
     rows = [("worktree", f"{row.path}  ({state})"), ("branch", branch), ("git", git)]
-    if row.listed.locked is not None:
-        rows.append(("locked", row.listed.locked or "without a reason"))
+    if row.entry.locked is not None:
+        rows.append(("locked", row.entry.locked or "without a reason"))
     if row.git and (upstream := row.git.upstream):
         where = "gone" if upstream.ahead is None else f"ahead {upstream.ahead}, behind {upstream.behind}"
         rows.append(("upstream", f"{upstream.branch}  ({where})"))

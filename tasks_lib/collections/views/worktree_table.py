@@ -35,7 +35,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     record, databases = row.record, row.databases
     return (
         row.branch or "(detached)",
-        row.state + (", locked" if row.listed.locked is not None else ""),
+        row.state + (", locked" if row.entry.locked is not None else ""),
         row.git.text if row.git else "-",
         record.identity.database if record else "-",
         _size(row),

@@ -62,7 +62,7 @@ def plan_undo(project: Project, name: str, narrator: Narrator, *, path: str = ""
         path: Where the worktree goes, by default where it was.
 
     Raises:
-        WorktreeError, BranchError: If there is no such removal, or its branch or path is in use again.
+        WorktreeError, BranchError: If the removal is unknown, or its branch or path is in use again.
     """
     removal = _find_removal(project, name)
     with project.registry.working_on(removal.slug):
@@ -112,7 +112,7 @@ def _find_removal(project: Project, name: str) -> RemovalRecord:
             return removal
     known = ", ".join(dict.fromkeys(removal.branch or removal.path for removal in removals)) or "none"
     raise WorktreeError(
-        f"no removal of `{name}` was found" if name else "there is no removal to undo",
+        f"no removal of `{name}` was found" if name else "nothing to undo: no removal was found",
         why=f"removals that can be undone: {known}",
     )
 

@@ -1,5 +1,5 @@
 """
-How the worktrees' databases stand: in one query for all of them, and one more for each one's migrations.
+Report the state of the worktrees' databases: one query for all of them, and one per worktree for its migrations.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.reports.migrations import Migrations
 
 _THREADS = 8
-"""A login is some milliseconds of waiting."""
+"""Threads for the queries, because a login is a few milliseconds of waiting."""
 
 
 @dataclass(frozen=True)
 class DatabaseState:
     """
-    The databases of one worktree; None for what cannot be told.
+    The databases of one worktree. None where something is unknown.
 
     Attributes:
         own: Its clone of golden.
         companions: Its other databases.
-        migrations: None also where no migration tool is known.
-        golden_changed: Whether golden is another than when it was cloned.
-        why: Why something cannot be told.
+        migrations: Also None if no migration tool is known.
+        golden_changed: Whether golden has changed since it was cloned.
+        why: Why something is unknown.
     """
 
     own: ManagedDatabase | None = None
@@ -46,12 +46,13 @@ class DatabaseState:
 
 def report_database_states(project: Project, places: Mapping[str, tuple[Record, Path]]) -> dict[str, DatabaseState]:
     """
-    Return the state of each of *places*, records and where their worktrees are, by slug.
+    Return the state of the databases of *places* by slug. Starts no server and changes nothing.
 
-    Nothing is started or changed for that. A database that cannot be read does not keep the others.
+    Args:
+        places: Each worktree's record and path, by slug.
 
     Raises:
-        GoldentreeError: If the server cannot be asked at all.
+        GoldentreeError: If the server cannot be reached. A database that cannot be read does not affect the others.
     """
     from tasks_lib.databases.golden.overview import report_overview
     from tasks_lib.databases.server.from_settings import running_server
@@ -59,7 +60,7 @@ def report_database_states(project: Project, places: Mapping[str, tuple[Record, 
     server, source = running_server(project.settings), project.source()
     read = drift.history_reader(server)
 
-    def compared(place: tuple[Record, Path]) -> Migrations | GoldentreeError | None:
+    def compare(place: tuple[Record, Path]) -> Migrations | GoldentreeError | None:
         record, path = place
         try:
             return drift.compare_migrations(project, read, record, path) if record.clone and path.exists() else None
@@ -68,15 +69,15 @@ def report_database_states(project: Project, places: Mapping[str, tuple[Record, 
 
     with ThreadPoolExecutor(_THREADS) as pool:
         asked = pool.submit(report_overview, source, {record.golden for record, _ in places.values()})
-        migrations = dict(zip(places, pool.map(compared, places.values()), strict=True))
+        migrations = dict(zip(places, pool.map(compare, places.values()), strict=True))
         found = asked.result()
 
     def state(slug: str, record: Record) -> DatabaseState:
-        ours = [one for one in found.databases if (one.mark.slug, one.mark.role) == (slug, "clone")]
-        own = next((one for one in ours if one.name == record.identity.database), None)
-        companions = tuple(one for one in ours if one is not own)
+        ours = [database for database in found.databases if (database.mark.slug, database.mark.role) == (slug, "clone")]
+        own = next((database for database in ours if database.name == record.identity.database), None)
+        companions = tuple(database for database in ours if database is not own)
         if own is None:
-            why = f"there is no database `{record.identity.database}` of ours on {server.url}" if record.clone else ""
+            why = f"this worktree has no database `{record.identity.database}` on {server.url}" if record.clone else ""
             return DatabaseState(None, companions, why=why)
         golden, drifted = found.goldens[record.golden], migrations[slug]
         changed = golden.digest != own.mark.fingerprint if golden.digest and own.mark.fingerprint else None

@@ -1,7 +1,7 @@
 """
-The doctor: every leftover, mismatch and missing piece that can be found, each with the command that cures it.
+Find leftovers, mismatches and missing pieces, each with the command that fixes it. Changes nothing.
 
-It only looks. A check that fails is a finding of its own, and the others go on.
+A check that fails becomes a finding, and the other checks run.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from tasks_lib.git.repository import list_worktrees
 from tasks_lib.output import format_first
 from tasks_lib.worktrees.env import dotenv_file
 from tasks_lib.worktrees.env.guard import require_no_conflicting_export
-from tasks_lib.worktrees.removal import checks as losses
-from tasks_lib.worktrees.removal import removal_record
+from tasks_lib.worktrees.removal import checks, removal_record
 from tasks_lib.worktrees.reports.incomplete import command_for_worktree, diagnose
 from tasks_lib.worktrees.reports.orphans import find_orphans
 from tasks_lib.worktrees.steps.env_file import worktree_values
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.registry import Record
 
 OLDEST_GIT = (2, 31)
-"""The first with `rev-parse --path-format` (its release notes)."""
+"""The first version with `rev-parse --path-format`, according to its release notes."""
 
 _PRODUCTION = re.compile(r"\.rds\.amazonaws\.com|\.neon\.tech|\.supabase\.co|\.database\.azure\.com|\bprod(uction)?\b")
 
@@ -45,12 +44,12 @@ Level = Literal["ok", "warning", "problem"]
 @dataclass(frozen=True)
 class Finding:
     """
-    What a check found.
+    The result of a check.
 
     Attributes:
-        level: `problem` where something does not work or is in danger, `warning` where it soon may, `ok`.
-        subject: What it is about: a worktree's branch, or `git`, `server`, `golden`, ...
-        cure: The command that cures it, or what to do; empty for `ok`.
+        level: `problem` if something does not work or is in danger, `warning` if it soon may be, or `ok`.
+        subject: A worktree's branch, or `git`, `server`, `golden`, ...
+        cure: The command that fixes it, or what to do; empty for `ok`.
     """
 
     level: Level
@@ -60,7 +59,7 @@ class Finding:
 
 
 def report_findings(project: Project) -> list[Finding]:
-    """Return what every check found, in the order in which one would mend it."""
+    """Return the findings of every check, in the order in which to fix them."""
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "git": lambda: _git(project),
         "env file": lambda: _env_file(project),
@@ -124,7 +123,7 @@ def _server(project: Project) -> Iterator[Finding]:
         yield Finding(
             "problem",
             "server",
-            f"no pg_dump and psql of PostgreSQL {version.split('.')[0]} are on this machine",
+            f"pg_dump and psql of PostgreSQL {version.split('.')[0]} are not installed on this machine",
             f"install postgresql-client-{version.split('.')[0]}",
         )
 
@@ -133,7 +132,10 @@ def _golden(project: Project) -> Iterator[Finding]:
     from tasks_lib.databases.ownership.golden_template import require_golden, require_space
     from tasks_lib.output import size
 
-    names = [project.settings.template, *(one.template for one in project.settings.companions if one.template)]
+    names = [
+        project.settings.template,
+        *(companion.template for companion in project.settings.companions if companion.template),
+    ]
     with project.server.connect() as connection:
         for name in dict.fromkeys(names):
             golden = require_golden(connection, name)
@@ -145,7 +147,10 @@ def _toolchain(project: Project) -> Iterator[Finding]:
     found = find_command(project, project.repository.main, "migrate")
     if found is None:
         yield Finding(
-            "warning", "migrations", "no migration tool is detected or configured", "set WORKTREE_MIGRATE, or to none"
+            "warning",
+            "migrations",
+            "no migration tool was detected or configured",
+            "set WORKTREE_MIGRATE to a tool or command, or to none",
         )
     else:
         yield Finding("ok", "migrations", format_command(found))
@@ -157,7 +162,7 @@ def _worktrees(project: Project) -> Iterator[Finding]:
     _, *listed = list_worktrees(project.repository.main)
     records, paths = project.registry.records(), project.registry.paths()
     with project.server.connect() as connection:
-        databases = {one.name: one for one in list_managed(connection, project.registry.repository_id)}
+        databases = {database.name: database for database in list_managed(connection, project.registry.repository_id)}
     known = {paths.get(record.slug) for record in records}
     for row in listed:
         if row.path not in known:
@@ -169,8 +174,8 @@ def _worktrees(project: Project) -> Iterator[Finding]:
             yield Finding(
                 "problem",
                 branch,
-                f"port {record.port} is leased to {holders[record.port]} as well",
-                f"inv worktree.remove {record.slug}, then: inv worktree.undo {record.slug}",
+                f"port {record.port} is also leased to {holders[record.port]}",
+                f"inv worktree.remove {record.slug} && inv worktree.undo {record.slug}",
             )
         holders[record.port] = branch
         findings = list(_guarded(branch, lambda record=record: _record(project, record, paths, databases)))  # type: ignore[misc]
@@ -187,12 +192,12 @@ def _unknown(project: Project, row: WorktreeEntry) -> Finding:
             command_for_worktree(project, row.path, "setup"),
         )
     if row.locked is not None:
-        return Finding("ok", branch, f"{row.path} is away, and locked")
+        return Finding("ok", branch, f"{row.path} is locked, perhaps on a volume that is not mounted")
     return Finding(
         "warning",
         branch,
         f"git lists {row.path}, which is gone",
-        f"git worktree remove {row.path}, or mount the volume that it is on",
+        f"git worktree remove {row.path}, or mount its volume",
     )
 
 
@@ -202,13 +207,15 @@ def _record(
     branch, path = record.identity.branch, paths.get(record.slug)
     problem = diagnose(project, record, path)
     if path is None or not path.exists() or record.state == "removing":
-        yield from [Finding("problem", branch, one.what, one.cure) for one in [problem] if one]
+        yield from [Finding("problem", branch, problem.what, problem.cure)] if problem else []
         return
-    losses.require_same_worktree(project, path)
+    checks.require_same_worktree(project, path)
     try:
         run_git("rev-parse", "--git-dir", cwd=path)
     except GitError as error:
-        cure = f"git worktree repair {path}, or move that away, then: inv worktree.remove {record.slug} --keep-branch"
+        cure = (
+            f"git worktree repair {path}, or move it elsewhere and run: inv worktree.remove {record.slug} --keep-branch"
+        )
         yield Finding("problem", branch, f"git cannot work in {path}: {error.why}", cure)
         return
     if problem:
@@ -225,7 +232,12 @@ def _record(
         yield Finding("problem", branch, f"{project.env_name} has other values of {', '.join(wrong)}", setup)
     database = databases.get(record.identity.database)
     if database is None or (database.mark.slug, database.mark.role) != (record.slug, "clone"):
-        yield Finding("problem", branch, f"its database `{record.identity.database}` is gone, or not its own", setup)
+        yield Finding(
+            "problem",
+            branch,
+            f"its database `{record.identity.database}` is missing, or belongs to another worktree",
+            setup,
+        )
     elif database.invalid:
         yield Finding("problem", branch, f"an interrupted DROP has destroyed `{database.name}`", setup)
 

@@ -1,5 +1,5 @@
 """
-Worktrees that are not whole: what was cut short or taken away, and the command that cures it.
+Detect incomplete worktrees, whose creation or removal was interrupted, and name the command that fixes each.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong, and the command that cures it, if there is one."""
+    """What is wrong, and the command that fixes it, empty if there is none."""
 
     what: str
     cure: str
@@ -26,36 +26,37 @@ class Problem:
 
 def diagnose(project: Project, record: Record, path: Path | None) -> Problem | None:
     """
-    Return what the worktree of *record* lacks to be whole; None for one that is.
+    Return what is wrong with the worktree of *record*, None if it is complete.
 
     Args:
-        path: Where git says that it is; None where git does not know it.
+        path: The worktree's path in git, None if git does not list it.
     """
-    there = path is not None and path.exists()
+    exists = path is not None and path.exists()
     remove = f"inv worktree.remove {record.slug}"
     if record.state == "removing":
-        note = removal_record.interrupted_removal(project, record)
-        torn_down = there and note is not None and note.only_databases
+        removal = removal_record.interrupted_removal(project, record)
+        torn_down = exists and removal is not None and removal.only_databases
         return Problem(
             "its removal was interrupted", command_for_worktree(project, path, "teardown") if torn_down else remove
         )
-    if record.state == "creating" and (there or record.made_worktree):
+    if record.state == "creating" and (exists or record.made_worktree):
         create = f"inv worktree.create {record.identity.branch}"
         return Problem(
             "its creation was interrupted",
             create if record.made_worktree else command_for_worktree(project, path, "setup"),
         )
-    if not there:
-        gone = f"its worktree is gone from {path or record.path}: deleted, or on a volume that is away"
+    if not exists:
+        gone = f"its worktree is gone from {path or record.path}: deleted, or on a volume that is not mounted"
         return Problem(gone, f"{remove} --keep-branch")
     if record.clone is None:
         return Problem(
-            f"there is no database `{record.identity.database}` yet", command_for_worktree(project, path, "setup")
+            f"its database `{record.identity.database}` was not created yet",
+            command_for_worktree(project, path, "setup"),
         )
     return None
 
 
 def command_for_worktree(project: Project, path: Path | None, verb: str) -> str:
-    """Return the command that does *verb* in the worktree at *path*, from where we stand."""
+    """Return the command line that runs `worktree.{verb}` in the worktree at *path*, from the current directory."""
     command = f"inv worktree.{verb}"
     return command if path == project.repository.here else f"cd {path} && {command}"

@@ -1,5 +1,5 @@
 """
-Listing: what git knows, what the registry knows, and where the two differ; then what the server knows.
+List the worktrees of git and of the registry, and report on each from git and the server.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ class Row:
     One worktree.
 
     Attributes:
-        listed: What git lists it as; a worktree that git does not know any more is made up from its record.
-        record: None where this tool knows nothing of it.
-        state: `main`; a record's own state; `unmanaged`, where this tool knows nothing; `gone`, where the
-            directory is not there, or git does not know the worktree any more.
-        current: Whether we stand in it.
-        git: Its state in git, None before `examined` and where the directory is not there.
-        databases: Its databases, None before `examined` and without a record.
-        listening: Whether something listens on its port; None likewise.
+        entry: Git's entry, or one made from the record if git no longer lists the worktree.
+        record: None for a worktree without a record.
+        state: `main`; the record's state; `unmanaged` without a record; `gone` if the directory does not exist or
+            git no longer lists it.
+        current: Whether it is the current worktree.
+        git: Its state in git, None before `report_rows` and without a directory.
+        databases: Its databases, None before `report_rows` and without a record.
+        listening: Whether a process listens on its port, None as for *databases*.
     """
 
-    listed: WorktreeEntry
+    entry: WorktreeEntry
     record: Record | None
     state: str
     current: bool
@@ -50,17 +50,17 @@ class Row:
 
     @property
     def branch(self) -> str | None:
-        """What is checked out, None when HEAD is detached."""
-        return self.listed.branch
+        """The branch that is checked out, None if HEAD is detached."""
+        return self.entry.branch
 
     @property
     def path(self) -> Path:
-        """Where it is, or was."""
-        return self.listed.path
+        """The directory where it is, or was."""
+        return self.entry.path
 
     @property
     def age(self) -> float | None:
-        """How many seconds ago it was made by this tool."""
+        """Seconds since this tool created it."""
         if self.record is None or not self.record.created:
             return None
         return (datetime.now(UTC) - datetime.fromisoformat(self.record.created)).total_seconds()
@@ -68,7 +68,7 @@ class Row:
 
 def list_rows(project: Project) -> list[Row]:
     """
-    Return every worktree, the main one first; then records whose worktree is gone.
+    Return every worktree, the main one first, and at the end the records whose worktree is gone.
 
     Raises:
         GitError: If git cannot list them.
@@ -77,28 +77,28 @@ def list_rows(project: Project) -> list[Row]:
     main, *linked = list_worktrees(project.repository.main)
     records = {record.slug: record for record in project.registry.records()}
     slugs = {path: slug for slug, path in project.registry.paths().items()}
-    here = project.repository.here
-    result = [Row(main, None, "main", here == main.path)]
-    for listed in linked:
-        record = records.pop(slugs.get(listed.path, ""), None)
-        result.append(Row(listed, record, _state(record, there=listed.path.exists()), here == listed.path))
+    current = project.repository.here
+    result = [Row(main, None, "main", current == main.path)]
+    for entry in linked:
+        record = records.pop(slugs.get(entry.path, ""), None)
+        result.append(Row(entry, record, _state(record, exists=entry.path.exists()), current == entry.path))
     for record in records.values():
-        listed = WorktreeEntry(Path(record.path), record.identity.branch, head=None, locked=None, bare=False)
-        result.append(Row(listed, record, _state(record, there=False), current=False))
+        entry = WorktreeEntry(Path(record.path), record.identity.branch, head=None, locked=None, bare=False)
+        result.append(Row(entry, record, _state(record, exists=False), current=False))
     return result
 
 
 def report_rows(project: Project, rows: Sequence[Row]) -> tuple[list[Row], list[GoldentreeError]]:
     """
-    Return *rows* with what git and the server know of them, and what kept the server from telling.
+    Return *rows* with the state of git and the server, and the error if the server cannot be reached.
 
-    Nothing is started or changed for that; what cannot be told of one worktree does not keep the others.
+    Starts no server and changes nothing. An error of one worktree does not affect the others.
     """
     places = {row.record.slug: (row.record, row.path) for row in rows if row.record}
     troubles = []
-    with ThreadPoolExecutor(1) as beside:
-        asked = beside.submit(database_state.report_database_states, project, places) if places else None
-        states = iter(read_states(project.repository, [row.listed for row in rows if _is_there(row)]))
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(database_state.report_database_states, project, places) if places else None
+        states = iter(read_states(project.repository, [row.entry for row in rows if _exists(row)]))
         try:
             found = asked.result() if asked else {}
         except GoldentreeError as error:
@@ -106,7 +106,7 @@ def report_rows(project: Project, rows: Sequence[Row]) -> tuple[list[Row], list[
     result = [
         replace(
             row,
-            git=next(states) if _is_there(row) else None,
+            git=next(states) if _exists(row) else None,
             databases=found.get(row.record.slug) if row.record else None,
             listening=ports.answers(row.record.port) if row.record else None,
         )
@@ -117,22 +117,22 @@ def report_rows(project: Project, rows: Sequence[Row]) -> tuple[list[Row], list[
 
 def format_document(row: Row) -> dict[str, Any]:
     """
-    Return *row* for programs; null is what does not apply or cannot be told.
+    Return the JSON document of *row*. Null where something is unknown or does not apply.
 
-    - `branch`, `path`, `state`, `current`, `locked`: the branch that is checked out, the directory, the state as in
-      `Row`, whether we stand in it, the reason for which git keeps it locked (perhaps empty).
-    - `slug`, `database`, `port`, `dev_url`, `listening`: its names, and whether something listens on the port.
-    - `head`, `dirty`, `ahead`, `behind`, `merged`: the commit, how many paths have uncommitted changes, how many
-      commits it has that the default branch lacks and the reverse, and how its commits have come into that
-      (`ancestor`, or a proof by content: `same tree`, `nothing to add`, `patch`).
-    - `upstream`: `branch`, `ahead` and `behind` of what it tracks.
-    - `bytes`, `sessions`: of the database, on disk and connected to it.
-    - `companions`: its further databases, each with `database`, `bytes` and `sessions`.
-    - `drift`: how many migrations are `applied`, `pending`, and `missing` (golden's or the database's, but not the
-      branch's), and `golden_changed`, whether golden has since the clone was made.
-    - `created`, `age_seconds`: when this tool made it, in ISO 8601, and how long ago.
+    - `branch`, `path`, `state`, `current`, `locked`: the checked-out branch, the directory, the state as in `Row`,
+      whether it is the current worktree, the reason of git's lock (may be empty).
+    - `slug`, `database`, `port`, `dev_url`, `listening`: its names, and whether a process listens on the port.
+    - `head`, `dirty`, `ahead`, `behind`, `merged`: the commit, the number of paths with uncommitted changes, the
+      number of commits ahead of and behind the default branch, and how its commits were merged into that
+      (`ancestor`, or by comparing content: `same tree`, `nothing to add`, `patch`).
+    - `upstream`: `branch`, `ahead` and `behind` of the upstream branch.
+    - `bytes`, `sessions`: the database's size on disk and its connected sessions.
+    - `companions`: its other databases, each with `database`, `bytes` and `sessions`.
+    - `drift`: how many migrations are `applied`, `pending`, and `missing` (applied in golden or the database, without
+      a file on the branch), and `golden_changed`, whether golden has changed since it was cloned.
+    - `created`, `age_seconds`: when this tool created it, in ISO 8601, and how long ago.
     """
-    record, state = row.record, row.git or GitState(row.listed.head)
+    record, state = row.record, row.git or GitState(row.entry.head)
     clone = row.databases or DatabaseState()
     drift = clone.migrations.drift if clone.migrations else None
     counted = {name: len(getattr(drift, name)) if drift else None for name in ("applied", "pending", "missing")}
@@ -141,7 +141,7 @@ def format_document(row: Row) -> dict[str, Any]:
         "path": row.path,
         "state": row.state,
         "current": row.current,
-        "locked": row.listed.locked,
+        "locked": row.entry.locked,
         "slug": record and record.slug,
         "database": record and record.identity.database,
         "port": record and record.port,
@@ -156,7 +156,8 @@ def format_document(row: Row) -> dict[str, Any]:
         "bytes": clone.own and (clone.own.bytes or None),
         "sessions": clone.own and clone.own.sessions,
         "companions": [
-            {"database": one.name, "bytes": one.bytes or None, "sessions": one.sessions} for one in clone.companions
+            {"database": companion.name, "bytes": companion.bytes or None, "sessions": companion.sessions}
+            for companion in clone.companions
         ],
         "drift": {**counted, "golden_changed": clone.golden_changed} if record else None,
         "created": record and record.created,
@@ -164,11 +165,11 @@ def format_document(row: Row) -> dict[str, Any]:
     }
 
 
-def _state(record: Record | None, *, there: bool) -> str:
+def _state(record: Record | None, *, exists: bool) -> str:
     if record is None:
-        return "unmanaged" if there else "gone"
-    return "gone" if record.state == "ready" and not there else record.state
+        return "unmanaged" if exists else "gone"
+    return "gone" if record.state == "ready" and not exists else record.state
 
 
-def _is_there(row: Row) -> bool:
+def _exists(row: Row) -> bool:
     return row.state != "gone" and row.path.exists()

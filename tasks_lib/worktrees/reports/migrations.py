@@ -1,5 +1,5 @@
 """
-Drift: how a worktree's database stands to the branch's migrations, and to golden's.
+Compare a database's applied migrations with the branch's migration files and with golden's applied migrations.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.registry import Record
 
     Read = Callable[[str, Ledger], list[str]]
-    """Return the migrations that a database has recorded in a ledger."""
+    """A function that reads the applied migrations of a database from a migration history table."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Migrations:
     The migrations of one worktree.
 
     Attributes:
-        toolchain: The tool whose ledger they were read from.
-        drift: Of the clone; `missing` counts what golden's ledger, or the clone's, has and the branch lacks.
-        new_in_golden: Those that golden has and the clone lacks, by the names that the branch gives them.
+        toolchain: The tool whose migration history was read.
+        drift: The clone's. `missing` has what is applied in golden or the clone and has no file on the branch.
+        new_in_golden: What is applied in golden but not in the clone, by the branch's names.
     """
 
     toolchain: str
@@ -40,7 +40,7 @@ class Migrations:
 
 
 def history_reader(server: Server) -> Read:
-    """Return a function that reads the ledgers on *server*, each of them once."""
+    """Return a function that reads each migration history table on *server* once."""
     from tasks_lib.databases.compare import queries
 
     @cache
@@ -52,20 +52,20 @@ def history_reader(server: Server) -> Read:
 
 def compare_migrations(project: Project, read: Read, record: Record, path: Path) -> Migrations | None:
     """
-    Compare the files of the worktree at *path* with the ledgers of its own database and of golden.
+    Compare the migration files of the worktree at *path* with what is applied in its database and in golden.
 
-    Returns None where no migration tool is known.
+    Returns None if no migration tool is known.
 
     Raises:
-        DatabaseError: If one of the ledgers cannot be read.
-        ToolchainError: If the files cannot be.
+        DatabaseError: If a migration history table cannot be read.
+        ToolchainError: If the migration files cannot be read.
     """
     toolchain = ledger_toolchain(path, project.settings.migrate)
     if toolchain is None:
         return None
     ours, golden = (read(name, toolchain.ledger) for name in (record.identity.database, record.golden))
     drift = toolchain.drift(ours)
-    # Mostly they are the same, and a branch has hundreds of files to read.
+    # They are mostly equal, and a branch may have hundreds of files to read.
     theirs = toolchain.drift(golden) if set(golden) != set(ours) else drift
     new = {*theirs.applied, *theirs.missing} - {*drift.applied, *drift.missing}
     missing = tuple(sorted({*drift.missing, *theirs.missing}))

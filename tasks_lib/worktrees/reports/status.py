@@ -1,5 +1,5 @@
 """
-Status: all that is known of one worktree, and whether what its application would use is its own.
+Report everything known about one worktree, and whether its application would use its own database.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 @dataclass
 class Status:
     """
-    One worktree; None for what does not apply or cannot be told.
+    One worktree. None where something is unknown or does not apply.
 
     Attributes:
-        row: What the list tells of it.
+        row: Its row in the list of worktrees.
         url: DATABASE_URL as an application reads it there, without the password.
-        layer: Where that stands: `environment`, or the env file's name.
-        own: Whether it is the worktree's own database; None for the main worktree.
-        tables: How many tables its users made.
+        layer: Where DATABASE_URL is set: `environment`, or the env file's name.
+        own: Whether DATABASE_URL names the worktree's own database; None for the main worktree.
+        tables: The number of user tables.
         template: The golden template's name.
-        golden: What the server tells of it.
+        golden: The golden template on the server.
     """
 
     row: Row
@@ -52,21 +52,21 @@ class Status:
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, error: GoldentreeError) -> None:
-        """Count *error* among the problems."""
+        """Add *error* to the problems."""
         self.problems.append(Problem(": ".join(filter(None, (error.what, error.why.partition("\n")[0]))), error.hint))
 
 
 def report_status(project: Project, name: str, environ: Mapping[str, str]) -> Status:
     """
-    Examine a worktree; nothing is started or changed for that, and nothing that is wrong is an error.
+    Report on a worktree. Starts no server and changes nothing. Problems are reported, not raised.
 
     Args:
         project: The repository.
-        name: A branch, a slug or a path; empty for the worktree that we stand in.
-        environ: The process environment, which an application started here would get; elsewhere, it is not read.
+        name: A branch, a slug or a path; empty for the current worktree.
+        environ: The process environment, which matters only in the current worktree.
 
     Raises:
-        WorktreeError: If there is no such worktree.
+        WorktreeError: If *name* is unknown.
         GitError, RegistryError: If worktrees or records cannot be read.
     """
     found, troubles = listing.report_rows(project, [_find(project, name)])
@@ -83,18 +83,18 @@ def report_status(project: Project, name: str, environ: Mapping[str, str]) -> St
 
 def format_document(status: Status) -> dict[str, Any]:
     """
-    Return *status* for programs; null is what does not apply or cannot be told.
+    Return the JSON document of *status*. Null where something is unknown or does not apply.
 
-    Beside all that `listing.document` has:
+    In addition to `listing.format_document`:
 
-    - `branch_at_creation`, `subdomain`, `session`: names that stay, whatever becomes of the branch.
+    - `branch_at_creation`, `subdomain`, `session`: names that do not change with the branch.
     - `url`, `url_layer`, `own`: as in `Status`.
-    - `tables`; `clone`: how, when and in how many seconds the database was cloned.
-    - `toolchain`, `migrations`: the tool, and the names of the `applied`, `pending` and `missing` ones; `last` is the
-      last applied one of the branch's.
-    - `golden`: its name as `database`, `bytes`, `sessions`, whether it has `changed` since the clone was made, and
-      `new_migrations`, those that it has and the clone lacks.
-    - `problems`: each with `message` and `hint`; with any, the exit status is 1.
+    - `tables`, `clone`: how, when and in how many seconds the database was cloned.
+    - `toolchain`, `migrations`: the tool, and the names of the `applied`, `pending` and `missing` migrations; `last` is
+      the branch's last applied one.
+    - `golden`: its name as `database`, `bytes`, `sessions`, whether it has `changed` since it was cloned, and
+      `new_migrations`, which are applied in golden but not in the clone.
+    - `problems`: each with `message` and `hint`. If there are any, the exit status is 1.
     """
     record, databases, golden = status.row.record, status.row.databases, status.golden
     migrations = databases and databases.migrations
@@ -140,15 +140,15 @@ def _find(project: Project, name: str) -> Row:
 def _problems(project: Project, row: Row) -> list[Problem]:
     if row.state == "unmanaged":
         setup = command_for_worktree(project, row.path, "setup")
-        return [Problem("it has no database of its own: it was made without this tool", setup)]
+        return [Problem("it has no database of its own, because another program created it", setup)]
     if row.record is not None:
         found = diagnose(project, row.record, None if row.state == "gone" else row.path)
         if found is not None:
             return [found]
     elif row.state == "gone":
         return [Problem(f"it is gone from {row.path}", f"inv worktree.remove {row.path}")]
-    why = [state.why for state in (row.git, row.databases) if state and state.why]
-    return [Problem(one, "") for one in why]
+    reasons = [state.why for state in (row.git, row.databases) if state and state.why]
+    return [Problem(reason, "") for reason in reasons]
 
 
 def _read_url(project: Project, status: Status, environ: Mapping[str, str]) -> None:
@@ -173,7 +173,7 @@ def _read_url(project: Project, status: Status, environ: Mapping[str, str]) -> N
 
 
 def _effective(project: Project, path: Path, environ: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """Return DATABASE_URL as an application in the worktree at *path* reads it, and where it stands."""
+    """Return DATABASE_URL as an application in the worktree at *path* reads it, and where it is set."""
     if exported := environ.get("DATABASE_URL"):
         return exported, "environment"
     layers = ((env_values(path / name).get("DATABASE_URL"), name) for name in project.settings.env_files)
@@ -198,11 +198,11 @@ def _ask_server(project: Project, status: Status) -> None:
 @dataclass(frozen=True)
 class DatabaseStatus:
     """
-    The database of one worktree, in short.
+    A summary of one worktree's database.
 
     Attributes:
         bytes: Its size on disk.
-        migrations: None where no migration tool is known.
+        migrations: None if no migration tool is known.
     """
 
     record: Record
@@ -214,10 +214,10 @@ class DatabaseStatus:
 
 def report_database(project: Project, environ: Mapping[str, str]) -> DatabaseStatus:
     """
-    Examine the database of the worktree that we stand in.
+    Report on the current worktree's database.
 
     Raises:
-        GoldentreeError: If there is none, or DATABASE_URL does not name it.
+        GoldentreeError: If the worktree has no database, or DATABASE_URL names another one.
     """
     from tasks_lib.databases.compare import queries
 

@@ -1,5 +1,5 @@
 """
-Verifying: a worktree's database beside the golden template, figure by figure.
+Compare a worktree's database with the golden template: rows, sequences, objects, migrations.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Check:
-    """One line of a comparison: the same figure from both databases."""
+    """One figure, from both databases."""
 
     name: str
     golden: Any
@@ -29,7 +29,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Verification:
-    """A comparison: its lines, and every single difference."""
+    """The comparison of two databases, with every difference."""
 
     checks: list[Check]
     differences: list[Difference]
@@ -37,10 +37,10 @@ class Verification:
 
 def report_verification(project: Project, environ: Mapping[str, str]) -> Verification:
     """
-    Compare the database of the worktree that we stand in with the golden template.
+    Compare the current worktree's database with the golden template.
 
     Raises:
-        GoldentreeError: If there is none, or DATABASE_URL does not name it.
+        GoldentreeError: If the worktree has no database, or DATABASE_URL names another one.
     """
     from tasks_lib.databases.compare import contents, queries
 
@@ -49,7 +49,7 @@ def report_verification(project: Project, environ: Mapping[str, str]) -> Verific
     golden = queries.read_contents_of(project.server, record.golden)
     clone = queries.read_contents_of(project.server, record.identity.database)
     checks = [
-        Check("locale", _one(golden.locale), _one(clone.locale), golden.locale == clone.locale),
+        Check("locale", _format_locale(golden.locale), _format_locale(clone.locale), golden.locale == clone.locale),
         Check("extensions", len(golden.extensions), len(clone.extensions), golden.extensions == clone.extensions),
         Check("tables", len(golden.tables), len(clone.tables), golden.tables.keys() == clone.tables.keys()),
         Check("rows", golden.rows, clone.rows, golden.tables == clone.tables),
@@ -72,5 +72,5 @@ def report_verification(project: Project, environ: Mapping[str, str]) -> Verific
     return Verification(checks, contents.find_differences(golden, clone))
 
 
-def _one(locale: dict[str, str]) -> str:
+def _format_locale(locale: dict[str, str]) -> str:
     return " ".join(locale.get(key, "") for key in ("encoding", "datlocprovider", "datcollate")).strip()

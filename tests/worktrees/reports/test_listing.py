@@ -135,7 +135,7 @@ def test_the_list(repository):
     cells = [re.split(r"  +", line) for line in listed.stdout.splitlines()[2:]]
     assert [(row[2], row[4] == "?") for row in cells] == [("?", False), ("clean", True)]
     assert "warning: a: not a git repository" in listed.stderr.replace("fatal: ", "")
-    assert f"warning: b: there is no database `{b['database']}`" in listed.stderr
+    assert f"warning: b: this worktree has no database `{b['database']}`" in listed.stderr
 
     shutil.rmtree(there)
     down = {"DATABASE_URL": "postgresql://ada:s3cret@127.0.0.1:1/x"}
