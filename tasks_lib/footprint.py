@@ -40,48 +40,50 @@ CREATED = (
     Created(
         "`<git common dir>/goldentree/`",
         "the registry: one JSON record per worktree and per removal that can be undone, this repository's id, "
-        "lock files, names of databases under construction, golden's last fingerprint, the log of tidying; no "
-        "passwords. And `ledger.db` (0600), once it is used, its backups, `ledger-board.html`, and `merging`, a "
-        "worktree, while an errand is merged",
+        "lock files, names of databases under construction, golden's last fingerprint, the log of background "
+        "cleanup; no passwords. Also `ledger.db` (0600), once it is used, its backups, `ledger-board.html`, and"
+        " the worktree `merging` while an errand is merged",
         ("{common}/goldentree/*",),
     ),
     Created(
         "`<git common dir>/worktrees/<id>/goldentree`",
-        "the slug, so that a moved or renamed worktree is recognised",
+        "the slug, so that a moved or renamed worktree is recognized",
         ("{common}/worktrees/*",),
     ),
     Created(
         "`refs/goldentree/removed/…`",
-        "the last commit of a removed worktree, and its uncommitted work, until `worktree.gc` forgets the removal",
+        "the last commit of a removed worktree, and its uncommitted work, until `worktree.gc` deletes the "
+        "removal record",
         ("{common}/refs/*", "{common}/logs/*", "{common}/objects/*", "{common}/packed-refs"),
     ),
     Created(
         "`<git common dir>/info/exclude`",
-        "the env file and what is given to a worktree, where git would not ignore it",
+        "the env file and the files that a worktree is given, if git would not ignore them",
         ("{common}/info/exclude",),
     ),
     Created(
         "the worktree's env file",
-        "`.env`: the main worktree's with the keys above rewritten; or, `layered`, `.env.development.local` with "
-        "these keys and `.env.local`, a link to the main worktree's. It keeps that file's permissions, 0600 when "
-        "new",
+        "`.env`: the main worktree's with the keys of `worktree.env` rewritten; or, `layered`, "
+        "`.env.development.local` with these keys, and `.env.local` as a link to the main worktree's. It keeps "
+        "that file's permissions, 0600 when new",
         ("{worktree}/.env", "{worktree}/.env.local", "{worktree}/.env.development.local"),
     ),
     Created(
         "the worktree",
-        "`worktree.copy`, `worktree.link` and `worktree.write` files, what `.worktreeinclude` names; whatever "
-        "your own commands write",
+        "files of `worktree.copy`, `worktree.link`, `worktree.write` and `.worktreeinclude`; what your own "
+        "commands write",
         ("{worktree}/*",),
     ),
     Created(
         "beside the worktree",
-        "`.<directory>.<slug>-<time>`, while a removed worktree's files are deleted",
+        "`.<directory>.<slug>-<time>`, while the files of a removed worktree are deleted",
         ("{beside}/.*",),
     ),
     Created(
         "the server",
-        "the clones and companions; `…_parked_<time>`, those that were removed or replaced; `goldentree_snapshot_…` "
-        "(one per golden template and repository), `goldentree_spare_…`, `goldentree_tmp_…` while one is made",
+        "the clones and companions; `…_parked_<time>`, those that were removed or replaced; "
+        "`goldentree_snapshot_…` (one per golden template and repository), `goldentree_spare_…`; "
+        "`goldentree_tmp_…` while a database is built",
         ("{server}/goldentree_snapshot_*", "{server}/goldentree_spare_*", "{server}/goldentree_tmp_*"),
     ),
     Created(
@@ -90,41 +92,66 @@ CREATED = (
     ),
     Created(
         "`.local-credentials`",
-        "in the main worktree, 0600 and excluded from git: the logins of the account that `golden.build` has made",
+        "in the main worktree, 0600 and excluded from git: the logins of the account that `golden.build` created",
     ),
-    Created("`LEDGER_URL`", "the schema `goldentree` with the ledger's tables"),
-    Created("Twilio", "a subaccount, where `seed.env` names an account to make one of and no shared one"),
-    Created("the main worktree", "what `init` was asked for, and never over a file that is there"),
-    Created("portless", "where it is installed: the route of the dev URL"),
+    Created(
+        "`LEDGER_URL`",
+        "the schema `goldentree` with the ledger's tables",
+    ),
+    Created(
+        "Twilio",
+        "a subaccount, if `seed.env` names an account to create it in and no shared one",
+    ),
+    Created(
+        "the main worktree",
+        "what `init` was asked for; it never overwrites a file",
+    ),
+    Created(
+        "portless",
+        "the route of the dev URL, if portless is installed",
+    ),
 )
 
 DELETED = (
     Deleted(
         "a worktree",
-        "`worktree.remove`, and a `worktree.create` that fails, for what it made itself; refused while work would"
-        " be lost, unless `--force`, which keeps it for `worktree.undo`; a locked one never",
+        "`worktree.remove`, and a failed `worktree.create` for what it created itself; refused while work would"
+        " be lost, unless `--force`, which keeps the work for `worktree.undo`; a locked worktree never",
     ),
     Deleted(
         "a branch",
-        "`worktree.remove`, when it is merged (squashed or rebased, too) or pushed, or with `--force`; a ref "
+        "`worktree.remove`, if it is merged (squashed or rebased, too) or pushed, or with `--force`; a ref "
         "keeps its commits for `worktree.undo`",
     ),
     Deleted(
         "a process",
-        "`worktree.stop` and `worktree.remove`: one whose working directory lies in the worktree, never an "
-        "ancestor of ours",
+        "`worktree.stop` and `worktree.remove`: one whose working directory is in the worktree, never one of "
+        "goldentree's own ancestors",
     ),
     Deleted(
         "a database",
-        "only one whose comment is this tool's and names this repository; never golden, never a maintenance "
-        "database. Removals park: they rename. `worktree.gc --yes` drops what was parked longer ago than "
-        "`WORKTREE_KEEP_REMOVED`, and what no worktree owns and nobody is connected to",
+        "only one whose ownership comment names this repository; never golden, never a maintenance database. "
+        "Removals park: they rename. `worktree.gc --yes` drops what was parked longer ago than "
+        "`WORKTREE_KEEP_REMOVED`, and what no worktree owns and no session is connected to",
     ),
     Deleted(
-        "a snapshot, a spare", "this repository's own, when a newer snapshot has taken its place, or its golden is gone"
+        "a snapshot, a spare",
+        "this repository's own, when a newer snapshot has replaced it, or its golden template is gone",
     ),
-    Deleted("a removal's record and ref", "`worktree.undo`, and `worktree.gc --yes` after `WORKTREE_KEEP_REMOVED`"),
-    Deleted("a row of the ledger", "`….delete`, with what it cascades to; removing a worktree only stops its agents"),
-    Deleted("sessions in a worktree's own database", "when it is parked or replaced"),
-    Deleted("idle sessions on golden", "with `--evict` only"),
+    Deleted(
+        "a removal record and its ref",
+        "`worktree.undo`, and `worktree.gc --yes` after `WORKTREE_KEEP_REMOVED`",
+    ),
+    Deleted(
+        "a row of the ledger",
+        "`….delete`, with what it cascades to; removing a worktree only stops its agents",
+    ),
+    Deleted(
+        "sessions in a worktree's own database",
+        "when it is parked or replaced",
+    ),
+    Deleted(
+        "idle sessions on golden",
+        "with `--evict` only",
+    ),
 )
