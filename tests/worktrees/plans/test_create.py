@@ -1,4 +1,4 @@
-"""Creating: what is refused before anything is made, what is undone, and what a killed run leaves."""
+"""`worktree.create`: what it refuses before any change, what it undoes, and what a killed run leaves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 
 @contextmanager
 def running(repository, *arguments, until, env=None):
-    """Run `inv` in a session of its own, wait until *until* is true, and end the session afterwards."""
+    """Run `inv` in its own session, wait until *until* is true, and end the session afterwards."""
     process = subprocess.Popen(
         [sys.executable, "-m", "invoke", *arguments],
         cwd=repository.path,
@@ -65,13 +65,13 @@ class TestBranchNames:
             ("", "not a branch name that git accepts"),
         ],
     )
-    def test_a_name_that_would_come_to_grief(self, repository, name, said):
-        """Names that git, Postgres, a file system or an env file would mangle are refused by name."""
+    def test_mangled_branch_names_are_refused(self, repository, name, said):
+        """Names that git, Postgres, a file system or an env file would mangle are refused."""
         assert said in repository.refuses("worktree.create", name)
         assert not list(repository.path.glob(".git/goldentree/worktrees/*.json"))
 
-    def test_a_dash_as_invoke_reads_it(self, repository):
-        """`-x` is an option to Invoke, which knows none of that name."""
+    def test_branch_with_a_leading_dash_is_refused(self, repository):
+        """Invoke reads `-x` as an option that it does not know."""
         before = repository.world()
         result = repository.inv("worktree.create", "-x")
         assert result.returncode == 1
@@ -79,21 +79,21 @@ class TestBranchNames:
         assert repository.world() == before
 
     @pytest.mark.parametrize(("there", "wanted"), [("feat", "feat/a"), ("feat/a", "feat"), ("feat/a", "feat/a/b")])
-    def test_a_file_cannot_be_a_directory(self, repository, there, wanted):
-        """`feat` and `feat/a` cannot both be; the error names the one in the way."""
+    def test_branch_within_a_branch_is_refused(self, repository, there, wanted):
+        """`feat` and `feat/a` cannot both exist; the error names the one in the way."""
         repository.git("branch", there)
         assert f"`{wanted}` cannot exist beside branch `{there}`" in repository.refuses("worktree.create", wanted)
 
-    def test_names_that_people_do_use(self, repository):
-        """Letters of all scripts, digits and ASCII punctuation are fine, `#` and `$` among them."""
+    def test_usual_branch_names_are_accepted(self, repository):
+        """Letters of all scripts, digits and ASCII punctuation are fine, including `#` and `$`."""
         for branch in ("größe/日本", "fix-#12_$x&y|z"):
             created = repository.json("worktree.create", branch)
             assert created["slug"].isascii()
             assert repository.env(branch)["WORKTREE_BRANCH"] == branch
             assert repository.json("worktree.path", branch)["path"] == str(repository.worktree(branch))
 
-    def test_two_branches_of_one_hash(self, repository):
-        """Where two names share readable part and hash, the second is refused, not mixed up with the first."""
+    def test_second_branch_with_equal_hash_is_refused(self, repository):
+        """Two branches whose names derive to the same slug do not share a record."""
         seen = {}
         for number in count():
             digest = sha1(f"{number}/x".encode()).hexdigest()[:6]
@@ -108,78 +108,78 @@ class TestBranchNames:
 
 
 class TestRefusals:
-    def test_a_branch_that_is_checked_out(self, repository):
-        """The main worktree's branch, and one that has its worktree already."""
+    def test_checked_out_branch_is_refused(self, repository):
+        """The main worktree's branch, and one that already has a worktree."""
         assert f"checked out at {repository.path} already" in repository.refuses("worktree.create", "main")
         repository.json("worktree.create", "a")
         assert f"checked out at {repository.worktree('a')} already" in repository.refuses("worktree.create", "a")
 
     @pytest.mark.parametrize("make", [Path.mkdir, Path.touch, lambda path: path.symlink_to("nowhere")])
-    def test_a_path_that_exists(self, repository, make):
+    def test_existing_path_is_refused(self, repository, make):
         """Directory, file or dangling link: nothing is overwritten."""
         make(repository.worktree("a"))
         assert "exists already" in repository.refuses("worktree.create", "a")
 
-    def test_a_path_that_is_too_long(self, repository):
-        """What the file system would refuse is refused beforehand."""
+    def test_path_that_is_too_long_is_refused(self, repository):
+        """A path that the file system would reject is refused before any change."""
         assert "File name too long" in repository.refuses("worktree.create", "a", "--path", f"../{'x' * 256}")
 
-    def test_not_a_repository(self, repository, tmp_path):
-        """The hint says how to come to one."""
+    def test_outside_a_repository_is_refused(self, repository, tmp_path):
+        """The hint says how to create one."""
         outside = tmp_path / "outside"
         outside.mkdir()
         (outside / "tasks.py").write_text("from tasks_lib import ns\n")
         assert "is not in a git repository" in repository.refuses("worktree.create", "a", cwd=outside)
 
-    def test_a_bare_repository(self, repository, tmp_path):
-        """There is no main worktree to take anything from."""
+    def test_bare_repository_is_refused(self, repository, tmp_path):
+        """It has no main worktree to copy from."""
         repository.git("clone", "--quiet", "--bare", repository.path, tmp_path / "bare.git")
         (tmp_path / "bare.git" / "tasks.py").write_text("from tasks_lib import ns\n")
         assert "is a bare repository" in repository.refuses("worktree.create", "a", cwd=tmp_path / "bare.git")
 
-    def test_a_submodule(self, repository, tmp_path):
-        """Of a submodule git does not tell the main worktree, so it must not be taken for a linked one."""
+    def test_submodule_is_not_taken_for_a_worktree(self, repository, tmp_path):
+        """Git does not report the main worktree of a submodule."""
         repository.git("init", "--quiet", tmp_path / "super")
         allowed = ("-c", "protocol.file.allow=always")
         repository.git(*allowed, "submodule", "--quiet", "add", repository.path, "sub", cwd=tmp_path / "super")
         for task in (["worktree.create", "a"], ["worktree.db"]):
             assert "cannot be found" in repository.refuses(*task, cwd=tmp_path / "super" / "sub")
 
-    def test_no_commit_yet(self, repository, tmp_path):
+    def test_repository_without_commits_is_refused(self, repository, tmp_path):
         """A worktree needs a commit to start from."""
         repository.git("init", "--quiet", tmp_path / "empty")
         (tmp_path / "empty" / "tasks.py").write_text("from tasks_lib import ns\n")
         assert "has no commit yet" in repository.refuses("worktree.create", "a", cwd=tmp_path / "empty")
 
-    def test_a_database_that_is_not_ours(self, repository):
-        """A database of the clone's name is somebody's, whatever it is called."""
+    def test_foreign_database_is_refused(self, repository):
+        """A database that has the clone's name may hold data."""
         name = f"{repository.prefix}_a_86f7e4"
         repository.sql(f'CREATE DATABASE "{name}"')
         assert f"database `{name}` is not ours" in repository.refuses("worktree.create", "a")
 
-    def test_golden_missing(self, repository):
-        """There is no fallback seed; the databases that are there are named."""
+    def test_missing_golden_lists_databases(self, repository):
+        """The error lists the databases that exist, and no other database is cloned instead."""
         said = repository.refuses("worktree.create", "a", env={"WORKTREE_TEMPLATE_DB": "nowhere_latest"})
         assert "there is no golden template `nowhere_latest`" in said
         assert "WORKTREE_TEMPLATE_DB" in said
 
-    def test_server_down(self, repository):
-        """The URL is shown, its password is not."""
+    def test_unreachable_server_is_named(self, repository):
+        """The error shows the URL without its password."""
         change_env(repository, "postgresql://ada:s3cret@127.0.0.1:1/x")
         said = repository.refuses("worktree.create", "a")
         assert "no PostgreSQL server answers at postgresql://ada:***@127.0.0.1:1/x" in said
         assert "s3cret" not in said
 
-    def test_a_wrong_password(self, repository):
-        """It is never shown."""
+    def test_wrong_password_is_not_shown(self, repository):
+        """The error does not contain the password."""
         user, _, rest = repository.url.partition("://")[2].partition(":")
         change_env(repository, f"postgresql://{user}:s3cret@{rest.partition('@')[2]}")
         said = repository.refuses("worktree.create", "a")
         assert "the server refuses the login" in said
         assert "s3cret" not in said
 
-    def test_no_right_to_create_databases(self, repository):
-        """The hint is the statement that gives it."""
+    def test_missing_right_to_create_databases(self, repository):
+        """The hint is the statement that grants it."""
         repository.sql(f"CREATE ROLE {repository.prefix} LOGIN PASSWORD 'x'")
         change_env(repository, f"postgresql://{repository.prefix}:x@{repository.url.partition('@')[2]}")
         said = repository.refuses("worktree.create", "a")
@@ -189,40 +189,40 @@ class TestRefusals:
         "url",
         ["postgresql://u:s3cret@ep-x-pooler.eu.neon.tech/db", "postgresql://u:s3cret@127.0.0.1:1/db?pgbouncer=true"],
     )
-    def test_a_pooled_url(self, repository, url):
+    def test_pooled_url_is_refused(self, repository, url):
         """Databases cannot be created through a pooler."""
         change_env(repository, url)
         said = repository.refuses("worktree.create", "a")
         assert "connection pooler" in said
         assert "s3cret" not in said
 
-    def test_an_exported_url_that_points_elsewhere(self, repository):
-        """The shell's would win over every env file."""
+    def test_conflicting_exported_url_is_refused(self, repository):
+        """An exported variable would override every env file."""
         url = "postgresql://u:s3cret@127.0.0.1:1/other"
         said = repository.refuses("worktree.create", "a", env={"DATABASE_URL": url})
         assert "DATABASE_URL is exported in this shell as postgresql://u:***@127.0.0.1:1/other" in said
         assert "unset DATABASE_URL" in said
         assert "s3cret" not in said
 
-    def test_an_exported_url_that_agrees(self, repository):
-        """What direnv and the like export is what the env file says."""
+    def test_matching_exported_url_is_accepted(self, repository):
+        """Direnv and similar tools export what the env file says."""
         assert repository.json("worktree.create", "a", env={"DATABASE_URL": repository.url})
 
-    def test_an_unknown_base(self, repository):
-        """A base must name a commit, and is for new branches."""
+    def test_unknown_base_is_refused(self, repository):
+        """A base must be a commit, and is only for new branches."""
         assert "base `nowhere` is not a commit" in repository.refuses("worktree.create", "a", "--base", "nowhere")
         repository.git("branch", "b")
         assert "branch `b` exists already" in repository.refuses("worktree.create", "b", "--base", "main")
 
-    def test_a_record_that_cannot_be_written(self, repository):
-        """Trouble with the registry's directory is an error, not a traceback."""
+    def test_unwritable_registry_is_an_error(self, repository):
+        """An unwritable directory is not a traceback."""
         (repository.path / ".git" / "goldentree").write_text("")
         assert "cannot be written" in repository.refuses("worktree.create", "a")
 
 
 class TestEnvFiles:
-    def test_every_other_byte_stays(self, repository):
-        """CRLF, a byte order mark, `export`, duplicates and multi-line values survive."""
+    def test_env_file_keeps_every_other_byte(self, repository):
+        """CRLF, a byte order mark, `export`, duplicates and multi-line values are kept."""
         text = (
             f"\ufeffA=1\r\nexport DATABASE_URL='{repository.url}' # mine\r\nKEY='one\r\ntwo'\r\n\r\n"
             f"PORT=one\r\nPORT=two\r\nWORKTREE_TEMPLATE_DB=loquent_latest\r\nWORKTREE_DB_PREFIX={repository.prefix}\r\n"
@@ -236,19 +236,19 @@ class TestEnvFiles:
         assert after.startswith(kept)
         assert "\n" not in after.replace("\r\n", "")
 
-    def test_a_line_that_cannot_be_parsed(self, repository):
-        """The line is named; an open quote would swallow what follows it."""
+    def test_unparsable_env_line_is_named(self, repository):
+        """An open quote would swallow the lines after it."""
         with (repository.path / ".env").open("a") as file:
             file.write("OK=1\nBROKEN='open\n")
         assert f"`{repository.path}/.env:7` is not a line" in repository.refuses("worktree.create", "a")
 
-    def test_bytes_that_are_not_utf8(self, repository):
-        """They would be lost by an edit."""
+    def test_env_file_that_is_not_utf8_is_refused(self, repository):
+        """An edit would lose the other bytes."""
         (repository.path / ".env").write_bytes(b"A=\xff\n")
         assert "not UTF-8" in repository.refuses("worktree.create", "a")
 
-    def test_a_link_in_the_main_worktree(self, repository, tmp_path):
-        """A main env file that is a link is read; the worktree gets a file of its own."""
+    def test_linked_main_env_file_is_copied(self, repository, tmp_path):
+        """The main env file may be a link; the worktree gets a file."""
         real = tmp_path / "secrets.env"
         (repository.path / ".env").rename(real)
         (repository.path / ".env").symlink_to(real)
@@ -257,14 +257,14 @@ class TestEnvFiles:
         assert not (repository.worktree("a") / ".env").is_symlink()
         assert real.read_bytes() == before
 
-    def test_a_link_to_the_main_worktrees(self, repository):
+    def test_link_to_the_main_env_file_is_replaced(self, repository):
         """`worktree.db` does not write through a link into the main worktree's env file."""
         repository.git("worktree", "add", "--quiet", repository.worktree("a"), "-b", "a")
         (repository.worktree("a") / ".env").symlink_to(repository.path / ".env")
         assert "is a symbolic link" in repository.refuses("worktree.db", cwd=repository.worktree("a"))
 
-    def test_one_that_would_be_committed(self, repository):
-        """An env file that git does not ignore is excluded, once, so that it is nobody's uncommitted work."""
+    def test_unignored_env_file_is_excluded(self, repository):
+        """An env file that git does not ignore is excluded, once, so that it does not count as uncommitted work."""
         (repository.path / ".gitignore").write_text("seed.env\n")
         repository.git("commit", "--quiet", "--all", "--message", "Ignore less")
         for branch in ("a", "b"):
@@ -277,8 +277,8 @@ class TestEnvFiles:
         exclude.symlink_to("nowhere/exclude")
         assert f"`{exclude}` cannot be written" in repository.refuses("worktree.create", "a")
 
-    def test_one_that_is_tracked(self, repository):
-        """No commit in the worktree takes its URL along, and it counts as clean."""
+    def test_tracked_env_file_is_not_committed(self, repository):
+        """Commits in the worktree do not contain the clone's URL, and the file counts as clean."""
         repository.git("add", "--force", ".env")
         repository.commit("Track the env file")
         repository.json("worktree.create", "a")
@@ -289,8 +289,8 @@ class TestEnvFiles:
         repository.git("reset", "--quiet", "--hard", "main", cwd=there)
         repository.json("worktree.remove", "a")
 
-    def test_none_at_all(self, repository):
-        """Without an env file, one with the worktree's own keys is written, for its owner alone."""
+    def test_missing_env_file_is_written(self, repository):
+        """The new file has the worktree's own keys and is readable by its owner alone."""
         team = f"db:\n  template: loquent_latest\n  prefix: {repository.prefix}\n"
         (repository.path / "invoke.yaml").write_text(team)
         (repository.path / ".env").unlink()
@@ -306,7 +306,7 @@ class TestEnvFiles:
 
 
 class TestSurroundings:
-    def test_from_a_subfolder(self, repository):
+    def test_create_from_a_subfolder(self, repository):
         """Everything is relative to the repository, but `--path` to the current directory."""
         folder = repository.path / "deep" / "er"
         folder.mkdir(parents=True)
@@ -315,15 +315,15 @@ class TestSurroundings:
         created = repository.json("worktree.create", "b", "--path", "../b", cwd=folder)
         assert created["path"] == str(repository.path / "deep" / "b")
 
-    def test_from_a_linked_worktree(self, repository):
-        """A sibling is made beside the main worktree, from the default branch, with the main env file."""
+    def test_create_from_a_linked_worktree(self, repository):
+        """The new one is beside the main worktree, from the default branch, with the main env file."""
         repository.json("worktree.create", "a")
         created = repository.json("worktree.create", "b", cwd=repository.worktree("a"))
         assert created["path"] == str(repository.worktree("b"))
         assert repository.env("b")["APP_HOST"] == "https://team.ngrok.app"
 
-    def test_inside_a_git_hook(self, repository, tmp_path):
-        """GIT_DIR, GIT_INDEX_FILE and GIT_WORK_TREE of another repository send nothing there."""
+    def test_create_inside_a_git_hook(self, repository, tmp_path):
+        """GIT_DIR, GIT_INDEX_FILE and GIT_WORK_TREE of another repository are ignored."""
         decoy = tmp_path / "decoy"
         repository.git("init", "--quiet", decoy)
         repository.git("commit", "--quiet", "--allow-empty", "--message", "Decoy", cwd=decoy)
@@ -339,8 +339,8 @@ class TestSurroundings:
         assert repository.git("for-each-ref", cwd=decoy) == state
         assert not (decoy / ".git" / "goldentree").exists()
 
-    def test_a_path_that_shells_and_urls_stumble_on(self, repository, tmp_path):
-        """Spaces, quotes, `$`, `%2F` and `#` in the repository's path; all of it works, removal included."""
+    def test_repository_path_with_special_characters(self, repository, tmp_path):
+        """Spaces, quotes, `$`, `%2F` and `#` in the path work, including removal."""
         odd = tmp_path / 'it\'s "my" $HOME `%2F` & #1'
         odd.mkdir()
         repository.path = repository.path.rename(odd / "the app")
@@ -354,21 +354,21 @@ class TestSurroundings:
 
 
 class TestWhatItStartsFrom:
-    def test_the_default_branch(self, repository):
-        """Not what the main worktree happens to be on."""
+    def test_new_branch_starts_at_the_default(self, repository):
+        """Not at the branch that the main worktree is on."""
         repository.git("switch", "--quiet", "--create", "elsewhere")
         repository.commit("Elsewhere")
         repository.json("worktree.create", "a")
         assert repository.git("rev-parse", "a") == repository.git("rev-parse", "main")
 
-    def test_a_base(self, repository):
+    def test_base_may_be_any_commit(self, repository):
         """`--base` takes any commit."""
         repository.commit("Second")
         repository.json("worktree.create", "a", "--base", "HEAD~1")
         assert repository.git("rev-parse", "a") == repository.git("rev-parse", "main~1")
 
-    def test_an_existing_branch(self, repository):
-        """It is checked out as it is."""
+    def test_existing_branch_is_checked_out(self, repository):
+        """It is checked out unchanged."""
         repository.git("branch", "a")
         repository.commit("Later")
         repository.json("worktree.create", "a")
@@ -376,8 +376,8 @@ class TestWhatItStartsFrom:
             "rev-parse", "main~1"
         )
 
-    def test_a_branch_that_only_origin_has(self, repository, tmp_path):
-        """The local branch begins there, and `.git/config` is left alone."""
+    def test_branch_of_origin_is_the_start(self, repository, tmp_path):
+        """The local branch starts there, and `.git/config` is unchanged."""
         repository.git("clone", "--quiet", repository.path, tmp_path / "origin")
         repository.git("switch", "--quiet", "--create", "a", cwd=tmp_path / "origin")
         repository.commit("Theirs", cwd=tmp_path / "origin")
@@ -391,8 +391,8 @@ class TestWhatItStartsFrom:
 
 class TestRollback:
     @pytest.mark.parametrize("existed", [False, True])
-    def test_a_failing_migration(self, repository, existed):
-        """Worktree, branch, database and record go; a branch that was there before stays. The error has the output."""
+    def test_failing_migration_undoes_everything(self, repository, existed):
+        """Worktree, database and record are removed; a branch that existed before stays. The error has the output."""
         if existed:
             repository.git("branch", "a")
         script = repository.path / "fails.sh"
@@ -401,16 +401,16 @@ class TestRollback:
         assert f"`sh {script}` exited with 3" in said
         assert 'column "x" does not exist' in said
 
-    def test_a_failing_post_checkout_hook(self, repository):
-        """The worktree is made by then; it goes with the rest."""
+    def test_failing_post_checkout_hook_undoes_everything(self, repository):
+        """The worktree, which exists at that point, is removed as well."""
         hook = repository.path / ".git" / "hooks" / "post-checkout"
         hook.parent.mkdir(exist_ok=True)
         hook.write_text("#!/bin/sh\necho no way >&2\nexit 1\n")
         hook.chmod(0o755)
         assert "no way" in repository.refuses("worktree.create", "a")
 
-    def test_a_commit_on_the_new_branch(self, repository):
-        """A branch that has been committed to is not deleted."""
+    def test_new_branch_with_a_commit_is_kept(self, repository):
+        """Undoing does not delete a branch that has commits."""
         migrate = "git commit --quiet --allow-empty --message Precious && exit 1"
         result = repository.inv("worktree.create", "a", env={"WORKTREE_MIGRATE": migrate})
         assert result.returncode == 1
@@ -419,8 +419,8 @@ class TestRollback:
         assert repository.records() == {}
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-    def test_interrupted_while_migrating(self, repository, tmp_path, number):
-        """Ctrl-C, SIGTERM and SIGHUP undo everything, and the migration's process ends, too."""
+    def test_signal_during_a_migration_undoes_everything(self, repository, tmp_path, number):
+        """Ctrl-C, SIGTERM and SIGHUP also end the migration's process."""
         pid = tmp_path / "pid"
         before = repository.world()
         migrate = {"WORKTREE_MIGRATE": f"echo $$ > {pid}.new && mv {pid}.new {pid} && exec sleep 60"}
@@ -438,8 +438,8 @@ class TestRollback:
             os.kill(child, 0)
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    def test_interrupted_while_cloning(self, repository, golden, number):
-        """A dump that waits for a lock in golden is given up, and nothing of it is left."""
+    def test_signal_during_a_clone_undoes_everything(self, repository, golden, number):
+        """A dump that waits for a lock in golden is cancelled and leaves nothing."""
         before = repository.world()
         with psycopg.connect(repository.url, dbname=golden) as holder:
             holder.execute("LOCK TABLE contact IN ACCESS EXCLUSIVE MODE")
@@ -456,8 +456,8 @@ class TestRollback:
         assert "error: interrupted\n  everything that this call did was undone" in err
         assert repository.world() == before
 
-    def test_a_second_ctrl_c(self, repository, tmp_path):
-        """Who hammers Ctrl-C does not cut the undoing short."""
+    def test_second_ctrl_c_does_not_stop_the_undoing(self, repository, tmp_path):
+        """Repeated Ctrl-C does not interrupt undoing."""
         hook = repository.path / ".git" / "hooks" / "reference-transaction"
         hook.parent.mkdir(exist_ok=True)
         started, undoing = tmp_path / "started", tmp_path / "undoing"
@@ -475,8 +475,8 @@ class TestRollback:
         assert "everything that this call did was undone" in err
         assert repository.world() == before
 
-    def test_what_cannot_be_undone(self, repository, tmp_path):
-        """Where the undoing fails, that is said, and the record stays for the next call to finish by."""
+    def test_failed_undo_is_reported(self, repository, tmp_path):
+        """The record stays, so that the next run can finish."""
         marker = tmp_path / "broken"
         hook = repository.path / ".git" / "hooks" / "reference-transaction"
         hook.parent.mkdir(exist_ok=True)
@@ -490,14 +490,14 @@ class TestRollback:
         assert repository.json("worktree.create", "a")["branch"] == "a"
 
 
-def finished(repository):
-    """Assert that there is one worktree with its two databases, one ready record, and nothing half-made."""
+def assert_finished(repository):
+    """Assert that there is one worktree with its two databases and one ready record, and nothing half-created."""
     main, a = repository.json("worktree.list")
     assert (main["state"], a["state"], a["branch"]) == ("main", "ready", "a")
     for _ in range(20):
         if not any(name.startswith("goldentree_tmp_") for name in repository.databases()):
             break
-        # The server is still at work for the one that was killed; whoever comes later sweeps that.
+        # The server still works for the killed run; a later run deletes the result.
         time.sleep(0.5)
         repository.inv("worktree.gc", "--yes")
     assert repository.databases() == [a["database"], f"{repository.prefix}_q_a_86f7e4"]
@@ -506,7 +506,7 @@ def finished(repository):
     for _ in range(20):
         if not any(notes.iterdir()):
             break
-        # Of a companion that got its name in the very moment of the kill: whoever clones next clears it away.
+        # A companion that got its name at the moment of the kill: the next clone deletes it.
         repository.json("golden.tidy")
         time.sleep(0.5)
     assert not any(notes.iterdir())
@@ -518,7 +518,7 @@ def finished(repository):
 
 @pytest.fixture
 def migrating(repository):
-    """Configure a migration that leaves a file behind, and one of everything else that has a step."""
+    """Configure a migration that leaves a file behind, and one of every other thing that has a step."""
     with (repository.path / ".env").open("a") as env:
         env.write("WORKTREE_MIGRATE='touch migrated'\n")
     (repository.path / "seed.env").write_text("SEED=1\n")
@@ -531,15 +531,15 @@ def migrating(repository):
 
 class TestKilled:
     @pytest.mark.parametrize("task", ["worktree.create", "worktree.setup", "worktree.db"])
-    def test_after_every_step(self, migrating, task):
-        """Killed after each single step, a plan goes on where it was cut, and repeats nothing that runs once."""
+    def test_run_killed_after_every_step_is_finished(self, migrating, task):
+        """The next run continues, and repeats nothing that runs once."""
         there, arguments, cwd = migrating.worktree("a"), [task], None
         if task == "worktree.create":
             arguments = [task, "a"]
         else:
             cwd = there
             migrating.git("worktree", "add", "--quiet", there, "-b", "a")
-        # worktree.db gives no files, and migrates every time: after that step, it gets no further.
+        # worktree.db copies no files and migrates every time, so it never gets past that step.
         steps = {"worktree.create": 10, "worktree.setup": 11, "worktree.db": 6}[task]
         for _ in range(steps):
             if task == "worktree.create" and [one["state"] for one in migrating.records().values()] == ["ready"]:
@@ -550,7 +550,7 @@ class TestKilled:
             assert "checked out" in result.stderr or "mark it ready" in result.stderr
         else:
             assert result.returncode == 0, result.stderr
-        finished(migrating)
+        assert_finished(migrating)
         files = {"queue": 1} if task == "worktree.db" else {"queue": 1, "installed": 1, "seed.env": 1, "given/slug": 1}
         assert {name: len((there / name).read_text().splitlines()) for name in files} == files
 
@@ -566,16 +566,16 @@ class TestKilled:
             ("after", 1, "tasks_lib.worktrees.env.dotenv_file:write"),
         ],
     )
-    def test_within_a_step(self, migrating, where, number, function):
-        """Killed in the midst of one, too."""
-        # On a busy machine a copy is given up for a dump before it is made.
+    def test_run_killed_within_a_step_is_finished(self, migrating, where, number, function):
+        """The next run continues in the middle of a step."""
+        # On a busy machine a template copy is abandoned for a dump.
         while not migrating.dies(where, number, function, "worktree.create", "a"):
             migrating.json("worktree.remove", "a", "--force")
         assert migrating.json("worktree.create", "a")["branch"] == "a"
-        finished(migrating)
+        assert_finished(migrating)
 
-    def test_with_git_in_the_midst_of_the_checkout(self, migrating, tmp_path):
-        """A power cut leaves the worktree locked as `initializing` and half checked out; it is made anew."""
+    def test_checkout_that_git_left_half_done_is_repeated(self, migrating, tmp_path):
+        """A power cut leaves the worktree locked as `initializing` and half checked out."""
         marker = tmp_path / "cut"
         (migrating.path / ".gitattributes").write_text("tasks.py filter=cut\n")
         migrating.commit("Filter")
@@ -592,14 +592,14 @@ class TestKilled:
         assert "locked initializing" in migrating.git("worktree", "list", "--porcelain")
         assert "to finish it, run:\n      inv worktree.create a\n" in migrating.inv("worktree.remove", "a").stderr
         assert migrating.json("worktree.create", "a")["branch"] == "a"
-        finished(migrating)
+        assert_finished(migrating)
 
-    def test_then_deleted_by_hand(self, migrating):
-        """A half-made worktree whose directory somebody deleted is made anew."""
+    def test_interrupted_and_deleted_worktree_is_created(self, migrating):
+        """A half-created worktree whose directory was deleted is created again."""
         assert migrating.dies("after", 3, "tasks_lib.plan:Plan._run_step", "worktree.create", "a")
         shutil.rmtree(migrating.worktree("a"))
         assert migrating.json("worktree.create", "a")["branch"] == "a"
-        finished(migrating)
+        assert_finished(migrating)
 
     @pytest.mark.parametrize(
         "function",
@@ -608,8 +608,8 @@ class TestKilled:
             "tasks_lib.worktrees.steps.env_file:dotenv_file.update_env_file",
         ],
     )
-    def test_then_worked_in(self, migrating, function):
-        """What somebody wrote into a half-made worktree outlives a second failure."""
+    def test_work_in_an_interrupted_worktree_is_kept(self, migrating, function):
+        """Files written into a half-created worktree survive a second failure."""
         assert migrating.dies("before", 1, function, "worktree.create", "a")
         note = migrating.worktree("a") / "note"
         note.write_text("precious")
@@ -618,16 +618,16 @@ class TestKilled:
         assert note.read_text() == "precious"
         assert migrating.json("worktree.create", "a")["branch"] == "a"
 
-    def test_then_failing(self, migrating):
-        """A clone that the killed run published is not this run's to drop."""
+    def test_clone_of_the_killed_run_is_kept(self, migrating):
+        """A failing second run does not drop the clone that the first one published."""
         assert migrating.dies("after", 1, "tasks_lib.databases.clone.strategy:publish", "worktree.create", "a")
         migrating.sql("CREATE TABLE mine AS SELECT 1", f"{migrating.prefix}_a_86f7e4")
         assert migrating.inv("worktree.create", "a", env={"WORKTREE_MIGRATE": "exit 1"}).returncode == 1
         assert migrating.json("worktree.create", "a")["clone"]["method"] == "kept"
         assert migrating.sql("SELECT * FROM mine", f"{migrating.prefix}_a_86f7e4") == [(1,)]
 
-    def test_an_adopted_one_is_never_undone_by_create(self, migrating):
-        """`create` does not finish what `worktree.db` began, since undoing that would delete a worktree."""
+    def test_create_does_not_finish_an_adopted_worktree(self, migrating):
+        """Undoing what `worktree.db` began would delete a worktree that another program created."""
         there = migrating.worktree("a")
         migrating.git("worktree", "add", "--quiet", there, "-b", "a")
         assert migrating.dies("after", 1, "tasks_lib.plan:Plan._run_step", "worktree.db", cwd=there)
@@ -635,8 +635,8 @@ class TestKilled:
 
 
 class TestAtTheSameTime:
-    def test_different_branches(self, repository):
-        """Six at once all succeed, each with its own port, database and subdomain; none needs git's config lock."""
+    def test_parallel_creations_of_different_branches(self, repository):
+        """Six at once succeed, each with its own port, database and subdomain; none needs git's config lock."""
         branches = [f"{letter}/same" for letter in "abcdef"]
         (repository.path / ".git" / "config.lock").touch()
         with ThreadPoolExecutor(len(branches)) as pool:
@@ -648,7 +648,7 @@ class TestAtTheSameTime:
         assert len(repository.databases()) == len(branches)
         assert {row["state"] for row in repository.json("worktree.list")} == {"main", "ready"}
 
-        # Removing them at once, with somebody looking on, is no harder.
+        # Parallel removals, with a listing at the same time, work as well.
         with ThreadPoolExecutor(len(branches) + 1) as pool:
             seen = pool.submit(lambda: [repository.json("worktree.list") for _ in range(4)])
             removed = list(pool.map(lambda branch: repository.json("worktree.remove", branch), branches))
@@ -657,8 +657,8 @@ class TestAtTheSameTime:
         assert repository.databases() == []
         assert repository.records() == {}
 
-    def test_the_same_branch(self, repository, tmp_path):
-        """One works, the other says who does."""
+    def test_parallel_creations_of_one_branch(self, repository, tmp_path):
+        """One succeeds; the other names the process that holds the lock."""
         started, gate = tmp_path / "started", tmp_path / "gate"
         migrate = {"WORKTREE_MIGRATE": f"touch {started}; until test -e {gate}; do sleep 0.05; done"}
         with running(repository, "worktree.create", "a", until=started.exists, env=migrate) as process:

@@ -1,4 +1,4 @@
-"""Garbage collection: what nothing owns is named with its reason, and goes only on --yes; the rest stays."""
+"""`worktree.gc` lists orphans with their reasons, and deletes them only with --yes."""
 
 from __future__ import annotations
 
@@ -17,59 +17,59 @@ def created(repository):
     return repository
 
 
-def swept(repository, *options, **more):
+def collect(repository, *options, **more):
     """Run `worktree.gc` and return its rows by kind and name."""
     return {(row["kind"], row["name"]): row for row in repository.json("worktree.gc", *options, **more)}
 
 
-def test_nothing(created):
-    """Of what is alive nothing is a candidate, and a removal can be undone for a while."""
+def test_used_worktrees_are_not_orphans(created):
+    """Nothing that is in use is listed, and a recent removal can still be undone."""
     created.json("worktree.remove", "b")
     assert created.json("worktree.gc", "--yes") == []
     assert created.inv("worktree.gc").stdout == "nothing to sweep\n"
     created.json("worktree.undo", "b")
 
 
-def test_deleted_by_hand(created):
-    """The worktree is removed like any other, its branch stays, and it can be undone; a locked one stays."""
+def test_worktree_deleted_by_hand_is_removed(created):
+    """Its databases are parked, its branch stays, and undo restores it; a locked one stays."""
     shutil.rmtree(created.worktree("a"))
-    rows = swept(created)
+    rows = collect(created)
     assert rows["worktree", "a"]["outcome"] == "candidate"
     assert "was deleted" in rows["worktree", "a"]["reason"]
     assert len(created.databases()) == 2
     created.git("worktree", "lock", created.worktree("a"))
-    assert swept(created, "--yes")["worktree", "a"]["outcome"] == "kept"
+    assert collect(created, "--yes")["worktree", "a"]["outcome"] == "kept"
     created.git("worktree", "unlock", created.worktree("a"))
-    assert swept(created, "--yes")["worktree", "a"]["outcome"] == "parked"
+    assert collect(created, "--yes")["worktree", "a"]["outcome"] == "parked"
     assert [row["branch"] for row in created.json("worktree.list")] == ["main", "b"]
     assert len(created.databases()) == 1
     created.git("rev-parse", "--verify", "a")
     assert created.json("worktree.undo", "a")["database"] in created.databases()
 
 
-def test_a_volume_that_is_away(created):
-    """A worktree whose parent directory is gone, or empty like a mount point, stays; so does its namesake."""
+def test_worktree_on_an_unmounted_volume_stays(created):
+    """Its parent directory is gone, or empty like a mount point. So does a branch named like its slug."""
     created.json("worktree.create", "c", "--path", created.path.parent / "stick" / "c")
     (created.path.parent / "stick").rename(created.path.parent / "away")
-    assert "not mounted" in swept(created, "--yes")["worktree", "c"]["reason"]
+    assert "not mounted" in collect(created, "--yes")["worktree", "c"]["reason"]
     (created.path.parent / "stick").mkdir()
-    assert "not mounted" in swept(created, "--yes")["worktree", "c"]["reason"]
+    assert "not mounted" in collect(created, "--yes")["worktree", "c"]["reason"]
     shutil.rmtree(created.worktree("a"))
     created.git("worktree", "add", "--quiet", created.worktree("plain"), "-b", "a_86f7e4")
-    assert swept(created, "--yes")["worktree", "a"]["outcome"] == "kept"
+    assert collect(created, "--yes")["worktree", "a"]["outcome"] == "kept"
     assert created.worktree("plain").exists()
     assert len(created.databases()) == 3
 
 
-def test_parked_long_ago(created):
-    """What was parked longer ago than WORKTREE_KEEP_REMOVED is dropped, with its note; one in use never."""
+def test_database_parked_long_ago_is_dropped(created):
+    """After WORKTREE_KEEP_REMOVED, the database and the removal record are deleted."""
     created.json("worktree.remove", "a")
     env = {"WORKTREE_KEEP_REMOVED": "0s"}
     (name,) = created.databases(parked=True)
     previewed = created.inv("worktree.gc", env=env)
     assert name in previewed.stdout
     assert "nothing was changed; inv worktree.gc --yes" in previewed.stdout
-    rows = swept(created, "--yes", env=env)
+    rows = collect(created, "--yes", env=env)
     assert rows["parked", name]["outcome"] == "dropped"
     assert rows["parked", name]["bytes"] > 1_000_000
     assert rows["note", "a"]["outcome"] == "forgotten"
@@ -78,33 +78,31 @@ def test_parked_long_ago(created):
     assert "no removal of `a` was found" in created.refuses("worktree.undo", "a")
 
 
-def test_a_clone_without_a_record(created):
-    """A clone that no record claims goes when it is old and nobody is connected; a stranger's or a sibling's never."""
+def test_old_clone_without_a_record_is_dropped(created):
+    """A clone that no record claims is dropped when it is old and has no sessions."""
     record = created.path / ".git/goldentree/worktrees/a_86f7e4.json"
     data = json.loads(record.read_text())
     database = data["identity"]["database"]
     shutil.rmtree(created.worktree("a"))
     created.git("worktree", "prune")
     record.unlink()
-    assert ("clone", database) not in swept(created, "--yes") or database in created.databases()
+    assert ("clone", database) not in collect(created, "--yes") or database in created.databases()
     rows = created.sql("SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database")
     old = json.loads(dict(rows)[database]) | {"created": "2020-01-01T00:00:00+00:00"}
     created.sql(f"COMMENT ON DATABASE \"{database}\" IS '{json.dumps(old)}'")
     with psycopg.connect(created.url, dbname=database):
-        row = swept(created, "--yes")["clone", database]
+        row = collect(created, "--yes")["clone", database]
         assert row["outcome"] == "kept"
         assert "connected" in row["reason"]
-    assert swept(created, "--yes")["clone", database]["outcome"] == "dropped"
+    assert collect(created, "--yes")["clone", database]["outcome"] == "dropped"
     assert len(created.databases()) == 1
 
 
-def test_lists_that_cannot_be_read(created):
-    """With a corrupt record nothing is collected, as it reads exactly like a worktree less; nor with a server down."""
+def test_unreadable_lists_stop_the_collection(created):
+    """With a corrupt record, or without a server, nothing is collected."""
     shutil.rmtree(created.worktree("b"))
-    assert (
-        "answers"
-        in created.refuses("worktree.gc", "--yes", env={"DATABASE_URL": "postgresql://ada:s3cret@127.0.0.1:1/x"})
-        or True
+    assert "answers" in created.refuses(
+        "worktree.gc", "--yes", env={"DATABASE_URL": "postgresql://ada:s3cret@127.0.0.1:1/x"}
     )
     record = created.path / ".git/goldentree/worktrees/a_86f7e4.json"
     record.write_text("{")

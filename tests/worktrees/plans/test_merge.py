@@ -1,4 +1,4 @@
-"""Merging: it comes out whole wherever the base branch is checked out, or nothing has changed."""
+"""A merge completes, wherever the base branch is checked out, or changes nothing."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class World:
         return find_conflicts(Project(Repository.find(self.main), load(self.main, {}, {})), "a", "main")
 
     def state(self):
-        """Return all that a merge that does not come about must leave as it was."""
+        """Return everything that a failed merge must leave unchanged."""
         places = (self.main, self.there)
         files = {
             file: file.read_bytes()
@@ -70,8 +70,8 @@ def world(tmp_path):
     return World(tmp_path)
 
 
-def test_where_the_base_is_checked_out(world):
-    """A fast-forward and a merge commit bring branch, index and files of its worktree along; untracked files stay."""
+def test_merge_updates_the_worktree_of_the_base(world):
+    """A fast-forward or a merge commit updates branch, index and files; untracked files stay."""
     (world.main / "mine").write_text("untracked")
     assert world.merge() == []
     assert world.git("rev-parse", "main") == world.git("rev-parse", "a")
@@ -91,10 +91,10 @@ def test_where_the_base_is_checked_out(world):
     assert world.git("rev-parse", "main^1") == before
 
 
-def test_where_the_base_is_not_checked_out(world):
-    """Only the branch moves; who has something else checked out, with changes, is left alone."""
+def test_merge_moves_a_base_that_is_not_checked_out(world):
+    """Worktrees with other branches and uncommitted changes are not touched."""
     world.git("switch", "--quiet", "--create", "other")
-    (world.main / "file").write_text("at work")
+    (world.main / "file").write_text("in use")
     tip = world.git("rev-parse", "a")
     before = world.state()
     assert world.merge() == []
@@ -105,7 +105,7 @@ def test_where_the_base_is_not_checked_out(world):
 
 
 def test_a_conflict_changes_nothing(world):
-    """Its files are named, whatever git has been told to do about conflicts; so they are without merging."""
+    """The conflicting files are returned, whatever git's settings on conflicts; also by `find_conflicts`."""
     world.git("config", "rerere.enabled", "true")
     world.git("config", "merge.autoStash", "true")
     for name, cwd in (("ours", world.main), ("theirs", world.there)):
@@ -122,10 +122,10 @@ def test_a_conflict_changes_nothing(world):
     assert world.merge() == []
 
 
-def test_what_stands_in_the_way(world):
-    """Uncommitted changes, and files that would be overwritten, ignored ones as well, are somebody's work."""
+def test_uncommitted_work_in_the_base_is_refused(world):
+    """Uncommitted changes count, and untracked or ignored files that would be overwritten."""
     world.commit("More", cwd=world.there, file="a's\n", ignored="a's\n")
-    (world.main / "file").write_text("at work\n")
+    (world.main / "file").write_text("in use\n")
     world.refuses(WorktreeError, "`main` is checked out at .*with uncommitted changes(?s:.*) M file")
     world.git("add", "file")
     world.refuses(WorktreeError, "M  file")
@@ -139,8 +139,8 @@ def test_what_stands_in_the_way(world):
     assert world.merge() == []
 
 
-def test_a_base_that_is_being_rebased(world):
-    """Its worktree has HEAD detached, and would find the branch moved when it is done."""
+def test_base_that_is_being_rebased_is_refused(world):
+    """Its worktree has HEAD detached, and would find the branch moved at the end of the rebase."""
     world.git("branch", "upstream")
     world.commit("Mine", file="mine\n")
     world.git("switch", "--quiet", "upstream")
@@ -150,8 +150,8 @@ def test_a_base_that_is_being_rebased(world):
     world.refuses(WorktreeError, "`main` is being rebased in")
 
 
-def test_branches_that_are_not_there(world):
-    """Deleted by hand, or never made."""
+def test_missing_branches_are_refused(world):
+    """Deleted, or never created."""
     world.refuses(BranchError, "branch `absent` does not exist", base="absent")
     world.git("worktree", "remove", world.there)
     world.git("branch", "--delete", "--force", "a")
@@ -159,8 +159,8 @@ def test_branches_that_are_not_there(world):
         world.merge()
 
 
-def test_hooks_and_settings(world):
-    """The user's own hooks and `merge.ff` are respected, and a refusal is told in their words."""
+def test_merge_respects_hooks_and_settings(world):
+    """The user's hooks and `merge.ff` apply, and a refusal shows their output."""
     world.commit("Moved on", file="second\n")
     hook = world.main / ".git/hooks/pre-merge-commit"
     hook.write_text("#!/bin/sh\necho closed on fridays >&2\nexit 1\n")
@@ -178,28 +178,28 @@ def test_hooks_and_settings(world):
     assert len(world.git("rev-list", "--no-walk", "--parents", "main").split()) == 3
 
 
-def test_the_base_moves_while_it_is_merged_into(world):
-    """What somebody commits meanwhile is not lost: the merge is refused, and works the next time."""
+def test_base_that_moves_during_a_merge_is_refused(world):
+    """A concurrent commit is not lost; the next merge works."""
     hook = world.main / ".git/hooks/pre-merge-commit"
     world.commit("Moved on", file="second\n")
     world.git("switch", "--quiet", "--detach")
-    commit = f"$(git -C {world.main} commit-tree -p main -m Meanwhile main^{{tree}})"
+    commit = f"$(git -C {world.main} commit-tree -p main -m Concurrent main^{{tree}})"
     hook.write_text(f"#!/bin/sh\ngit -C {world.main} update-ref refs/heads/main {commit}\n")
     hook.chmod(0o755)
     with pytest.raises(GitError, match="cannot lock ref"):
         world.merge()
-    assert world.git("log", "-1", "--format=%s", "main") == "Meanwhile"
+    assert world.git("log", "-1", "--format=%s", "main") == "Concurrent"
     hook.unlink()
     assert world.merge() == []
     assert world.git("log", "--first-parent", "--format=%s", "main").splitlines()[:3] == [
         "Merge it",
-        "Meanwhile",
+        "Concurrent",
         "Moved on",
     ]
 
 
-def test_a_diff(world):
-    """From where the two parted; with what is uncommitted, untracked or no text, and without the user's taste."""
+def test_diff_starts_where_the_branches_parted(world):
+    """It includes uncommitted, untracked and binary files, and ignores the user's diff settings."""
     world.git("config", "diff.noprefix", "true")
     world.commit("Moved on", file="second\n")
     repository = Repository.find(world.main)

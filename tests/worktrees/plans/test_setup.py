@@ -1,4 +1,4 @@
-"""Setting up a worktree that something else made: files, companions, commands, once each, and nothing of main's."""
+"""`worktree.setup` in a worktree that another program created: files, companions and commands, once each."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ db:
 
 @pytest.fixture
 def team(repository):
-    """Give a repository whose team wants everything, and a worktree of branch `a` that plain git made."""
+    """Give a repository whose team uses every setting, and a worktree of branch `a` created by plain git."""
     main = repository.path
     (main / "invoke.yaml").write_text(TEAM.format(prefix=repository.prefix, session="{session}"))
     (main / ".vercel").mkdir()
@@ -65,8 +65,8 @@ def companions(repository):
     return [name for name in names if name.startswith(("world" + repository.prefix, "queue" + repository.prefix))]
 
 
-def test_everything_once(team):
-    """All that the team wants is there and named by the env file; a second call does nothing, and loses nothing."""
+def test_setup_does_everything_once(team):
+    """Everything is there and named in the env file; a second run does nothing and loses nothing."""
     there, port = team.there, {"CONDUCTOR_PORT": "55120", "CONDUCTOR_WORKSPACE_PATH": str(team.there)}
     made = team.json("worktree.setup", cwd=there, env=port)
     env, world, queue = team.env("a"), f"world{team.prefix}_a_86f7e4", f"queue{team.prefix}_a_86f7e4"
@@ -82,11 +82,11 @@ def test_everything_once(team):
     assert json.loads((there / "agent" / "browser.json").read_text()) == {"sessionName": "app-a_86f7e4"}
     assert stat.S_IMODE((there / "agent" / "browser.json").stat().st_mode) == 0o600
     assert lines(there / "installed") == [f"55120 {env['WORLD_URL']} 1 []"]
-    # Production is none of a worktree's business, nor is the login of the ledger.
+    # A worktree does not get the URLs of production and of the ledger.
     assert "s3cret" not in (there / ".env").read_text()
-    # A setup command cannot take the worktree's own database for the companion's.
+    # A setup command cannot confuse the worktree's own database with the companion's.
     assert lines(there / "world") == [f"{env['WORLD_URL']} {env['WORLD_URL']} {world}"]
-    # Of what was given, git sees nothing.
+    # git ignores the files that were copied and written.
     status = set(team.git("status", "--porcelain", cwd=there).splitlines())
     assert status == {"?? generated", "?? installed", "?? migrated", "?? world"}
 
@@ -103,12 +103,12 @@ def test_everything_once(team):
     listed = team.json("db.companions", cwd=there)
     assert [(one["database"], one["exists"]) for one in listed] == [(world, True), (queue, True)]
 
-    # What is missing comes back, with what has to run on it: a database that somebody dropped ...
+    # A dropped database is created again, with the commands that run on it ...
     team.sql(f'DROP DATABASE "{world}"')
     assert "not there" in team.inv("db.companions", cwd=there).stdout
     team.json("worktree.setup", cwd=there)
     assert [len(lines(there / name)) for name in ("installed", "world", "migrated")] == [1, 2, 1]
-    # ... and everything that lay in a worktree that was made again.
+    # ... and so is everything in a worktree that was created again.
     team.git("worktree", "remove", "--force", there)
     team.git("worktree", "add", "--quiet", there, "a")
     team.json("worktree.setup", cwd=there)
@@ -116,11 +116,11 @@ def test_everything_once(team):
     assert not (there / "world").exists()
     assert team.sql("SELECT * FROM mine", made["database"]) == [(1,)]
 
-    # worktree.db goes on migrating every time.
+    # worktree.db migrates every time.
     team.json("worktree.db", cwd=there)
     assert [len(lines(there / name)) for name in ("installed", "migrated", "generated")] == [1, 2, 2]
 
-    # Companions that the settings have forgotten go and come with the worktree all the same.
+    # Companions that the settings no longer list are removed and restored with the worktree.
     (team.path / "invoke.yaml").write_text(f"db: {{template: loquent_latest, prefix: {team.prefix}}}\n")
     team.json("worktree.remove", "a", "--force")
     assert all("_parked_" in name for name in companions(team))
@@ -128,8 +128,8 @@ def test_everything_once(team):
     assert companions(team) == [queue, world]
 
 
-def test_a_failure_takes_back_what_this_call_made(team):
-    """Databases, env file, files, folders and links go; somebody's work stays."""
+def test_failure_undoes_what_this_run_created(team):
+    """Databases, env file, files, folders and links are removed; the user's work stays."""
     (team.there / "note").write_text("precious")
     before = sorted(team.there.rglob("*"))
     failed = team.inv("worktree.setup", cwd=team.there, env={"WORKTREE_MIGRATE": "exit 3"})
@@ -141,8 +141,8 @@ def test_a_failure_takes_back_what_this_call_made(team):
     assert left == before
 
 
-def test_reset(team):
-    """Fresh databases in place of the old, which come back by themselves where a migration fails, else by undo."""
+def test_reset_replaces_databases(team):
+    """A failing migration restores the previous ones at once; otherwise undo restores them."""
     there = team.there
     made = team.json("worktree.setup", cwd=there)
     team.sql("CREATE TABLE mine AS SELECT 1", made["database"])
@@ -167,7 +167,7 @@ def test_reset(team):
     assert team.sql("SELECT * FROM mine", made["database"]) == [(1,)]
     assert team.sql("SELECT * FROM mine", world) == [(2,)]
 
-    # A database that is gone is no obstacle.
+    # A missing database is replaced as well.
     team.sql(f'DROP DATABASE "{made["database"]}"')
     parked = team.json("db.reset", cwd=there)["parked"]
     assert list(parked) == [world, f"queue{team.prefix}_a_86f7e4"]
@@ -175,8 +175,8 @@ def test_reset(team):
     assert team.sql("SELECT count(*) > 0 FROM contact", made["database"]) == [(True,)]
 
 
-def test_refused_before_any_change(team):
-    """Refused: the main worktree; a companion of a name, or without a template, that cannot be; one moved by hand."""
+def test_setup_refuses_before_any_change(team):
+    """The main worktree; a companion with an impossible name or template; a worktree moved by hand."""
     assert "is the main worktree" in team.refuses("worktree.setup")
     name = f"queue{team.prefix}_a_86f7e4"
     team.sql(f'CREATE DATABASE "{name}"')
@@ -196,8 +196,8 @@ def test_refused_before_any_change(team):
     assert team.inv("-R", "worktree.setup", cwd=moved).returncode == 0
 
 
-def test_a_clone_alone_is_not_set_up(repository):
-    """`db.clone` makes no worktree ready; `worktree.setup` finishes it, and a tool's pending migration makes it run."""
+def test_setup_finishes_after_a_clone(repository):
+    """`db.clone` does not make a worktree ready; a pending migration makes `worktree.setup` run the tool."""
     there = repository.worktree("a")
     repository.git("worktree", "add", "--quiet", there, "-b", "a")
     repository.json("db.clone", cwd=there)
@@ -206,8 +206,8 @@ def test_a_clone_alone_is_not_set_up(repository):
     assert repository.records()["a_86f7e4"]["state"] == "ready"
 
 
-def test_portless(repository, tmp_path, monkeypatch):
-    """Where portless is installed, the dev URL leads to the port until the worktree is gone; trouble is a warning."""
+def test_portless_serves_the_dev_url(repository, tmp_path, monkeypatch):
+    """With portless installed, the dev URL leads to the port until the removal; an error of portless is a warning."""
     program, told = tmp_path / "bin" / "portless", tmp_path / "told"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\necho "$@" >> {told}\n')

@@ -1,4 +1,4 @@
-"""Undoing: what a removal took away comes back, with its rows and its uncommitted work."""
+"""`worktree.undo` restores what a removal removed, with its rows and its uncommitted work."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def created(repository):
-    """Give a repository with a worktree of branch `a`, which has a row, a commit and uncommitted work of its own."""
+    """Give a repository with a worktree of branch `a` that has a row, a commit and uncommitted work."""
     repository.json("worktree.create", "a")
     repository.there = repository.worktree("a")
     (repository.there / "kept").write_text("committed\n")
@@ -19,8 +19,8 @@ def created(repository):
     return repository
 
 
-def whole(repository):
-    """Assert that the worktree is as the fixture left it."""
+def assert_whole(repository):
+    """Assert that the worktree is as the fixture created it."""
     there = repository.there
     assert repository.git("status", "--porcelain", cwd=there).splitlines() == ["M kept", '?? "new file"']
     assert repository.git("log", "-1", "--format=%s %D", cwd=there) == "Precious HEAD -> a"
@@ -33,8 +33,8 @@ def whole(repository):
     assert repository.databases(parked=True) == []
 
 
-def test_all_of_it_comes_back(created):
-    """Worktree, branch, commits, uncommitted work, rows, env file and port; the same names as before."""
+def test_undo_restores_everything(created):
+    """Worktree, branch, commits, uncommitted work, rows, env file and port, under the same names."""
     before = created.env("a")
     listed = created.json("worktree.list")[1]
     removed = created.json("worktree.remove", "a", "--force")
@@ -49,12 +49,12 @@ def test_all_of_it_comes_back(created):
         key: listed[key] for key in ("branch", "slug", "path", "database", "port", "dev_url")
     }
     assert created.env("a") == before
-    whole(created)
-    assert "there is no removal to undo" in created.refuses("worktree.undo")
+    assert_whole(created)
+    assert "nothing to undo: no removal was found" in created.refuses("worktree.undo")
 
 
-def test_killed_while_it_goes(created):
-    """Killed between its directory's going and git's forgetting it, in all three ways on nothing is lost."""
+def test_removal_killed_while_moving_loses_nothing(created):
+    """Between the rename and git's unregistering; removal, undo and gc all continue from there."""
     for finish in (["worktree.remove", "a", "--force"], ["worktree.gc", "--yes"], []):
         function = "tasks_lib.worktrees.plans.remove:_forget_worktree"
         assert created.dies("before", 1, function, "worktree.remove", "a", "--force")
@@ -62,12 +62,12 @@ def test_killed_while_it_goes(created):
         if finish:
             created.json(*finish)
         created.json("worktree.undo", "a")
-        whole(created)
+        assert_whole(created)
         assert sorted(path.name for path in created.path.parent.iterdir()) == ["app", "app-a"]
 
 
-def test_killed_in_the_checkout(created):
-    """A worktree that git was killed at is made again, and one that lacks our mark alone is finished."""
+def test_undo_killed_during_the_checkout_is_finished(created):
+    """A half-created worktree is created again; one that only lacks our mark is finished."""
     created.json("worktree.remove", "a", "--force")
     for half in (False, True):
         assert created.dies("before", 1, "tasks_lib.worktrees.registry:Registry.mark", "worktree.undo", "a")
@@ -75,12 +75,12 @@ def test_killed_in_the_checkout(created):
             created.git("worktree", "lock", "--reason", "initializing", created.there)
             (created.there / "kept").unlink()
         created.json("worktree.undo", "a")
-        whole(created)
+        assert_whole(created)
         created.json("worktree.remove", "a", "--force")
 
 
-def test_in_the_place_of_another(created):
-    """A worktree that is there by now, whole or half, is nobody's to be forgotten; each note has a name."""
+def test_undo_spares_a_worktree_in_its_place(created):
+    """A worktree that was created there since then is not unregistered; each removal has a unique key."""
     created.json("worktree.remove", "a", "--force")
     note = next((created.path / ".git/goldentree/removed").glob("*.json")).stem
     assert created.dies("after", 3, "tasks_lib.plan:Plan._run_step", "worktree.create", "a")
@@ -92,16 +92,16 @@ def test_in_the_place_of_another(created):
     assert created.sql("SELECT answer FROM mine", created.database) == [(42,)]
 
 
-def test_its_branch_was_made_anew(created):
-    """A creation that finishes a killed undoing begins the branch anew; its commits are not forgotten for that."""
+def test_branch_created_again_keeps_its_commits(created):
+    """A creation that finishes an interrupted undo starts the branch again without losing its commits."""
     created.json("worktree.remove", "a", "--force")
     assert created.dies("after", 1, "tasks_lib.plan:Plan._run_step", "worktree.undo", "a")
     created.json("worktree.create", "a")
     assert "git branch -m a ANOTHER" in created.refuses("worktree.undo", "a")
 
 
-def test_plain_ones_at_one_path(created):
-    """Worktrees of git's own that were at one path, one after another, each come back with their own work."""
+def test_plain_worktrees_of_one_path_are_restored(created):
+    """Plain worktrees that were at the same path one after another come back with their own work."""
     there = created.worktree("plain")
     for branch in ("p", "q"):
         created.git("worktree", "add", "--quiet", there, "-b", branch)
@@ -116,8 +116,8 @@ def test_plain_ones_at_one_path(created):
         assert created.git("log", "-1", "--format=%s", cwd=path) == f"Of {branch}"
 
 
-def test_killed_after_every_step(created):
-    """A removal, and an undoing, that were killed anywhere are finished by running them again."""
+def test_undo_killed_after_every_step_is_finished(created):
+    """A killed removal and a killed undo are finished by running them again."""
     step, function = 0, "tasks_lib.plan:Plan._run_step"
     for command in ("worktree.remove", "worktree.undo"):
         options = ["--force"] if command == "worktree.remove" else []
@@ -133,10 +133,10 @@ def test_killed_after_every_step(created):
                 assert not created.there.exists()
                 assert created.records() == {}
                 assert created.json("worktree.undo", "a")
-                whole(created)
+                assert_whole(created)
             else:
-                if again.returncode:  # its note went with the last step
+                if again.returncode:  # its removal record went with the last step
                     assert "no removal of `a` was found" in again.stderr
-                whole(created)
+                assert_whole(created)
                 created.json("worktree.remove", "a", "--force")
         assert step > 4

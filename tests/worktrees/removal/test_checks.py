@@ -296,7 +296,7 @@ class TestNothingLost:
 
     @pytest.fixture
     def module(self, world):
-        """Return a submodule of the worktree, with an initialised submodule `inner`, which git is told to ignore."""
+        """Return a submodule that the settings tell git to ignore, with an initialised submodule `inner`."""
         library, inner = world.repository("library"), world.repository("inner")
         world.git("submodule", "--quiet", "add", inner, "inner", cwd=library)
         world.git("commit", "--quiet", "--message", "Inner", cwd=library)
@@ -310,7 +310,7 @@ class TestNothingLost:
         return module
 
     def test_changes_in_submodules_are_work(self, world, module):
-        """Changes count at every depth, even if git is told to ignore the submodule."""
+        """Changes count at every depth, even if git's settings ignore the submodule."""
         (module / "file").write_text("changed")
         (module / "inner" / "note").write_text("new")
         refuses(world.nothing_lost, " M libs/é/file", "?? libs/é/inner/note")

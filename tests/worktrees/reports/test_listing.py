@@ -1,4 +1,4 @@
-"""What the list tells of each worktree, in git and on the server."""
+"""`worktree.list` reports the state of each worktree in git and on the server."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def commit(git, where, name, text="x\n"):
     git("commit", "--quiet", "--message", name, cwd=where)
 
 
-def test_states_in_git(code, tmp_path):
-    """Clean, dirty, ahead, behind; merged by a merge commit or a squash, but never while it has done nothing."""
+def test_git_states_of_worktrees(code, tmp_path):
+    """Clean, dirty, ahead, behind; merged by a merge commit or a squash, but never without any commits."""
     places = {}
     for name in ("new", "work", "merged", "squashed", "a=b"):
         places[name] = tmp_path / name
@@ -83,8 +83,8 @@ def test_states_in_git(code, tmp_path):
         assert [state.ahead, state.behind] == [*map(int, counted)], name
 
 
-def test_without_a_common_history(code, tmp_path):
-    """An orphan branch, and one without a commit yet, keep no other from being told."""
+def test_orphan_branch_does_not_hide_the_others(code, tmp_path):
+    """Neither does a branch without a commit."""
     code("worktree", "add", "--quiet", "--detach", str(tmp_path / "orphan"))
     code("switch", "--quiet", "--orphan", "other", cwd=tmp_path / "orphan")
     repository = Repository.find(Path.cwd())
@@ -97,8 +97,8 @@ def test_without_a_common_history(code, tmp_path):
     ]
 
 
-def test_fetched_and_not_yet_pulled(code, tmp_path):
-    """Beside a default branch that lags behind what was fetched, the fetched one counts."""
+def test_fetched_default_branch_counts(code, tmp_path):
+    """The fetched branch counts if the local default branch lags behind it."""
     code("worktree", "add", "--quiet", "-b", "a", str(tmp_path / "a"))
     commit(code, tmp_path / "a", "a")
     code("update-ref", "refs/remotes/origin/main", code("commit-tree", "-p", "main", "-p", "a", "-m", "m", "a^{tree}"))
@@ -110,8 +110,8 @@ def test_fetched_and_not_yet_pulled(code, tmp_path):
     ]
 
 
-def test_the_list(repository):
-    """What is known of a worktree is told; what cannot be is `?`, with a reason, and concerns no other row."""
+def test_list_shows_unknown_values_with_reasons(repository):
+    """An unknown value is `?` with a reason, and does not affect other rows."""
     created = repository.json("worktree.create", "a")
     there = Path(created["path"])
     repository.json("worktree.create", "b")
@@ -145,7 +145,7 @@ def test_the_list(repository):
     assert listed.stderr == "warning: no PostgreSQL server answers at postgresql://ada:***@127.0.0.1:1/x\n"
 
 
-def test_the_embedded_server_stays_down(repository, home):
+def test_list_does_not_start_the_server(repository, home):
     """A listing starts nothing."""
     repository.json("worktree.create", "a")
     repository.json("golden.tidy")  # which waits for the one that creating has begun
@@ -162,8 +162,8 @@ def test_the_embedded_server_stays_down(repository, home):
 
 
 @pytest.mark.parametrize(("columns", "headings"), [(200, 9), (50, 4)])
-def test_in_a_terminal(repository, columns, headings):
-    """A narrow one goes without the columns that are needed least; no line is broken."""
+def test_narrow_terminal_drops_columns(repository, columns, headings):
+    """The least important columns are left out; no line is wrapped."""
     repository.git("worktree", "add", "--quiet", "-b", "a-branch-with-a-name", repository.worktree("a"))
     main, other = pty.openpty()
     with closing(os.fdopen(main, "rb", buffering=0)):
@@ -185,7 +185,7 @@ def test_in_a_terminal(repository, columns, headings):
     assert ("../app-a" in lines[2]) == (headings == 9)
 
 
-def test_documents_are_json(repository):
+def test_rows_have_equal_json_keys(repository):
     """The same keys in every row, in the same order."""
     repository.git("worktree", "add", "--quiet", "--detach", repository.worktree("a"))
     rows = json.loads(repository.inv("worktree.list", "--json").stdout)["data"]

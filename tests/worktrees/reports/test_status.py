@@ -1,4 +1,4 @@
-"""What the status tells of one worktree, and when it says that something is wrong."""
+"""`worktree.status` reports everything about one worktree, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MIGRATION = "revision = {key!r}\ndown_revision = {parent!r}\n\n\ndef upgrade():\
 
 @pytest.fixture
 def migrated(repository):
-    """Give a repository with one Alembic migration, applied in a golden template of its own."""
+    """Give a repository with one Alembic migration, applied in its own golden template."""
     (repository.path / "alembic.ini").write_text("[alembic]\nscript_location = alembic\n")
     versions = repository.path / "alembic" / "versions"
     versions.mkdir(parents=True)
@@ -40,8 +40,8 @@ def status(repository, *arguments, ok=True, **options):
     return json.loads(result.stdout)["data"]
 
 
-def test_a_worktree(migrated):
-    """Names, databases, DATABASE_URL and its layer, migrations, golden's changes; the same from anywhere."""
+def test_status_of_a_worktree_is_complete(migrated):
+    """Names, databases, DATABASE_URL and its source, migrations, golden's changes; the same from any directory."""
     created = migrated.json("worktree.create", "a")
     there = Path(created["path"])
     migrated.git("branch", "--move", "a", "renamed")
@@ -82,7 +82,7 @@ def test_a_worktree(migrated):
     assert "changed since, 1 new migration)" in told
     assert "three  (golden has it, this branch lacks it)" in told
 
-    # Of another worktree's database, from whatever layer, the status is 1 and says so.
+    # Another worktree's database, from any layer, is a problem with exit status 1.
     exported = migrated.inv("worktree.status", cwd=there, env={"DATABASE_URL": migrated.url})
     assert exported.returncode == 1
     assert "from the process environment: NOT this worktree's" in exported.stdout
@@ -93,7 +93,7 @@ def test_a_worktree(migrated):
     assert wrong["own"] is False
     assert wrong["problems"][0]["hint"].startswith("inv worktree.")
 
-    # What needs no server is told without one.
+    # Without a server, the rest is still reported.
     env = migrated.path / ".env"
     env.write_text(env.read_text().replace(migrated.url, "postgresql://ada:s3cret@127.0.0.1:1/x"))
     down = status(migrated, cwd=there, ok=False)
@@ -107,8 +107,8 @@ def test_a_worktree(migrated):
     assert f"inv worktree.remove {created['slug']} --keep-branch" in [problem["hint"] for problem in gone["problems"]]
 
 
-def test_the_others(repository):
-    """The main worktree has nothing wrong with it; one that is not ours is told how to become so."""
+def test_status_of_other_worktrees(repository):
+    """The main worktree has no problems; a plain one names the command that sets it up."""
     repository.git("worktree", "add", "--quiet", repository.worktree("plain"), "-b", "plain")
     before = repository.world()
     for found in (status(repository), status(repository, "--branch", "main", cwd=repository.worktree("plain"))):
