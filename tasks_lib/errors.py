@@ -1,32 +1,32 @@
 """
-Every failure that a user can meet and cure.
+Every failure that a user can meet and fix.
 
 .. code-block:: text
 
     GoldentreeError              base; an Invoke `Exit`, so `inv` prints it and exits with 1
     ├── SettingsError            a setting that is unknown, malformed or contradicts another
-    ├── GitError                 git refused, or the repository is not one we can work in
+    ├── GitError                 git refused, or the repository is not supported
     │   └── BranchError          a branch name or state that makes a worktree impossible
     ├── RegistryError            a record that cannot be read, or is held by another process
     ├── WorktreeError            a worktree that is missing, in the way, or holds work
     ├── EnvFileError             an env file that cannot be edited without loss
-    ├── ServerError              no PostgreSQL server to talk to, or it refuses us
+    ├── ServerError              PostgreSQL cannot be reached, or refuses the connection
     ├── DatabaseError            a database operation that failed or was refused
-    │   ├── GoldenMissingError   there is no golden template
-    │   ├── OwnershipError       a database that we cannot prove is ours
+    │   ├── GoldenMissingError   the golden template does not exist
+    │   ├── OwnershipError       a database that is not provably ours
     │   └── CloneError           a clone that could not be built or did not verify
     ├── ToolchainError           migrate or generate failed, or no tool could be chosen
-    ├── TwilioError              Twilio refuses, answers nonsense or not at all
+    ├── TwilioError              Twilio refuses, or its answer is invalid or missing
     ├── LedgerError              the ledger cannot be used, or refuses
-    │   ├── NotFoundError        it has no such row
-    │   ├── ConflictError        somebody was first, or the state of a row forbids it
-    │   ├── CycleError           a dependency that would close a circle
-    │   ├── NoTargetError        nobody is there to be asked; exit status 4
-    │   ├── TimedOutError        what was waited for did not come in time; exit status 5
-    │   └── SchemaTooNewError    a newer version of this tool has written it
-    └── Interrupted              Ctrl-C or SIGTERM, after everything was rolled back
+    │   ├── NotFoundError        a row does not exist
+    │   ├── ConflictError        another agent was first, or the state of a row forbids it
+    │   ├── CycleError           a dependency that would create a cycle
+    │   ├── NoTargetError        no agent can be asked; exit status 4
+    │   ├── TimedOutError        a wait reached its time limit; exit status 5
+    │   └── SchemaTooNewError    the ledger was written by a newer version of this tool
+    └── Interrupted              Ctrl-C or SIGTERM, after the rollback
 
-Anything else that escapes is a bug and shows its traceback.
+Any other exception is a bug and shows its traceback.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from invoke.exceptions import Exit
 
 class GoldentreeError(Exit):
     """
-    An expected failure: what was found, why that stops us, and the command that cures it.
+    An expected failure: what was found, why it stops the command, and how to fix it.
 
     Args:
         what: What was found; lower case, names in backticks, no full stop.
-        why: Why that stops us, where *what* alone does not say it.
-        hint: A cure that can be acted on as it stands, best of all a command.
+        why: Why it stops the command, unless *what* says so.
+        hint: How to fix it; the last line is a command on its own.
 
-    Exit status is 1: Invoke fixes usage errors at 1. Only waits have others, which no usage error can have.
+    The exit status is 1, as for Invoke's usage errors. Only waits have others, so that scripts can tell them apart.
     """
 
     kind = "error"
@@ -58,12 +58,20 @@ class GoldentreeError(Exit):
         self.what = what
         self.why = why
         self.hint = hint
-        lines = [f"error: {what}"]
-        lines += [f"  {line}" for line in why.splitlines()]
-        if hint:
-            first, *rest = hint.splitlines()
+        super().__init__(message=self._format(), code=self.status)
+
+    def add_why(self, text: str) -> None:
+        """Add the lines of *text* to the reason, for what only the caller knows."""
+        self.why = "\n".join(filter(None, [self.why, text]))
+        self.message = self._format()
+
+    def _format(self) -> str:
+        lines = [f"error: {self.what}"]
+        lines += [f"  {line}" for line in self.why.splitlines()]
+        if self.hint:
+            first, *rest = self.hint.splitlines()
             lines += [f"hint: {first}", *(f"      {line}" for line in rest)]
-        super().__init__(message="\n".join(lines), code=self.status)
+        return "\n".join(lines)
 
     def __str__(self) -> str:
         return str(self.message)
@@ -76,7 +84,7 @@ class SettingsError(GoldentreeError):
 
 
 class GitError(GoldentreeError):
-    """git refused, or the repository is not one we can work in."""
+    """git refused, or the repository is not supported."""
 
     kind = "git"
 
@@ -106,7 +114,7 @@ class EnvFileError(GoldentreeError):
 
 
 class ServerError(GoldentreeError):
-    """No PostgreSQL server to talk to, or it refuses us."""
+    """PostgreSQL cannot be reached, or refuses the connection."""
 
     kind = "server"
 
@@ -118,13 +126,13 @@ class DatabaseError(GoldentreeError):
 
 
 class GoldenMissingError(DatabaseError):
-    """There is no golden template."""
+    """The golden template does not exist."""
 
     kind = "golden-missing"
 
 
 class OwnershipError(DatabaseError):
-    """A database that we cannot prove is ours."""
+    """A database that is not provably ours."""
 
     kind = "ownership"
 
@@ -142,7 +150,7 @@ class ToolchainError(GoldentreeError):
 
 
 class TwilioError(GoldentreeError):
-    """Twilio refuses, answers nonsense or not at all."""
+    """Twilio refuses, or its answer is invalid or missing."""
 
     kind = "twilio"
 
@@ -154,23 +162,23 @@ class LedgerError(GoldentreeError):
 
 
 class NotFoundError(LedgerError):
-    """The ledger has no such row."""
+    """A row of the ledger does not exist."""
 
     kind = "not-found"
 
 
 class ConflictError(LedgerError):
-    """Somebody was first, or the state of a row forbids it."""
+    """Another agent was first, or the state of a row forbids it."""
 
     kind = "conflict"
 
 
 class CycleError(LedgerError):
     """
-    A dependency that would close a circle.
+    A dependency that would create a cycle.
 
     Attributes:
-        path: The ids along the circle, the first one again at its end.
+        path: The ids along the cycle; the first is repeated at the end.
     """
 
     kind = "cycle"
@@ -181,26 +189,26 @@ class CycleError(LedgerError):
 
 
 class NoTargetError(LedgerError):
-    """Nobody is there to be asked."""
+    """No agent can be asked."""
 
     kind = "no-target"
     status = 4
 
 
 class TimedOutError(LedgerError):
-    """What was waited for did not come in time."""
+    """A wait reached its time limit."""
 
     kind = "timed-out"
     status = 5
 
 
 class SchemaTooNewError(LedgerError):
-    """A newer version of this tool has written the ledger."""
+    """The ledger was written by a newer version of this tool."""
 
     kind = "schema-too-new"
 
 
 class Interrupted(GoldentreeError):  # noqa: N818 - it is named for what happened, like KeyboardInterrupt
-    """Ctrl-C or SIGTERM, after everything was rolled back."""
+    """Ctrl-C or SIGTERM, after the rollback."""
 
     kind = "interrupted"

@@ -1,9 +1,9 @@
 """
-What is printed, and where: the answer on stdout, the narration on stderr.
+Print the answer on stdout and the narration on stderr.
 
-A task's answer is text for people or one JSON document for programs; everything said on the way
-there (steps, a child's output, warnings) is narration. On a terminal narration moves; in a pipe
-it is plain lines. Colour and motion follow `NO_COLOR` and `TERM` as Rich does.
+A task's answer is text for people or one JSON document for programs. Narration is everything else: steps, the output of
+child processes, warnings. A terminal shows running steps in place, a pipe gets plain lines. Colour and motion follow
+`NO_COLOR` and `TERM` as Rich does.
 """
 
 from __future__ import annotations
@@ -25,40 +25,39 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 SCHEMA_VERSION = 1
-"""Version of the JSON documents; grows when a field changes its meaning or goes away."""
+"""Version of the JSON documents; raised when a field changes its meaning or is removed."""
 
 QUIET_SECONDS = 1.0
-"""How long a step may run in a pipe before it says that it is running."""
+"""How long a step may run before a pipe gets a line that it is running."""
 
 PROGRESS_SECONDS = 5.0
-"""How often a step in a pipe says how far it is."""
+"""How often a pipe gets a line on the progress of a step."""
 
 _CONTROL = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\n")}, "\ufffd")
-"""What moves a terminal's cursor: cells may be anybody's words."""
+"""Control characters, replaced because the text of a cell is not trusted."""
 
 _BAR = 24
-"""How many characters a full bar has."""
+"""Width of a full progress bar, in characters."""
 
 
 def answer(text: str, end: str = "\n") -> None:
     """
-    Print *text* on stdout; a reader that has gone away (`| head`) is no failure.
+    Print *text* on stdout; a reader that has closed the pipe (`| head`) does not count as a failure.
 
     Raises:
-        GoldentreeError: If it cannot be written, to a full disk say.
+        GoldentreeError: If the text cannot be written, for example to a full disk.
     """
     try:
         print(text, end=end, flush=True)
     except UnicodeEncodeError:
-        # The locale lacks a character, or a file's name is no text: better UTF-8, and that name's bytes, than nothing.
+        # The locale lacks a character, or a file name is not valid text: print UTF-8, and the bytes of that name.
         sys.stdout.buffer.write(f"{text}{end}".encode(errors="surrogateescape"))
         sys.stdout.flush()
     except OSError as error:
-        # Python flushes stdout once more at exit; give it somewhere to go.
+        # Python flushes stdout once more at exit, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
-            what = f"the answer cannot be written: {error.strerror}"
-            raise GoldentreeError(what, why="it was to go to stdout") from None
+            raise GoldentreeError(f"cannot write the answer to stdout: {error.strerror}") from None
 
 
 def document(data: Any) -> str:
@@ -77,8 +76,8 @@ def _json(value: Any) -> str:
 
 
 def in_terminal() -> bool:
-    """Whether the answer is read by people, as it is printed."""
-    return sys.stdout is not None and sys.stdout.isatty()  # None where it is closed, `>&-`
+    """Whether stdout is a terminal."""
+    return sys.stdout is not None and sys.stdout.isatty()  # None if it is closed, as by `>&-`
 
 
 def table(
@@ -90,20 +89,20 @@ def table(
     Args:
         headings: A name for each column.
         rows: A cell for each column.
-        spare: The columns that a narrow terminal goes without, the first of them first.
-        styles: Of each row in a terminal, as Rich names them.
+        spare: The columns to leave out on a narrow terminal, in this order.
+        styles: A Rich style for each row, used in a terminal.
     """
     lines = [tuple(headings), *(tuple(cell.translate(_CONTROL) for cell in row) for row in rows)]
     if in_terminal():
-        return _drawn(lines, list(spare), styles)
+        return _render(lines, list(spare), styles)
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
 
 
-def _drawn(lines: list[tuple[str, ...]], spare: list[str], styles: Sequence[str]) -> str:
-    """Return the table as Rich draws it, as wide as the terminal at most: without columns, or with broken lines."""
+def _render(lines: list[tuple[str, ...]], spare: list[str], styles: Sequence[str]) -> str:
+    """Return the table as Rich renders it; to fit the terminal, leave columns out, then wrap the widest one."""
     from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
@@ -120,9 +119,9 @@ def _drawn(lines: list[tuple[str, ...]], spare: list[str], styles: Sequence[str]
         grid.add_column(no_wrap=column != widest, overflow="fold")
     for line, style in zip_longest(lines, ["dim", *styles]):
         grid.add_row(*(Text(line[column]) for column in kept), style=style)
-    with console.capture() as drawn:
+    with console.capture() as captured:
         console.print(grid)
-    return "\n".join(line.rstrip() for line in drawn.get().splitlines())
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def pairs(rows: Iterable[tuple[str, str]]) -> str:
@@ -133,7 +132,7 @@ def pairs(rows: Iterable[tuple[str, str]]) -> str:
 
 
 def size(count: int) -> str:
-    """Return *count* bytes for people: `17 MB` (powers of 1024, as Postgres prints them)."""
+    """Return *count* bytes in a readable unit: `17 MB` (powers of 1024, as Postgres prints them)."""
     amount = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if amount < 10_240:
@@ -149,7 +148,7 @@ def format_first(items: Sequence[str], n: int) -> str:
 
 
 def connected(count: int) -> str:
-    """Return how many sessions are connected, as a sentence begins."""
+    """Return "1 session is connected" or "2 sessions are connected", to begin a sentence."""
     return f"{count} session{'s are' if count > 1 else ' is'} connected"
 
 
@@ -164,7 +163,7 @@ def age(seconds: float) -> str:
 
 class Narrator:
     """
-    Tells on stderr what is being done.
+    Print progress on stderr.
 
     Args:
         moving: Whether to show running steps in place; by default when stderr is a terminal.
@@ -190,18 +189,18 @@ class Narrator:
         self.say(f"  │ {line}")
 
     def detail(self, text: str) -> None:
-        """Print what a running step is at."""
+        """Print one line about the progress of a running step."""
         self.say(f"  … {text}")
 
     def at(self, done: int, total: int) -> None:
-        """Show how far the running step is, of about *total* bytes: a bar on a terminal, in a pipe a line at times."""
+        """Show progress in bytes: a bar on a terminal, a line every few seconds in a pipe."""
         if self._measure is not None:
             filled = min(_BAR, _BAR * done // max(total, 1))
             self._measure(f"{'━' * filled}{'─' * (_BAR - filled)} {size(done)} of about {size(total)}")
 
     @contextmanager
     def looking(self, title: str) -> Iterator[None]:
-        """Say that *title* is being done where it takes longer than a second, and nothing else."""
+        """Print *title* if the body takes longer than a second; print nothing when it ends."""
         hide = self._announce(title)
         try:
             yield
@@ -211,9 +210,9 @@ class Narrator:
     @contextmanager
     def step(self, title: str) -> Iterator[list[str]]:
         """
-        Show that *title* is being done, then how long it took.
+        Show that *title* is running, then how long it took.
 
-        Yields a list; what the body appends to it is printed behind the title.
+        Yields a list; remarks that the body appends to it are printed after the title.
         """
         notes: list[str] = []
         started = time.monotonic()
@@ -229,11 +228,11 @@ class Narrator:
             self.say(f"{mark} {title}{remarks} ({time.monotonic() - started:.2f} s)")
 
     def _show(self, title: str) -> Any:
-        """Show *title* as running and return the function that takes it away again."""
+        """Show *title* as running, and return the function that removes it."""
         if not self._moving:
             self._measure = self._rarely(time.monotonic())
             return self._announce(title)
-        # 46 ms that only a terminal pays.
+        # Takes 46 ms to import, so only where it is used.
         from rich.console import Console
         from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -266,7 +265,7 @@ class Narrator:
         return hide
 
     def _rarely(self, last: float) -> Callable[[str], None]:
-        """Return a function that prints what it is given, unless it did so lately or at the time *last*."""
+        """Return a function that prints at most one text in `PROGRESS_SECONDS`, counted from *last*."""
 
         def measure(text: str) -> None:
             nonlocal last
@@ -277,7 +276,7 @@ class Narrator:
         return measure
 
     def _announce(self, title: str) -> Callable[[], None]:
-        """Print *title* in a second, unless the function that is returned was called by then."""
+        """Print *title* in a second, and return the function that cancels that."""
         timer = threading.Timer(QUIET_SECONDS, self.say, [f"… {title}"])
         timer.daemon = True
         timer.start()

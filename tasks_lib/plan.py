@@ -1,9 +1,8 @@
 """
-A plan: steps that know how to do, to undo, and to tell that they are done.
+Plans: steps that can be run, undone, previewed and resumed.
 
-A plan is examined, previewed or run. A run that fails, or is interrupted, undoes what it did,
-newest first, and only that. A run that was killed leaves its marks in the world; running the same
-plan again passes over what is done and finishes the rest.
+A run that fails or is interrupted undoes its own steps, newest first, and nothing else. After a run that was killed,
+the same plan skips the steps that are done and runs the rest.
 """
 
 from __future__ import annotations
@@ -37,11 +36,11 @@ class Step:
     One change to the world.
 
     Attributes:
-        title: What it does, in the imperative: read in previews, narration and JSON.
-        do: Make the change; what it returns is a remark shown behind the title.
-        undo: Take the change back. Must bear being called when *do* failed half-way or never ran.
-        done: Whether the change is there already, complete.
-        anchor: The record by which a later run finds what is left: never undone while another undo failed.
+        title: What the step does, in the imperative, for previews, narration and JSON.
+        do: Makes the change; may return a remark that is printed after the title.
+        undo: Reverts the change. It must also work when *do* failed half-way or never ran.
+        done: Returns whether the whole change has been made already.
+        anchor: True for the step that writes the record by which later runs find leftovers; kept if another undo fails.
     """
 
     title: str
@@ -63,16 +62,17 @@ class Ran:
 @dataclass
 class Plan:
     """
-    Stages in order; a stage is a step, or several that run at the same time.
+    Stages in order; a stage is one step, or several steps that run concurrently.
 
     Attributes:
-        stages: Of several steps the first runs in the calling thread, where Ctrl-C arrives: the long one.
-        interrupted: What somebody is told who interrupts it, where nothing went wrong in undoing.
+        stages: Put the longest step of a stage first: it runs in the calling thread, which receives Ctrl-C.
+        ran: The steps that have run, in order of completion.
+        interrupted: The reason shown after Ctrl-C when the rollback succeeded.
     """
 
     stages: list[Step | tuple[Step, ...]]
     ran: list[Ran] = field(default_factory=list)
-    interrupted: str = "everything that this call did was undone"
+    interrupted: str = "every change of this command was undone"
 
     @property
     def steps(self) -> list[Step]:
@@ -80,18 +80,16 @@ class Plan:
         return [step for stage in self.stages for step in (stage if isinstance(stage, tuple) else (stage,))]
 
     def preview(self) -> list[str]:
-        """Return what a run would do, a line for each step, changing nothing."""
+        """Return one line for each step that a run would take; change nothing."""
         return [f"{step.title} (done already)" if step.done() else step.title for step in self.steps]
 
     def run(self, narrator: Narrator) -> list[Ran]:
         """
-        Run every step that is not done yet.
-
-        Returns what ran, in order of completion.
+        Run every step that is not done yet, and return the steps that ran, in order of completion.
 
         Raises:
             Interrupted: On Ctrl-C, SIGTERM or SIGHUP, after undoing.
-            GoldentreeError: As a step raised it, after undoing; what could not be undone is added to it.
+            GoldentreeError: The error of the failed step, after undoing; its reason names each undo that failed.
         """
         touched: list[Step] = []
         with terminations_interrupt():
@@ -102,11 +100,9 @@ class Plan:
                 left = _undo(touched, narrator)
                 if isinstance(failure, KeyboardInterrupt):
                     raise Interrupted("interrupted", why=left or self.interrupted) from None
-                if isinstance(failure, GoldentreeError) and left:
-                    raise type(failure)(
-                        failure.what, why="\n".join(filter(None, [failure.why, left])), hint=failure.hint
-                    ) from failure
-                if left:
+                if left and isinstance(failure, GoldentreeError):
+                    failure.add_why(left)
+                elif left:
                     failure.add_note(left)
                 raise
         return self.ran
@@ -132,7 +128,7 @@ class Plan:
             for thread in threads:
                 thread.join()
         except BaseException:
-            # Nothing may be undone while a step is still at work on it.
+            # Undo nothing while another step is still running.
             with uninterrupted():
                 for thread in threads:
                     thread.join()
@@ -150,7 +146,7 @@ class Plan:
 
 
 def _undo(touched: list[Step], narrator: Narrator) -> str:
-    """Undo *touched*, newest first; return what could not be undone, empty when all was."""
+    """Undo the steps *touched*, newest first; return a line for each undo that failed."""
     failures: list[str] = []
     with uninterrupted():
         for step in reversed(touched):
@@ -158,7 +154,7 @@ def _undo(touched: list[Step], narrator: Narrator) -> str:
                 continue
             try:
                 step.undo()
-            except Exception as failure:  # noqa: BLE001 - the others must still be undone; this one is reported
+            except Exception as failure:  # noqa: BLE001 - the other steps must still be undone; this failure is reported
                 failures.append(f"could not undo `{step.title}`: {failure}")
             else:
                 narrator.say(f"↶ undone: {step.title}")
@@ -167,14 +163,14 @@ def _undo(touched: list[Step], narrator: Narrator) -> str:
 
 @contextmanager
 def terminations_interrupt() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP arrive as Ctrl-C does, so that they roll back as well."""
+    """Treat SIGTERM and SIGHUP like Ctrl-C, so that they roll back as well."""
     with _handling((signal.SIGTERM, signal.SIGHUP), signal.default_int_handler):
         yield
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ignore a second Ctrl-C: an undo cut short would leave what it was about to take away."""
+    """Ignore Ctrl-C, SIGTERM and SIGHUP: an interrupted undo would leave its work half-done."""
     with _handling((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), signal.SIG_IGN):
         yield
 
@@ -182,9 +178,9 @@ def uninterrupted() -> Iterator[None]:
 @contextmanager
 def _handling(signals: tuple[signal.Signals, ...], handler: signal.Handlers | Callable[..., object]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers; a caller's thread is the caller's to stop
+        yield  # Python allows handlers in the main thread only
         return
-    # What is ignored already stays so: `nohup`.
+    # Keep ignored signals ignored, as `nohup` expects.
     heeded = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, handler) for number in heeded}
     try:

@@ -1,4 +1,4 @@
-"""Errors: how they read, and that every one has a code of its own."""
+"""Errors: their text, and their codes."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from tasks_lib import errors
 from tasks_lib.errors import GoldentreeError
 
 
-def test_how_it_reads():
-    """What, why and hint, each on lines of its own."""
+def test_error_prints_what_why_and_hint():
+    """Each part starts on a new line."""
     error = GoldentreeError("no `x`", why="one\ntwo", hint="do\nthen")
     assert str(error) == "error: no `x`\n  one\n  two\nhint: do\n      then"
     assert str(GoldentreeError("no `x`")) == "error: no `x`"
 
 
-def test_invoke_prints_it_and_exits_with_1():
-    """Any other status Invoke would not keep."""
+def test_error_is_an_invoke_exit_with_status_1():
+    """Invoke prints such an error without a traceback."""
     error = GoldentreeError("no")
     assert isinstance(error, Exit)
     assert (error.code, error.message) == (1, "error: no")
 
 
-def test_the_tree():
-    """Every class is in the module's picture, with a code that no other has."""
-    found = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, GoldentreeError)]
-    assert len({one.kind for one in found}) == len(found)
-    for one in found:
-        assert one.__name__ in errors.__doc__
+def test_each_error_is_in_the_tree_with_its_own_code():
+    """The module docstring lists every class, and no code occurs twice."""
+    classes = [
+        value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, GoldentreeError)
+    ]
+    assert len({error.kind for error in classes}) == len(classes)
+    for error in classes:
+        assert error.__name__ in errors.__doc__

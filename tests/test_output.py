@@ -1,4 +1,4 @@
-"""What is printed, and where."""
+"""Answers, documents, tables and narration."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tasks_lib import output
 from tasks_lib.errors import GitError
 
 
-def test_documents():
-    """An answer and an error are told apart by their keys."""
+def test_documents_hold_data_or_an_error():
+    """A document has the key `data` or the key `error`."""
     assert json.loads(output.document({"a": "ö"})) == {"schema_version": 1, "data": {"a": "ö"}}
     error = json.loads(output.error_document(GitError("what", hint="cure")))["error"]
     assert error == {"code": "git", "message": "what", "why": None, "hint": "cure"}
 
 
-def test_a_table():
-    """Columns are aligned, no line ends in blanks, and no cell reaches the terminal's controls."""
+def test_table_aligns_columns_and_drops_control_characters():
+    """No line ends in blanks, and no cell can move the cursor."""
     assert output.table(("A", "B", "C"), [("long", "x", ""), ("s", "", "y")]) == "A     B  C\nlong  x\ns        y"
     assert output.table(("A", "B"), []) == "A  B"
     assert output.table(("A",), [("\x1b]0;owned\x07 \x9b2J",)]) == "A\n\ufffd]0;owned\ufffd \ufffd2J"
@@ -31,47 +31,46 @@ def test_a_table():
     ("seconds", "said"),
     [(0.4, "0 s"), (59, "59 s"), (60, "1 min"), (7300, "2 h"), (47 * 3600, "47 h"), (10**6, "12 days")],
 )
-def test_ages(seconds, said):
-    """In the largest unit that fits."""
+def test_age_uses_the_largest_fitting_unit(seconds, said):
+    """An age is a rounded number and a unit."""
     assert output.age(seconds) == said
 
 
 @pytest.mark.parametrize(("count", "said"), [(0, "0 B"), (8192, "8192 B"), (17 * 1024**2, "17 MB"), (10**15, "909 TB")])
-def test_sizes(count, said):
-    """As Postgres prints them."""
+def test_size_is_formatted_as_by_postgres(count, said):
+    """Sizes are powers of 1024."""
     assert output.size(count) == said
 
 
-def test_the_narration_is_stderr(capsys):
-    """The answer alone goes to stdout; a step says how it ended."""
+def test_narration_is_printed_on_stderr(capsys):
+    """Stdout stays empty; a step prints how it ended."""
     narrator = output.Narrator(moving=False)
     with narrator.step("work") as remarks:
-        remarks.append("well")
+        remarks.append("remark")
     with pytest.raises(GitError), narrator.step("fail"):
         raise GitError("no")
     out, err = capsys.readouterr()
     assert out == ""
     done, failed = err.splitlines()
-    assert done.startswith("✓ work · well (")
+    assert done.startswith("✓ work · remark (")
     assert failed.startswith("✗ fail (")
 
 
-def test_progress_in_a_pipe(capsys, monkeypatch):
-    """How far a step is, is said now and then, in plain lines."""
+def test_pipe_gets_progress_in_plain_lines(capsys, monkeypatch):
+    """A line with the progress is printed every few seconds."""
     narrator = output.Narrator(moving=False)
     with narrator.step("work"):
         narrator.at(1, 10)
         monkeypatch.setattr(output, "PROGRESS_SECONDS", -1)
         narrator.at(2 << 20, 4 << 20)
     narrator.at(3, 10)
-    said = capsys.readouterr().err
-    progress, done = said.splitlines()
+    progress, done = capsys.readouterr().err.splitlines()
     assert progress == f"  … {'━' * 12}{'─' * 12} 2048 kB of about 4096 kB"
     assert done.startswith("✓ work (")
 
 
-def test_on_a_terminal():
-    """Narration moves, and leaves the same lines behind."""
+def test_terminal_shows_running_steps_in_place():
+    """Running steps are shown in place, and the same lines as in a pipe remain."""
     script = (
         "import pty, os, sys\n"
         "from tasks_lib.output import Narrator\n"
@@ -91,8 +90,8 @@ def test_on_a_terminal():
     assert "✓ [outer] (" in result.stdout
 
 
-def test_a_reader_that_went_away():
-    """`| head` is no failure, and leaves no traceback, neither now nor when Python ends."""
+def test_closed_pipe_does_not_count_as_failure():
+    """`| head` leaves no traceback, neither while printing nor when Python exits."""
     script = "from tasks_lib.output import answer\nfor _ in range(3): answer('x' * 100_000)"
     result = subprocess.run(
         ["bash", "-c", 'set -o pipefail; "$0" -c "$1" | head -c 1', sys.executable, script],
@@ -103,8 +102,8 @@ def test_a_reader_that_went_away():
     assert result.stderr == ""
 
 
-def test_an_answer_that_cannot_be_written(tmp_path):
-    """To a full disk say; it is an error, and leaves no traceback when Python ends, either."""
+def test_answer_that_cannot_be_written_is_an_error(tmp_path):
+    """A full disk is an error without a traceback, also when Python exits."""
     for git in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "--message", "Start"]):
         subprocess.run(["git", *git], cwd=tmp_path, check=True)
     script = (
@@ -114,17 +113,17 @@ def test_an_answer_that_cannot_be_written(tmp_path):
         run = [sys.executable, "-c", script, "config.show"]
         result = subprocess.run(run, cwd=tmp_path, stdout=file, stderr=subprocess.PIPE, text=True, check=False)
     assert result.returncode == 1
-    assert result.stderr == "error: the answer cannot be written: File too large\n  it was to go to stdout\n"
+    assert result.stderr == "error: cannot write the answer to stdout: File too large\n"
 
 
-def test_what_the_locale_lacks(monkeypatch):
-    """An answer that the locale cannot say comes as UTF-8, with the bytes of a name that is no text."""
+def test_answer_falls_back_to_utf_8(monkeypatch):
+    """A character that the locale lacks is printed as UTF-8, and an invalid file name as its bytes."""
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
     output.answer("├ ü \udcff")
     assert sys.stdout.buffer.getvalue() == "├ ü ".encode() + b"\xff\n"
 
 
-def test_stdout_is_closed(monkeypatch):
-    """Without a stdout (`>&-`) there is no terminal, and a table is drawn for nobody."""
+def test_closed_stdout_does_not_count_as_a_terminal(monkeypatch):
+    """With stdout closed (`>&-`), printing a table does nothing."""
     monkeypatch.setattr(sys, "stdout", None)
     output.answer(output.table(["A"], [["b"]]))

@@ -8,13 +8,13 @@ import time
 
 import pytest
 
-from tasks_lib.errors import GitError, Interrupted
+from tasks_lib.errors import CycleError, GitError, Interrupted
 from tasks_lib.output import Narrator
 from tasks_lib.plan import Plan, Step, terminations_interrupt
 
 
 class World:
-    """A world in which steps leave their titles."""
+    """Records which steps are done."""
 
     def __init__(self):
         self.done = set()
@@ -47,23 +47,23 @@ def narrator():
     return Narrator(moving=False)
 
 
-def test_in_order(world, narrator, capsys):
-    """Steps run one after the other and say what they did."""
+def test_steps_run_in_order(world, narrator, capsys):
+    """Each step prints its title and remark."""
     ran = Plan([world.step("a"), world.step("b")]).run(narrator)
-    assert [(one.title, one.remark) for one in ran] == [("a", "a it is"), ("b", "b it is")]
+    assert [(step.title, step.remark) for step in ran] == [("a", "a it is"), ("b", "b it is")]
     err = capsys.readouterr().err.splitlines()
     assert [line.rpartition(" (")[0] for line in err] == ["✓ a · a it is", "✓ b · b it is"]
 
 
-def test_preview_changes_nothing(world):
-    """A step that is done is said to be."""
+def test_preview_marks_done_steps_and_changes_nothing(world):
+    """A preview runs no step."""
     world.done.add("a")
     assert Plan([world.step("a"), (world.step("b"), world.step("c"))]).preview() == ["a (done already)", "b", "c"]
     assert world.log == []
 
 
-def test_a_failure_undoes_newest_first(world, narrator):
-    """The failed step itself is undone as well, for it may be half done; those behind it never ran."""
+def test_failure_undoes_steps_newest_first(world, narrator):
+    """The failed step is undone as well, because it may be half-done; later steps never run."""
     plan = Plan([world.step("a"), world.step("b", fails=GitError("no")), world.step("c")])
     with pytest.raises(GitError, match="no"):
         plan.run(narrator)
@@ -71,16 +71,16 @@ def test_a_failure_undoes_newest_first(world, narrator):
     assert world.done == set()
 
 
-def test_what_was_done_before_stays(world, narrator):
-    """A resumed plan undoes what this run did, and only that."""
+def test_failure_keeps_steps_of_earlier_runs(world, narrator):
+    """A resumed plan undoes only the steps of this run."""
     world.done.add("a")
     with pytest.raises(GitError):
         Plan([world.step("a"), world.step("b"), world.step("c", fails=GitError("no"))]).run(narrator)
     assert world.done == {"a"}
 
 
-def test_an_undo_that_fails(world, narrator):
-    """The others are undone all the same, except the anchor; the error keeps its kind and tells of both."""
+def test_failing_undo_keeps_the_anchor(world, narrator):
+    """The other steps are undone, except the anchor; the error keeps its class and names both failures."""
     plan = Plan(
         [
             world.step("anchor", anchor=True),
@@ -97,23 +97,32 @@ def test_an_undo_that_fails(world, narrator):
     assert world.done == {"anchor", "b"}
 
 
-def test_a_bug_keeps_its_traceback(world, narrator):
-    """What nobody expected is undone and raised as it is, with a note of what could not be undone."""
+def test_error_with_fields_survives_a_failing_undo(world, narrator):
+    """An error whose class takes more than a reason and a hint keeps its fields."""
+    cycle = CycleError("x cannot wait for y", path=["x", "y", "x"])
+    with pytest.raises(CycleError) as caught:
+        Plan([world.step("a", undo_fails=OSError("stuck")), world.step("b", fails=cycle)]).run(narrator)
+    assert caught.value.path == ["x", "y", "x"]
+    assert str(caught.value) == "error: x cannot wait for y\n  could not undo `a`: stuck"
+
+
+def test_unexpected_exception_keeps_its_traceback(world, narrator):
+    """A bug is undone and raised unchanged, with a note of each undo that failed."""
     with pytest.raises(ZeroDivisionError) as caught:
         Plan([world.step("a", undo_fails=OSError("stuck")), world.step("b", fails=ZeroDivisionError())]).run(narrator)
     assert caught.value.__notes__ == ["could not undo `a`: stuck"]
 
 
-def test_at_the_same_time(narrator):
-    """Steps of one stage meet each other."""
+def test_steps_of_a_stage_run_concurrently(narrator):
+    """Two steps of one stage wait for each other at a barrier."""
     barrier = threading.Barrier(2, timeout=10)
     meet = [Step(title, lambda: str(barrier.wait() < 2)) for title in "ab"]
     assert len(Plan([tuple(meet)]).run(narrator)) == 2
 
 
 @pytest.mark.parametrize("failing", [0, 1])
-def test_one_of_a_stage_fails(world, narrator, failing):
-    """Nothing is undone before the other one has ended; then both are."""
+def test_failing_step_waits_for_its_stage(world, narrator, failing):
+    """Both steps are undone, after the slow one has ended."""
 
     def slow():
         time.sleep(0.2)
@@ -127,23 +136,23 @@ def test_one_of_a_stage_fails(world, narrator, failing):
     assert set(world.log[2:]) == {"undo slow", "undo fast"}
 
 
-def test_interrupted(world, narrator):
-    """Ctrl-C is an error that says what became of it."""
-    with pytest.raises(Interrupted, match="everything that this call did was undone"):
+def test_ctrl_c_undoes_and_says_so(world, narrator):
+    """The error says that every change was undone."""
+    with pytest.raises(Interrupted, match="every change of this command was undone"):
         Plan([world.step("a"), world.step("b", fails=KeyboardInterrupt())]).run(narrator)
     assert world.done == set()
 
 
-def test_in_a_thread(world, narrator):
-    """A caller's thread, which may not set signal handlers, can run a plan."""
+def test_plan_runs_in_a_thread(world, narrator):
+    """Only the main thread may set signal handlers; a plan also runs without them."""
     thread = threading.Thread(target=Plan([world.step("a")]).run, args=[narrator])
     thread.start()
     thread.join()
     assert world.done == {"a"}
 
 
-def test_what_is_ignored_stays_ignored():
-    """Under `nohup` the terminal that goes away interrupts nothing; SIGTERM does."""
+def test_ignored_signals_stay_ignored():
+    """SIGHUP stays ignored under `nohup`; SIGTERM still interrupts."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with terminations_interrupt():

@@ -431,7 +431,7 @@ class TestRollback:
         pid.unlink()
         assert process.returncode == 1
         assert out == ""
-        assert "error: interrupted\n  everything that this call did was undone" in err
+        assert "error: interrupted\n  every change of this command was undone" in err
         assert "Traceback" not in err
         assert repository.world() == before
         with pytest.raises(ProcessLookupError):
@@ -453,7 +453,7 @@ class TestRollback:
                 _, err = process.communicate(timeout=30)
             holder.rollback()
         assert process.returncode == 1
-        assert "error: interrupted\n  everything that this call did was undone" in err
+        assert "error: interrupted\n  every change of this command was undone" in err
         assert repository.world() == before
 
     def test_second_ctrl_c_does_not_stop_the_undoing(self, repository, tmp_path):
@@ -472,7 +472,7 @@ class TestRollback:
             _, err = process.communicate(timeout=30)
         started.unlink()
         undoing.unlink()
-        assert "everything that this call did was undone" in err
+        assert "every change of this command was undone" in err
         assert repository.world() == before
 
     def test_failed_undo_is_reported(self, repository, tmp_path):
