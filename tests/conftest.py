@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 from contextlib import ExitStack, suppress
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -30,6 +31,9 @@ PRIVATE = ("DATABASE_URL", "LEDGER_URL", "GOLDENTREE_", "WORKTREE_", "CONDUCTOR_
 
 def pytest_addoption(parser):
     parser.addoption("--stress", type=float, default=5, help="seconds for which worktrees are created and removed")
+    parser.addoption(
+        "--only-major", action="store_true", help="run only tests marked `every_major`, on the other major"
+    )
     parser.addoption("--every-point", action="store_true", help="kill clones at every message, which takes minutes")
 
 
@@ -62,11 +66,42 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize(fixture, chosen, ids=lambda one: f"pg{one.major}", indirect=True, scope="session")
 
 
+@cache
 def majors():
-    """Return the embedded server's programs, and the newest of another major version where there is one."""
+    """
+    Return the embedded server's programs, and those of another major version where there are some.
+
+    These are the newest on this machine, or what GOLDENTREE_TEST_MAJOR names: a major version, or a `bin` directory.
+    """
     embedded = binaries.find_server_programs()
-    others = [one for one in binaries.list_installed() if one.major != embedded.major and one.has(*binaries.SERVER)]
+    installed = [found for found in binaries.list_installed() if found.has(*binaries.SERVER)]
+    wanted = os.environ.get("GOLDENTREE_TEST_MAJOR")
+    if not wanted:
+        others = [found for found in installed if found.major != embedded.major]
+    elif wanted.isdecimal():
+        others = [found for found in installed if found.major == int(wanted)]
+    else:
+        others = [found for found in [binaries.find_at(Path(wanted))] if found]
+    if wanted and not others:
+        raise pytest.UsageError(f"there is no PostgreSQL server {wanted}, which GOLDENTREE_TEST_MAJOR names")
     return [embedded, *others[:1]]
+
+
+LONGEST = ("test_six_agents.py", "test_parallel.py", "test_stress.py", "test_golden_build.py", "test_crash.py")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Begin with what takes longest, so that no worker is left alone with it in the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+    if config.getoption("only_major"):
+        chosen = [item for item in items if _on_other_major(item)]
+        config.hook.pytest_deselected(items=[item for item in items if not _on_other_major(item)])
+        items[:] = chosen
+
+
+def _on_other_major(item):
+    return hasattr(item, "callspec") and majors()[-1] in item.callspec.params.values()
 
 
 @pytest.fixture(autouse=True, scope="session")

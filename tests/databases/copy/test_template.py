@@ -132,6 +132,8 @@ def test_a_session_in_the_last_moment(place, monkeypatch, method, outcome):
 
 def test_a_collation_that_changed(place):
     """PostgreSQL copies no database whose collation the operating system has changed since; a dump sorts anew."""
+    if place.admin.info.server_version < 150_000:
+        pytest.skip("PostgreSQL 15 was the first to record the collation's version")
     golden = place.golden("CREATE TABLE t AS SELECT 1 AS i")
     place.admin.execute("UPDATE pg_database SET datcollversion = '0.1' WHERE datname = %s", [golden])
     made = place.clone(golden, method="auto")

@@ -246,7 +246,8 @@ def test_no_room(programs, cluster, monkeypatch):
     said, _ = limited.communicate()
 
     assert f"`{cluster.root}`" in said.splitlines()[0]
-    assert "File too large" in said or "child process was terminated by signal" in said
+    # PostgreSQL 13 calls a short write a full disk.
+    assert any(text in said for text in ("File too large", "No space left", "child process was terminated by signal"))
     assert "set `TMPDIR` to" in said
     assert not cluster.data.exists()
     assert [child.name for child in cluster.root.iterdir() if child.name != "lock"] == []
