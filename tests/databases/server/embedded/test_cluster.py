@@ -239,7 +239,7 @@ def test_no_room(programs, cluster, monkeypatch):
     limited = run_code(
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "from tasks_lib.databases.server import binaries; from tasks_lib.databases.server.embedded.cluster import *\n"
-        f"one = binaries.at(Path({str(programs.directory)!r}))\n"
+        f"one = binaries.find_at(Path({str(programs.directory)!r}))\n"
         "try: Cluster(default_root(), durable=False, binaries=one).start()\n"
         "except ServerError as error: print(error)\n"
     )
