@@ -62,8 +62,8 @@ def require_removable(project: Project, listed: WorktreeEntry, others: Iterable[
             why="--force does not override a lock",
             hint=f"git worktree unlock {path}",
         )
-    here = Path(os.path.realpath(Path.cwd()))
-    if here.is_relative_to(path):
+    current = Path(os.path.realpath(Path.cwd()))
+    if current.is_relative_to(path):
         raise WorktreeError(
             f"the current directory is in {path}",
             why="this shell's directory would be deleted",

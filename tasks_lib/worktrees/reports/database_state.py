@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GoldentreeError
-from tasks_lib.worktrees.reports import migrations as drift
+from tasks_lib.worktrees.reports.migrations import compare_migrations, history_reader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,12 +58,12 @@ def report_database_states(project: Project, places: Mapping[str, tuple[Record, 
     from tasks_lib.databases.server.from_settings import running_server
 
     server, source = running_server(project.settings), project.source()
-    read = drift.history_reader(server)
+    read = history_reader(server)
 
     def compare(place: tuple[Record, Path]) -> Migrations | GoldentreeError | None:
         record, path = place
         try:
-            return drift.compare_migrations(project, read, record, path) if record.clone and path.exists() else None
+            return compare_migrations(project, read, record, path) if record.clone and path.exists() else None
         except GoldentreeError as error:
             return error
 

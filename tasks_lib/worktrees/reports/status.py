@@ -12,8 +12,8 @@ from tasks_lib.errors import GoldentreeError, ServerError
 from tasks_lib.settings import env_values
 from tasks_lib.worktrees.env.guard import require_own_database
 from tasks_lib.worktrees.reports import listing
-from tasks_lib.worktrees.reports import migrations as drift
 from tasks_lib.worktrees.reports.incomplete import Problem, command_for_worktree, diagnose
+from tasks_lib.worktrees.reports.migrations import compare_migrations, history_reader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -221,8 +221,8 @@ def report_database(project: Project, environ: Mapping[str, str]) -> DatabaseSta
     """
     from tasks_lib.databases.compare import queries
 
-    record, here = project.require_record_here(), project.repository.here
-    url = require_own_database(project, record, here, environ)
+    record, path = project.require_record_here(), project.repository.here
+    url = require_own_database(project, record, path, environ)
     size, tables = queries.read_size_and_table_count(project.server, record.identity.database)
-    migrations = drift.compare_migrations(project, drift.history_reader(project.server), record, here)
+    migrations = compare_migrations(project, history_reader(project.server), record, path)
     return DatabaseStatus(record, url, size, tables, migrations)

@@ -44,8 +44,8 @@ def report_verification(project: Project, environ: Mapping[str, str]) -> Verific
     """
     from tasks_lib.databases.compare import contents, queries
 
-    record, here = project.require_record_here(), project.repository.here
-    require_own_database(project, record, here, environ)
+    record, path = project.require_record_here(), project.repository.here
+    require_own_database(project, record, path, environ)
     golden = queries.read_contents_of(project.server, record.golden)
     clone = queries.read_contents_of(project.server, record.identity.database)
     checks = [
@@ -60,7 +60,7 @@ def report_verification(project: Project, environ: Mapping[str, str]) -> Verific
             for equal in [golden.objects.get(kind) == clone.objects.get(kind)]
         ),
     ]
-    toolchain = ledger_toolchain(here, project.settings.migrate)
+    toolchain = ledger_toolchain(path, project.settings.migrate)
     if toolchain is not None:
         ledger = toolchain.ledger
         recorded = [
