@@ -60,9 +60,10 @@ class GoldentreeError(Exit):
         self.hint = hint
         super().__init__(message=self._format(), code=self.status)
 
-    def add_why(self, text: str) -> None:
-        """Add the lines of *text* to the reason, for what only the caller knows."""
-        self.why = "\n".join(filter(None, [self.why, text]))
+    def add(self, *, why: str = "", hint: str = "") -> None:
+        """Add what only the caller knows: the lines of *why*, and *hint* if the error has none."""
+        self.why = "\n".join(filter(None, [self.why, why]))
+        self.hint = self.hint or hint
         self.message = self._format()
 
     def _format(self) -> str:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tasks_lib.errors import GoldentreeError, Interrupted
+from tasks_lib.errors import GoldentreeError, Interrupted, ToolchainError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,11 +68,13 @@ class Plan:
         stages: Put the longest step of a stage first: it runs in the calling thread, which receives Ctrl-C.
         ran: The steps that have run, in order of completion.
         interrupted: The reason shown after Ctrl-C when the rollback succeeded.
+        hint: How to go on when a command of the project fails in one of the steps.
     """
 
     stages: list[Step | tuple[Step, ...]]
     ran: list[Ran] = field(default_factory=list)
     interrupted: str = "every change of this command was undone"
+    hint: str = ""
 
     @property
     def steps(self) -> list[Step]:
@@ -100,8 +102,8 @@ class Plan:
                 left = _undo(touched, narrator)
                 if isinstance(failure, KeyboardInterrupt):
                     raise Interrupted("interrupted", why=left or self.interrupted) from None
-                if left and isinstance(failure, GoldentreeError):
-                    failure.add_why(left)
+                if isinstance(failure, GoldentreeError):
+                    failure.add(why=left, hint=self.hint if isinstance(failure, ToolchainError) else "")
                 elif left:
                     failure.add_note(left)
                 raise

@@ -97,7 +97,7 @@ def companions(c: Context, json: bool = False) -> Answer:
             one.companion.name,
             one.companion.env,
             one.name,
-            one.template or "(empty)",
+            one.companion.template or "(empty)",
             size(one.size()) if exists else "not there: inv worktree.setup",
         )
         for one, exists in found
@@ -216,6 +216,7 @@ def verify(c: Context, json: bool = False) -> Answer:
 def _run_tool(c: Context, which: str) -> Answer:
     from tasks_lib.worktrees.env.guard import require_own_database
     from tasks_lib.worktrees.steps.toolchain import find_command, format_command, run_tool
+    from tasks_lib.worktrees.target import Target
 
     here, narrator = current_project(), Narrator()
     record = here.require_record_here()
@@ -228,8 +229,8 @@ def _run_tool(c: Context, which: str) -> Answer:
     if c.config.run.dry:
         return preview([f"{which} {record.identity.database} by {shown}"])
     with narrator.step(f"{which} {record.identity.database} by {shown}"):
-        hint = f"mend it, then: inv db.{which}"
-        run_tool(here, record, here.repository.here, which, narrator, hint=hint, url=url)
+        target = Target(here, record, here.repository.here, narrator)
+        run_tool(target, which, hint=f"fix it, then run:\ninv db.{which}", url=url)
     return Answer(
         {"command": shown, "ran": True, "database": record.identity.database}, f"{which}d {record.identity.database}"
     )

@@ -38,7 +38,7 @@ def run(
     *,
     env: Mapping[str, str],
     on_line: Callable[[str], None],
-    hint: str,
+    hint: str = "",
     secrets: Collection[str] = (),
 ) -> None:
     """
@@ -48,7 +48,7 @@ def run(
         command: What to run.
         env: Its environment, from `child_environment`.
         on_line: Called with each line that it prints, as it prints it, without passwords and colours.
-        hint: What to do when it fails.
+        hint: What to do if it fails, where the plan does not say it.
         secrets: What is blotted out like the database's passwords.
 
     Raises:

@@ -34,7 +34,7 @@ def test_create_in_json(repository):
     }
     assert clone.keys() == {"method", "seconds", "bytes"}
     assert clone["bytes"] > 2**20
-    assert sorted(steps) == ["check", "clone", "mark", "point", "write"]
+    assert sorted(steps) == ["check", "clone", "mark", "point", "record"]
 
 
 def test_preview(repository):
@@ -43,14 +43,14 @@ def test_preview(repository):
     result = repository.inv("-R", "worktree.create", "a", env={"WORKTREE_MIGRATE": "just migrate"})
     assert result.returncode == 0
     assert result.stdout.splitlines() == [
-        "would write down a_86f7e4 and lease a port",
+        "would record a_86f7e4 and lease a port",
         f"would clone loquent_latest into {repository.prefix}_a_86f7e4",
         f"would check out a at {repository.worktree('a')}",
         "would point .env at it",
         "would migrate by just migrate",
         "would mark it ready",
     ]
-    assert repository.json("-R", "worktree.create", "a")["plan"][0].startswith("write down")
+    assert repository.json("-R", "worktree.create", "a")["plan"][0].startswith("record a")
     assert repository.world() == before
 
 
@@ -98,7 +98,7 @@ def test_a_file_that_cannot_be_given(repository):
     before = repository.world()
     result = goldentree(repository, "worktree.create", "a")
     assert result.returncode == 1
-    assert "error: `tasks.py/inner` cannot be given" in result.stderr
+    assert "error: `tasks.py/inner` cannot be copied" in result.stderr
     assert "Traceback" not in result.stderr
     assert repository.world() == before
 

@@ -120,12 +120,12 @@ def refuse_exported_database_url(record: Record, environ: Mapping[str, str]) -> 
         )
 
 
-def refuse_overriding_env_file(project: Project, record: Record, path: Path, *, given: Container[str] = ()) -> None:
+def refuse_overriding_env_file(project: Project, record: Record, path: Path, *, incoming: Container[str] = ()) -> None:
     """
     Refuse a file at *path* that names another database, and that frameworks prefer to the one that we write.
 
     Args:
-        given: What the worktree is about to get from the main one.
+        incoming: The files that are about to be copied or linked from the main worktree.
 
     Raises:
         EnvFileError: Naming it, and the cure.
@@ -133,7 +133,7 @@ def refuse_overriding_env_file(project: Project, record: Record, path: Path, *, 
     from tasks_lib.databases.server.url import DatabaseUrl
 
     names = [name for name in OVERRIDING_ENV_FILES if name not in project.settings.env_files]
-    coming = [project.repository.main / name for name in names if name in given]
+    coming = [project.repository.main / name for name in names if name in incoming]
     for file in [*(path / name for name in names), *coming]:
         text = env_values(file).get("DATABASE_URL")
         if not text:

@@ -23,6 +23,7 @@ from tasks_lib.worktrees.steps.hooks import after_setup_steps, companion_setup_s
 from tasks_lib.worktrees.steps.portless import portless_steps
 from tasks_lib.worktrees.steps.toolchain import toolchain_steps
 from tasks_lib.worktrees.steps.worktree_record import new_record, ready_step, record_step
+from tasks_lib.worktrees.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,12 +65,13 @@ def plan_create(
             narrator.say(f"finishing {record.path}, whose creation on {record.created} was interrupted")
         else:
             record = _new_record(project, identity, record, base=base, path=path)
-        target = project.registry.paths().get(record.slug) or Path(record.path)
-        require_editable_env_file(project, record, target)
-        warn_about_main_database(project, record, target, narrator)
+        place = project.registry.paths().get(record.slug) or Path(record.path)
+        target = Target(project, record, place, narrator)
+        require_editable_env_file(target)
+        warn_about_main_database(target)
         if wish is not None:
-            check_databases(project, record)
-        yield Planned(record, (_plan(project, record, target, narrator, wish),))
+            check_databases(target)
+        yield Planned(record, (_plan(target, wish),))
 
 
 def _is_interrupted(record: Record, identity: Identity) -> bool:
@@ -166,30 +168,24 @@ def _require_start(project: Project, branch: str, base: str) -> str | None:
     raise BranchError(f"the default branch `{default}` has no commit in this repository", hint="pass --base REF")
 
 
-def _plan(project: Project, record: Record, path: Path, narrator: Narrator, wish: CloneOptions | None) -> Plan:
-    branch = record.identity.branch
+def _plan(target: Target, wish: CloneOptions | None) -> Plan:
+    branch = target.record.identity.branch
     create = f"inv worktree.create {branch}"
-    first = record_step(project, record)
-    checkout = Checkout(project, record.slug, branch, path, record.base).step()
+    first = record_step(target)
+    checkout = Checkout(target.project, target.slug, branch, target.path, target.record.base).step()
     prepared = [
-        *file_steps(project, record, path, narrator),
+        *file_steps(target),
         # Even without a database the file names the future clone: an application that finds no database is better
         # than one that uses the main worktree's.
-        env_file_step(project, record, path),
-        *after_setup_steps(project, record, path, narrator, hint=f"fix it, then run:\n{create}"),
+        env_file_step(target),
+        *after_setup_steps(target),
     ]
-    last = [ready_step(project, record), *portless_steps(project, record, narrator)]
+    last = [ready_step(target), *portless_steps(target)]
     if wish is None:
-        return Plan([first, checkout, *prepared, *last])
-    cloned = (
-        own_database_step(project, record, narrator, wish),
-        *companion_database_steps(project, record, narrator, wish),
-    )
-    hint = "fix it on the branch; to fix it in the worktree, create that without databases and set it up afterwards"
-    hint += f" (inv worktree.setup):\n{create} --no-db"
-    migrated = [
-        *companion_setup_steps(project, record, path, narrator, hint=hint),
-        *toolchain_steps(project, record, path, narrator, hint=hint),
-    ]
+        return Plan([first, checkout, *prepared, *last], hint=f"fix it, then run:\n{create}")
+    cloned = (own_database_step(target, wish), *companion_database_steps(target, wish))
+    migrated = [*companion_setup_steps(target), *toolchain_steps(target)]
+    hint = "fix it, then run the same command; to fix a migration in the worktree, create that without databases and "
+    hint += f"set it up afterwards (inv worktree.setup):\n{create} --no-db"
     # Cloning is the long one, so it runs beside the checkout.
-    return Plan([first, (*cloned, checkout), *prepared, *migrated, *last])
+    return Plan([first, (*cloned, checkout), *prepared, *migrated, *last], hint=hint)

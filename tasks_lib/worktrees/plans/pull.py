@@ -21,6 +21,7 @@ from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.removal.removal_record import RemovalRecord
 from tasks_lib.worktrees.steps.run_once import clear_ran
 from tasks_lib.worktrees.steps.toolchain import command_environment, toolchain_steps
+from tasks_lib.worktrees.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,13 +88,13 @@ def plan_pull(project: Project, narrator: Narrator, *, unmasked: bool) -> Iterat
             record=record,
             only_databases=True,
         )
-        hint = "fix it, then run:\ninv db.migrate"
         plan = Plan(
             [
                 _PullIntoWorktree(project, request, removal, pull).step(),
-                *toolchain_steps(project, record, path, narrator, hint=hint, every_time=True),
+                *toolchain_steps(Target(project, record, path, narrator), every_time=True),
             ],
             interrupted=_INTERRUPTED,
+            hint="fix it, then run:\ninv db.migrate",
         )
         yield Planned(pull, (plan,))
 

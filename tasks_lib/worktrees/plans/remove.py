@@ -26,7 +26,8 @@ from tasks_lib.worktrees.removal import checks, removal_record
 from tasks_lib.worktrees.removal.removal_record import RemovalRecord
 from tasks_lib.worktrees.removal.steps import RERUN, Removal, finish_steps, park_steps, write_step
 from tasks_lib.worktrees.steps import worktree_record
-from tasks_lib.worktrees.steps.hooks import command_step
+from tasks_lib.worktrees.steps.hooks import RunCommand
+from tasks_lib.worktrees.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,11 +121,8 @@ def _plan_before_removal(
         return Plan([*steps])
     path = entry.path
     if worktree is not None:
-        hint = "fix the command in `worktree.before_remove`; the worktree was not removed"
-        steps += [
-            command_step(project, worktree, path, command, narrator, hint=hint)
-            for command in project.settings.before_remove
-        ]
+        target = Target(project, worktree, path, narrator)
+        steps += [RunCommand(target, command).step() for command in project.settings.before_remove]
     if running := find_processes_in(path):
         names = ", ".join(f"{process.name} ({process.pid})" for process in running)
         steps.append(Step(f"end {names}", lambda: _end_processes(path)))
@@ -139,7 +137,8 @@ def _plan_before_removal(
             removal.record = removal_record.write(project, replace(record, saved=saved))
         _move_aside(project, path, record.trash)
 
-    return Plan([*steps, Step(f"remove the worktree {path}", remove)])
+    hint = "fix the command in `worktree.before_remove`; the worktree was not removed"
+    return Plan([*steps, Step(f"remove the worktree {path}", remove)], hint=hint)
 
 
 def _plan_after_removal(project: Project, removal: Removal, narrator: Narrator) -> Plan:

@@ -15,7 +15,6 @@ from tasks_lib.worktrees.plans.planned import Planned
 from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.removal.removal_record import RemovalRecord
 from tasks_lib.worktrees.steps.databases import (
-    build_title,
     check_databases,
     companion_databases,
     format_result,
@@ -23,6 +22,7 @@ from tasks_lib.worktrees.steps.databases import (
 )
 from tasks_lib.worktrees.steps.hooks import companion_setup_steps
 from tasks_lib.worktrees.steps.toolchain import toolchain_steps
+from tasks_lib.worktrees.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +62,8 @@ def plan_reset(project: Project, narrator: Narrator, wish: CloneOptions) -> Iter
         record = project.require_record_here()
         # The name alone: a reset also replaces a database that no longer exists. `examine` checks who owns it.
         require_own_database_name(project, record, path, os.environ)
-        check_databases(project, record)
+        target = Target(project, record, path, narrator)
+        check_databases(target)
         removal = RemovalRecord(
             slug,
             removal_record.timestamp(),
@@ -74,7 +75,6 @@ def plan_reset(project: Project, narrator: Narrator, wish: CloneOptions) -> Iter
             only_databases=True,
         )
         reset = Reset(removal)
-        hint = "fix it, then run:\ninv db.reset"
         plan = Plan(
             [
                 _RecordReplaced(project, removal, record, narrator).step(),
@@ -82,9 +82,10 @@ def plan_reset(project: Project, narrator: Narrator, wish: CloneOptions) -> Iter
                     _Rebuild(database, reset, wish, narrator).step()
                     for database in [own_database(project, record), *companion_databases(project, record)]
                 ),
-                *companion_setup_steps(project, record, path, narrator, hint=hint),
-                *toolchain_steps(project, record, path, narrator, hint=hint),
-            ]
+                *companion_setup_steps(target),
+                *toolchain_steps(target),
+            ],
+            hint="fix it, then run:\ninv db.reset",
         )
         yield Planned(reset, (plan,))
 
@@ -135,7 +136,7 @@ class _Rebuild:
     rebuilt: bool = False
 
     def step(self) -> Step:
-        return Step(f"{build_title(self.database)} again", self.do, self.undo)
+        return Step(f"{self.database.title} again", self.do, self.undo)
 
     def do(self) -> str:
         made = self.database.rebuild(self.wish, self.narrator, moment=self.reset.removal.removed)

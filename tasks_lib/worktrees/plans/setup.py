@@ -31,6 +31,7 @@ from tasks_lib.worktrees.steps.hooks import after_setup_steps, clear_ran_hooks, 
 from tasks_lib.worktrees.steps.portless import portless_steps
 from tasks_lib.worktrees.steps.toolchain import toolchain_steps
 from tasks_lib.worktrees.steps.worktree_record import new_record, ready_step, record_step
+from tasks_lib.worktrees.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,29 +64,30 @@ def plan_setup(
         # Read again: the previous holder of the lock may have changed it.
         record = project.record_at(path) or _adopted_record(project, path, slug)
         refuse_exported_database_url(record, os.environ)
-        first = [record_step(project, record), _Adoption.of(project, record, path).step()]
-        cloned = own_database_step(project, record, narrator, wish)
+        target = Target(project, record, path, narrator)
+        first = [record_step(target), _Adoption.of(project, record, path).step()]
+        cloned = own_database_step(target, wish)
         if clone_only:
             own_database(project, record).check()
             yield Planned(record, (Plan([*first, cloned]),))
             return
-        check_databases(project, record)
-        require_editable_env_file(project, record, path)
-        warn_about_main_database(project, record, path, narrator)
+        check_databases(target)
+        require_editable_env_file(target)
+        warn_about_main_database(target)
         hint = f"fix it, then run:\ninv worktree.{'db' if database_only else 'setup'}"
-        all_cloned = (cloned, *companion_database_steps(project, record, narrator, wish))
+        all_cloned = (cloned, *companion_database_steps(target, wish))
         stages: list[Step | tuple[Step, ...]] = [*first, all_cloned]
         if not database_only:
-            stages += file_steps(project, record, path, narrator)
-        stages.append(env_file_step(project, record, path))
+            stages += file_steps(target)
+        stages.append(env_file_step(target))
         if not database_only:
-            stages += after_setup_steps(project, record, path, narrator, hint=hint)
-        stages += companion_setup_steps(project, record, path, narrator, hint=hint)
-        stages += toolchain_steps(project, record, path, narrator, hint=hint, every_time=database_only)
-        stages.append(ready_step(project, record))
+            stages += after_setup_steps(target)
+        stages += companion_setup_steps(target)
+        stages += toolchain_steps(target, every_time=database_only)
+        stages.append(ready_step(target))
         if not database_only:
-            stages += portless_steps(project, record, narrator)
-        yield Planned(record, (Plan(stages),))
+            stages += portless_steps(target)
+        yield Planned(record, (Plan(stages, hint=hint),))
 
 
 def _require_branch(path: Path) -> str:

@@ -30,6 +30,7 @@ from tasks_lib.worktrees.steps.files import file_steps
 from tasks_lib.worktrees.steps.hooks import after_setup_steps
 from tasks_lib.worktrees.steps.portless import portless_steps
 from tasks_lib.worktrees.steps.worktree_record import ready_step, record_step
+from tasks_lib.worktrees.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +85,9 @@ def plan_undo(project: Project, name: str, narrator: Narrator, *, path: str = ""
                 hint=f"remove it, then run `inv worktree.undo {removal.key}`:\ninv worktree.remove {record.slug}",
             )
         steps.append(Step("delete the removal record", lambda: _delete_removal(project, removal)))
-        yield Planned(Undo(removal, target), (Plan([*steps]),))
+        yield Planned(
+            Undo(removal, target), (Plan([*steps], hint=f"fix it, then run:\ninv worktree.undo {removal.key}"),)
+        )
 
 
 def _delete_removal(project: Project, removal: RemovalRecord) -> None:
@@ -157,28 +160,28 @@ def _restore_steps(removal: RemovalRecord, path: Path) -> list[Step]:
 
 def _worktree_steps(project: Project, removal: RemovalRecord, path: Path, narrator: Narrator) -> list[Step]:
     """Return the steps that restore a removed worktree."""
-    record = removal.record
     steps: list[Step] = []
-    if record is not None:
-        require_editable_env_file(project, record, path)
-        steps.append(record_step(project, replace(record, path=str(path))))
+    target = None
+    if removal.record is not None:
+        target = Target(project, replace(removal.record, path=str(path)), path, narrator)
+        require_editable_env_file(target)
+        steps.append(record_step(target))
     checkout = _checkout_step(project, removal, path)
     begun = checkout.done() or _is_begun(project, removal, path)
     if not begun:
         _require_free(project, removal, path)
     _require_commits(project, removal, begun=begun)
     steps += [checkout, *_restore_steps(removal, path)]
-    if record is None:
+    if target is None:
         return steps
-    hint = f"fix it, then run:\ninv worktree.undo {removal.key}"
     return [
         *steps,
-        *file_steps(project, record, path, narrator),
+        *file_steps(target),
         _Unpark(project, removal, narrator, parked_at=removal_record.timestamp()).step(),
-        env_file_step(project, record, path),
-        *after_setup_steps(project, record, path, narrator, hint=hint),
-        ready_step(project, record),
-        *portless_steps(project, record, narrator),
+        env_file_step(target),
+        *after_setup_steps(target),
+        ready_step(target),
+        *portless_steps(target),
     ]
 
 

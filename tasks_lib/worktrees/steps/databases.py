@@ -1,11 +1,11 @@
 """
-The databases of one worktree: its own, which its application works on, and its companions.
+The databases of one worktree: its own, which its application uses, and its companions.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tasks_lib.errors import GoldenMissingError, SettingsError
 from tasks_lib.plan import Step
@@ -15,37 +15,156 @@ from tasks_lib.worktrees.steps.background import start_cleanup
 from tasks_lib.worktrees.steps.run_once import clear_ran
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tasks_lib.databases.clone.clone import Clone
     from tasks_lib.databases.clone.strategy import CloneOptions
+    from tasks_lib.databases.ownership.comment import OwnershipComment
     from tasks_lib.databases.ownership.source import Source
     from tasks_lib.databases.server.url import DatabaseUrl
     from tasks_lib.output import Narrator
     from tasks_lib.settings import Companion
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
+    from tasks_lib.worktrees.target import Target
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """
+    A database to create.
+
+    Attributes:
+        comment: Its ownership comment. A previous database of the same name is parked with the comment's timestamp.
+        report: Called with a line of text for anything that takes long.
+    """
+
+    source: Source
+    name: str
+    comment: OwnershipComment
+    options: CloneOptions
+    report: Callable[[str], object]
+
+
+class Origin(Protocol):
+    """
+    What a database is created from: `FromTemplate` or `Empty`.
+
+    Attributes:
+        template: The golden template, empty for none.
+    """
+
+    @property
+    def template(self) -> str: ...  # noqa: D102 - see the class
+
+    def title(self, name: str) -> str:
+        """Return what creating the database *name* is called, in the imperative."""
+
+    def check(self, source: Source, name: str, slug: str) -> None:
+        """Check that the database can be created or exists already, changing nothing."""
+
+    def build(self, request: BuildRequest) -> Clone:
+        """Create the database."""
+
+    def rebuild(self, request: BuildRequest) -> Clone:
+        """Create the database and park the previous one."""
+
+
+@dataclass(frozen=True)
+class FromTemplate:
+    """Databases that are cloned from a golden template."""
+
+    template: str
+
+    def title(self, name: str) -> str:
+        """Return what cloning is called."""
+        return f"clone {self.template} into {name}"
+
+    def check(self, source: Source, name: str, slug: str) -> None:
+        """Check that the template can be cloned."""
+        from tasks_lib.databases.clone.clone import check_clone
+
+        check_clone(source, name, slug=slug)
+
+    def build(self, request: BuildRequest) -> Clone:
+        """Clone the template."""
+        from tasks_lib.databases.clone import clone
+
+        return clone.build(request.source, request.name, request.comment, request.options, request.report)
+
+    def rebuild(self, request: BuildRequest) -> Clone:
+        """Clone the template and park the previous database."""
+        from tasks_lib.databases.clone import clone
+
+        return clone.rebuild(request.source, request.name, request.comment, request.options, request.report)
+
+
+@dataclass(frozen=True)
+class Empty:
+    """Databases that are created empty."""
+
+    template: str = ""
+
+    def title(self, name: str) -> str:
+        """Return what creating an empty database is called."""
+        return f"create {name}, empty"
+
+    def check(self, source: Source, name: str, slug: str) -> None:
+        """Check that an empty database can be created."""
+        from tasks_lib.databases.clone.empty import check_empty
+
+        check_empty(source, name, slug=slug)
+
+    def build(self, request: BuildRequest) -> Clone:
+        """Create an empty database."""
+        from tasks_lib.databases.clone.empty import build_empty
+
+        return build_empty(request.source, request.name, request.comment, request.report)
+
+    def rebuild(self, request: BuildRequest) -> Clone:
+        """Park the previous database and create an empty one."""
+        from tasks_lib.databases.clone.park import park
+
+        parked = park(
+            request.source.server,
+            repository=request.comment.repository,
+            slug=request.comment.slug,
+            now=request.comment.created,
+            report=request.report,
+            only={request.name},
+        )
+        built = self.build(request)
+        return replace(built, parked=next((old.name for old in parked if old.database == request.name), ""))
 
 
 @dataclass(frozen=True)
 class Database:
     """
-    A database that a worktree has, or is to have.
+    A database of a worktree, existing or planned.
 
     Attributes:
-        template: The golden template that it is cloned from, empty where it begins empty.
-        one_off: What runs once on it, and again when it is made anew (see `once`).
+        origin: What it is created from.
+        one_off: The steps that run once per database, and again after a rebuild (see `run_once`).
+        recorded: Whether the worktree's record describes how it was created; true for the worktree's own.
     """
 
     project: Project
     slug: str
     name: str
-    template: str
+    origin: Origin
     one_off: frozenset[str]
+    recorded: bool
+
+    @property
+    def title(self) -> str:
+        """What creating it is called, in the imperative."""
+        return self.origin.title(self.name)
 
     @property
     def source(self) -> Source:
-        """What it is made from."""
-        # Not the configured golden template, which an empty one has nothing to do with.
-        return replace(self.project.source(), golden=self.template)
+        """The server and the golden template that it is created from."""
+        # An empty database must not depend on the configured golden template.
+        return replace(self.project.source(), golden=self.origin.template)
 
     @property
     def url(self) -> DatabaseUrl:
@@ -54,21 +173,16 @@ class Database:
 
     def check(self) -> None:
         """
-        Make sure, before any change, that it can be made or is there already.
+        Check that the database can be created or exists already, changing nothing.
 
         Raises:
-            ServerError, GoldenMissingError, OwnershipError, DatabaseError: As the server says.
+            ServerError, GoldenMissingError, OwnershipError, DatabaseError: If neither is the case.
         """
-        from tasks_lib.databases.clone import clone, empty
-
-        if self.template:
-            clone.check_clone(self.source, self.name, slug=self.slug)
-        else:
-            empty.check_empty(self.source, self.name, slug=self.slug)
+        self.origin.check(self.source, self.name, self.slug)
 
     def exists(self) -> bool:
         """
-        Whether it is there, complete.
+        Whether it exists and is complete.
 
         Raises:
             OwnershipError: If a database of that name is not this worktree's.
@@ -80,51 +194,32 @@ class Database:
 
     def size(self) -> int:
         """
-        Return its size on disk.
+        Return its size on disk in bytes.
 
         Raises:
-            DatabaseError: If it is not there.
+            DatabaseError: If it does not exist.
         """
         from tasks_lib.databases.compare import queries
 
         return queries.read_size_and_table_count(self.project.server, self.name)[0]
 
-    def build(self, wish: CloneOptions, narrator: Narrator) -> Clone:
+    def build(self, options: CloneOptions, narrator: Narrator) -> Clone:
         """
-        Make it.
+        Create it.
 
         Raises:
-            DatabaseError: If it could not be made; nothing is left behind then.
+            DatabaseError: If it could not be created. Nothing is left behind.
         """
-        from tasks_lib.databases.clone import clone, empty
+        return self._record_built(self.origin.build(self._request(options, narrator, now())), narrator)
 
-        mark = self.source.mark("clone", slug=self.slug, created=now())
-        if self.template:
-            return self._made(clone.build(self.source, self.name, mark, wish, narrator.detail), narrator)
-        return self._made(empty.build_empty(self.source, self.name, mark, narrator.detail), narrator)
-
-    def rebuild(self, wish: CloneOptions, narrator: Narrator, *, moment: str) -> Clone:
+    def rebuild(self, options: CloneOptions, narrator: Narrator, *, moment: str) -> Clone:
         """
-        Make it anew; what bears its name is parked at the *moment*.
+        Create it again, and park the previous one with the timestamp *moment*.
 
         Raises:
-            DatabaseError: If it could not be made; the old one bears the name then.
+            DatabaseError: If it could not be created. The previous one keeps its name.
         """
-        from tasks_lib.databases.clone import clone, empty, park
-
-        mark = self.source.mark("clone", slug=self.slug, created=moment)
-        if self.template:
-            return self._made(clone.rebuild(self.source, self.name, mark, wish, narrator.detail), narrator)
-        parked = park.park(
-            self.project.server,
-            repository=mark.repository,
-            slug=self.slug,
-            now=moment,
-            report=narrator.detail,
-            only={self.name},
-        )
-        made = self._made(empty.build_empty(self.source, self.name, mark, narrator.detail), narrator)
-        return replace(made, parked=next((one.name for one in parked if one.database == self.name), ""))
+        return self._record_built(self.origin.rebuild(self._request(options, narrator, moment)), narrator)
 
     def drop(self) -> None:
         """
@@ -136,33 +231,37 @@ class Database:
         from tasks_lib.databases.clone import clone
 
         server, repository = self.project.server, self.project.registry.repository_id
-        clone.drop(server, self.name, repository=repository, slug=self.slug, golden=self.template)
+        clone.drop(server, self.name, repository=repository, slug=self.slug, golden=self.origin.template)
 
-    def _made(self, made: Clone, narrator: Narrator) -> Clone:
+    def _request(self, options: CloneOptions, narrator: Narrator, moment: str) -> BuildRequest:
+        comment = self.source.mark("clone", slug=self.slug, created=moment)
+        return BuildRequest(self.source, self.name, comment, options, narrator.detail)
+
+    def _record_built(self, built: Clone, narrator: Narrator) -> Clone:
         registry = self.project.registry
         clear_ran(registry, self.slug, self.one_off)
-        if not isinstance(self, CompanionDatabase):
-            summary = {"method": made.method, "seconds": made.seconds, "bytes": made.bytes, "created": now()}
+        if self.recorded:
+            summary = {"method": built.method, "seconds": built.seconds, "bytes": built.bytes, "created": now()}
             registry.update(self.slug, clone=summary)
-        for warning in made.warnings:
+        for warning in built.warnings:
             narrator.say(f"warning: {warning}")
-        if made.outdated or (self.template and self.project.settings.spares):
+        if built.outdated or (self.origin.template and self.project.settings.spares):
             start_cleanup(self.project)
-        return made
+        return built
 
 
 @dataclass(frozen=True)
 class CompanionDatabase(Database):
-    """One that stands beside the worktree's own."""
+    """An additional database that the settings ask for."""
 
     companion: Companion
 
     def check(self) -> None:
         """
-        Make sure, before any change, that it can be made or is there already.
+        Check that the database can be created or exists already, changing nothing.
 
         Raises:
-            GoldenMissingError, ServerError, OwnershipError, DatabaseError: As the server says.
+            GoldenMissingError, ServerError, OwnershipError, DatabaseError: If neither is the case.
         """
         try:
             super().check()
@@ -174,7 +273,14 @@ class CompanionDatabase(Database):
 
 def own_database(project: Project, record: Record) -> Database:
     """Return the worktree's own database."""
-    return Database(project, record.slug, record.identity.database, record.golden, frozenset({"migrate", "generate"}))
+    return Database(
+        project,
+        record.slug,
+        record.identity.database,
+        FromTemplate(record.golden),
+        frozenset({"migrate", "generate"}),
+        recorded=True,
+    )
 
 
 def own_database_url(project: Project, record: Record) -> DatabaseUrl:
@@ -190,88 +296,103 @@ def companion_databases(project: Project, record: Record) -> list[CompanionDatab
         SettingsError: If one would have the name of the worktree's own database.
     """
     found = []
-    for one in project.settings.companions:
-        name = identity.companion_database(one.name, record.slug)
+    for companion in project.settings.companions:
+        name = identity.companion_database(companion.name, record.slug)
         if name == record.identity.database:
             raise SettingsError(
-                f"companion `{one.name}` and the worktree's own database would both be named `{name}`",
+                f"companion `{companion.name}` and the worktree's own database would both be named `{name}`",
                 hint="rename the companion in `db.companions`, or set WORKTREE_DB_PREFIX",
             )
+        origin = FromTemplate(companion.template) if companion.template else Empty()
+        one_off = frozenset({one_off_name(companion)})
         found.append(
-            CompanionDatabase(project, record.slug, name, one.template or "", frozenset({one_off_name(one)}), one)
+            CompanionDatabase(project, record.slug, name, origin, one_off, recorded=False, companion=companion)
         )
     return found
 
 
 def one_off_name(companion: Companion) -> str:
-    """Return what the record calls the companion's setup command, once it has run."""
+    """Return the name under which the record lists the companion's setup command after it has run."""
     return f"set up {companion.name}"
 
 
-def check_databases(project: Project, record: Record) -> None:
+def check_databases(target: Target) -> None:
     """
-    Make sure, before any change, that all databases of the worktree can be made or are there already.
+    Check that all databases of the worktree can be created or exist already, changing nothing.
 
     Raises:
-        SettingsError, ServerError, GoldenMissingError, OwnershipError, DatabaseError: As the server says.
+        SettingsError, ServerError, GoldenMissingError, OwnershipError, DatabaseError: If one cannot.
     """
+    project, record = target.project, target.record
     for database in [own_database(project, record), *companion_databases(project, record)]:
         database.check()
 
 
-def own_database_step(project: Project, record: Record, narrator: Narrator, wish: CloneOptions) -> Step:
+def own_database_step(target: Target, options: CloneOptions) -> Step:
     """Return the step that clones the golden template as the worktree's own database."""
-    database, registry = own_database(project, record), project.registry
-    step = _step(database, narrator, wish)
+    return _BuildOwnDatabase(target, own_database(target.project, target.record), options).step()
 
-    def do() -> str | None:
+
+def companion_database_steps(target: Target, options: CloneOptions) -> list[Step]:
+    """Return the steps that create the worktree's companion databases."""
+    databases = companion_databases(target.project, target.record)
+    return [_BuildDatabase(target, database, options).step() for database in databases]
+
+
+@dataclass
+class _BuildDatabase:
+    """
+    Creates a database.
+
+    Attributes:
+        begun: Whether this run began to create it. Otherwise undo must not drop it: it is another run's.
+    """
+
+    target: Target
+    database: Database
+    options: CloneOptions
+    begun: bool = False
+
+    def step(self) -> Step:
+        return Step(self.database.title, self.do, self.undo, self.done)
+
+    def do(self) -> str:
+        self.begun = True
+        return format_result(self.database.build(self.options, self.target.narrator))
+
+    def undo(self) -> None:
+        if self.begun:
+            self.database.drop()
+
+    def done(self) -> bool:
+        return self.database.exists()
+
+
+class _BuildOwnDatabase(_BuildDatabase):
+    """Creates the worktree's own database, which its record describes."""
+
+    def do(self) -> str:
         from tasks_lib.databases.clone import clone
 
-        if not database.exists():
-            return step.do()
-        # By a run that was killed before it could write so down.
-        clone.drop_abandoned_temporaries(database.source, narrator.detail)
-        kept = {"method": "kept", "seconds": 0, "bytes": database.size(), "created": now()}
-        registry.update(record.slug, clone=kept)
+        if not self.database.exists():
+            return super().do()
+        # An earlier run created it and was killed before it could write the record.
+        clone.drop_abandoned_temporaries(self.database.source, self.target.narrator.detail)
+        kept = {"method": "kept", "seconds": 0, "bytes": self.database.size(), "created": now()}
+        self.target.registry.update(self.target.slug, clone=kept)
         return "kept"
 
-    def done() -> bool:
-        found = registry.find(record.slug)
-        return found is not None and found.clone is not None and step.done()
+    def undo(self) -> None:
+        super().undo()
+        if self.begun:
+            self.target.registry.update(self.target.slug, clone=None)
 
-    return replace(step, do=do, done=done)
-
-
-def companion_database_steps(project: Project, record: Record, narrator: Narrator, wish: CloneOptions) -> list[Step]:
-    """Return the steps that make the worktree's companion databases."""
-    return [_step(database, narrator, wish) for database in companion_databases(project, record)]
+    def done(self) -> bool:
+        record = self.target.find_record()
+        return record is not None and record.clone is not None and super().done()
 
 
-def _step(database: Database, narrator: Narrator, wish: CloneOptions) -> Step:
-    built = False
-
-    def do() -> str:
-        nonlocal built
-        built = True
-        return format_result(database.build(wish, narrator))
-
-    def undo() -> None:
-        if built:
-            database.drop()
-            if not isinstance(database, CompanionDatabase):
-                database.project.registry.update(database.slug, clone=None)
-
-    return Step(build_title(database), do, undo, done=database.exists)
-
-
-def build_title(database: Database) -> str:
-    """Return what making *database* is called."""
-    if database.template:
-        return f"clone {database.template} into {database.name}"
-    return f"create {database.name}, empty"
-
-
-def format_result(made: Clone) -> str:
-    """Return a remark on how a database was made."""
-    how = f"by {made.method}, as {made.reason}" if made.method in {"template", "dump"} else made.reason
-    return f"{how}: {1000 * made.seconds:.0f} ms"
+def format_result(built: Clone) -> str:
+    """Return a remark on how a database was created."""
+    how = f"by {built.method}, as {built.reason}" if built.method in {"template", "dump"} else built.reason
+    return f"{how}: {1000 * built.seconds:.0f} ms"

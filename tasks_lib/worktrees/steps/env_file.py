@@ -1,14 +1,15 @@
 """
-Pointing: the env file of a worktree names its own database, port and names, and nobody else's.
+Write a worktree's env file, which names the worktree's own database, port and URL.
 
-In style `copy` it is the main worktree's file with these keys rewritten. In style `layered` it holds these keys
-alone, and the file below it is a link to the main worktree's, so that a secret is changed in one place.
+In style `copy` it is the main worktree's file with these keys changed. In style `layered` it has only these keys, and
+the second env file is a link to the main worktree's, so that a secret is changed in one place.
 """
 
 from __future__ import annotations
 
 import re
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import SettingsError
@@ -23,56 +24,79 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tasks_lib.databases.server.url import DatabaseUrl
-    from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
-
+    from tasks_lib.worktrees.target import Target
 
 _MAIN_ONLY = ("PULL_DATABASE_URL", "LEDGER_URL")
-"""Logins of servers that worktrees share, which are nobody's business there: tasks read them in the main one."""
+"""Credentials of shared servers; blanked in worktrees, because tasks read them from the main worktree."""
 
 
-def env_file_step(project: Project, record: Record, path: Path) -> Step:
-    """Return the step that writes the env file of the worktree at *path*."""
-    target, shared = path / project.env_name, _Shared(project, path)
-    before: list[str | None] = []
+def env_file_step(target: Target) -> Step:
+    """Return the step that writes the worktree's env file."""
+    return _WriteEnvFile(target, _SharedFile(target.project, target.path)).step()
 
-    def do() -> str:
-        before.append(dotenv_file.read(target) if target.exists() else None)
-        written = worktree_values(project, project.registry.require(record.slug))
+
+@dataclass
+class _WriteEnvFile:
+    """
+    Writes the env file, and links the shared one in style `layered`.
+
+    Attributes:
+        before: The file's text before this run wrote it, None if it did not exist.
+        begun: Whether this run began to write it.
+    """
+
+    target: Target
+    shared: _SharedFile
+    before: str | None = None
+    begun: bool = False
+
+    @property
+    def _file(self) -> Path:
+        return self.target.path / self.target.project.env_name
+
+    def step(self) -> Step:
+        return Step(f"point {self.target.project.env_name} at it", self.do, self.undo, self.done)
+
+    def do(self) -> str:
+        project, path = self.target.project, self.target.path
+        self.before = dotenv_file.read(self._file) if self._file.exists() else None
+        self.begun = True
+        values = worktree_values(project, self.target.require_record())
         exclude_from_git(project, path, project.env_name)
-        dotenv_file.update_env_file(_source(project, path), target, written)
-        # Second: with the link alone, applications would find the main worktree's database.
-        return ", ".join(written) + shared.link()
+        dotenv_file.update_env_file(_source(project, path), self._file, values)
+        # The link comes second: with the link alone, applications would use the main worktree's database.
+        return ", ".join(values) + self.shared.link()
 
-    def undo() -> None:
-        shared.unlink()
-        if not before:
+    def undo(self) -> None:
+        self.shared.unlink()
+        if not self.begun:
             return
-        if before[0] is None:
-            target.unlink(missing_ok=True)
+        if self.before is None:
+            self._file.unlink(missing_ok=True)
         else:
-            dotenv_file.write(target, before[0])
-        stop_excluding(path, project.env_name)
+            dotenv_file.write(self._file, self.before)
+        stop_excluding(self.target.path, self.target.project.env_name)
 
-    def done() -> bool:
-        found = project.registry.find(record.slug)
-        return found is not None and not shared.missing() and _is_pointed(target, worktree_values(project, found))
-
-    return Step(f"point {project.env_name} at it", do, undo, done)
+    def done(self) -> bool:
+        record = self.target.find_record()
+        if record is None or self.shared.is_missing():
+            return False
+        return _has_values(self._file, worktree_values(self.target.project, record))
 
 
 def worktree_values(project: Project, record: Record) -> dict[str, str]:
-    """Return the keys that are rewritten in the worktree's env file, and their values."""
-    found = template_fields(project, record)
-    written = {key: template.format(**found) for key, template in project.settings.env.items()}
-    written |= {one.companion.env: one.url.text for one in companion_databases(project, record)}
+    """Return the keys that are set in the worktree's env file, and their values."""
+    fields = template_fields(project, record)
+    values = {key: template.format(**fields) for key, template in project.settings.env.items()}
+    values |= {database.companion.env: database.url.text for database in companion_databases(project, record)}
     main = set[str]().union(*(env_values(project.repository.main / name) for name in project.settings.env_files))
-    return written | {key: "" for key in _MAIN_ONLY if key in main}
+    return values | {key: "" for key in _MAIN_ONLY if key in main}
 
 
 def template_fields(project: Project, record: Record) -> dict[str, str]:
-    """Return what templates of env keys and files may name."""
+    """Return the values of the fields that templates of env keys and files may use."""
     names = record.identity
     return {
         "branch": names.branch,
@@ -87,43 +111,46 @@ def template_fields(project: Project, record: Record) -> dict[str, str]:
 
 
 def fill_template(project: Project, record: Record, template: str) -> str:
-    """Return the file *template* for the worktree of *record*."""
+    """Return the text of the file *template* for the worktree of *record*."""
     return filled(template, template_fields(project, record))
 
 
-def require_editable_env_file(project: Project, record: Record, path: Path) -> None:
+def require_editable_env_file(target: Target) -> None:
     """
-    Make sure, before any change, that the env file can be rewritten.
+    Check that the env file can be rewritten, changing nothing.
 
     Raises:
         EnvFileError: If it cannot.
     """
+    project, path = target.project, target.path
     dotenv_file.require_own(path / project.env_name)
     source = _source(project, path)
-    dotenv_file.edit(dotenv_file.read(source), worktree_values(project, record), name=str(source))
+    dotenv_file.edit(dotenv_file.read(source), worktree_values(project, target.record), name=str(source))
 
 
-def warn_about_main_database(project: Project, record: Record, path: Path, narrator: Narrator) -> None:
-    """Warn of keys that go on naming the main worktree's database in the worktree at *path*."""
+def warn_about_main_database(target: Target) -> None:
+    """Warn of keys that will still name the main worktree's database in this worktree."""
     from tasks_lib.databases.server.url import DatabaseUrl
 
+    project = target.project
     text = project.settings.database_url
     if text is None:
         return
-    main, rewritten = _place(DatabaseUrl.parse(text)), worktree_values(project, record)
-    for file in (_source(project, path), *(project.repository.main / name for name in project.settings.env_files[1:])):
+    main, rewritten = _host_and_database(DatabaseUrl.parse(text)), worktree_values(project, target.record)
+    shared = [project.repository.main / name for name in project.settings.env_files[1:]]
+    for file in (_source(project, target.path), *shared):
         for key, value in env_values(file).items():
             if key in rewritten or not re.match(r"postgres(ql)?(\+\w+)?://", value):
                 continue
-            with suppress(SettingsError):  # nothing that libpq could go to
-                if _place(DatabaseUrl.parse(value)) == main:
-                    narrator.say(
+            with suppress(SettingsError):  # not a URL that libpq can use
+                if _host_and_database(DatabaseUrl.parse(value)) == main:
+                    target.narrator.say(
                         f"warning: `{key}` in {file} names the main worktree's database `{main[1]}`, here too\n"
                         f'  to have it rewritten, in invoke.yaml: worktree: {{env: {{{key}: "{{database_url}}"}}}}'
                     )
 
 
-def _place(url: DatabaseUrl) -> tuple[str | None, str | None]:
+def _host_and_database(url: DatabaseUrl) -> tuple[str | None, str | None]:
     return url.parameters.get("host"), url.database
 
 
@@ -135,44 +162,44 @@ def _source(project: Project, path: Path) -> Path:
     return project.repository.main / project.env_name
 
 
-def _is_pointed(target: Path, written: dict[str, str]) -> bool:
+def _has_values(file: Path, values: dict[str, str]) -> bool:
     with suppress(OSError):
-        found = dotenv_file.load(target)
-        return all(found.get(key) == value for key, value in written.items())
+        found = dotenv_file.load(file)
+        return all(found.get(key) == value for key, value in values.items())
     return False
 
 
-class _Shared:
+class _SharedFile:
     """The link to the env file that all worktrees share, in style `layered`."""
 
     def __init__(self, project: Project, path: Path) -> None:
         self._project = project
         self._path = path
-        self._made = False
+        self._linked = False
         name = project.shared_env_name
         self._ends = (project.repository.main / name, path / name) if name else None
 
-    def missing(self) -> bool:
-        """Whether there is something to link, and nothing in its place."""
+    def is_missing(self) -> bool:
+        """Whether the main worktree has the file and this one does not."""
         if self._ends is None:
             return False
         origin, link = self._ends
         return origin.is_file() and not link.exists() and not link.is_symlink()
 
     def link(self) -> str:
-        """Make the link where it is missing; return what is to be said of it."""
+        """Make the link if it is missing; return a remark on it."""
         if self._ends is None:
             return ""
         origin, link = self._ends
-        if self.missing():
+        if self.is_missing():
             exclude_from_git(self._project, self._path, link.name)
             link.symlink_to(origin)
-            self._made = True
+            self._linked = True
             return f"; {link.name} linked"
         own = link.exists() and not (origin.exists() and link.samefile(origin))
         return f"; {link.name} is this worktree's own, and stays" if own else ""
 
     def unlink(self) -> None:
         """Remove the link that `link` made."""
-        if self._ends and self._made:
+        if self._ends and self._linked:
             self._ends[1].unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """
-Files that git does not bring into a worktree: copied and linked from the main worktree, or written from templates.
+Copy or link files that git ignores from the main worktree into a worktree, and write files from templates.
 
-What is there already stays. The lists come from the main worktree: a branch cannot ask for files of its choice.
+Existing files stay. The lists are read from the main worktree, so that a branch cannot ask for other files.
 """
 
 from __future__ import annotations
@@ -27,81 +27,142 @@ from tasks_lib.worktrees.steps.env_file import fill_template
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
+    from tasks_lib.worktrees.target import Target
 
 INCLUDE = ".worktreeinclude"
 """The main worktree's list, in the syntax of `.gitignore`, which several worktree tools share."""
 
 _NEVER = (".git", ".conductor", ".worktrees")
-"""Where other worktrees live."""
+"""Folders that contain other worktrees."""
 
 _DEPENDENCIES = {"node_modules", "target", "venv", ".venv"}
-"""Given whole or not at all: some packages bring a `.env.example`, and a folder with nothing else would be no gift."""
+"""Copied whole or not at all: a pattern for `.env` files must not create a folder of nothing else."""
 
 
-def file_steps(project: Project, record: Record, path: Path, narrator: Narrator) -> list[Step]:
+def file_steps(target: Target) -> list[Step]:
     """
-    Return the steps that give the worktree at *path* its files; none where nothing is configured.
+    Return the steps that copy, link and write the worktree's files, none if nothing is configured.
 
     Raises:
-        GitError: If git cannot tell what is ignored.
+        GitError: If git cannot list the ignored files.
         EnvFileError: If one of them would send the worktree's application to another database.
     """
-    found = []
+    project = target.project
     copied, linked = _copied(project), _linked(project)
-    refuse_overriding_env_file(project, record, path, given={*copied, *linked})
+    refuse_overriding_env_file(project, target.record, target.path, incoming={*copied, *linked})
+    steps = []
     if copied or linked:
-        found.append(_Giving(project, path, narrator, copied, linked).step())
+        steps.append(CopyAndLink(target, copied, linked).step())
     if project.settings.write:
-        found.append(_writing(project, record, path, narrator))
-    return found
+        steps.append(WriteTemplates(target).step())
+    return steps
 
 
 @dataclass
-class _Giving:
-    """Copying and linking; remembers what it made, and how to take that away."""
+class CopyAndLink:
+    """
+    Copies and links files of the main worktree.
 
-    project: Project
-    path: Path
-    narrator: Narrator
+    Attributes:
+        undoing: Removes what `do` made, to be called from the end.
+    """
+
+    target: Target
     copied: list[str]
     linked: list[str]
     undoing: list[Callable[[], object]] = field(default_factory=list)
 
     def step(self) -> Step:
-        """Return the step."""
-        return Step("give it files of the main worktree", self.do, partial(_undo, self.undoing), self.done)
+        """Return the step that does it."""
+        return Step("copy and link files of the main worktree", self.do, self.undo, self.done)
 
     def do(self) -> str:
-        """Copy and link what is missing; return what was given."""
-        main, given = self.project.repository.main, []
+        """Copy and link what is missing; return a remark."""
+        project, path = self.target.project, self.target.path
+        made = []
         for name in [*self.copied, *self.linked]:
-            source, target = main / name, self.path / name
-            if os.path.lexists(target):
+            source, file = project.repository.main / name, path / name
+            if os.path.lexists(file):
                 continue
             try:
-                _make_room(self.path, target, self.undoing)
-                # Before: an interrupted copy leaves nothing, but one that arrived must go.
-                self.undoing.append(partial(copy_tree.remove, target))
+                _make_folders(path, file, self.undoing)
+                # Before the copy: an interrupted one leaves nothing, but a complete one must be removed.
+                self.undoing.append(partial(copy_tree.remove, file))
                 if name in self.linked:
-                    target.symlink_to(source)
-                    exclude_from_git(self.project, self.path, name)
-                    given.append(f"{name} (linked)")
-                elif copy_tree.copy(source, target, self.narrator.detail):
-                    given.append(name)
+                    file.symlink_to(source)
+                    exclude_from_git(project, path, name)
+                    made.append(f"{name} (linked)")
+                elif copy_tree.copy(source, file, self.target.narrator.detail):
+                    made.append(name)
             except OSError as error:
-                raise WorktreeError(f"`{name}` cannot be given to {self.path}", why=str(error)) from None
-        return _listed(given)
+                raise WorktreeError(f"`{name}` cannot be copied to {path}", why=str(error)) from None
+        return _format_names(made)
+
+    def undo(self) -> None:
+        """Remove what `do` made."""
+        _undo(self.undoing)
 
     def done(self) -> bool:
         """Whether nothing is missing."""
-        return all(os.path.lexists(self.path / name) for name in [*self.copied, *self.linked])
+        return all(os.path.lexists(self.target.path / name) for name in [*self.copied, *self.linked])
+
+
+@dataclass
+class WriteTemplates:
+    """
+    Writes the files that the settings describe by templates.
+
+    Attributes:
+        undoing: Removes what `do` made, to be called from the end.
+    """
+
+    target: Target
+    undoing: list[Callable[[], object]] = field(default_factory=list)
+
+    def step(self) -> Step:
+        """Return the step that does it."""
+        return Step(f"write {', '.join(self.target.project.settings.write)}", self.do, self.undo, self.done)
+
+    def do(self) -> str:
+        """Write what is missing; return a remark."""
+        project, path = self.target.project, self.target.path
+        written = []
+        for name, text in self._texts(self.target.require_record()).items():
+            file = path / name
+            if os.path.lexists(file):
+                if _read(file) != text:
+                    self.target.narrator.say(f"  {name} exists already with other content, and stays")
+                continue
+            try:
+                _make_folders(path, file, self.undoing)
+            except OSError as error:
+                raise WorktreeError(f"`{file}` cannot be written", why=str(error)) from None
+            self.undoing.append(partial(copy_tree.remove, file))
+            exclude_from_git(project, path, name)
+            dotenv_file.write(file, text)
+            written.append(name)
+        return _format_names(written)
+
+    def undo(self) -> None:
+        """Remove what `do` made."""
+        _undo(self.undoing)
+
+    def done(self) -> bool:
+        """Whether every file has the text that its template gives."""
+        record = self.target.find_record()
+        if record is None:
+            return False
+        return all(_read(self.target.path / name) == text for name, text in self._texts(record).items())
+
+    def _texts(self, record: Record) -> dict[str, str]:
+        project = self.target.project
+        return {name: fill_template(project, record, template) for name, template in project.settings.write.items()}
 
 
 def _copied(project: Project) -> list[str]:
-    """Return what is to be copied, relative to the main worktree."""
+    """Return the paths to copy, relative to the main worktree."""
     main = project.repository.main
     names = [PurePosixPath(name).as_posix() for name in project.settings.copy if os.path.lexists(main / name)]
     names += [name for name in _included(main) if name not in names]
@@ -118,7 +179,7 @@ def _without_env_files(project: Project, names: list[str]) -> list[str]:
 
 
 def _included(main: Path) -> list[str]:
-    """Return what `.worktreeinclude` matches and git ignores; a folder where both mean the whole of it."""
+    """Return the paths that `.worktreeinclude` matches and git ignores; a folder if both name all of it."""
     include = main / INCLUDE
     if not include.is_file():
         return []
@@ -126,7 +187,7 @@ def _included(main: Path) -> list[str]:
     ignored = read_git(*listing, "--exclude-standard", cwd=main).split("\0")
     matching = read_git(*listing, f"--exclude-from={include}", cwd=main).split("\0")
     # A trailing slash marks a folder; each list names only the topmost.
-    both = {one for one in ignored if _within(one, matching)} | {one for one in matching if _within(one, ignored)}
+    both = {name for name in ignored if _within(name, matching)} | {name for name in matching if _within(name, ignored)}
     others = [row.path for row in list_worktrees(main)[1:]]
     return sorted(
         name.rstrip("/")
@@ -143,76 +204,41 @@ def _within(name: str, folders: list[str]) -> bool:
     return name in known or any(parent in known for parent in parents)
 
 
-def _writing(project: Project, record: Record, path: Path, narrator: Narrator) -> Step:
-    """Return the step that writes files from templates."""
-    templates = project.settings.write
-    undoing: list[Callable[[], object]] = []
-
-    def wanted() -> dict[str, str]:
-        found = project.registry.require(record.slug)
-        return {name: fill_template(project, found, template) for name, template in templates.items()}
-
-    def do() -> str:
-        written = []
-        for name, text in wanted().items():
-            target = path / name
-            if os.path.lexists(target):
-                if _text(target) != text:
-                    narrator.say(f"  {name} is there already with other content, and stays")
-                continue
-            try:
-                _make_room(path, target, undoing)
-            except OSError as error:
-                raise WorktreeError(f"`{target}` cannot be written", why=str(error)) from None
-            undoing.append(partial(copy_tree.remove, target))
-            exclude_from_git(project, path, name)
-            dotenv_file.write(target, text)
-            written.append(name)
-        return _listed(written)
-
-    def done() -> bool:
-        if project.registry.find(record.slug) is None:
-            return False
-        return all(_text(path / name) == text for name, text in wanted().items())
-
-    return Step(f"write {', '.join(templates)}", do, partial(_undo, undoing), done)
-
-
 def _undo(undoing: list[Callable[[], object]]) -> None:
     while undoing:
         undoing.pop()()
 
 
-def _make_room(path: Path, target: Path, undoing: list[Callable[[], object]]) -> None:
+def _make_folders(path: Path, file: Path, undoing: list[Callable[[], object]]) -> None:
     """
-    Make the folders that *target* lies in.
+    Make the folders that contain *file*.
 
     Raises:
-        WorktreeError: If a link of the branch's leads out of the worktree at *path*.
+        WorktreeError: If a link in the branch leads out of the worktree at *path*.
     """
-    if not Path(os.path.realpath(target.parent)).is_relative_to(os.path.realpath(path)):
-        link = next(one for one in reversed(target.parents) if one.is_relative_to(path) and one.is_symlink())
+    if not Path(os.path.realpath(file.parent)).is_relative_to(os.path.realpath(path)):
+        link = next(parent for parent in reversed(file.parents) if parent.is_relative_to(path) and parent.is_symlink())
         raise WorktreeError(
-            f"`{target}` lies outside of its worktree",
+            f"`{file}` is outside of its worktree",
             why=f"{link} is a link to {os.path.realpath(link)}",
             hint=f"ls -ld {shlex.quote(str(link))}",
         )
-    for folder in reversed([folder for folder in target.parents if not folder.exists()]):
+    for folder in reversed([folder for folder in file.parents if not folder.exists()]):
         folder.mkdir()
         undoing.append(partial(_remove_empty, folder))
 
 
 def _remove_empty(folder: Path) -> None:
-    with suppress(OSError):  # somebody has put something there meanwhile
+    with suppress(OSError):  # another program has put something there
         folder.rmdir()
 
 
-def _text(file: Path) -> str | None:
+def _read(file: Path) -> str | None:
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return None
 
 
-def _listed(names: list[str]) -> str:
+def _format_names(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

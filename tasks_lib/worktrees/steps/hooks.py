@@ -1,11 +1,12 @@
 """
-The commands of a team: after a worktree is set up, and before it is removed.
+The team's own commands: after a worktree is set up, and before it is removed.
 
-They come from the main worktree's `invoke.yaml` alone, so that a branch that is checked out cannot bring its own.
+They are read from the main worktree's `invoke.yaml` only, so that a branch cannot bring its own.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks_lib.plan import Step
@@ -16,67 +17,58 @@ from tasks_lib.worktrees.steps.run_once import clear_ran, run_once
 from tasks_lib.worktrees.steps.toolchain import worktree_environment
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tasks_lib.databases.server.url import DatabaseUrl
-    from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
-    from tasks_lib.worktrees.registry import Record
+    from tasks_lib.worktrees.target import Target
 
 
-def command_step(
-    project: Project,
-    record: Record,
-    path: Path,
-    command: str,
-    narrator: Narrator,
-    *,
-    hint: str,
-    url: DatabaseUrl | None = None,
-) -> Step:
+@dataclass(frozen=True)
+class RunCommand:
     """
-    Return the step that runs *command* by `sh -c` in the worktree at *path*.
+    Runs a command by `sh -c` in the worktree.
 
-    Args:
-        hint: What to do when it fails.
-        url: The database that it works on; the worktree's own when not given.
+    Attributes:
+        url: The database that it works on, by default the worktree's own.
     """
 
-    def do() -> None:
-        environment = worktree_environment(project, record, path, url=url)
-        run(Command(("sh", "-c", command), path), env=environment, on_line=narrator.relay, hint=hint)
+    target: Target
+    command: str
+    url: DatabaseUrl | None = None
 
-    return Step(f"run {command}", do)
+    def step(self) -> Step:
+        """Return the step that does it."""
+        return Step(f"run {self.command}", self.do)
+
+    def do(self) -> None:
+        """Run it; its output is printed line by line."""
+        target = self.target
+        environment = worktree_environment(target.project, target.record, target.path, url=self.url)
+        run(Command(("sh", "-c", self.command), target.path), env=environment, on_line=target.narrator.relay)
 
 
-def after_setup_steps(project: Project, record: Record, path: Path, narrator: Narrator, *, hint: str) -> list[Step]:
-    """Return the steps that run what `worktree.after_setup` lists, each once in a worktree's life."""
+def after_setup_steps(target: Target) -> list[Step]:
+    """Return the steps that run the commands of `worktree.after_setup`, each once per worktree."""
     return [
-        run_once(
-            project.registry,
-            record.slug,
-            f"run {command}",
-            command_step(project, record, path, command, narrator, hint=hint),
-        )
-        for command in project.settings.after_setup
+        run_once(target.registry, target.slug, f"run {command}", RunCommand(target, command).step())
+        for command in target.project.settings.after_setup
     ]
 
 
 def clear_ran_hooks(project: Project, slug: str) -> None:
-    """Let what ran in a worktree that is gone count as never run in the one that takes its place."""
+    """Let every step that ran in a worktree that no longer exists run again in the one that replaces it."""
     ran = {f"run {command}" for command in project.settings.after_setup}
     clear_ran(project.registry, slug, ran | {"migrate", "generate", "portless"})
 
 
-def companion_setup_steps(project: Project, record: Record, path: Path, narrator: Narrator, *, hint: str) -> list[Step]:
-    """Return the steps that run the setup commands of the companion databases, each once in its database's life."""
+def companion_setup_steps(target: Target) -> list[Step]:
+    """Return the steps that run the setup commands of the companion databases, each once per database."""
     return [
         run_once(
-            project.registry,
-            record.slug,
+            target.registry,
+            target.slug,
             one_off_name(database.companion),
-            command_step(project, record, path, database.companion.setup, narrator, hint=hint, url=database.url),
+            RunCommand(target, database.companion.setup, database.url).step(),
         )
-        for database in companion_databases(project, record)
+        for database in companion_databases(target.project, target.record)
         if database.companion.setup
     ]

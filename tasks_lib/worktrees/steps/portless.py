@@ -1,7 +1,7 @@
 """
-portless (https://github.com/vercel-labs/portless): the proxy behind the dev URLs, where it is installed.
+Register the dev URLs with portless (https://github.com/vercel-labs/portless), a local proxy, if it is installed.
 
-A worktree's URL leads to its port by a static route. Nothing depends on it: what portless cannot do is a warning.
+A static route leads from a worktree's URL to its port. Nothing depends on it, so a failure is only a warning.
 """
 
 from __future__ import annotations
@@ -9,43 +9,56 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks_lib.plan import Step
 from tasks_lib.worktrees.steps.run_once import mark_ran
 
 if TYPE_CHECKING:
-    from tasks_lib.output import Narrator
-    from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
+    from tasks_lib.worktrees.target import Target
 
 _ONE_OFF = "portless"
 _PATIENCE_SECONDS = 10
 
 
-def portless_steps(project: Project, record: Record, narrator: Narrator) -> list[Step]:
-    """Return the step that registers the worktree's dev URL; none where portless is not there, or is switched off."""
-    if _program() is None:
-        return []
+def portless_steps(target: Target) -> list[Step]:
+    """Return the step that registers the dev URL, none if portless is not installed or is switched off."""
+    return [RegisterRoute(target).step()] if _program() is not None else []
 
-    def do() -> str:
-        found = project.registry.require(record.slug)
-        trouble = _run("alias", _host(found), str(found.port))
-        if trouble:
-            narrator.say(f"warning: portless cannot serve {found.identity.dev_url}: {trouble}")
+
+@dataclass(frozen=True)
+class RegisterRoute:
+    """Registers the worktree's dev URL with portless."""
+
+    target: Target
+
+    def step(self) -> Step:
+        """Return the step that does it."""
+        return Step("register the dev URL with portless", self.do, self.undo, self.done)
+
+    def do(self) -> str:
+        """Add the route; a failure is a warning."""
+        record = self.target.require_record()
+        if error := _run("alias", _host(record), str(record.port)):
+            self.target.narrator.say(f"warning: portless cannot serve {record.identity.dev_url}: {error}")
             return "not registered"
-        mark_ran(project.registry, record.slug, _ONE_OFF)
-        return found.identity.dev_url
+        mark_ran(self.target.registry, self.target.slug, _ONE_OFF)
+        return record.identity.dev_url
 
-    def done() -> bool:
-        found = project.registry.find(record.slug)
-        return found is not None and _ONE_OFF in found.done
+    def undo(self) -> None:
+        """Remove the route."""
+        remove_route(self.target.find_record())
 
-    return [Step("tell portless", do, undo=lambda: remove_route(project.registry.find(record.slug)), done=done)]
+    def done(self) -> bool:
+        """Whether the record says that the route is registered."""
+        record = self.target.find_record()
+        return record is not None and _ONE_OFF in record.done
 
 
 def remove_route(record: Record | None) -> None:
-    """Take the route of *record* away, if there is one."""
+    """Remove the route of *record*, if it has one."""
     if record is not None and _ONE_OFF in record.done and _program() is not None:
         _run("alias", "--remove", _host(record))
 
@@ -61,7 +74,7 @@ def _host(record: Record) -> str:
 
 
 def _run(*arguments: str) -> str:
-    """Run portless; return what it said when it failed, empty when it did not."""
+    """Run portless and return its error message, empty on success."""
     try:
         result = subprocess.run(
             ["portless", *arguments],

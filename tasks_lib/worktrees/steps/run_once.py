@@ -1,13 +1,12 @@
 """
-One-off steps: what has run stands in the record, so that no later call runs it again.
+Steps that run once per worktree or database: the record lists the ones that have run.
 
-They are what only costs time to repeat (installing, migrating, generating), or must not be repeated on data that
-somebody works with (a companion's setup command).
+They are slow to repeat (install, migrate, generate), or unsafe to repeat on data in use (a companion's setup command).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,39 +22,48 @@ def _never() -> bool:
 
 def run_once(registry: Registry, slug: str, name: str, step: Step, *, stale: Callable[[], bool] = _never) -> Step:
     """
-    Return *step* as one that is done when the record of *slug* says that *name* has run.
+    Return *step* with a `done` that is true once the record of *slug* lists *name*.
 
-    Undone, it counts as never run.
+    Undoing it removes the name from the record.
 
     Args:
-        stale: Whether it has to run again all the same.
+        stale: Returns whether the step has to run again anyway.
     """
+    once = _Once(registry, slug, name, step, stale)
+    return replace(step, do=once.do, undo=once.undo, done=once.done)
 
-    def do() -> str | None:
-        remark = step.do()
-        mark_ran(registry, slug, name)
+
+@dataclass(frozen=True)
+class _Once:
+    registry: Registry
+    slug: str
+    name: str
+    step: Step
+    stale: Callable[[], bool]
+
+    def do(self) -> str | None:
+        remark = self.step.do()
+        mark_ran(self.registry, self.slug, self.name)
         return remark
 
-    def undo() -> None:
-        step.undo()
-        clear_ran(registry, slug, {name})
+    def undo(self) -> None:
+        self.step.undo()
+        clear_ran(self.registry, self.slug, {self.name})
 
-    def done() -> bool:
-        found = registry.find(slug)
-        return found is not None and name in found.done and not stale()
-
-    return replace(step, do=do, undo=undo, done=done)
+    def done(self) -> bool:
+        record = self.registry.find(self.slug)
+        return record is not None and self.name in record.done and not self.stale()
 
 
 def mark_ran(registry: Registry, slug: str, name: str) -> None:
-    """Write down that *name* has run."""
+    """Add *name* to the steps that have run, according to the record of *slug*."""
     done = registry.require(slug).done
     if name not in done:
         registry.update(slug, done=(*done, name))
 
 
 def clear_ran(registry: Registry, slug: str, names: Container[str]) -> None:
-    """Let *names* count as never run."""
-    found = registry.find(slug)
-    if found is not None and any(name in names for name in found.done):
-        registry.update(slug, done=tuple(name for name in found.done if name not in names))
+    """Remove *names* from the steps that have run, according to the record of *slug*."""
+    record = registry.find(slug)
+    if record is not None and any(name in names for name in record.done):
+        registry.update(slug, done=tuple(name for name in record.done if name not in names))

@@ -1,12 +1,12 @@
 """
-The project's own tools, run on a worktree's own database: migrate and generate.
+Run the project's own migration tool on a worktree's own database: migrate and generate.
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
-from functools import partial
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import DatabaseError, ServerError, ToolchainError
@@ -29,70 +29,77 @@ if TYPE_CHECKING:
     from tasks_lib.toolchains.base import Command, Drift, Toolchain
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
+    from tasks_lib.worktrees.target import Target
 
 
-def toolchain_steps(
-    project: Project, record: Record, path: Path, narrator: Narrator, *, hint: str, every_time: bool = False
-) -> list[Step]:
+def toolchain_steps(target: Target, *, every_time: bool = False) -> list[Step]:
     """
-    Return the steps that migrate and generate in the worktree at *path*.
+    Return the steps that migrate and generate in the worktree.
 
-    Which tool does so is decided by the main worktree's files, so that a branch cannot bring commands of its own.
+    The main worktree's files decide which tool does it, so that a branch cannot bring its own commands.
 
     Args:
-        hint: How to go on when one of them fails and everything is undone.
-        every_time: Run them although they have run on this database, and no migration is known to be pending.
+        every_time: Run them even if they have run on this database and no migration is known to be pending.
 
     Raises:
-        ToolchainError: If the main worktree shows several migration tools and no setting says which.
+        ToolchainError: If the main worktree uses several migration tools and no setting says which.
     """
-    main, registry = project.repository.main, project.registry
+    project = target.project
     steps = []
     for which in ("migrate", "generate"):
-        if found := find_command(project, main, which):
-
-            def do(which: str = which) -> str | None:
-                if which == "migrate":
-                    clear_ran(registry, record.slug, {"generate"})
-                    _warn(project, record, path, narrator)
-                return run_tool(project, record, path, which, narrator, hint=hint)
-
-            step = Step(f"{which} by {format_command(found)}", do)
-            stale = partial(_must_run, project, record, path, which, every_time=every_time)
-            steps.append(run_once(registry, record.slug, which, step, stale=stale))
+        if found := find_command(project, project.repository.main, which):
+            tool = _RunTool(target, which, every_time)
+            step = Step(f"{which} by {format_command(found)}", tool.do)
+            steps.append(run_once(target.registry, target.slug, which, step, stale=tool.stale))
         elif which == "migrate" and project.settings.migrate is None:
-            narrator.say("no migration tool is detected or configured; WORKTREE_MIGRATE names a command")
+            target.narrator.say("no migration tool is detected or configured; WORKTREE_MIGRATE names a command")
     return steps
 
 
-def _must_run(project: Project, record: Record, path: Path, which: str, *, every_time: bool) -> bool:
-    """Whether *which* has to run again: always, or as the tool's ledger lacks migrations of the branch."""
-    if every_time or which == "generate":
-        return every_time
-    if not path.exists():
-        return True
-    toolchain = ledger_toolchain(path, project.settings.migrate)
-    if toolchain is None:
-        return False
-    drift = _drift(project, record.identity.database, toolchain)
-    return drift is None or bool(drift.pending)
+@dataclass(frozen=True)
+class _RunTool:
+    """Migrates or generates, as *which* says."""
+
+    target: Target
+    which: str
+    every_time: bool
+
+    def do(self) -> str | None:
+        if self.which == "migrate":
+            clear_ran(self.target.registry, self.target.slug, {"generate"})
+            _warn_about_missing_migrations(self.target)
+        return run_tool(self.target, self.which)
+
+    def stale(self) -> bool:
+        """Whether it has to run again: always, or because the migration history lacks migrations of the branch."""
+        if self.every_time or self.which == "generate":
+            return self.every_time
+        path, project = self.target.path, self.target.project
+        if not path.exists():
+            return True
+        toolchain = ledger_toolchain(path, project.settings.migrate)
+        if toolchain is None:
+            return False
+        drift = _drift(project, self.target.record.identity.database, toolchain)
+        return drift is None or bool(drift.pending)
 
 
-def _warn(project: Project, record: Record, path: Path, narrator: Narrator) -> None:
-    """Say which migrations golden had that the branch lacks: not every tool stops at them."""
+def _warn_about_missing_migrations(target: Target) -> None:
+    """Warn of migrations that golden had and the branch lacks, because some tools ignore them."""
+    project, record = target.project, target.record
     drift = None
-    with suppress(ToolchainError):  # the tool itself says more of files that it cannot make sense of
-        if toolchain := ledger_toolchain(path, project.settings.migrate):
+    with suppress(ToolchainError):  # the tool itself says more about files that it cannot read
+        if toolchain := ledger_toolchain(target.path, project.settings.migrate):
             drift = _drift(project, record.identity.database, toolchain)
     if drift and drift.missing:
-        narrator.say(
+        target.narrator.say(
             f"warning: {record.golden} has migrations that this branch lacks: {', '.join(drift.missing)}\n"
-            "  the branch's code meets a schema that it does not know; merge the branch that they come from"
+            "  the branch's code does not know this schema; merge the branch that has these migrations"
         )
 
 
 def _drift(project: Project, database: str, toolchain: Toolchain) -> Drift | None:
-    """Return how *database* stands to the branch, None where that cannot be told."""
+    """Compare the migration history of *database* with the branch; return None if it cannot be read."""
     from tasks_lib.databases.compare import queries
 
     ledger = toolchain.ledger
@@ -103,10 +110,10 @@ def _drift(project: Project, database: str, toolchain: Toolchain) -> Drift | Non
 
 def find_command(project: Project, root: Path, which: str) -> Command | None:
     """
-    Return the command that does *which*, `migrate` or `generate`, for the worktree at *root*; None for nothing.
+    Return the command that does *which*, `migrate` or `generate`, for the worktree at *root*; None if there is none.
 
     Raises:
-        ToolchainError: If several tools are there and no setting says which.
+        ToolchainError: If it uses several tools and no setting says which.
     """
     settings = project.settings
     if which == "migrate":
@@ -114,45 +121,39 @@ def find_command(project: Project, root: Path, which: str) -> Command | None:
     return generate_command(root, settings.migrate, settings.generate, settings.generate_to)
 
 
-def run_tool(
-    project: Project,
-    record: Record,
-    path: Path,
-    which: str,
-    narrator: Narrator,
-    *,
-    hint: str,
-    url: DatabaseUrl | None = None,
-) -> str | None:
+def run_tool(target: Target, which: str, *, hint: str = "", url: DatabaseUrl | None = None) -> str | None:
     """
-    Run what does *which*, `migrate` or `generate`, in the worktree at *path*, on its own database.
+    Run the tool that does *which*, `migrate` or `generate`, in the worktree, on its own database.
 
     Args:
-        url: What the application's own settings say of that database, where the guard has found it out.
+        hint: How to go on if it fails.
+        url: The URL of that database, if the application's own settings say it (see `guard`).
 
-    Returns a remark where there was nothing to run.
+    Returns:
+        A remark if there was nothing to run.
 
     Raises:
-        ToolchainError: If the command fails or cannot be found, or has not applied what it should.
+        ToolchainError: If the command fails or cannot be found, or has left migrations pending.
     """
+    project, record, path = target.project, target.record, target.path
     found = find_command(project, path, which)
     if found is None:
-        return "nothing, as this branch has no such tool"
-    environ = worktree_environment(project, record, path, url=url)
-    run(found, env=environ, on_line=narrator.relay, hint=hint)
+        return "nothing, because this branch does not use that tool"
+    environment = worktree_environment(project, record, path, url=url)
+    run(found, env=environment, on_line=target.narrator.relay, hint=hint)
     if which == "migrate":
-        require_applied(project, record.identity.database, path, narrator)
+        require_applied(project, record.identity.database, path, target.narrator)
     return None
 
 
 def require_applied(project: Project, database: str, path: Path, narrator: Narrator) -> None:
     """
-    Make sure that the migrations of the worktree at *path* are in *database*, now that its tool has ended well.
+    Check that the migrations of the worktree at *path* are in *database*, after its tool exited with 0.
 
-    What a command of the user's own leaves out may be left out on purpose: that is only said.
+    For a command of the user's own, pending migrations may be intended, so they are only a warning.
 
     Raises:
-        ToolchainError: If the tool's ledger lacks one.
+        ToolchainError: If the tool's migration history lacks one.
     """
     setting = project.settings.migrate
     toolchain = ledger_toolchain(path, setting)
@@ -162,11 +163,11 @@ def require_applied(project: Project, database: str, path: Path, narrator: Narra
     pending = ", ".join(drift.pending)
     if setting is None or setting in PRESETS:
         raise ToolchainError(
-            f"{toolchain.name} ended well, and yet has not applied {pending}",
+            f"{toolchain.name} exited with 0, but did not apply {pending}",
             why=toolchain.unapplied,
             hint="inv db.status  # what is applied, and what is pending",
         )
-    narrator.say(f"warning: `{setting}` ended well, and yet these migrations are pending: {pending}")
+    narrator.say(f"warning: `{setting}` exited with 0, but these migrations are pending: {pending}")
 
 
 def worktree_environment(
@@ -184,18 +185,18 @@ def command_environment(
     Return the environment of commands that run in the worktree at *path*, on the database at *url*.
 
     Args:
-        own: What the worktree's env file says; it wins over what is exported here.
+        own: The values of the worktree's env file, which override exported variables.
     """
     from tasks_lib.databases.compare import queries
     from tasks_lib.databases.server.connection import Server
 
     clients = None
-    # Of a git hook that called us, GIT_DIR and its like name another worktree. PG* variables fill in what the URL
-    # leaves out, for us and for the tool; a service would name its own database. Nobody but us pulls.
+    # GIT_DIR and similar variables of a git hook that called us name another worktree. PG* variables complete the URL,
+    # for us and for the tool, but a service names its own database. Only this program pulls.
     passed_on = git_environment().keys() - {"PGSERVICE", "PULL_DATABASE_URL"}
     inherited = {key: value for key, value in os.environ.items() if key in passed_on}
     if project.settings.database_url is None:
-        # The embedded server speaks no TLS, and Go's drivers insist on it unless told.
+        # The embedded server has no TLS, which Go's drivers require by default.
         inherited["PGSSLMODE"] = "disable"
     with suppress(ServerError):  # a command that needs no database runs without one
         clients = queries.find_client_directory(Server(url))
@@ -210,5 +211,5 @@ def command_environment(
 
 
 def format_command(command: Command) -> str:
-    """Return *command* for people."""
+    """Return *command* as a user would type it."""
     return command.argv[2] if command.argv[:2] == ("sh", "-c") else " ".join(command.argv)

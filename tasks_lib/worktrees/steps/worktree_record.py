@@ -1,13 +1,13 @@
 """
-The record of a worktree: derived and written down before anything else is made, marked ready when all of it is.
+The record of a worktree: written before anything else is created, marked ready when everything is.
 
-Other steps read it from the registry when they run: the port is leased by the first of them.
+The first step leases the port, so later steps read the record from the registry when they run.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tasks_lib.plan import Step
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
+    from tasks_lib.worktrees.target import Target
 
 
 def derive_identity(project: Project, branch: str, taken_subdomains: Container[str] = ()) -> Identity:
@@ -30,7 +31,7 @@ def derive_identity(project: Project, branch: str, taken_subdomains: Container[s
 
 
 def new_record(project: Project, identity: Identity, path: Path, *, base: str | None, made_worktree: bool) -> Record:
-    """Return the record of a worktree to be made; its port and subdomain are settled when it is saved."""
+    """Return the record of a planned worktree; its port and subdomain are decided when it is saved."""
     from tasks_lib.worktrees.registry import Record
 
     return Record(
@@ -45,53 +46,68 @@ def new_record(project: Project, identity: Identity, path: Path, *, base: str | 
     )
 
 
-def record_step(project: Project, record: Record) -> Step:
+def record_step(target: Target) -> Step:
     """
-    Return the step that writes *record* down and leases its port, before anything else is made.
+    Return the step that writes the record and leases a port. It runs before anything else is created.
 
-    One that was removed keeps its names, and its port where that is free.
+    The record of a removed worktree keeps its names, and its port if that is free.
     """
-    registry = project.registry
+    return _WriteRecord(target).step()
 
-    def do() -> str:
+
+def ready_step(target: Target) -> Step:
+    """Return the step that marks the worktree as complete."""
+    return _MarkReady(target).step()
+
+
+@dataclass(frozen=True)
+class _WriteRecord:
+    target: Target
+
+    def step(self) -> Step:
+        title = f"record {self.target.slug} and lease a port"
+        return Step(title, self.do, self.undo, self.done, anchor=True)
+
+    def do(self) -> str:
+        record, registry = self.target.record, self.target.registry
         with registry.locked():
             others = [other for other in registry.records() if other.slug != record.slug]
             taken, subdomains = {other.port for other in others}, {other.identity.subdomain for other in others}
-            port = _wanted_port(record, taken) or ports.lease(f"{project.registry.common}:{record.slug}", taken)
+            port = _wanted_port(record, taken) or ports.lease(f"{registry.common}:{record.slug}", taken)
             names = record.identity
             if names.subdomain in subdomains:
-                free = derive_identity(project, names.branch, subdomains)
+                free = derive_identity(self.target.project, names.branch, subdomains)
                 names = replace(names, subdomain=free.subdomain, dev_url=free.dev_url)
             created = record.created or now()
             registry.save(replace(record, identity=names, port=port, state="creating", created=created))
         return f"port {port}"
 
-    return Step(
-        f"write down {record.slug} and lease a port",
-        do,
-        undo=lambda: registry.delete(record.slug),
-        done=lambda: registry.find(record.slug) is not None,
-        anchor=True,
-    )
+    def undo(self) -> None:
+        self.target.registry.delete(self.target.slug)
+
+    def done(self) -> bool:
+        return self.target.find_record() is not None
 
 
-def ready_step(project: Project, record: Record) -> Step:
-    """Return the step that says the worktree is complete."""
+@dataclass(frozen=True)
+class _MarkReady:
+    target: Target
 
-    def do() -> None:
-        project.registry.update(record.slug, state="ready")
+    def step(self) -> Step:
+        return Step("mark it ready", self.do, done=self.done)
 
-    def done() -> bool:
-        found = project.registry.find(record.slug)
-        return found is not None and found.state == "ready"
+    def do(self) -> None:
+        self.target.registry.update(self.target.slug, state="ready")
 
-    return Step("mark it ready", do, done=done)
+    def done(self) -> bool:
+        record = self.target.find_record()
+        return record is not None and record.state == "ready"
 
 
 def _wanted_port(record: Record, taken: set[int]) -> int | None:
-    """Return the port that Conductor gave the workspace, if this is it, or the record's own; None where it is held."""
+    """Return the port that Conductor assigned to this workspace, else the record's own; None if it is not free."""
     workspace, adopted = os.environ.get("CONDUCTOR_WORKSPACE_PATH"), os.environ.get("CONDUCTOR_PORT", "")
-    here = workspace is not None and os.path.realpath(workspace) == os.path.realpath(record.path)
-    if here and adopted.isdecimal() and int(adopted) not in taken:
+    is_workspace = workspace is not None and os.path.realpath(workspace) == os.path.realpath(record.path)
+    if is_workspace and adopted.isdecimal() and int(adopted) not in taken:
         return int(adopted)
     return record.port if record.port and record.port not in taken and ports.is_free(record.port) else None

@@ -94,7 +94,7 @@ def test_setup_does_everything_once(team):
     (there / "agent" / "browser.json").write_text("mine")
     again = team.inv("worktree.setup", cwd=there)
     assert again.returncode == 0, again.stderr
-    assert "agent/browser.json is there already with other content, and stays" in again.stderr
+    assert "agent/browser.json exists already with other content, and stays" in again.stderr
     assert (there / "agent" / "browser.json").read_text() == "mine"
     assert team.sql("SELECT * FROM mine", made["database"]) == [(1,)]
     assert [len(lines(there / name)) for name in ("installed", "world", "migrated", "generated")] == [1, 1, 1, 1]
@@ -221,4 +221,4 @@ def test_portless_serves_the_dev_url(repository, tmp_path, monkeypatch):
     result = repository.inv("worktree.create", "b")
     assert result.returncode == 0
     assert "warning: portless cannot serve https://b.app.localhost: no proxy" in result.stderr
-    assert repository.inv("worktree.create", "c", env={"PORTLESS": "0"}).stderr.count("tell portless") == 0
+    assert repository.inv("worktree.create", "c", env={"PORTLESS": "0"}).stderr.count("with portless") == 0

@@ -53,7 +53,7 @@ def test_worktreeinclude(repository):
     (there / ".env.test").write_text("mine")
     (there / "apps" / "web" / ".env.test").unlink()
     said = repository.inv("worktree.setup", cwd=there).stderr
-    assert "give it files of the main worktree · apps/web/.env.test (" in said
+    assert "copy and link files of the main worktree · apps/web/.env.test (" in said
     assert (there / ".env.test").read_text() == "mine"
 
 
