@@ -71,7 +71,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types with mypy."""
-    session.install("-e.", *group("types"))
+    session.install("-e.[loquent]", *group("types"))
     session.run("mypy", *session.posargs)
 
 

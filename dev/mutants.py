@@ -1,0 +1,438 @@
+"""
+Break one line of a safety check at a time, and run the tests that cover it. If they pass, a test is missing.
+
+`python dev/mutants.py [WORD ...]` tries the mutants whose file or text contains a WORD, two at a time, and exits with 1
+if one survives. A line is found by its text, so the list below must follow the code: a text that is not found exactly
+once is an error.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+WORKERS = 2
+
+GUARD = ("tests/collections/test_db.py", "tests/worktrees/env/test_layered.py", "tests/worktrees/plans/test_create.py")
+COMMENT = (
+    "tests/databases/ownership/test_comment.py",
+    "tests/databases/ownership/test_leftovers.py",
+    "tests/databases/clone/test_clone.py",
+)
+PARK = ("tests/databases/clone/test_park.py", "tests/databases/clone/test_replace.py")
+CLONE = ("tests/databases/clone/test_clone.py", "tests/databases/clone/test_replace.py")
+CHECKS = ("tests/worktrees/removal/test_checks.py", "tests/worktrees/plans/test_remove.py")
+REMOVE = ("tests/worktrees/plans/test_remove.py", "tests/worktrees/plans/test_undo.py")
+FRESHNESS = ("tests/databases/compare/test_freshness.py", "tests/databases/clone/test_snapshot.py")
+DOTENV = ("tests/worktrees/env/test_dotenv_file.py",)
+LOCK = ("tests/databases/ownership/test_comment.py", "tests/databases/clone/test_snapshot.py", *PARK)
+PLAN = ("tests/test_plan.py",)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A change of one text in one file below tasks_lib, and the test files that must notice it."""
+
+    tests: tuple[str, ...]
+    file: str
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {' '.join(self.old.split())!r} -> {' '.join(self.new.split())!r}"
+
+
+MUTANTS = (
+    Mutant(
+        GUARD,
+        "worktrees/env/guard.py",
+        "if shell.parameters != ours.parameters:",
+        "if shell.database != ours.database:",
+    ),
+    Mutant(
+        GUARD,
+        "worktrees/env/guard.py",
+        "with Server(url).connect() as connection:",
+        "with project.server().connect() as connection:",
+    ),
+    Mutant(
+        GUARD,
+        "worktrees/env/guard.py",
+        "    url = DatabaseUrl.parse(exported)\n    if url.database != record.identity.database:",
+        "    url = DatabaseUrl.parse(exported)\n    if False:",
+    ),
+    Mutant(
+        GUARD,
+        "worktrees/env/guard.py",
+        'source=f"DATABASE_URL in {file}")\n    if url.database != record.identity.database:',
+        'source=f"DATABASE_URL in {file}")\n    if False:',
+    ),
+    Mutant(
+        GUARD,
+        "worktrees/env/guard.py",
+        'source=f"DATABASE_URL in {file}")\n        if url.database != record.identity.database:',
+        'source=f"DATABASE_URL in {file}")\n        if False:',
+    ),
+    Mutant(
+        GUARD,
+        "worktrees/env/guard.py",
+        "for file in [*(path / name for name in names), *coming]:",
+        "for file in [*(path / name for name in names)]:",
+    ),
+    Mutant(
+        GUARD,
+        "worktrees/env/guard.py",
+        "    refuse_exported_database_url(record, environ)\n",
+        "",
+    ),
+    Mutant(
+        COMMENT,
+        "databases/ownership/comment.py",
+        "if name in MAINTENANCE_NAMES or name == golden:",
+        "if name in MAINTENANCE_NAMES:",
+    ),
+    Mutant(
+        COMMENT,
+        "databases/ownership/comment.py",
+        "if name in MAINTENANCE_NAMES or name == golden:",
+        "if name == golden:",
+    ),
+    Mutant(
+        COMMENT,
+        "databases/ownership/comment.py",
+        "    if mark.repository != repository:",
+        "    if False:",
+    ),
+    Mutant(
+        COMMENT,
+        "databases/ownership/comment.py",
+        "    if (mark.slug, mark.role) != (slug, role):",
+        "    if mark.role != role:",
+    ),
+    Mutant(
+        COMMENT,
+        "databases/ownership/comment.py",
+        "    if (mark.slug, mark.role) != (slug, role):",
+        "    if mark.slug != slug:",
+    ),
+    Mutant(
+        COMMENT,
+        "databases/ownership/comment.py",
+        '    if not re.fullmatch(rf"{TOOL}_tmp_[0-9a-f]{{16}}", name):',
+        '    if not name.startswith(f"{TOOL}_tmp_"):',
+    ),
+    Mutant(
+        COMMENT,
+        "databases/ownership/comment.py",
+        '(mark.repository, mark.role) != (repository, "temporary")',
+        'mark.role != "temporary"',
+    ),
+    Mutant(
+        COMMENT,
+        "databases/ownership/comment.py",
+        'data.pop("tool") != TOOL or ',
+        'data.pop("tool") is None or ',
+    ),
+    Mutant(
+        PARK,
+        "databases/clone/park.py",
+        "== (slug, role) and one.name not in golden]",
+        "== (slug, role)]",
+    ),
+    Mutant(
+        PARK,
+        "databases/clone/park.py",
+        "            if name not in present:",
+        "            if False:",
+    ),
+    Mutant(
+        PARK,
+        "databases/clone/park.py",
+        "            for one in usable:\n                require_no_prepared(connection, one.name)\n",
+        "",
+    ),
+    Mutant(
+        PARK,
+        "databases/clone/park.py",
+        'comment.require_ours(connection, final, repository=mark.repository, slug=mark.slug, role="clone")',
+        "pass",
+    ),
+    Mutant(
+        PARK,
+        "databases/clone/park.py",
+        "    allow_connections(connection, name, False)\n",
+        "",
+    ),
+    Mutant(
+        CLONE,
+        "databases/clone/clone.py",
+        "return not comment.is_invalid(connection, database)",
+        "return True",
+    ),
+    Mutant(
+        CLONE,
+        "databases/clone/clone.py",
+        "if database == source.golden or database in comment.MAINTENANCE_NAMES:",
+        "if database in comment.MAINTENANCE_NAMES:",
+    ),
+    Mutant(
+        LOCK,
+        "databases/ownership/advisory_lock.py",
+        '"SELECT pg_advisory_lock(hashtextextended(%s, 0))"',
+        '"SELECT pg_advisory_lock_shared(hashtextextended(%s, 0))"',
+    ),
+    Mutant(
+        LOCK,
+        "databases/ownership/advisory_lock.py",
+        '"SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"',
+        '"SELECT pg_try_advisory_lock_shared(hashtextextended(%s, 0))"',
+    ),
+    Mutant(
+        CHECKS,
+        "worktrees/removal/checks.py",
+        '"-c", "core.fsmonitor=false", "status"',
+        '"status"',
+    ),
+    Mutant(
+        CHECKS,
+        "worktrees/removal/checks.py",
+        "filecmp.cmp(path, original, shallow=False)",
+        "filecmp.cmp(path, original, shallow=True)",
+    ),
+    Mutant(
+        CHECKS,
+        "worktrees/removal/checks.py",
+        '    "sequencer": "a series of cherry-picks or reverts",\n',
+        "",
+    ),
+    Mutant(
+        CHECKS,
+        "worktrees/removal/checks.py",
+        '    "MERGE_HEAD": "a merge",\n',
+        "",
+    ),
+    Mutant(
+        CHECKS,
+        "worktrees/removal/checks.py",
+        '    if git_succeeds("show-ref", "--verify", "--quiet", "refs/stash", cwd=module):\n        return False\n',
+        "",
+    ),
+    Mutant(
+        CHECKS,
+        "worktrees/removal/checks.py",
+        'if "could not open directory" in result.stderr:',
+        "if False:",
+    ),
+    Mutant(
+        CHECKS,
+        "worktrees/removal/checks.py",
+        '"--untracked-files=all"',
+        '"--untracked-files=normal"',
+    ),
+    Mutant(
+        CHECKS,
+        "worktrees/removal/checks.py",
+        ', f"refs/remotes/*/{branch}"]',
+        "]",
+    ),
+    Mutant(
+        CHECKS,
+        "worktrees/removal/checks.py",
+        "    if locked is not None:",
+        "    if False:",
+    ),
+    Mutant(
+        CHECKS,
+        "worktrees/removal/checks.py",
+        "    if inside is not None:",
+        "    if False:",
+    ),
+    Mutant(
+        CHECKS,
+        "worktrees/removal/checks.py",
+        "    if current.is_relative_to(path):",
+        "    if current == path:",
+    ),
+    Mutant(
+        CHECKS,
+        "worktrees/removal/checks.py",
+        "        require_same_worktree(project, path)\n",
+        "        pass\n",
+    ),
+    Mutant(
+        REMOVE,
+        "worktrees/plans/remove.py",
+        "        _require_nothing_lost(project, entry, force=force)\n        if force:",
+        "        if force:",
+    ),
+    Mutant(
+        REMOVE,
+        "worktrees/plans/remove.py",
+        "for command in project.settings.before_remove",
+        "for command in ()",
+    ),
+    Mutant(
+        REMOVE,
+        "worktrees/plans/remove.py",
+        "                checks.require_merged(project, str(record.branch), str(record.tip))",
+        "                pass",
+    ),
+    Mutant(
+        REMOVE,
+        "worktrees/plans/remove.py",
+        'run_git("update-ref", "-d", reference, str(record.tip), cwd=main)',
+        'run_git("update-ref", "-d", reference, cwd=main)',
+    ),
+    Mutant(
+        REMOVE,
+        "worktrees/plans/remove.py",
+        "if user := next((entry.path for entry in list_worktrees(main) if entry.branch == record.branch), None):",
+        "if user := None:",
+    ),
+    Mutant(
+        FRESHNESS,
+        "databases/compare/freshness.py",
+        "if golden.prepared or not before.writes or before.epoch != now.epoch:",
+        "if not before.writes or before.epoch != now.epoch:",
+    ),
+    Mutant(
+        FRESHNESS,
+        "databases/compare/freshness.py",
+        "if golden.prepared or not before.writes or before.epoch != now.epoch:",
+        "if golden.prepared or not before.writes:",
+    ),
+    Mutant(
+        FRESHNESS,
+        "databases/compare/freshness.py",
+        "    after = read_baseline(connection, golden.oid)\n",
+        "    after = now\n",
+    ),
+    Mutant(
+        FRESHNESS,
+        "databases/compare/freshness.py",
+        "float(remembered[1].at) >= float(asked.at)",
+        "True",
+    ),
+    Mutant(
+        FRESHNESS,
+        "databases/compare/freshness.py",
+        "fingerprint.read_outside(inside, golden.oid) == remembered[0].outside",
+        "True",
+    ),
+    Mutant(
+        FRESHNESS,
+        "databases/compare/freshness.py",
+        "    if busy or (after.writes",
+        "    if (after.writes",
+    ),
+    Mutant(
+        DOTENV,
+        "worktrees/env/dotenv_file.py",
+        "    if parse(result) != {**parse(text), **values}:",
+        "    if False:",
+    ),
+    Mutant(
+        DOTENV,
+        "worktrees/env/dotenv_file.py",
+        "    if path.is_symlink():",
+        "    if False:",
+    ),
+    Mutant(
+        DOTENV,
+        "worktrees/env/dotenv_file.py",
+        'pieces = ["\\ufeff" if text.startswith("\\ufeff") else ""]',
+        'pieces = [""]',
+    ),
+    Mutant(
+        DOTENV,
+        "worktrees/env/dotenv_file.py",
+        "for file in (like, path) if",
+        "for file in (path,) if",
+    ),
+    Mutant(
+        DOTENV,
+        "worktrees/env/dotenv_file.py",
+        "    if quote not in {\"'\", '\"'} and _BARE",
+        "    if _BARE",
+    ),
+    Mutant(
+        PLAN,
+        "plan.py",
+        "if step.undo is _nothing or (step.anchor and failures):",
+        "if step.undo is _nothing:",
+    ),
+)
+
+
+def apply(mutant: Mutant, root: Path) -> None:
+    """Break the line in the copy at *root*."""
+    file = root / "tasks_lib" / mutant.file
+    file.write_text(file.read_text().replace(mutant.old, mutant.new))
+
+
+def run_tests(tests: tuple[str, ...], root: Path) -> subprocess.CompletedProcess[str]:
+    """Run *tests* in the copy at *root* until one fails."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    return subprocess.run(
+        command, cwd=root, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+
+
+def try_mutant(mutant: Mutant) -> bool:
+    """Return whether a test noticed the mutant, and say so."""
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory() as directory:
+        root = copy_sources(Path(directory, "copy"))
+        apply(mutant, root)
+        result = run_tests(mutant.tests, root)
+    if result.returncode not in {0, 1}:
+        sys.exit(f"pytest exited with {result.returncode} for {mutant}\n{result.stdout}{result.stderr}")
+    noticed = [line for line in result.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    verdict = noticed[0].split(" - ")[0] if noticed else "SURVIVED"
+    print(f"{time.monotonic() - begun:5.0f} s  {mutant}\n         {verdict}", flush=True)
+    return bool(noticed)
+
+
+def copy_sources(root: Path) -> Path:
+    """Copy everything that tests read to *root* and return it."""
+    root.mkdir()
+    for name in ("tasks_lib", "tests", "bench", "docs", "dev"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ROOT.iterdir():
+        if file.is_file():
+            shutil.copy(file, root)
+    return root
+
+
+def main(words: list[str]) -> int:
+    """Try the mutants that *words* choose, all without any, and return the exit status."""
+    texts = {mutant.file: (ROOT / "tasks_lib" / mutant.file).read_text() for mutant in MUTANTS}
+    lost = [mutant for mutant in MUTANTS if texts[mutant.file].count(mutant.old) != 1]
+    if lost:
+        print("not found exactly once, so the list in dev/mutants.py is out of date:", *lost, sep="\n  ")
+        return 1
+    chosen = [mutant for mutant in MUTANTS if not words or any(word in str(mutant) for word in words)]
+    with tempfile.TemporaryDirectory() as directory:
+        tests = tuple(dict.fromkeys(test for mutant in chosen for test in mutant.tests))
+        if (unbroken := run_tests(tests, copy_sources(Path(directory, "copy")))).returncode:
+            print(unbroken.stdout, "the tests fail without any mutant", sep="\n")
+            return 1
+    with ThreadPoolExecutor(WORKERS) as pool:
+        survivors = [
+            mutant for mutant, noticed in zip(chosen, pool.map(try_mutant, chosen), strict=True) if not noticed
+        ]
+    print(f"{len(chosen) - len(survivors)} of {len(chosen)} mutants were noticed", *survivors, sep="\n  survived: ")
+    return 1 if survivors or not chosen else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
