@@ -1,12 +1,12 @@
 """
-The surface: one module per noun, thin tasks, no logic.
+The commands: one module per noun, without logic.
 """
 
 from __future__ import annotations
 
 from invoke.collection import Collection
 
-from tasks_lib.collections import config, db, demo, doctor, golden, init, server, worktree
+from tasks_lib.collections import _task, config, db, demo, doctor, golden, init, server, worktree
 from tasks_lib.collections.ledger import (
     account,
     agent,
@@ -35,3 +35,4 @@ ns = Collection(
 ns.add_task(init.init)
 ns.add_task(doctor.doctor)
 ns.add_task(demo.demo)
+_task.OptionalPositional.other_tasks = frozenset(ns.task_names)

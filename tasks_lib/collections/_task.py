@@ -1,5 +1,5 @@
 """
-What every task has in common: an answer, printed as text or as one JSON document.
+The `@task` decorator: a task returns an `Answer`, printed as text or as one JSON document.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ JSON_HELP = "Print one JSON document instead of text."
 @dataclass(frozen=True)
 class Answer:
     """
-    What a task found out or did: *data* for programs, *text* for people; unless *ok*, it exits with *status*.
+    The result of a task: *data* for programs, *text* for people; unless *ok*, the task exits with *status*.
 
-    *text* is empty where it was printed as it came.
+    *text* is empty if the task has printed it already.
     """
 
     data: Any
@@ -38,15 +38,19 @@ class Answer:
     status: int = 1
 
 
-class OptionalWord(Task):  # type: ignore[type-arg]
+class OptionalPositional(Task):  # type: ignore[type-arg]
     """
-    A task whose first argument may be given as a word, `inv worktree.status feat-x`, or not at all.
+    A task whose first argument is positional and optional, as in `inv worktree.status feat-x`.
 
-    Invoke knows no optional positional arguments. This one is positional when a word follows the task.
+    Invoke has no optional positional arguments, so the argument is made positional only if a word that is not a
+    task follows the task on the command line.
     """
+
+    other_tasks: Container[str] = ()
+    """The names of all tasks; set by `tasks_lib.collections`, which imports this module."""
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
-        """Return the task's arguments, as this command line has them."""
+        """Return the task's arguments for this command line."""
         arguments = super().get_arguments(ignore_unknown_help)
         valued = {f"--{name}" for argument in arguments if argument.takes_value for name in argument.names}
         if self._word_follows(valued):
@@ -54,14 +58,12 @@ class OptionalWord(Task):  # type: ignore[type-arg]
         return arguments
 
     def _word_follows(self, valued: Container[str]) -> bool:
-        from tasks_lib.collections import ns
-
         names, words = {self.name, *self.aliases}, iter(sys.argv[1:])
         if not any(word.rpartition(".")[2] in names for word in words):
             return False
         for word in words:
             if not word.startswith("-"):
-                return word not in ns.task_names
+                return word not in self.other_tasks
             if word in valued:
                 next(words, None)
         return False
@@ -69,9 +71,9 @@ class OptionalWord(Task):  # type: ignore[type-arg]
 
 def task(*, help: Mapping[str, str] | None = None, **options: Any) -> Callable[[Callable[..., Answer]], Any]:  # noqa: A002 - Invoke's own word
     """
-    Make an Invoke task of a function that returns an `Answer`.
+    Make a function that returns an `Answer` an Invoke task.
 
-    With `--json` a failure is a document on stdout as well; the exit status stays that of the error.
+    With `--json`, a failure is printed as a JSON document on stdout; the exit status is that of the error.
     """
 
     def decorate(body: Callable[..., Answer]) -> Any:
@@ -79,7 +81,7 @@ def task(*, help: Mapping[str, str] | None = None, **options: Any) -> Callable[[
         def run(*arguments: Any, **flags: Any) -> Any:
             try:
                 if not {"--help", "-h"}.isdisjoint(value for value in flags.values() if isinstance(value, str)):
-                    # Invoke gives a missing positional argument whatever comes next.
+                    # Invoke takes the next word, even a flag, as the missing positional argument.
                     noun = body.__module__.rpartition(".")[2]
                     raise GoldentreeError("`--help` goes before the task", hint=f"inv --help {noun}.{body.__name__}")
                 found = body(*arguments, **flags)
@@ -95,8 +97,8 @@ def task(*, help: Mapping[str, str] | None = None, **options: Any) -> Callable[[
                 raise Exit(code=found.status)
             return found.data
 
-        # Short flags would be given out by first free letter and change with every new parameter; and what
-        # stands behind a task (`-f`) is read as Invoke's own.
+        # Invoke assigns short flags by first free letter, so they would change with every new parameter; and it
+        # parses `-f` after a task as its own.
         return invoke_task(help={**(help or {}), "json": JSON_HELP}, auto_shortflags=False, **options)(run)
 
     return decorate

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.collections._project import current_project
 from tasks_lib.collections._setup import set_up
-from tasks_lib.collections._task import Answer, OptionalWord, task
+from tasks_lib.collections._task import Answer, OptionalPositional, task
 from tasks_lib.collections.views.results import CLONE_HELP, preview, removed, report, swept
 from tasks_lib.errors import WorktreeError
 from tasks_lib.output import Narrator
@@ -130,7 +130,7 @@ def teardown(c: Context, json: bool = False) -> Answer:
 
 
 @task(
-    klass=OptionalWord,
+    klass=OptionalPositional,
     help={
         "branch": "Which one: its branch, slug or former path; the last removed one when not given.",
         "path": "Where the worktree goes; where it was when not given.",
@@ -222,7 +222,7 @@ def list_(c: Context, json: bool = False) -> Answer:
     return Answer([listing.format_document(row) for row in found], worktree_table.worktrees(found))
 
 
-@task(klass=OptionalWord, help={"branch": f"{_BRANCH_HELP} The one we stand in when not given."})
+@task(klass=OptionalPositional, help={"branch": f"{_BRANCH_HELP} The one we stand in when not given."})
 def status(c: Context, branch: str = "", json: bool = False) -> Answer:
     """
     Show all that is known of a worktree; run this first when in doubt

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._arguments import NOTHING_READY, read_text
 from tasks_lib.collections._project import current_project
-from tasks_lib.collections._task import Answer, OptionalWord, task
+from tasks_lib.collections._task import Answer, OptionalPositional, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.collections.views.rows import row_for_json, rows_for_json
 from tasks_lib.errors import ConflictError, LedgerError
@@ -134,7 +134,7 @@ def exhausted(c: Context, account: str, until: str = "", json: bool = False) -> 
     return Answer(row_for_json(found), f"{found.email} is {_state(found)}")
 
 
-@task(klass=OptionalWord, help={"account": f"{_ACCOUNT_HELP} All whose limit has ended when not given."})
+@task(klass=OptionalPositional, help={"account": f"{_ACCOUNT_HELP} All whose limit has ended when not given."})
 def clear(c: Context, account: str = "", json: bool = False) -> Answer:
     """
     Give an account its turn again

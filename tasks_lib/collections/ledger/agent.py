@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tasks_lib import output
 from tasks_lib.collections._arguments import AS_HELP, interruptible, positive_int, read_text, standard_input
 from tasks_lib.collections._project import current_project
-from tasks_lib.collections._task import Answer, OptionalWord, task
+from tasks_lib.collections._task import Answer, OptionalPositional, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.collections.views.rows import row_for_json, rows_for_json
 from tasks_lib.errors import ConflictError, GoldentreeError
@@ -30,7 +30,7 @@ _CONVERSATION_HELP = "The conversation's id, or its beginning."
 
 
 @task(
-    klass=OptionalWord,
+    klass=OptionalPositional,
     help={
         "name": "What the agent is called; made up when not given. A known agent of that name comes back.",
         "pid": "The process that is the agent; when it ends, others get its task. In a script `--pid $$`; where each"
@@ -234,7 +234,7 @@ def answer(c: Context, conversation: str, text: str, as_: str = "", json: bool =
     return Answer(data, f"answered {data['from_agent']}")
 
 
-@task(klass=OptionalWord, help={"name": "The agent, by name or id; the one of this worktree when not given."})
+@task(klass=OptionalPositional, help={"name": "The agent, by name or id; the one of this worktree when not given."})
 def stop(c: Context, name: str = "", json: bool = False) -> Answer:
     """
     Mark an agent as stopped: it ends here, or you know that it is gone

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.collections._arguments import read_text
 from tasks_lib.collections._project import current_project
-from tasks_lib.collections._task import Answer, OptionalWord, task
+from tasks_lib.collections._task import Answer, OptionalPositional, task
 from tasks_lib.collections.views.results import CLONE_HELP, preview, removed, report
 from tasks_lib.collections.views.rows import row_for_json
 from tasks_lib.ledger.store.ids import short_id
@@ -91,7 +91,7 @@ def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     return Answer([errand_for_json(one) for one in found], format_errands(found))
 
 
-@task(klass=OptionalWord, help={"errand": _HERE, "stat": "A line for each file instead of the patch."})
+@task(klass=OptionalPositional, help={"errand": _HERE, "stat": "A line for each file instead of the patch."})
 def diff(c: Context, errand: str = "", stat: bool = False, json: bool = False) -> Answer:
     """
     Show what an errand changes since it parted from its base branch
@@ -110,7 +110,7 @@ def diff(c: Context, errand: str = "", stat: bool = False, json: bool = False) -
     return Answer(None, text or f"nothing that `{one.base_branch}` lacks")
 
 
-@task(klass=OptionalWord, help={"errand": _HERE, "force": "Go on although its worktree holds uncommitted work."})
+@task(klass=OptionalPositional, help={"errand": _HERE, "force": "Go on although its worktree holds uncommitted work."})
 def complete(c: Context, errand: str = "", force: bool = False, json: bool = False) -> Answer:
     """
     Hand an errand over for review; the agents in its worktree are stopped
@@ -164,7 +164,7 @@ def merge(c: Context, errand: str, force: bool = False, remove: bool = False, js
     return _told(one, gone=errands.remove(project, narrator, one) if remove else None)
 
 
-@task(klass=OptionalWord, help={"errand": _HERE})
+@task(klass=OptionalPositional, help={"errand": _HERE})
 def resolve(c: Context, errand: str = "", json: bool = False) -> Answer:
     """
     Hand an errand over again, once its branch merges without conflict

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from tasks_lib.collections._arguments import split_commas
 from tasks_lib.collections._project import current_project
-from tasks_lib.collections._task import Answer, OptionalWord, task
+from tasks_lib.collections._task import Answer, OptionalPositional, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.collections.views.rows import row_for_json, rows_for_json
 from tasks_lib.errors import ConflictError, LedgerError
@@ -131,7 +131,7 @@ def add_project(c: Context, name: str, url: str, default_branch: str = "main", j
 
 
 @task(
-    klass=OptionalWord,
+    klass=OptionalPositional,
     help={
         "initiative": f"{_INITIATIVE_HELP} All projects when not given.",
         "set": f"Make these its projects, {_PROJECTS_HELP}; empty leaves it none.",

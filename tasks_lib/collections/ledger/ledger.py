@@ -10,7 +10,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from tasks_lib.collections._project import current_project
-from tasks_lib.collections._task import Answer, OptionalWord, task
+from tasks_lib.collections._task import Answer, OptionalPositional, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.ledger.store.ids import short_id
 from tasks_lib.output import Narrator, pairs, size
@@ -68,7 +68,7 @@ def status(c: Context, json: bool = False) -> Answer:
     return Answer(data, "\n".join([pairs(rows), *(f"\n! {warning}" for warning in found.warnings)]))
 
 
-@task(klass=OptionalWord, help={"file": "Where to; beside the ledger, under today's date, when not given."})
+@task(klass=OptionalPositional, help={"file": "Where to; beside the ledger, under today's date, when not given."})
 def backup(c: Context, file: str = "", json: bool = False) -> Answer:
     """
     Copy the ledger into a new file, and check the copy

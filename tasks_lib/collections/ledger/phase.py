@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._arguments import read_text, split_commas
 from tasks_lib.collections._project import current_project
-from tasks_lib.collections._task import Answer, OptionalWord, task
+from tasks_lib.collections._task import Answer, OptionalPositional, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.collections.views.rows import ready_pairs, row_for_json, rows_for_json
 from tasks_lib.errors import LedgerError
@@ -49,7 +49,7 @@ def add(c: Context, name: str, initiative: str, content: str = "", depends: str 
     return Answer({**row_for_json(added), "depends_on": [one.id for one in before]}, pairs(rows))
 
 
-@task(name="list", default=True, klass=OptionalWord, help={"initiative": "Only the phases of this one."})
+@task(name="list", default=True, klass=OptionalPositional, help={"initiative": "Only the phases of this one."})
 def list_(c: Context, initiative: str = "", json: bool = False) -> Answer:
     """
     List the phases: status, tasks completed of all

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._arguments import AS_HELP, NOTHING_READY, positive_int, read_text, split_commas
 from tasks_lib.collections._project import current_project
-from tasks_lib.collections._task import Answer, OptionalWord, task
+from tasks_lib.collections._task import Answer, OptionalPositional, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.collections.views.rows import ready_pairs, row_for_json, rows_for_json
 from tasks_lib.errors import ConflictError, LedgerError
@@ -128,7 +128,7 @@ def ready(c: Context, limit: str = "", json: bool = False) -> Answer:
     )
 
 
-@task(klass=OptionalWord, help={"task": f"{_TASK_HELP} The first that is ready when not given.", "as": AS_HELP})
+@task(klass=OptionalPositional, help={"task": f"{_TASK_HELP} The first that is ready when not given.", "as": AS_HELP})
 def claim(c: Context, task: str = "", as_: str = "", json: bool = False) -> Answer:
     """
     Take a task, which is yours alone then, and print all it needs
@@ -156,7 +156,7 @@ def claim(c: Context, task: str = "", as_: str = "", json: bool = False) -> Answ
 
 
 @task(
-    klass=OptionalWord,
+    klass=OptionalPositional,
     help={
         "task": f"{_TASK_HELP} The one that you hold when not given.",
         "summary": "What came of it, for those who build on it; `-` reads standard input.",
@@ -202,7 +202,7 @@ def done(
 
 
 @task(
-    klass=OptionalWord,
+    klass=OptionalPositional,
     help={
         "task": f"{_TASK_HELP} The one that you hold when not given.",
         "reason": "Why, for whoever tries next; `-` reads standard input.",
@@ -296,7 +296,7 @@ def show(c: Context, task: str, json: bool = False) -> Answer:
         return show_task(tx, tx.tasks.named(task))
 
 
-@task(klass=OptionalWord, help={"initiative": "Only this one: its id, or the beginning of it."})
+@task(klass=OptionalPositional, help={"initiative": "Only this one: its id, or the beginning of it."})
 def tree(c: Context, initiative: str = "", json: bool = False) -> Answer:
     """
     Draw initiatives, their phases, tasks and the tasks' parts
