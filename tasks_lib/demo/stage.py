@@ -119,7 +119,7 @@ class Stage:
         """Compare the Alembic migrations of the branch at *worktree* with those that *database* has."""
         alembic = Alembic(worktree)
         return alembic.drift(
-            queries.read_migration_keys(self.server, database, alembic.ledger.table, alembic.ledger.query)
+            queries.read_migration_keys(self.server, database, alembic.history.table, alembic.history.query)
         )
 
     def _inv(

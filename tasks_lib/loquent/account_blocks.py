@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tasks_lib.errors import DatabaseError, SettingsError
 from tasks_lib.loquent.block import find_obstacle, list_missing, make_block
 from tasks_lib.loquent.blocks import BLOCKS
-from tasks_lib.toolchains.run import without_passwords
+from tasks_lib.toolchains.run import mask_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -104,7 +104,7 @@ def _refusals(block: Block, inputs: Inputs) -> Iterator[None]:
 
     def said(error: Error) -> str:
         # Without its detail: that is the whole row, the auth token of Twilio included. A trigger may quote it, too.
-        return without_passwords(error.diag.message_primary or "", {}, inputs.seed.secrets)
+        return mask_secrets(error.diag.message_primary or "", {}, inputs.seed.secrets)
 
     try:
         yield

@@ -1,8 +1,8 @@
 """
-What a toolchain is: one tool that migrates a database, and may generate code from it.
+The base class of migration tools. A toolchain migrates a database, and may generate code from it.
 
-An adapter reads files and names commands. It runs nothing and connects to nothing, so that
-examining a branch never executes that branch's code.
+A toolchain reads files and returns commands. It runs nothing and connects to nothing, so comparing a branch with a
+database never executes that branch's code.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ class Command:
     A child process to run.
 
     Attributes:
-        argv: Program and arguments. Never a secret among them: any user of the machine can list them.
-        cwd: Where it runs.
-        install: The command that installs the program, for whoever lacks it.
-        env: Variables that it needs beside those of every child.
-        output: The file that its stdout becomes, replaced only when it succeeds.
+        argv: Program and arguments. No secrets: every user of the machine can list them.
+        cwd: The directory in which it runs.
+        install: The command that installs the program; part of the error if it is missing.
+        env: Variables that it needs in addition to those of every command.
+        output: The file to which its stdout is written; replaced only if the command succeeds.
         mark: The first line of *output*.
-        remark: What to know when it fails.
+        remark: A note for the error if it fails.
     """
 
     argv: tuple[str, ...]
@@ -41,14 +41,14 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Ledger:
+class MigrationHistory:
     """
-    The table in which a tool records what it has applied.
+    The table in which a tool records the migrations that it has applied.
 
     Attributes:
-        table: As `to_regclass` reads it. Without a schema where the tool leaves that to the search path, as most do.
-        key: The SQL expression, of type text, for a recorded migration.
-        condition: What a row must satisfy to count as applied.
+        table: Its name as `to_regclass` reads it; without a schema if the tool relies on the search path, as most do.
+        key: A SQL expression of type text that identifies a recorded migration.
+        condition: A SQL condition that is true for rows of applied migrations.
     """
 
     table: str
@@ -57,24 +57,24 @@ class Ledger:
 
     @property
     def query(self) -> str:
-        """Select the recorded keys: one text column."""
-        return f"SELECT {self.key} FROM {self.table} WHERE {self.condition}"  # noqa: S608 - names, quoted by adapters
+        """The query that selects the recorded keys: one text column."""
+        return f"SELECT {self.key} FROM {self.table} WHERE {self.condition}"  # noqa: S608 - names, quoted by toolchains
 
 
-def quoted(*names: str) -> str:
-    """Return *names*, which come out of a project's files, as one SQL identifier."""
+def quote_identifier(*names: str) -> str:
+    """Return *names*, which come from a project's files, as one SQL identifier."""
     return ".".join('"' + name.replace('"', '""') + '"' for name in names)
 
 
 @dataclass(frozen=True)
 class Drift:
     """
-    How a database stands to a branch.
+    The difference between a branch's migrations and a database's migration history.
 
     Attributes:
         applied: The branch's migrations that the database has, in the branch's order.
-        pending: Those that migrating would apply.
-        missing: What the database has and the branch lacks, by the ledger's keys.
+        pending: Those that the migrate command would apply.
+        missing: The keys of migrations that the database has and the branch lacks.
     """
 
     applied: tuple[str, ...]
@@ -88,31 +88,31 @@ class Toolchain(ABC):
     One tool in one folder of a repository.
 
     Attributes:
-        folder: Where the tool's configuration lies, and where its commands run.
+        folder: Contains the tool's configuration; its commands run here.
     """
 
     name: ClassVar[str]
-    """The preset's name, as `WORKTREE_MIGRATE` takes it."""
+    """The preset's name; a value of `WORKTREE_MIGRATE`."""
 
     unapplied: ClassVar[str] = "the database would lack what the branch's code expects"
-    """Why that matters, and what may be behind it, where the tool ends well and has not applied everything."""
+    """Explanation shown if the tool exits with 0 but leaves migrations pending."""
 
     folder: Path
 
     @classmethod
     @abstractmethod
     def detect(cls, folder: Path) -> bool:
-        """Tell from *folder*'s files whether the tool is used there."""
+        """Return whether the files in *folder* show that the tool is used there."""
 
     @property
     @abstractmethod
-    def ledger(self) -> Ledger:
-        """Where the tool records what it has applied."""
+    def history(self) -> MigrationHistory:
+        """The table in which the tool records what it has applied."""
 
     @abstractmethod
     def migrations(self) -> dict[str, str]:
         """
-        Return the branch's migrations in order: the key in the ledger, and the name that people know.
+        Return the branch's migrations in order: key in the migration history, and name for people.
 
         Raises:
             ToolchainError: If a file cannot be read, such as one with conflict markers.
@@ -120,22 +120,22 @@ class Toolchain(ABC):
 
     @abstractmethod
     def migrate(self) -> Command:
-        """Return the command that applies what is pending."""
+        """Return the command that applies pending migrations."""
 
     @abstractmethod
     def generate(self, to: Path | None) -> Command | None:
         """
-        Return the command that derives code from the database, or None where the project has no use for it.
+        Return the command that generates code from the database; None if the project does not use one.
 
         Args:
-            to: Absolute path for the generated code, None for the tool's default.
+            to: Absolute path for the generated code; None for the tool's default.
 
         Raises:
-            ToolchainError: If that would overwrite what somebody wrote.
+            ToolchainError: If it would overwrite a file that was not generated.
         """
 
     def drift(self, recorded: Iterable[str]) -> Drift:
-        """Compare the branch's migrations with the keys *recorded* in the ledger."""
+        """Compare the branch's migrations with the keys *recorded* in the migration history."""
         recorded = set(recorded)
         known = self.migrations()
         return Drift(

@@ -1,4 +1,4 @@
-"""The tools that are known by name, and which of them a repository uses."""
+"""List the presets, and find the one that a repository uses."""
 
 from __future__ import annotations
 
@@ -19,37 +19,47 @@ if TYPE_CHECKING:
     from tasks_lib.toolchains.base import Toolchain
 
 PRESETS: dict[str, type[Toolchain]] = {
-    preset.name: preset for preset in (SeaORM, Alembic, Django, Prisma, Drizzle, Dbmate, SQLx)
+    toolchain.name: toolchain
+    for toolchain in (
+        SeaORM,
+        Alembic,
+        Django,
+        Prisma,
+        Drizzle,
+        Dbmate,
+        SQLx,
+    )
 }
+"""Every preset by name; docs/how-to/add-a-migration-tool.md says how to add one."""
 
 FOLDERS = (".", "backend", "server", "api", "app", "src")
-"""Where a toolchain is looked for. Not every folder: the one in `examples/` must not run."""
+"""The folders in which tools are searched for. Not all: the one in `examples/` must not run."""
 
 
-def matches(root: Path) -> list[Toolchain]:
-    """Return every toolchain that the worktree at *root* shows signs of."""
+def list_toolchains(root: Path) -> list[Toolchain]:
+    """Return every toolchain that is detected in the worktree at *root*."""
     folders = [root / name for name in FOLDERS if (root / name).is_dir()]
     return [preset(folder) for folder in folders for preset in PRESETS.values() if preset.detect(folder)]
 
 
-def detected(root: Path) -> Toolchain | None:
+def find_toolchain(root: Path) -> Toolchain | None:
     """
-    Return the one toolchain of the worktree at *root*, None where there is none.
+    Return the toolchain of the worktree at *root*; None if no tool is detected.
 
     Raises:
-        ToolchainError: If there are several.
+        ToolchainError: If several tools are detected.
     """
-    return _only(root, matches(root))
+    return _only(root, list_toolchains(root))
 
 
-def preset(root: Path, name: str) -> Toolchain:
+def find_preset(root: Path, name: str) -> Toolchain:
     """
-    Return the toolchain *name* where it is detected, else at *root*: whoever names it knows better.
+    Return the toolchain *name* in the folder where it is detected, else in *root*.
 
     Raises:
-        ToolchainError: If it is found in several folders.
+        ToolchainError: If it is detected in several folders.
     """
-    return _only(root, [found for found in matches(root) if found.name == name]) or PRESETS[name](root)
+    return _only(root, [found for found in list_toolchains(root) if found.name == name]) or PRESETS[name](root)
 
 
 def _only(root: Path, found: list[Toolchain]) -> Toolchain | None:
@@ -61,6 +71,6 @@ def _only(root: Path, found: list[Toolchain]) -> Toolchain | None:
     by_command = f"WORKTREE_MIGRATE='cd {found[0].folder.relative_to(root)} && ...'"
     raise ToolchainError(
         f"several migration tools: {', '.join(where)}",
-        why="the wrong one would change the database in ways that nobody asked for",
-        hint=f"choose by {by_name}" if len(names) > 1 else f"choose by a command of your own: {by_command}",
+        why="the wrong one would change the database in unexpected ways",
+        hint=f"set {by_name}" if len(names) > 1 else f"set a command of your own: {by_command}",
     )

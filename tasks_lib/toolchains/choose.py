@@ -1,9 +1,8 @@
 """
-From settings to commands.
+Turn settings into commands.
 
-A setting is None (detect the tool), empty (do nothing), a preset's name, or a command of the
-user's own. That is handed to `sh -c` as it stands, in the root of the worktree: it may be a
-pipeline, and quoting it is the user's business.
+A setting is None (detect the tool), empty (do nothing), a preset's name, or a command. A command is passed to `sh -c`
+unchanged, in the root of the worktree, so that it may be a pipeline; the user quotes it.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks_lib.toolchains.base import Command
-from tasks_lib.toolchains.catalog import PRESETS, detected, matches, preset
+from tasks_lib.toolchains.catalog import PRESETS, find_preset, find_toolchain, list_toolchains
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,53 +20,53 @@ if TYPE_CHECKING:
 
 def migrate_command(root: Path, migrate: str | None) -> Command | None:
     """
-    Return what migrates the database of the worktree at *root*, None for nothing.
+    Return the command that migrates the database of the worktree at *root*; None if there is nothing to run.
 
     Raises:
-        ToolchainError: If the repository shows several tools and the setting does not say which.
+        ToolchainError: If several tools are detected and the setting does not choose one.
     """
     if migrate is None:
-        toolchain = detected(root)
+        toolchain = find_toolchain(root)
         return toolchain.migrate() if toolchain else None
     if migrate in PRESETS:
-        return preset(root, migrate).migrate()
+        return find_preset(root, migrate).migrate()
     return _own(root, migrate)
 
 
 def generate_command(root: Path, migrate: str | None, generate: str | None, to: str | None) -> Command | None:
     """
-    Return what generates code for the worktree at *root*, None for nothing.
+    Return the command that generates code for the worktree at *root*; None if there is nothing to run.
 
     Args:
         root: The worktree.
-        migrate: As in `migrate_command`; the tool behind it generates as well, unless *generate* says otherwise.
+        migrate: As in `migrate_command`; its tool also generates, unless *generate* says otherwise.
         generate: None, empty, a preset's name or a command.
         to: Path for the generated code, relative to *root*; None for the tool's default.
 
     Raises:
-        ToolchainError: If the repository shows several tools and no setting says which, or the target is hand-written.
+        ToolchainError: If several tools are detected and no setting chooses one, or the target is hand-written.
     """
     if generate is None:
-        toolchain = detected(root) if migrate is None else ledger_toolchain(root, migrate)
+        toolchain = find_toolchain(root) if migrate is None else find_history_toolchain(root, migrate)
     elif generate in PRESETS:
-        toolchain = preset(root, generate)
+        toolchain = find_preset(root, generate)
     else:
         return _own(root, generate)
     return toolchain.generate(root / to if to else None) if toolchain else None
 
 
-def ledger_toolchain(root: Path, migrate: str | None) -> Toolchain | None:
+def find_history_toolchain(root: Path, migrate: str | None) -> Toolchain | None:
     """
-    Return the toolchain whose ledger tells what is applied, None where that cannot be known.
+    Return the toolchain whose migration history says what is applied; None if that cannot be determined.
 
-    Behind a command of the user's own stands the tool that the repository shows, if that is only one.
+    A command of the user's own is assumed to run the tool that is detected, if exactly one is.
 
     Raises:
-        ToolchainError: If a preset that the setting names is found in several folders.
+        ToolchainError: If the preset that the setting names is detected in several folders.
     """
     if migrate in PRESETS:
-        return preset(root, migrate)
-    found = matches(root)
+        return find_preset(root, migrate)
+    found = list_toolchains(root)
     return found[0] if len(found) == 1 else None
 
 

@@ -1,4 +1,4 @@
-"""What a child process sees: the database it belongs to, and the project's own tools first."""
+"""Build the environment of migrate and generate commands: its database, and the project's own tools first."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def child_environment(
 
     Args:
         base: The environment to start from.
-        url: The worktree's database as the user writes URLs; becomes DATABASE_URL untouched.
-        libpq: The same as libpq's variables, PGPASSWORD among them: for tools that must not get the URL as an argument.
-        clients: The folder of a `pg_dump` and `psql` that fit the server, for tools that call them.
+        url: The worktree's database in the user's spelling of URLs; becomes DATABASE_URL unchanged.
+        libpq: The same as libpq's variables, including PGPASSWORD, for tools that must not get the URL as an argument.
+        clients: The folder of a `pg_dump` and a `psql` that fit the server, for tools that call them.
         worktree: Its `.venv/bin` and `node_modules/.bin` come before PATH.
-        main: Those of the main worktree come after it, for worktrees that have not installed theirs.
+        main: The main worktree; its folders come after PATH, for worktrees that have not installed their own.
     """
     path = (base.get("PATH") or os.defpath).split(os.pathsep)
-    # What is on PATH keeps its place there: `/usr/bin` in front would hide an activated virtual environment.
+    # A folder on PATH keeps its place: moving `/usr/bin` to the front would hide an activated virtual environment.
     first = [str(clients)] if clients and str(clients) not in path else []
     return {
         **base,
         **libpq,
         "DATABASE_URL": url,
         "PATH": os.pathsep.join([*_tools(worktree), *first, *path, *_tools(main)]),
-        "PYTHONUNBUFFERED": "1",  # else Django's lines arrive all at once, at the end
+        "PYTHONUNBUFFERED": "1",  # otherwise Django's lines arrive all at once, at the end
     }
 
 

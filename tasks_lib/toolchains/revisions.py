@@ -1,4 +1,4 @@
-"""The graph of revisions that Alembic's version files draw."""
+"""Read the graph of revisions from Alembic's version files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import ToolchainError
-from tasks_lib.toolchains.sources import literals, read_python
+from tasks_lib.toolchains.sources import read_literals, read_python
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,19 +29,19 @@ class Revision:
 
 
 def read_revisions(files: Iterable[Path]) -> dict[str, Revision]:
-    """Return the revisions that *files* define, by key; a file that defines none is passed over."""
+    """Return the revisions that *files* define, by key; skip files that define none."""
     found = {}
     for path in files:
-        values = literals(read_python(path).body)
+        values = read_literals(read_python(path).body)
         if isinstance(key := values.get("revision"), str):
-            # `depends_on` counts as well: Alembic leaves a revision that another depends on out of its heads.
+            # Include `depends_on`: Alembic does not count a revision as a head if another one depends on it.
             parents = (*_keys(values.get("down_revision")), *_keys(values.get("depends_on")))
             found[key] = Revision(path.stem, parents)
     return found
 
 
-def ancestors(revisions: Mapping[str, Revision], heads: Iterable[str]) -> set[str]:
-    """Return *heads* and all that come before them; a head that is not among *revisions* stands for itself."""
+def find_ancestors(revisions: Mapping[str, Revision], heads: Iterable[str]) -> set[str]:
+    """Return *heads* and all their ancestors; a head that is not in *revisions* has none."""
     found: set[str] = set()
     waiting = list(heads)
     while waiting:
@@ -52,22 +52,22 @@ def ancestors(revisions: Mapping[str, Revision], heads: Iterable[str]) -> set[st
     return found
 
 
-def in_order(revisions: Mapping[str, Revision]) -> list[str]:
+def sort_revisions(revisions: Mapping[str, Revision]) -> list[str]:
     """
     Return the keys of *revisions*, parents first.
 
     Raises:
-        ToolchainError: If revisions form a ring.
+        ToolchainError: If revisions depend on each other.
     """
     sorter = TopologicalSorter({key: revision.parents for key, revision in revisions.items()})
     try:
         return [key for key in sorter.static_order() if key in revisions]
     except CycleError as error:
-        raise ToolchainError("Alembic's revisions form a ring", why=" -> ".join(error.args[1])) from None
+        raise ToolchainError("Alembic's revisions form a cycle", why=" -> ".join(error.args[1])) from None
 
 
 def _keys(value: object) -> tuple[str, ...]:
-    """Return a parent as a tuple: it is written as one key, several or None."""
+    """Return a parent, which may be one key, several or None, as a tuple."""
     if isinstance(value, str):
         return (value,)
     return tuple(value) if isinstance(value, (tuple, list)) else ()

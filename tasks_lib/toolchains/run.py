@@ -1,4 +1,4 @@
-"""Run a toolchain's command: relay its lines, hide passwords, leave no process behind."""
+"""Run a toolchain's command: relay its output, mask passwords, and end every process it started."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from tasks_lib.toolchains.base import Command
 
 GRACE_SECONDS = 2.0
-"""Between TERM and KILL."""
+"""Time between TERM and KILL."""
 
 TAIL_LINES = 20
-"""How much of a failed command's output its error repeats."""
+"""How many lines of a failed command's output its error repeats."""
 
 _TO_FIRST_COLUMN = re.compile(r"\r|\x1b\[1?G")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -45,11 +45,10 @@ def run(
     Run *command* to its end.
 
     Args:
-        command: What to run.
         env: Its environment, from `child_environment`.
-        on_line: Called with each line that it prints, as it prints it, without passwords and colours.
-        hint: What to do if it fails, where the plan does not say it.
-        secrets: What is blotted out like the database's passwords.
+        on_line: Called with each line as it is printed, without passwords and colours.
+        hint: The hint of the error if it fails; empty if the plan adds one.
+        secrets: Texts to mask in addition to the database's passwords.
 
     Raises:
         ToolchainError: If its program is not installed, or it does not exit with 0.
@@ -59,20 +58,20 @@ def run(
     tail: deque[str] = deque(maxlen=TAIL_LINES)
 
     def relay(line: str) -> None:
-        tail.append(without_passwords(line, env, secrets))
+        tail.append(mask_secrets(line, env, secrets))
         on_line(tail[-1])
 
     with _published(command) as output:
         status = _relayed(argv, command.cwd, env, output, relay)
         if status:
             own = command.argv[:2] == ("sh", "-c")
-            shown = without_passwords(command.argv[2] if own else shlex.join(command.argv), env)
+            shown = mask_secrets(command.argv[2] if own else shlex.join(command.argv), env)
             ended = f"exited with {status}" if status > 0 else f"was ended by {signal.Signals(-status).name}"
             raise ToolchainError(f"`{shown}` {ended}", why="\n".join([*tail, command.remark]).strip(), hint=hint)
 
 
-def without_passwords(text: str, env: Mapping[str, str], others: Collection[str] = ()) -> str:
-    """Blot out the passwords of *env*'s database in *text*, as written and percent-decoded, and *others*."""
+def mask_secrets(text: str, env: Mapping[str, str], others: Collection[str] = ()) -> str:
+    """Return *text* with `***` for *others* and for the passwords of *env*'s database, raw and percent-decoded."""
     url = env.get("DATABASE_URL", "")
     written = [found for pair in re.findall(r"://[^:/@]*:([^/@]*)@|\bpassword=([^&\s]*)", url) for found in pair]
     secrets = {env.get("PGPASSWORD", ""), *written, *map(unquote, written), *others} - {""}
@@ -87,8 +86,9 @@ def _program(command: Command, env: Mapping[str, str]) -> str:
         return found
     raise ToolchainError(
         f"`{name}` is not installed",
-        why="looked in .venv/bin and node_modules/.bin of the worktree, on PATH, then in those of the main worktree",
-        hint=f"install it: {command.install}\nor set WORKTREE_MIGRATE / WORKTREE_GENERATE to a command of your own",
+        why="searched PATH, and .venv/bin and node_modules/.bin of this worktree and of the main worktree\n"
+        "WORKTREE_MIGRATE and WORKTREE_GENERATE can name another command",
+        hint=command.install,
     )
 
 
@@ -102,7 +102,7 @@ def _relayed(
         stdin=subprocess.DEVNULL,
         stdout=output or subprocess.PIPE,
         stderr=subprocess.PIPE if output else subprocess.STDOUT,
-        # A session of its own: no terminal to ask questions on, and one group to end.
+        # In a new session it has no terminal to ask questions on, and one process group to end.
         start_new_session=True,
     )
     stream = process.stderr if output else process.stdout
@@ -118,7 +118,7 @@ def _relayed(
 
 
 def _lines(stream: IO[bytes], process: subprocess.Popen[bytes]) -> Iterator[str]:
-    """Yield *stream*'s lines until it ends, or *process* has: a daemon it started may hold the pipe for ever."""
+    """Yield *stream*'s lines until it or *process* ends: a daemon that it started may keep the pipe open for ever."""
     rest = b""
     with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)
@@ -136,13 +136,13 @@ def _lines(stream: IO[bytes], process: subprocess.Popen[bytes]) -> Iterator[str]
 
 
 def _plain(line: bytes) -> str:
-    """Return *line* as a terminal shows it in the end: no colours, and of a spinner only the last picture."""
+    """Return *line* as a terminal finally shows it: without colours, and with only the last frame of a spinner."""
     return _ESCAPES.sub("", _TO_FIRST_COLUMN.split(line.decode(errors="replace").rstrip())[-1])
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End *process* and all that it started: TERM, then KILL."""
-    # The group is gone; macOS says EPERM where only zombies are left of it.
+    # ESRCH means that the group has ended; macOS reports EPERM if only zombies are left of it.
     with suppress(ProcessLookupError, PermissionError):
         try:
             os.killpg(process.pid, signal.SIGTERM)
@@ -158,7 +158,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def _published(command: Command) -> Iterator[IO[bytes] | None]:
-    """Yield the file for *command*'s stdout, if it wants one; it appears under its name only when the body succeeds."""
+    """Yield a file for *command*'s stdout, if it has an output; rename it to its final name if the body succeeds."""
     if command.output is None:
         yield None
         return

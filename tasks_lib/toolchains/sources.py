@@ -1,8 +1,7 @@
 """
 Read a project's files without running them.
 
-Every function raises `ToolchainError` for a file that does not parse: on a branch in the middle
-of a merge, conflict markers are a daily sight.
+Every function raises `ToolchainError` for a file that cannot be parsed; during a merge it may have conflict markers.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def read_text(path: Path) -> str:
-    """Return *path*'s text, empty where there is no such file."""
+    """Return the text of *path*; empty if the file does not exist."""
     try:
         return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     except OSError as error:
@@ -29,7 +28,7 @@ def read_text(path: Path) -> str:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Return what the TOML file *path* holds, nothing where there is no such file."""
+    """Return the contents of the TOML file *path*; empty if it does not exist."""
     try:
         return tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
@@ -37,7 +36,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> Any:
-    """Return what the JSON file *path* holds, None where there is no such file."""
+    """Return the contents of the JSON file *path*; None if it does not exist."""
     try:
         return json.loads(read_text(path) or "null")
     except ValueError as error:
@@ -45,7 +44,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_python(path: Path) -> ast.Module:
-    """Return the syntax tree of the Python file *path*, an empty one where there is no such file."""
+    """Return the syntax tree of the Python file *path*; empty if it does not exist."""
     try:
         return _parsed(read_text(path))
     except (SyntaxError, ValueError) as error:
@@ -54,11 +53,11 @@ def read_python(path: Path) -> ast.Module:
 
 @cache
 def _parsed(text: str) -> ast.Module:
-    """Parse once what fifty worktrees have in common; nobody changes the tree."""
+    """Parse each text once: fifty worktrees share most files. Callers must not change the tree."""
     return ast.parse(text)
 
 
-def literals(body: Iterable[ast.stmt]) -> dict[str, Any]:
+def read_literals(body: Iterable[ast.stmt]) -> dict[str, Any]:
     """Return the names that *body* assigns literal values to, annotated or not."""
     found = {}
     for statement in body:
@@ -72,11 +71,11 @@ def literals(body: Iterable[ast.stmt]) -> dict[str, Any]:
         try:
             found[name] = ast.literal_eval(value)
         except ValueError:
-            continue  # computed at run time: not ours to evaluate
+            continue  # computed at run time; evaluating it would run the project's code
     return found
 
 
-def crates(manifest: Path) -> set[str]:
+def read_crates(manifest: Path) -> set[str]:
     """Return the crates that the Cargo manifest *manifest* depends on."""
     cargo = read_toml(manifest)
     return {*cargo.get("dependencies", {}), *cargo.get("workspace", {}).get("dependencies", {})}
@@ -84,5 +83,5 @@ def crates(manifest: Path) -> set[str]:
 
 def _unreadable(path: Path, error: Exception) -> ToolchainError:
     return ToolchainError(
-        f"`{path}` cannot be read", why=str(error), hint="mend the file; a merge may have left conflict markers in it"
+        f"`{path}` cannot be read", why=str(error), hint="fix the file; a merge may have left conflict markers in it"
     )

@@ -1,5 +1,5 @@
 """
-What every adapter promises: each inherits the suites, and says only what its projects look like.
+The tests that every preset inherits; a preset's own test module describes a project and adds what is special.
 
 `ToolchainContract` needs no tool. `RealToolContract` runs the tool against a real database.
 """
@@ -20,7 +20,7 @@ from tasks_lib.databases.server.binaries import find_server_programs
 from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import ToolchainError
 from tasks_lib.toolchains.base import Drift, Toolchain
-from tasks_lib.toolchains.catalog import detected, matches
+from tasks_lib.toolchains.catalog import find_toolchain, list_toolchains
 from tasks_lib.toolchains.environment import child_environment
 from tasks_lib.toolchains.run import run
 
@@ -35,11 +35,11 @@ SQL = (
     "CREATE TABLE message (id serial PRIMARY KEY, contact_id integer NOT NULL REFERENCES contact)",
     "CREATE TABLE task (id serial PRIMARY KEY, message_id integer NOT NULL REFERENCES message)",
 )
-"""What the three migrations of every project do, in order."""
+"""What the three migrations of every project run, in order."""
 
 
 def environment_for(url: str, worktree: Path) -> dict[str, str]:
-    """Return what `db.migrate` would hand to its children, with this machine's test tools on PATH."""
+    """Return the environment that `db.migrate` gives to its command, with the test tools on PATH."""
     path = os.pathsep.join([str(Path(sys.executable).parent), str(NODE / "bin"), os.environ["PATH"]])
     return child_environment(
         {**os.environ, "PATH": path},
@@ -60,12 +60,12 @@ def execute(command: Command | None, url: str, worktree: Path) -> list[str]:
 
 
 def recorded(toolchain: Toolchain, url: str) -> list[str]:
-    """Return the ledger's keys, none where the table is not there yet."""
-    ledger = toolchain.ledger
+    """Return the keys in the migration history; none if the table does not exist."""
+    history = toolchain.history
     with psycopg.connect(url) as connection:
-        if connection.execute("SELECT to_regclass(%s)", [ledger.table]).fetchone() == (None,):
+        if connection.execute("SELECT to_regclass(%s)", [history.table]).fetchone() == (None,):
             return []
-        return [key for (key,) in connection.execute(ledger.query).fetchall()]
+        return [key for (key,) in connection.execute(history.query).fetchall()]
 
 
 def write(folder: Path, files: dict[str, str]) -> None:
@@ -82,9 +82,9 @@ class Project:
 
     Attributes:
         adapter: The class under test.
-        keys: The ledger's key of each migration, in order.
-        files: Every file but the migrations.
-        refusal: What the tool says about a wrong password.
+        keys: The key of each migration in the migration history, in order.
+        files: Every file except the migrations.
+        refusal: A part of what the tool prints if the password is wrong.
     """
 
     adapter: ClassVar[type[Toolchain]]
@@ -100,7 +100,7 @@ class Project:
         write(folder, {**self.files, **dict(self.migration(number) for number in range(3))})
 
     def without_the_last(self, worktree: Path) -> None:
-        """Take the newest migration away."""
+        """Delete the newest migration."""
         (worktree / self.migration(2)[0]).unlink()
 
     @pytest.fixture
@@ -116,43 +116,43 @@ class Project:
 
 
 class ToolchainContract(Project):
-    """Detection and the comparison with a ledger: files only."""
+    """Detection, and the comparison with a migration history; reads only files."""
 
     def test_is_the_only_tool_detected(self, worktree: Path, toolchain: Toolchain) -> None:
-        """A project of this tool shows signs of no other."""
-        assert detected(worktree) == toolchain
+        """No other tool is detected in a project of this tool."""
+        assert find_toolchain(worktree) == toolchain
 
     def test_is_detected_in_a_conventional_folder(self, tmp_path: Path) -> None:
         """The tool may live in `backend/`."""
         self.lay_out(tmp_path / "backend")
-        assert detected(tmp_path) == self.adapter(tmp_path / "backend")
+        assert find_toolchain(tmp_path) == self.adapter(tmp_path / "backend")
 
     def test_is_not_detected_elsewhere(self, tmp_path: Path) -> None:
         """The project in `examples/` is not the repository's own."""
         self.lay_out(tmp_path / "examples")
-        assert matches(tmp_path) == []
+        assert list_toolchains(tmp_path) == []
 
     def test_lists_migrations_in_order(self, toolchain: Toolchain) -> None:
-        """Migrations come by the ledger's keys, oldest first."""
+        """Migrations are listed by key, oldest first."""
         assert list(toolchain.migrations()) == list(self.keys)
 
-    def test_all_is_pending_on_an_empty_ledger(self, toolchain: Toolchain) -> None:
+    def test_everything_is_pending_in_an_empty_history(self, toolchain: Toolchain) -> None:
         """A database that was never migrated lacks everything."""
         names = tuple(toolchain.migrations().values())
         assert toolchain.drift([]) == Drift(applied=(), pending=names, missing=())
 
-    def test_nothing_is_pending_on_a_full_ledger(self, toolchain: Toolchain) -> None:
+    def test_nothing_is_pending_in_a_full_history(self, toolchain: Toolchain) -> None:
         """A migrated database and its branch agree."""
         names = tuple(toolchain.migrations().values())
         assert toolchain.drift(self.keys) == Drift(applied=names, pending=(), missing=())
 
-    def test_migrations_that_the_branch_lacks(self, worktree: Path, toolchain: Toolchain) -> None:
-        """A migration in the ledger without a file in the branch is missing."""
+    def test_migrations_that_the_branch_lacks_are_missing(self, worktree: Path, toolchain: Toolchain) -> None:
+        """A recorded migration without a file in the branch is missing."""
         self.without_the_last(worktree)
         assert toolchain.drift(self.keys).missing == (self.keys[2],)
 
     def test_commands_run_where_the_tool_is_configured(self, toolchain: Toolchain) -> None:
-        """The migrate command runs in the tool's folder and says how to install what it needs."""
+        """The migrate command runs in the tool's folder and names the command that installs it."""
         command = toolchain.migrate()
         assert command.cwd == toolchain.folder
         assert command.install
@@ -162,7 +162,7 @@ class RealToolContract(Project):
     """The tool itself, against a real database."""
 
     def test_migrates_a_database(self, worktree: Path, toolchain: Toolchain, database: str) -> None:
-        """Everything pending is applied, the ledger says so, and a second run has nothing to do."""
+        """Everything pending is applied and recorded, and a second run does nothing."""
         names = tuple(toolchain.migrations().values())
         for _ in range(2):
             execute(toolchain.migrate(), database, worktree)
@@ -171,7 +171,7 @@ class RealToolContract(Project):
             connection.execute("SELECT FROM contact, message, task")
 
     def test_applies_what_a_clone_lacks(self, worktree: Path, toolchain: Toolchain, database: str) -> None:
-        """On a database that golden's migrations went into, only the branch's own one is applied."""
+        """On a clone of a migrated golden template, only the branch's new migration is applied."""
         self.without_the_last(worktree)
         execute(toolchain.migrate(), database, worktree)
         self.lay_out(worktree)
@@ -187,7 +187,7 @@ class RealToolContract(Project):
         assert toolchain.drift(recorded(toolchain, database)).missing == (self.keys[2],)
 
     def test_a_failure_shows_no_password(self, worktree: Path, toolchain: Toolchain, database: str) -> None:
-        """A login that fails is an error with the tool's last lines in it, and without the password."""
+        """The error of a failed login has the tool's last lines, without the password."""
         at = conninfo_to_dict(database)
         wrong = f"postgresql://{at['user']}:s3cr%2Fet@{at['host']}:{at['port']}/{at['dbname']}?sslmode=disable"
         lines: list[str] = []

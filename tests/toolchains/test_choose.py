@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tasks_lib.errors import ToolchainError
-from tasks_lib.toolchains.choose import generate_command, ledger_toolchain, migrate_command
+from tasks_lib.toolchains.choose import find_history_toolchain, generate_command, migrate_command
 from tests.toolchains.contract import execute, write
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def test_detection(alembic: Path) -> None:
     """Without settings the repository decides everything."""
     assert program(migrate_command(alembic, None)) == "alembic"
     assert program(generate_command(alembic, None, None, None)) == "sqlacodegen"
-    assert ledger_toolchain(alembic, None).name == "alembic"
+    assert find_history_toolchain(alembic, None).name == "alembic"
 
 
 def test_an_empty_setting_switches_off(alembic: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_command_of_ones_own(alembic: Path, database: str) -> None:
 def test_behind_a_command_of_ones_own(alembic: Path) -> None:
     """The tool that the repository shows still generates, and tells what is applied."""
     assert program(generate_command(alembic, "just migrate", None, None)) == "sqlacodegen"
-    assert ledger_toolchain(alembic, "just migrate").name == "alembic"
+    assert find_history_toolchain(alembic, "just migrate").name == "alembic"
 
 
 def test_several_tools(both: Path) -> None:
@@ -74,7 +74,7 @@ def test_several_tools_behind_a_command_of_ones_own(both: Path) -> None:
     """Nobody knows which of them it drives, so nothing is generated and no ledger is read."""
     assert program(migrate_command(both, "just migrate")) == "sh"
     assert generate_command(both, "just migrate", None, None) is None
-    assert ledger_toolchain(both, "just migrate") is None
+    assert find_history_toolchain(both, "just migrate") is None
 
 
 def test_where_generated_code_goes(alembic: Path) -> None:

@@ -7,7 +7,7 @@ from alembic.script.revision import RevisionMap
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks_lib.toolchains.revisions import Revision, ancestors, in_order
+from tasks_lib.toolchains.revisions import Revision, find_ancestors, sort_revisions
 
 
 @st.composite
@@ -29,7 +29,7 @@ def graphs_and_keys(draw: st.DrawFn) -> tuple[dict[str, Revision], list[str]]:
 @given(graphs())
 def test_parents_come_first(graph: dict[str, Revision]) -> None:
     """Every revision is listed once, after those it builds on."""
-    order = in_order(graph)
+    order = sort_revisions(graph)
     assert sorted(order) == sorted(graph)
     assert all(order.index(parent) < order.index(key) for key in graph for parent in graph[key].parents)
 
@@ -40,18 +40,18 @@ def test_ancestors_are_those_that_alembic_finds(drawn: tuple[dict[str, Revision]
     graph, heads = drawn
     theirs = RevisionMap(lambda: [TheirRevision(key, revision.parents) for key, revision in graph.items()])
     expected = {one.revision for head in heads for one in theirs.iterate_revisions(head, "base")}
-    assert ancestors(graph, heads) == expected
+    assert find_ancestors(graph, heads) == expected
 
 
 @given(graphs_and_keys())
 def test_ancestors_of_ancestors(drawn: tuple[dict[str, Revision], list[str]]) -> None:
     """Asking again about the answer adds nothing."""
     graph, heads = drawn
-    once = ancestors(graph, heads)
-    assert ancestors(graph, once) == once
+    once = find_ancestors(graph, heads)
+    assert find_ancestors(graph, once) == once
 
 
 @given(graphs())
 def test_an_unknown_head_stands_for_itself(graph: dict[str, Revision]) -> None:
     """A head that the branch lacks has no known ancestors."""
-    assert ancestors(graph, ["elsewhere"]) == {"elsewhere"}
+    assert find_ancestors(graph, ["elsewhere"]) == {"elsewhere"}

@@ -1,8 +1,8 @@
 """
 Alembic, with sqlacodegen where the project uses it.
 
-Its ledger holds the heads alone (https://alembic.sqlalchemy.org/en/latest/branches.html); what is
-applied follows from the graph of revisions.
+Its migration history has only the heads (https://alembic.sqlalchemy.org/en/latest/branches.html); which revisions are
+applied follows from their graph.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.errors import ToolchainError
-from tasks_lib.toolchains.base import Command, Drift, Ledger, Toolchain, quoted
+from tasks_lib.toolchains.base import Command, Drift, MigrationHistory, Toolchain, quote_identifier
 from tasks_lib.toolchains.presets import sqlacodegen
-from tasks_lib.toolchains.revisions import Revision, ancestors, in_order, read_revisions
+from tasks_lib.toolchains.revisions import Revision, find_ancestors, read_revisions, sort_revisions
 from tasks_lib.toolchains.sources import read_python, read_text, read_toml
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SEPARATORS = {"os": os.pathsep, "newline": "\n", ":": ":", ";": ";"}
-"""Values of `path_separator`; without it, lists are split at blanks and commas."""
+"""Values of `path_separator`; by default, lists are split at spaces and commas."""
 
 
 class Alembic(Toolchain):
@@ -40,40 +40,40 @@ class Alembic(Toolchain):
         return bool(_options(folder))
 
     @property
-    def ledger(self) -> Ledger:
-        """Take the table's name from `env.py`, where a project may change it."""
+    def history(self) -> MigrationHistory:
+        """Read the table's name from `env.py`, in which a project may change it."""
         arguments = {
             node.arg: node.value.value
             for node in ast.walk(read_python(self._scripts / "env.py"))
             if isinstance(node, ast.keyword) and isinstance(node.value, ast.Constant)
         }
         names = arguments.get("version_table_schema"), arguments.get("version_table", "alembic_version")
-        return Ledger(quoted(*(str(name) for name in names if name)), "version_num")
+        return MigrationHistory(quote_identifier(*(str(name) for name in names if name)), "version_num")
 
     def migrations(self) -> dict[str, str]:
         """Order the version files from the base to the heads."""
         revisions = self._revisions()
-        return {key: revisions[key].name for key in in_order(revisions)}
+        return {key: revisions[key].name for key in sort_revisions(revisions)}
 
     def drift(self, recorded: Iterable[str]) -> Drift:
         """
-        Compare as every toolchain does, with the *recorded* heads and their ancestors as applied.
+        Count the *recorded* heads and their ancestors as applied.
 
-        While the database is at a head that the branch lacks, nothing is pending: what came before
-        that head cannot be known, and Alembic refuses to migrate.
+        If the branch lacks a head of the database, nothing is pending: that head's ancestors are unknown, and Alembic
+        refuses to migrate.
         """
-        found = super().drift(ancestors(self._revisions(), recorded))
+        found = super().drift(find_ancestors(self._revisions(), recorded))
         return replace(found, pending=()) if found.missing else found
 
     def migrate(self) -> Command:
-        """Go to all heads: a branch that awaits its merge revision has two."""
-        # The worktree's own modules first: the main worktree's may be installed editable where `alembic` is.
+        """Upgrade to all heads: a branch without its merge revision has two."""
+        # Put the worktree's modules first: those of the main worktree may be installed editable beside `alembic`.
         path = os.pathsep.join(filter(None, [str(self.folder), os.environ.get("PYTHONPATH")]))
         install = "python3 -m pip install alembic"
         return Command(("alembic", "upgrade", "heads"), self.folder, install=install, env={"PYTHONPATH": path})
 
     def generate(self, to: Path | None) -> Command | None:
-        """Run sqlacodegen where the project wants it, by default into a file beside Alembic's own folder."""
+        """Run sqlacodegen if the project uses it, by default into a file beside Alembic's folder."""
         return sqlacodegen.command(self.folder, to, default=self._scripts.parent / "models_generated.py")
 
     @property
@@ -81,7 +81,7 @@ class Alembic(Toolchain):
         return self._path(_options(self.folder).get("script_location", "alembic"))
 
     def _path(self, location: str) -> Path:
-        # `package:folder` is a folder inside a Python package.
+        # `package:folder` is a folder in a Python package.
         package, colon, inside = location.replace("%(here)s", ".").partition(":")
         return self.folder / (f"{package.replace('.', '/')}/{inside}" if colon else package)
 
@@ -97,7 +97,7 @@ class Alembic(Toolchain):
 
 
 def _options(folder: Path) -> dict[str, Any]:
-    """Return Alembic's options in *folder*; those of `alembic.ini` win, as in Alembic itself."""
+    """Return Alembic's options in *folder*; those of `alembic.ini` take precedence, as in Alembic."""
     parser = ConfigParser(interpolation=None)
     path = folder / "alembic.ini"
     try:

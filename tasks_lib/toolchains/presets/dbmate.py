@@ -1,11 +1,11 @@
-"""dbmate: plain SQL files, and the schema file that it dumps."""
+"""dbmate: SQL files, and a dump of the schema."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
-from tasks_lib.toolchains.base import Command, Ledger, Toolchain
+from tasks_lib.toolchains.base import Command, MigrationHistory, Toolchain
 from tasks_lib.toolchains.sources import read_text
 
 if TYPE_CHECKING:
@@ -19,25 +19,25 @@ class Dbmate(Toolchain):
 
     @classmethod
     def detect(cls, folder: Path) -> bool:
-        """Look for dbmate's mark in the migrations."""
+        """Look for dbmate's marker in the migrations."""
         return any("-- migrate:up" in read_text(path) for path in folder.glob("db/migrations/*.sql"))
 
     @property
-    def ledger(self) -> Ledger:
-        """Key a migration by its version."""
-        return Ledger("schema_migrations", "version")
+    def history(self) -> MigrationHistory:
+        """Identify a migration by its version."""
+        return MigrationHistory("schema_migrations", "version")
 
     def migrations(self) -> dict[str, str]:
-        """List the files that begin with a version: digits, compared as text."""
+        """List the files whose names begin with a version: digits, sorted as text."""
         paths = sorted(self.folder.glob("db/migrations/*.sql"))
         return {version[0]: path.stem for path in paths if (version := re.match(r"\d+", path.name))}
 
     def migrate(self) -> Command:
-        """Migrate and no more: `up` would create a database, and dumping the schema is generation."""
+        """Only migrate: `up` would create the database, and dumping the schema is left to `generate`."""
         return self._dbmate("--no-dump-schema", "migrate")
 
     def generate(self, to: Path | None) -> Command | None:
-        """Dump the schema if the project keeps it in a file."""
+        """Dump the schema if the repository has a file for it."""
         target = to or self.folder / "db" / "schema.sql"
         return self._dbmate("--schema-file", str(target), "dump") if to or target.is_file() else None
 

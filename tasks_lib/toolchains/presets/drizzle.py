@@ -1,7 +1,7 @@
 """
 Drizzle: `drizzle-kit migrate`.
 
-`drizzle-kit generate` writes migrations, not code, so nothing is generated.
+No code is generated: `drizzle-kit generate` writes migrations.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tasks_lib.toolchains.base import Command, Ledger, Toolchain, quoted
+from tasks_lib.toolchains.base import Command, MigrationHistory, Toolchain, quote_identifier
 from tasks_lib.toolchains.sources import read_json, read_text
 
 if TYPE_CHECKING:
@@ -28,39 +28,39 @@ class Drizzle(Toolchain):
         return bool(config) and _option(config, "dialect", "postgresql") == "postgresql"
 
     @property
-    def ledger(self) -> Ledger:
-        """Key a migration by when it was generated: the only trace of it that the table holds, beside a hash."""
+    def history(self) -> MigrationHistory:
+        """Identify a migration by its generation time; the table has only that and a hash."""
         section = re.search(r"\bmigrations\s*:\s*\{[^}]*\}", _config(self.folder))
         options = section[0] if section else ""
         names = _option(options, "schema", "drizzle"), _option(options, "table", "__drizzle_migrations")
-        return Ledger(quoted(*names), "created_at::text")
+        return MigrationHistory(quote_identifier(*names), "created_at::text")
 
     def migrations(self) -> dict[str, str]:
-        """Read the journal; like `created_at`, `when` is in milliseconds since 1970."""
+        """Read the journal, whose `when` is `created_at` in milliseconds since 1970."""
         journal = read_json(self.folder / _option(_config(self.folder), "out", "drizzle") / "meta" / "_journal.json")
         return {str(entry["when"]): entry["tag"] for entry in (journal or {}).get("entries", [])}
 
     def migrate(self) -> Command:
-        """Say `CI`: drizzle-kit asks questions wherever it believes that somebody could answer."""
+        """Set `CI`, because drizzle-kit otherwise asks questions."""
         return Command(
             ("drizzle-kit", "migrate"),
             self.folder,
             install="npm install --save-dev drizzle-kit",
             env={"CI": "1"},
-            remark="drizzle-kit 0.31.10 and later hide the reason (drizzle-orm issue 5601); the server's log has it",
+            remark="drizzle-kit 0.31.10 and later hide the reason (drizzle-orm issue 5601); see the server's log",
         )
 
     def generate(self, to: Path | None) -> None:
-        """Generate nothing: in Drizzle the schema comes first."""
+        """Generate nothing: Drizzle's schema is written by hand."""
 
 
 def _config(folder: Path) -> str:
-    """Return the text of the configuration without the lines that are commented out."""
+    """Return the text of the configuration without lines that are commented out."""
     text = "".join(read_text(path) for path in sorted(folder.glob("drizzle.config.*")))
     return re.sub(r"(?m)^\s*//.*$", "", text)
 
 
 def _option(config: str, key: str, default: str) -> str:
-    """Return the string that follows *key* in JavaScript source, which is not ours to run."""
+    """Return the string that follows *key* in JavaScript source, without running it."""
     found = re.search(rf"\b{key}\s*:\s*[\"'`]([^\"'`$]+)[\"'`]", config)
     return found[1] if found else default

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tasks_lib.toolchains.base import Command, Ledger, Toolchain
+from tasks_lib.toolchains.base import Command, MigrationHistory, Toolchain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,21 +21,23 @@ class Prisma(Toolchain):
         return (folder / "prisma" / "schema.prisma").is_file() or any(folder.glob("prisma/schema/*.prisma"))
 
     @property
-    def ledger(self) -> Ledger:
-        """Leave out migrations that failed or were rolled back; their rows stay in the table."""
-        return Ledger("_prisma_migrations", "migration_name", "finished_at IS NOT NULL AND rolled_back_at IS NULL")
+    def history(self) -> MigrationHistory:
+        """Ignore migrations that failed or were rolled back; their rows stay in the table."""
+        return MigrationHistory(
+            "_prisma_migrations", "migration_name", "finished_at IS NOT NULL AND rolled_back_at IS NULL"
+        )
 
     def migrations(self) -> dict[str, str]:
-        """List the folders that hold a `migration.sql`."""
+        """List the folders that contain a `migration.sql`."""
         names = sorted(path.parent.name for path in self.folder.glob("prisma/migrations/*/migration.sql"))
         return dict(zip(names, names, strict=True))
 
     def migrate(self) -> Command:
-        """Deploy: unlike `migrate dev` it never resets a database."""
+        """Use `deploy`, which unlike `migrate dev` never resets a database."""
         return self._prisma("migrate", "deploy")
 
     def generate(self, to: Path | None) -> Command:  # noqa: ARG002 - see below
-        """Generate the client; the schema itself says where to."""
+        """Generate the client, to the path that the schema names."""
         return self._prisma("generate")
 
     def _prisma(self, *arguments: str) -> Command:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks_lib.toolchains.base import Command, Ledger, Toolchain
-from tasks_lib.toolchains.sources import crates, read_toml
+from tasks_lib.toolchains.base import Command, MigrationHistory, Toolchain
+from tasks_lib.toolchains.sources import read_crates, read_toml
 
 ENTITIES = Path("src/bases/db/schemas")
 
@@ -15,21 +15,21 @@ class SeaORM(Toolchain):
 
     name = "seaorm"
 
-    # Cargo tells the crates of two worktrees apart by the times of their files alone.
+    # Cargo distinguishes the crates of two worktrees only by the modification times of their files.
     unapplied = (
-        "`migration/src/lib.rs` may not list it; or, where worktrees share a target directory, cargo took the program\n"
-        "of another branch for this one's: `touch migration/src/lib.rs` makes it compile anew"
+        "`migration/src/lib.rs` may not list it; or worktrees share a target directory, and cargo ran the program of\n"
+        "another branch: `touch migration/src/lib.rs` makes cargo compile it again"
     )
 
     @classmethod
     def detect(cls, folder: Path) -> bool:
         """Look for the migration crate."""
-        return "sea-orm-migration" in crates(folder / "migration" / "Cargo.toml")
+        return "sea-orm-migration" in read_crates(folder / "migration" / "Cargo.toml")
 
     @property
-    def ledger(self) -> Ledger:
-        """Key a migration by its file's name, as `DeriveMigrationName` does."""
-        return Ledger("seaql_migrations", "version")
+    def history(self) -> MigrationHistory:
+        """Identify a migration by its file's name, like `DeriveMigrationName`."""
+        return MigrationHistory("seaql_migrations", "version")
 
     def migrations(self) -> dict[str, str]:
         """List the crate's `m<date>_<time>_<what>.rs`."""
@@ -38,22 +38,22 @@ class SeaORM(Toolchain):
 
     def migrate(self) -> Command:
         """
-        Run the crate, as `sea-orm-cli migrate up` does.
+        Run the crate like `sea-orm-cli migrate up`, but without sea-orm-cli.
 
-        Not through sea-orm-cli: before 2.0 it repeats DATABASE_URL in the arguments of its own
-        child and prints it, password and all (sea-orm-cli/src/commands/migrate.rs).
+        Before 2.0, sea-orm-cli passes DATABASE_URL to its child as an argument and prints it with the password
+        (sea-orm-cli/src/commands/migrate.rs).
         """
         manifest = "migration/Cargo.toml"
-        # Beside another program, a seed's say, cargo asks which one is meant.
+        # If the crate has several programs, for example one that inserts data, cargo needs the name.
         package = read_toml(self.folder / manifest).get("package", {})
         several = (self.folder / "migration" / "src" / "bin").is_dir() and "default-run" not in package
         chosen = ("--bin", str(package["name"])) if several and "name" in package else ()
         argv = ("cargo", "run", "--manifest-path", manifest, *chosen, "--", "up")
-        # A backtrace would push the reason of a failure out of sight.
+        # A backtrace would push the reason of a failure out of the last lines.
         return Command(argv, self.folder, install="see https://rustup.rs", env={"RUST_BACKTRACE": "0"})
 
     def generate(self, to: Path | None) -> Command | None:
-        """Write the entities to *to*, by default where the project keeps its database code."""
+        """Write the entities to *to*, by default to the project's folder of database code, if it exists."""
         target = to or self.folder / ENTITIES
         if not (to or target.parent.is_dir()):
             return None

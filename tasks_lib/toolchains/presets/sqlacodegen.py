@@ -1,8 +1,8 @@
 """
-sqlacodegen: SQLAlchemy models from the tables of a database.
+sqlacodegen: generate SQLAlchemy models from the tables of a database.
 
-A project opts in by depending on it, or by naming the file. The models go to a file of their own, marked as
-generated in its first line; a file without that line is never overwritten.
+A project opts in by depending on it, or by naming the file. The first line of the file marks it as generated; a file
+without that line is never overwritten.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def command(folder: Path, to: Path | None, default: Path) -> Command | None:
     if target.exists() and not read_text(target).startswith(MARK):
         raise ToolchainError(
             f"`{target}` exists and was not generated",
-            why=f"sqlacodegen would replace it; what it made itself begins with `{MARK}`",
-            hint="name another file: WORKTREE_GENERATE_TO=path/to/models_generated.py",
+            why=f"sqlacodegen would replace it; files that it generated begin with `{MARK}`",
+            hint="name another file:\nWORKTREE_GENERATE_TO=path/to/models_generated.py inv db.generate",
         )
-    # SQLAlchemy 2.0 and 2.1 differ in their default driver, and the project has installed its own.
+    # SQLAlchemy 2.0 and 2.1 have different default drivers, so name the one that the project has installed.
     driver = re.search(r"\bpsycopg2?\b", requirements)
     return Command(
-        # Nothing but the driver: libpq takes server, login and password from the environment.
+        # The URL names only the driver: libpq takes server, login and password from the environment.
         ("sqlacodegen", f"postgresql{f'+{driver[0]}' if driver else ''}://"),
         folder,
         install="python3 -m pip install sqlacodegen",

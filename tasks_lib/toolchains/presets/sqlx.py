@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tasks_lib.toolchains.base import Command, Ledger, Toolchain
-from tasks_lib.toolchains.sources import crates, read_toml
+from tasks_lib.toolchains.base import Command, MigrationHistory, Toolchain
+from tasks_lib.toolchains.sources import read_crates, read_toml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,15 +22,15 @@ class SQLx(Toolchain):
     @classmethod
     def detect(cls, folder: Path) -> bool:
         """Look for SQL migrations in a Rust project that uses sqlx."""
-        return any(folder.glob("migrations/*.sql")) and "sqlx" in crates(folder / "Cargo.toml")
+        return any(folder.glob("migrations/*.sql")) and "sqlx" in read_crates(folder / "Cargo.toml")
 
     @property
-    def ledger(self) -> Ledger:
-        """Key a migration by its version; one that failed half-way has a row without success."""
-        return Ledger("_sqlx_migrations", "version::text", "success")
+    def history(self) -> MigrationHistory:
+        """Identify a migration by its version; a migration that failed half-way has a row without `success`."""
+        return MigrationHistory("_sqlx_migrations", "version::text", "success")
 
     def migrations(self) -> dict[str, str]:
-        """List `<version>_<what>.sql` and `.up.sql` by version, a number whatever its leading zeros."""
+        """List `<version>_<what>.sql` and `.up.sql` by version, a number that may have leading zeros."""
         found = {}
         for path in self.folder.glob("migrations/*.sql"):
             version = re.match(r"(\d+)_", path.name)
@@ -39,11 +39,11 @@ class SQLx(Toolchain):
         return {str(version): found[version] for version in sorted(found)}
 
     def migrate(self) -> Command:
-        """Apply what is pending."""
+        """Apply pending migrations."""
         return Command(("sqlx", "migrate", "run"), self.folder, install=INSTALL)
 
     def generate(self, to: Path | None) -> Command | None:  # noqa: ARG002 - see below
-        """Refresh the query data if the project keeps it, in the one folder where sqlx looks for it."""
+        """Update the query data if the project has a `.sqlx`, the only folder in which sqlx looks for it."""
         if not (self.folder / ".sqlx").is_dir():
             return None
         workspace = ("--workspace",) if "workspace" in read_toml(self.folder / "Cargo.toml") else ()

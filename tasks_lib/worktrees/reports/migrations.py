@@ -8,18 +8,18 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from tasks_lib.toolchains.choose import ledger_toolchain
+from tasks_lib.toolchains.choose import find_history_toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from tasks_lib.databases.server.connection import Server
-    from tasks_lib.toolchains.base import Drift, Ledger
+    from tasks_lib.toolchains.base import Drift, MigrationHistory
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
-    Read = Callable[[str, Ledger], list[str]]
+    Read = Callable[[str, MigrationHistory], list[str]]
     """A function that reads the applied migrations of a database from a migration history table."""
 
 
@@ -44,8 +44,8 @@ def history_reader(server: Server) -> Read:
     from tasks_lib.databases.compare import queries
 
     @cache
-    def read(database: str, ledger: Ledger) -> list[str]:
-        return queries.read_migration_keys(server, database, ledger.table, ledger.query)
+    def read(database: str, history: MigrationHistory) -> list[str]:
+        return queries.read_migration_keys(server, database, history.table, history.query)
 
     return read
 
@@ -60,10 +60,10 @@ def compare_migrations(project: Project, read: Read, record: Record, path: Path)
         DatabaseError: If a migration history table cannot be read.
         ToolchainError: If the migration files cannot be read.
     """
-    toolchain = ledger_toolchain(path, project.settings.migrate)
+    toolchain = find_history_toolchain(path, project.settings.migrate)
     if toolchain is None:
         return None
-    ours, golden = (read(name, toolchain.ledger) for name in (record.identity.database, record.golden))
+    ours, golden = (read(name, toolchain.history) for name in (record.identity.database, record.golden))
     drift = toolchain.drift(ours)
     # They are mostly equal, and a branch may have hundreds of files to read.
     theirs = toolchain.drift(golden) if set(golden) != set(ours) else drift

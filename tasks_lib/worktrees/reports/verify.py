@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.toolchains.choose import ledger_toolchain
+from tasks_lib.toolchains.choose import find_history_toolchain
 from tasks_lib.worktrees.env.guard import require_own_database
 
 if TYPE_CHECKING:
@@ -60,14 +60,14 @@ def report_verification(project: Project, environ: Mapping[str, str]) -> Verific
             for equal in [golden.objects.get(kind) == clone.objects.get(kind)]
         ),
     ]
-    toolchain = ledger_toolchain(path, project.settings.migrate)
+    toolchain = find_history_toolchain(path, project.settings.migrate)
     if toolchain is not None:
-        ledger = toolchain.ledger
+        history = toolchain.history
         recorded = [
-            sorted(queries.read_migration_keys(project.server, name, ledger.table, ledger.query))
+            sorted(queries.read_migration_keys(project.server, name, history.table, history.query))
             for name in (record.golden, record.identity.database)
         ]
-        title = "ledger " + ledger.table.replace('"', "")
+        title = "migration history " + history.table.replace('"', "")
         checks.append(Check(title, len(recorded[0]), len(recorded[1]), recorded[0] == recorded[1]))
     return Verification(checks, contents.find_differences(golden, clone))
 

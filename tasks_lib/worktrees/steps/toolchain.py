@@ -13,7 +13,7 @@ from tasks_lib.errors import DatabaseError, ServerError, ToolchainError
 from tasks_lib.git.cli import CALLER, git_environment
 from tasks_lib.plan import Step
 from tasks_lib.toolchains.catalog import PRESETS
-from tasks_lib.toolchains.choose import generate_command, ledger_toolchain, migrate_command
+from tasks_lib.toolchains.choose import find_history_toolchain, generate_command, migrate_command
 from tasks_lib.toolchains.environment import child_environment
 from tasks_lib.toolchains.run import run
 from tasks_lib.worktrees.steps.databases import own_database_url
@@ -77,7 +77,7 @@ class _RunTool:
         path, project = self.target.path, self.target.project
         if not path.exists():
             return True
-        toolchain = ledger_toolchain(path, project.settings.migrate)
+        toolchain = find_history_toolchain(path, project.settings.migrate)
         if toolchain is None:
             return False
         drift = _drift(project, self.target.record.identity.database, toolchain)
@@ -89,7 +89,7 @@ def _warn_about_missing_migrations(target: Target) -> None:
     project, record = target.project, target.record
     drift = None
     with suppress(ToolchainError):  # the tool itself says more about files that it cannot read
-        if toolchain := ledger_toolchain(target.path, project.settings.migrate):
+        if toolchain := find_history_toolchain(target.path, project.settings.migrate):
             drift = _drift(project, record.identity.database, toolchain)
     if drift and drift.missing:
         target.narrator.say(
@@ -102,9 +102,9 @@ def _drift(project: Project, database: str, toolchain: Toolchain) -> Drift | Non
     """Compare the migration history of *database* with the branch; return None if it cannot be read."""
     from tasks_lib.databases.compare import queries
 
-    ledger = toolchain.ledger
+    history = toolchain.history
     with suppress(DatabaseError):
-        return toolchain.drift(queries.read_migration_keys(project.server, database, ledger.table, ledger.query))
+        return toolchain.drift(queries.read_migration_keys(project.server, database, history.table, history.query))
     return None
 
 
@@ -156,7 +156,7 @@ def require_applied(project: Project, database: str, path: Path, narrator: Narra
         ToolchainError: If the tool's migration history lacks one.
     """
     setting = project.settings.migrate
-    toolchain = ledger_toolchain(path, setting)
+    toolchain = find_history_toolchain(path, setting)
     drift = _drift(project, database, toolchain) if toolchain else None
     if toolchain is None or drift is None or not drift.pending:
         return

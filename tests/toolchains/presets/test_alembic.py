@@ -84,18 +84,18 @@ class TestAlembic(AlembicProject, ToolchainContract):
         with pytest.raises(ToolchainError, match=r"versions/d4\.py` cannot be read"):
             toolchain.migrations()
 
-    def test_a_ring(self, worktree: Path, toolchain: Toolchain) -> None:
-        """Revisions that form a ring are an error."""
+    def test_revisions_that_form_a_cycle_are_an_error(self, worktree: Path, toolchain: Toolchain) -> None:
+        """Alembic could not order them either."""
         write(worktree, {"app/migrations/versions/c3_step.py": revision("c3", "b2")})
-        with pytest.raises(ToolchainError, match="ring"):
+        with pytest.raises(ToolchainError, match="form a cycle"):
             toolchain.migrations()
 
     def test_a_ledger_of_another_name(self, worktree: Path, toolchain: Toolchain) -> None:
         """The table's name is read from `env.py`."""
-        assert toolchain.ledger.table == '"alembic_version"'
+        assert toolchain.history.table == '"alembic_version"'
         options = "version_table='applied', version_table_schema='crm'"
         write(worktree, {"app/migrations/env.py": f"context.configure({options})"})
-        assert toolchain.ledger.table == '"crm"."applied"'
+        assert toolchain.history.table == '"crm"."applied"'
 
     @pytest.mark.parametrize("template", ["generic", "pyproject", "async"])
     def test_what_alembic_itself_lays_out(self, tmp_path: Path, template: str) -> None:

@@ -1,4 +1,4 @@
-"""dbmate, the real one from npm."""
+"""dbmate, installed from npm."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class DbmateProject(Project):
 
 
 class TestDbmate(DbmateProject, ToolchainContract):
-    def test_sql_of_another_tool(self, tmp_path: Path) -> None:
-        """Files in `db/migrations` without dbmate's mark are not dbmate's."""
+    def test_sql_of_another_tool_is_not_detected(self, tmp_path: Path) -> None:
+        """Files in `db/migrations` without dbmate's marker belong to another tool."""
         write(tmp_path, {"db/migrations/001_init.sql": "CREATE TABLE contact ()"})
         assert not Dbmate.detect(tmp_path)
 
-    def test_names(self, toolchain: Toolchain) -> None:
-        """The ledger holds versions; people see file names."""
+    def test_migrations_have_versions_and_names(self, toolchain: Toolchain) -> None:
+        """The migration history has versions; people see file names."""
         assert toolchain.migrations()["20240101000001"] == "20240101000001_step"
 
     def test_generates_only_where_the_schema_is_kept(self, worktree: Path, toolchain: Toolchain) -> None:
-        """Without a schema file in the repository none is dumped, unless a place for it is named."""
+        """Without a schema file in the repository, the schema is dumped only to a configured path."""
         (worktree / "db/schema.sql").unlink()
         assert toolchain.generate(None) is None
         assert toolchain.generate(worktree / "schema.sql") is not None

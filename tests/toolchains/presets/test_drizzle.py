@@ -61,7 +61,7 @@ class TestDrizzle(DrizzleProject, ToolchainContract):
         """The table's name is read from the configuration."""
         options = 'dialect: "postgresql", migrations: { table: "applied", schema: "public" }, schema: "./schema.ts"'
         write(tmp_path, {"drizzle.config.js": f"export default {{ {options} }}"})
-        assert Drizzle(tmp_path).ledger.table == '"public"."applied"'
+        assert Drizzle(tmp_path).history.table == '"public"."applied"'
 
 
 class TestDrizzleForReal(DrizzleProject, RealToolContract):

@@ -1,4 +1,4 @@
-"""SeaORM: files and commands always; the real thing, compiled, in `nox -s seaorm`."""
+"""SeaORM: files and commands here; `nox -s seaorm` compiles and runs the tool."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks_lib.demo.twilio import playing
 from tasks_lib.loquent import schema
 from tasks_lib.loquent.blocks import BLOCKS
 from tasks_lib.toolchains.presets.seaorm import SeaORM
-from tasks_lib.toolchains.sources import literals, read_python
+from tasks_lib.toolchains.sources import read_literals, read_python
 from tests.toolchains.contract import SQL, Project, RealToolContract, ToolchainContract, execute, write
 
 if TYPE_CHECKING:
@@ -99,26 +99,28 @@ class SeaORMProject(Project):
 
 class TestSeaORM(SeaORMProject, ToolchainContract):
     def test_generates_where_the_database_code_is(self, worktree: Path, toolchain: Toolchain) -> None:
-        """Entities go to `src/bases/db/schemas`, or to the path that is named."""
+        """Entities go to `src/bases/db/schemas`, or to the configured path."""
         argv = ("sea-orm-cli", "generate", "entity", "--output-dir")
         assert toolchain.generate(None).argv == (*argv, str(worktree / "src/bases/db/schemas"))
         assert toolchain.generate(worktree / "entity/src").argv == (*argv, str(worktree / "entity/src"))
 
-    def test_says_which_program_where_there_are_several(self, worktree: Path, toolchain: Toolchain) -> None:
-        """Beside a seed's program the crate's own is named, unless the crate says itself which one runs."""
+    def test_names_the_program_if_there_are_several(self, worktree: Path, toolchain: Toolchain) -> None:
+        """With a second program in the crate, cargo gets the crate's name, unless the crate sets `default-run`."""
         write(worktree, {"migration/src/bin/seed.rs": "fn main() {}"})
         assert toolchain.migrate().argv[4:] == ("--bin", "migration", "--", "up")
         manifest = worktree / "migration" / "Cargo.toml"
         manifest.write_text(manifest.read_text().replace("[package]", '[package]\ndefault-run = "migration"'))
         assert toolchain.migrate().argv[4:] == ("--", "up")
 
-    def test_does_not_invent_a_folder(self, worktree: Path, toolchain: Toolchain) -> None:
-        """A project without `src/bases/db` gets no such folder."""
+    def test_does_not_create_a_folder(self, worktree: Path, toolchain: Toolchain) -> None:
+        """Nothing is generated in a project without `src/bases/db`."""
         (worktree / "src/bases/db/mod.rs").unlink()
         (worktree / "src/bases/db").rmdir()
         assert toolchain.generate(None) is None
 
 
+# On a machine without a cargo cache, the first test compiles for up to nine minutes.
+@pytest.mark.timeout(1800)
 @pytest.mark.seaorm
 class TestSeaORMForReal(SeaORMProject, RealToolContract):
     @pytest.fixture(autouse=True)
@@ -126,7 +128,7 @@ class TestSeaORMForReal(SeaORMProject, RealToolContract):
         cargo_tool("sea-orm-cli", "sea-orm-cli")
 
     def test_generates_entities(self, worktree: Path, toolchain: Toolchain, database: str) -> None:
-        """Each table becomes an entity, the ledger's own does not."""
+        """Each table becomes an entity, except for the migration history."""
         execute(toolchain.migrate(), database, worktree)
         execute(toolchain.generate(None), database, worktree)
         made = {path.name for path in (worktree / "src/bases/db/schemas").iterdir()}
@@ -154,7 +156,7 @@ class Loquent(SeaORMProject):
         versions = sorted((schema.BUNDLED.cwd / "versions").glob("m0*.py"))
         days = enumerate([path.stem.partition("_")[2] for path in versions], start=1)
         self.keys = (*(f"m202601{day:02}_090000_{what}" for day, what in days), "m20260201_090000_saved_view")
-        self.sql = [*(_without_seaorms_own(literals(read_python(path).body)["SQL"]) for path in versions)]
+        self.sql = [*(_without_seaorms_own(read_literals(read_python(path).body)["SQL"]) for path in versions)]
         self.sql += ["CREATE TABLE saved_view (id uuid PRIMARY KEY, name text NOT NULL)"]
 
     def migration(self, number: int) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""SQLx: files and commands here; the tool itself in `nox -s seaorm`."""
+"""SQLx: files and commands here; `nox -s seaorm` compiles and runs the tool."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class SQLxProject(Project):
 
 
 class TestSQLx(SQLxProject, ToolchainContract):
-    def test_sqlx_as_a_feature(self, tmp_path: Path) -> None:
-        """A crate that only names sqlx in a feature, as SeaORM's users do, does not use its migrations."""
+    def test_sqlx_as_a_feature_is_not_detected(self, tmp_path: Path) -> None:
+        """A crate that names sqlx only as a feature of SeaORM does not use its migrations."""
         cargo = '[dependencies]\nsea-orm = { version = "1", features = ["sqlx-postgres"] }\n'
         write(tmp_path, {"Cargo.toml": cargo, "migrations/1_init.sql": ""})
         assert not SQLx.detect(tmp_path)
 
-    def test_a_workspace(self, tmp_path: Path) -> None:
-        """A workspace that shares sqlx among its crates uses it."""
+    def test_sqlx_in_a_workspace_is_detected(self, tmp_path: Path) -> None:
+        """A workspace may declare sqlx for its crates."""
         write(tmp_path, {"Cargo.toml": '[workspace.dependencies]\nsqlx = "0.9"\n', "migrations/1_init.sql": ""})
         assert SQLx.detect(tmp_path)
 
@@ -48,6 +48,8 @@ class TestSQLx(SQLxProject, ToolchainContract):
         assert toolchain.generate(None).argv == ("cargo", "sqlx", "prepare")
 
 
+# On a machine without a cargo cache, the first test compiles for up to nine minutes.
+@pytest.mark.timeout(1800)
 @pytest.mark.seaorm
 class TestSQLxForReal(SQLxProject, RealToolContract):
     @pytest.fixture(autouse=True)
