@@ -56,7 +56,8 @@ def list_errand_states(project: Project, errands: Sequence[Errand]) -> list[Erra
     rows = [worktrees[errand.branch] for errand in errands if errand.branch in worktrees]
     states = dict(zip((row.path for row in rows), read_states(project.repository, rows), strict=True))
     records = {record.identity.branch: record for record in reversed(project.registry.records())}
-    removed = {note.record.identity.branch for note in removal_record.list_removals(project) if note.record}
+    removals = removal_record.list_removals(project)
+    removed = {removal.worktree.identity.branch for removal in removals if removal.worktree}
     found = []
     for errand in errands:
         listed = worktrees.get(errand.branch)

@@ -76,7 +76,7 @@ def removed(removal: Removal) -> Answer:
         "saved": record.saved if record.saved != record.tip else None,
         "databases": databases,
         "parked": removal.parked,
-        "removed": record.removed,
+        "removed": record.removed_at,
     }
     name = record.branch or record.slug
     text = f"{'parked the databases of' if record.only_databases else 'removed'} {name}"

@@ -85,7 +85,7 @@ def plan_pull(project: Project, narrator: Narrator, *, unmasked: bool) -> Iterat
             record.identity.branch,
             tip=None,
             saved=None,
-            record=record,
+            worktree=record,
             only_databases=True,
         )
         plan = Plan(

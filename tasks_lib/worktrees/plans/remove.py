@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import shutil
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from tasks_lib.errors import GitError, WorktreeError
 from tasks_lib.git import uncommitted
@@ -75,7 +76,7 @@ def plan_remove(
             record = _new_record(project, slug, entry, others, worktree, interrupted, keep_branch=keep_branch)
             if record.delete_branch and not force:
                 checks.require_merged(project, str(record.branch), str(record.tip))
-        removal = Removal(replace(record, delete_branch=record.delete_branch and not keep_branch))
+        removal = Removal(msgspec.structs.replace(record, delete_branch=record.delete_branch and not keep_branch))
         plans = [_plan_after_removal(project, removal, narrator)]
         if entry is not None or record is not interrupted:
             plans.insert(0, _plan_before_removal(project, removal, entry, interrupted, narrator, force=force))
@@ -98,8 +99,8 @@ def _new_record(
     delete_branch = branch is not None and tip is not None and branch not in in_use and not keep_branch
     path = str(entry.path) if entry else worktree.path if worktree else ""
     # The databases that an interrupted run has parked carry its timestamp.
-    removed_at = interrupted.removed if interrupted else removal_record.timestamp()
-    return RemovalRecord(slug, removed_at, path, branch, tip, saved=tip, record=worktree, delete_branch=delete_branch)
+    removed_at = interrupted.removed_at if interrupted else removal_record.timestamp()
+    return RemovalRecord(slug, removed_at, path, branch, tip, saved=tip, worktree=worktree, delete_branch=delete_branch)
 
 
 def _plan_before_removal(
@@ -112,7 +113,7 @@ def _plan_before_removal(
     force: bool,
 ) -> Plan:
     """Return the steps up to the worktree's removal. If git refuses, all of them are undone."""
-    record, worktree = removal.record, removal.record.record
+    record, worktree = removal.record, removal.record.worktree
     steps = [write_step(project, removal, interrupted)]
     if entry is None or not entry.path.exists():
         steps.append(Step("keep its last commit", lambda: _keep_commits(project, record)))
@@ -134,7 +135,7 @@ def _plan_before_removal(
         _require_nothing_lost(project, entry, force=force)
         if force:
             saved = uncommitted.save(path, record.reference, message=f"Uncommitted work of {record.slug}")
-            removal.record = removal_record.write(project, replace(record, saved=saved))
+            removal.record = removal_record.write(project, msgspec.structs.replace(record, saved=saved))
         _move_aside(project, path, record.trash)
 
     hint = "fix the command in `worktree.before_remove`; the worktree was not removed"
@@ -170,7 +171,7 @@ def _plan_after_removal(project: Project, removal: Removal, narrator: Narrator) 
             )
         )
     steps.append(Step("delete its files", delete_files))
-    return Plan([*steps, *finish_steps(project, removal)], interrupted=RERUN if record.record else _FILES_LEFT)
+    return Plan([*steps, *finish_steps(project, removal)], interrupted=RERUN if record.worktree else _FILES_LEFT)
 
 
 def _require_nothing_lost(project: Project, entry: WorktreeEntry, *, force: bool) -> None:

@@ -71,7 +71,7 @@ def plan_reset(project: Project, narrator: Narrator, wish: CloneOptions) -> Iter
             record.identity.branch,
             tip=None,
             saved=None,
-            record=record,
+            worktree=record,
             only_databases=True,
         )
         reset = Reset(removal)
@@ -112,7 +112,7 @@ class _RecordReplaced:
             self.project.server,
             repository=self.project.registry.repository_id,
             slug=self.removal.slug,
-            parked=self.removal.removed,
+            parked=self.removal.removed_at,
             now=removal_record.timestamp(),
             report=self.narrator.detail,
         )
@@ -139,7 +139,7 @@ class _Rebuild:
         return Step(f"{self.database.title} again", self.do, self.undo)
 
     def do(self) -> str:
-        made = self.database.rebuild(self.wish, self.narrator, moment=self.reset.removal.removed)
+        made = self.database.rebuild(self.wish, self.narrator, moment=self.reset.removal.removed_at)
         self.rebuilt = True
         if not made.parked:
             return format_result(made)

@@ -7,9 +7,10 @@ Uncommitted work is saved too, so that `worktree.undo` can restore all of it aft
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from tasks_lib.git import uncommitted
 from tasks_lib.git.cli import read_git, run_git
@@ -51,12 +52,12 @@ def plan_teardown(project: Project, narrator: Narrator) -> Iterator[Planned[Remo
             RemovalRecord(
                 record.slug,
                 # The databases that an interrupted run has parked carry its timestamp.
-                interrupted.removed if interrupted else removal_record.timestamp(),
+                interrupted.removed_at if interrupted else removal_record.timestamp(),
                 str(path),
                 branch,
                 tip,
                 saved=tip,
-                record=record,
+                worktree=record,
                 only_databases=True,
             )
         )
@@ -66,7 +67,7 @@ def plan_teardown(project: Project, narrator: Narrator) -> Iterator[Planned[Remo
             if tip is not None:
                 saved = removal.record
                 commit = uncommitted.save(path, saved.reference, message=f"Uncommitted work of {saved.slug}")
-                removal.record = removal_record.write(project, replace(saved, saved=commit))
+                removal.record = removal_record.write(project, msgspec.structs.replace(saved, saved=commit))
 
         save = Plan(
             [

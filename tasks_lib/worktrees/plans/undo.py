@@ -81,7 +81,7 @@ def plan_undo(project: Project, name: str, narrator: Narrator, *, path: str = ""
         else:
             raise WorktreeError(
                 f"branch `{record.identity.branch}` has a worktree at {registered or record.path}",
-                why=f"it was created after the removal of {removal.removed[:16]}",
+                why=f"it was created after the removal of {removal.removed_at[:16]}",
                 hint=f"remove it, then run `inv worktree.undo {removal.key}`:\ninv worktree.remove {record.slug}",
             )
         steps.append(Step("delete the removal record", lambda: _delete_removal(project, removal)))
@@ -98,18 +98,18 @@ def _delete_removal(project: Project, removal: RemovalRecord) -> None:
 def _registered_name(removal: RemovalRecord) -> str:
     """Return the name that git's directory of the restored worktree is marked with."""
     # Not the slug of a worktree without a record: it derives from the path, where another worktree may be now.
-    return removal.slug if removal.record else removal.key
+    return removal.slug if removal.worktree else removal.key
 
 
 def _is_same_worktree(removal: RemovalRecord, record: Record) -> bool:
     """Whether *record* is the removed worktree's, because its removal or an earlier undo was interrupted."""
-    return removal.record is not None and removal.record.created == record.created
+    return removal.worktree is not None and removal.worktree.created == record.created
 
 
 def _find_removal(project: Project, name: str) -> RemovalRecord:
     removals = removal_record.list_removals(project)
     for removal in removals:
-        branch = removal.record.identity.branch if removal.record else None
+        branch = removal.worktree.identity.branch if removal.worktree else None
         names = (removal.branch, branch, removal.slug, removal.key)
         if not name or name in names or os.path.realpath(name) == removal.path:
             return removal
@@ -131,7 +131,7 @@ def _database_steps(
         removal.branch,
         tip=None,
         saved=None,
-        record=record,
+        worktree=record,
         only_databases=True,
     )
 
@@ -141,7 +141,7 @@ def _database_steps(
     return [
         Step("record which databases are replaced", write, undo=lambda: removal_record.delete(project, replaced)),
         *_restore_steps(removal, path),
-        _Unpark(project, removal, narrator, parked_at=replaced.removed, replaced=replaced).step(),
+        _Unpark(project, removal, narrator, parked_at=replaced.removed_at, replaced=replaced).step(),
     ]
 
 
@@ -162,8 +162,8 @@ def _worktree_steps(project: Project, removal: RemovalRecord, path: Path, narrat
     """Return the steps that restore a removed worktree."""
     steps: list[Step] = []
     target = None
-    if removal.record is not None:
-        target = Target(project, replace(removal.record, path=str(path)), path, narrator)
+    if removal.worktree is not None:
+        target = Target(project, replace(removal.worktree, path=str(path)), path, narrator)
         require_editable_env_file(target)
         steps.append(record_step(target))
     checkout = _checkout_step(project, removal, path)
@@ -273,13 +273,13 @@ class _Unpark:
     def do(self) -> str:
         from tasks_lib.databases.clone import park
 
-        server, slug, record = self.project.server, self.removal.slug, self.removal.record
+        server, slug, record = self.project.server, self.removal.slug, self.removal.worktree
         repository = self.project.registry.repository_id
         found = park.unpark(
             server,
             repository=repository,
             slug=slug,
-            parked=self.removal.removed,
+            parked=self.removal.removed_at,
             now=self.parked_at,
             report=self.narrator.detail,
         )
@@ -298,7 +298,7 @@ class _Unpark:
                 self.project.server,
                 repository=self.project.registry.repository_id,
                 slug=self.removal.slug,
-                now=self.removal.removed,
+                now=self.removal.removed_at,
                 report=self.narrator.detail,
                 only=self.restored,
             )

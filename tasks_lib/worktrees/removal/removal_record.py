@@ -8,45 +8,45 @@ garbage collection. The ownership comments of the parked databases have the same
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tasks_lib.git import uncommitted
 from tasks_lib.worktrees import registry
+from tasks_lib.worktrees.registry import Record
 
 if TYPE_CHECKING:
     from tasks_lib.worktrees.project import Project
-    from tasks_lib.worktrees.registry import Record
 
 REFERENCES = "refs/goldentree/removed/"
 
 
-@dataclass(frozen=True)
-class RemovalRecord:
+class RemovalRecord(msgspec.Struct, frozen=True):
     """
     One removal.
 
     Attributes:
         slug: The worktree's slug, derived from its path if it had no record.
-        removed: When, in ISO 8601 with offset and microseconds. Parked databases have the same timestamp.
+        removed_at: When, in ISO 8601 with offset and microseconds. Parked databases have the same timestamp.
         path: Where the worktree was.
         branch: The branch that was checked out; None if HEAD was detached or the worktree was already deleted.
         tip: The commit that was checked out; None if the worktree and its branch were already deleted.
         saved: The commit that holds uncommitted work, *tip* if there was none.
-        record: The worktree's record, None if it had none.
+        worktree: The worktree's record, None if it had none.
         only_databases: Whether the worktree itself stayed (`worktree.teardown`, `db.reset`, `db.pull`).
         delete_branch: Whether the branch is deleted as well.
     """
 
     slug: str
-    removed: str
+    removed_at: str = msgspec.field(name="removed")
     path: str
     branch: str | None
     tip: str | None
     saved: str | None
-    record: Record | None
+    worktree: Record | None = msgspec.field(name="record")
     only_databases: bool = False
     delete_branch: bool = False
 
@@ -58,7 +58,7 @@ class RemovalRecord:
     @property
     def key(self) -> str:
         """A unique name for this removal."""
-        return f"{self.slug}-{''.join(character for character in self.removed[:26] if character.isdigit())}"
+        return f"{self.slug}-{''.join(character for character in self.removed_at[:26] if character.isdigit())}"
 
     @property
     def trash(self) -> Path:
@@ -74,7 +74,7 @@ def timestamp() -> str:
 
 def write(project: Project, removal: RemovalRecord) -> RemovalRecord:
     """Write *removal* to its file, and return it."""
-    data = asdict(removal) | {"record": removal.record and registry.data_of(removal.record)}
+    data = msgspec.to_builtins(removal) | {"record": removal.worktree and registry.data_of(removal.worktree)}
     registry.write(_path(project, removal), data)
     return removal
 
@@ -90,12 +90,12 @@ def list_removals(project: Project, slug: str | None = None) -> list[RemovalReco
     for path in _folder(project).glob("*.json"):
         data = registry.read(path)
         try:
-            record = registry.record_of(data["record"]) if data["record"] else None
-            found.append(RemovalRecord(**{**data, "record": record}))
+            worktree = registry.record_of(data["record"]) if data["record"] else None
+            found.append(msgspec.convert({**data, "record": worktree}, RemovalRecord))
         except (TypeError, KeyError, ValueError) as error:
             raise registry.corrupt(path, error) from None
     wanted = [removal for removal in found if slug in (None, removal.slug)]
-    return sorted(wanted, key=lambda removal: removal.removed, reverse=True)
+    return sorted(wanted, key=lambda removal: removal.removed_at, reverse=True)
 
 
 def interrupted_removal(project: Project, record: Record | None) -> RemovalRecord | None:

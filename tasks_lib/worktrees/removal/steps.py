@@ -48,7 +48,7 @@ def write_step(project: Project, removal: Removal, interrupted: RemovalRecord | 
 
     def do() -> None:
         removal_record.write(project, record)
-        if record.record is not None:
+        if record.worktree is not None:
             registry.update(record.slug, state="removing")
 
     def undo() -> None:
@@ -56,8 +56,8 @@ def write_step(project: Project, removal: Removal, interrupted: RemovalRecord | 
             removal_record.write(project, interrupted)
         # If the files could not be moved back, keep the record: the next run finishes the removal.
         elif not record.trash.exists():
-            if record.record is not None:
-                registry.save(record.record)
+            if record.worktree is not None:
+                registry.save(record.worktree)
             removal_record.delete(project, record)
 
     return Step("record what is removed", do, undo)
@@ -65,10 +65,10 @@ def write_step(project: Project, removal: Removal, interrupted: RemovalRecord | 
 
 def park_steps(project: Project, removal: Removal, narrator: Narrator) -> list[Step]:
     """Return the step that parks the databases, none for a worktree without a record."""
-    worktree = removal.record.record
+    worktree = removal.record.worktree
     if worktree is None:
         return []
-    slug, removed_at = removal.record.slug, removal.record.removed
+    slug, removed_at = removal.record.slug, removal.record.removed_at
 
     def do() -> str:
         from tasks_lib.databases.clone.park import park
@@ -99,7 +99,7 @@ def park_steps(project: Project, removal: Removal, narrator: Narrator) -> list[S
 
 def finish_steps(project: Project, removal: Removal) -> list[Step]:
     """Return the step that frees the port and deletes the worktree's record, none for a worktree without one."""
-    worktree = removal.record.record
+    worktree = removal.record.worktree
     if worktree is None:
         return []
 

@@ -129,7 +129,7 @@ def _find_removal_leftovers(project: Project, removal: RemovalRecord, now: datet
     if removal.trash.exists():
         reason = f"left over from the worktree of {name}"
         found.append(Orphan("files", str(removal.trash), None, reason, DeleteFiles(removal)))
-    removed_for = now - datetime.fromisoformat(removal.removed)
+    removed_for = now - datetime.fromisoformat(removal.removed_at)
     if removed_for > project.settings.keep_removed:
         reason = f"removed {age(removed_for.total_seconds())} ago"
         found.append(Orphan("note", name, None, reason, ForgetRemoval(removal)))
