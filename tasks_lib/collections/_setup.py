@@ -21,8 +21,8 @@ def set_up(c: Context, *, fresh: bool, evict: bool, clone_only: bool = False, da
     from tasks_lib.worktrees.plans.setup import plan_setup
 
     here, narrator = current_project(), Narrator()
-    wish = here.clone_options(fresh=fresh, evict_idle=evict)
-    with plan_setup(here, narrator, wish, clone_only=clone_only, database_only=database_only) as planned:
+    options = here.clone_options(fresh=fresh, evict_idle=evict)
+    with plan_setup(here, narrator, options, clone_only=clone_only, database_only=database_only) as planned:
         if c.config.run.dry:
             return preview(planned.preview())
         ran = planned.run(narrator)

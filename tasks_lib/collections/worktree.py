@@ -51,8 +51,8 @@ def create(
     from tasks_lib.worktrees.plans.create import plan_create
 
     here, narrator = current_project(), Narrator()
-    wish = None if no_db else here.clone_options(fresh=fresh, evict_idle=evict)
-    with plan_create(here, branch, narrator, base=base, path=path, wish=wish) as planned:
+    options = None if no_db else here.clone_options(fresh=fresh, evict_idle=evict)
+    with plan_create(here, branch, narrator, base=base, path=path, options=options) as planned:
         if c.config.run.dry:
             return preview(planned.preview())
         ran = planned.run(narrator)

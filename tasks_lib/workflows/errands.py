@@ -50,7 +50,7 @@ class ErrandStart:
 
 @contextmanager
 def plan_start(
-    project: Project, description: str, narrator: Narrator, *, base: str, agent: str, wish: CloneOptions | None
+    project: Project, description: str, narrator: Narrator, *, base: str, agent: str, options: CloneOptions | None
 ) -> Iterator[Planned[ErrandStart]]:
     """
     Plan an errand: its row, then a worktree as `plan_create` plans it. The `with` body runs under the worktree's lock.
@@ -83,7 +83,7 @@ def plan_start(
             if tx.errands.find_by_id(id):
                 tx.errands.delete(id)
 
-    with plan_create(project, branch, narrator, base=f"refs/heads/{base}", wish=wish) as planned:
+    with plan_create(project, branch, narrator, base=f"refs/heads/{base}", options=options) as planned:
         row = Step(f"note errand {short_id(id)} in the ledger", note, forget, anchor=True)
         (create,) = planned.plans
         yield Planned(ErrandStart(id, planned.subject), (Plan([row, *create.stages]),))

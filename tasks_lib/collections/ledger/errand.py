@@ -55,8 +55,8 @@ def start(
 
     line = errands.require_description(read_text(description))
     project, narrator = current_project(), Narrator()
-    wish = None if no_db else project.clone_options(fresh=fresh, evict_idle=evict)
-    with _errand.plan_start(project, line, narrator, base=base, agent=as_, wish=wish) as planned:
+    options = None if no_db else project.clone_options(fresh=fresh, evict_idle=evict)
+    with _errand.plan_start(project, line, narrator, base=base, agent=as_, options=options) as planned:
         if c.config.run.dry:
             return preview(planned.preview())
         ran = planned.run(narrator)

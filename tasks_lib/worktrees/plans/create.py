@@ -43,7 +43,7 @@ def plan_create(
     *,
     base: str = "",
     path: str = "",
-    wish: CloneOptions | None = None,
+    options: CloneOptions | None = None,
 ) -> Iterator[Planned[Record]]:
     """
     Plan a worktree for *branch*, or the rest of an interrupted one. The `with` body runs under the worktree's lock.
@@ -51,7 +51,7 @@ def plan_create(
     Args:
         base: Where a new branch starts, by default at the remote's branch of that name, else at the default branch.
         path: Where the worktree goes, by default as the settings say.
-        wish: How its databases are cloned. None for no databases now.
+        options: How its databases are cloned. None for no databases now.
 
     Raises:
         GoldentreeError: If the worktree cannot be created. Nothing was changed.
@@ -69,9 +69,9 @@ def plan_create(
         target = Target(project, record, place, narrator)
         require_editable_env_file(target)
         warn_about_main_database(target)
-        if wish is not None:
+        if options is not None:
             check_databases(target)
-        yield Planned(record, (_plan(target, wish),))
+        yield Planned(record, (_plan(target, options),))
 
 
 def _is_interrupted(record: Record, identity: Identity) -> bool:
@@ -168,7 +168,7 @@ def _require_start(project: Project, branch: str, base: str) -> str | None:
     raise BranchError(f"the default branch `{default}` has no commit in this repository", hint="pass --base REF")
 
 
-def _plan(target: Target, wish: CloneOptions | None) -> Plan:
+def _plan(target: Target, options: CloneOptions | None) -> Plan:
     branch = target.record.identity.branch
     create = f"inv worktree.create {branch}"
     first = record_step(target)
@@ -181,9 +181,9 @@ def _plan(target: Target, wish: CloneOptions | None) -> Plan:
         *after_setup_steps(target),
     ]
     last = [ready_step(target), *portless_steps(target)]
-    if wish is None:
+    if options is None:
         return Plan([first, checkout, *prepared, *last], hint=f"fix it, then run:\n{create}")
-    cloned = (own_database_step(target, wish), *companion_database_steps(target, wish))
+    cloned = (own_database_step(target, options), *companion_database_steps(target, options))
     migrated = [*companion_setup_steps(target), *toolchain_steps(target)]
     hint = "fix it, then run the same command; to fix a migration in the worktree, create that without databases and "
     hint += f"set it up afterwards (inv worktree.setup):\n{create} --no-db"

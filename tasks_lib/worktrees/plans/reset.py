@@ -49,7 +49,7 @@ class Reset:
 
 
 @contextmanager
-def plan_reset(project: Project, narrator: Narrator, wish: CloneOptions) -> Iterator[Planned[Reset]]:
+def plan_reset(project: Project, narrator: Narrator, options: CloneOptions) -> Iterator[Planned[Reset]]:
     """
     Plan fresh databases for the current worktree. The `with` body runs under the worktree's lock.
 
@@ -79,7 +79,7 @@ def plan_reset(project: Project, narrator: Narrator, wish: CloneOptions) -> Iter
             [
                 _RecordReplaced(project, removal, record, narrator).step(),
                 *(
-                    _Rebuild(database, reset, wish, narrator).step()
+                    _Rebuild(database, reset, options, narrator).step()
                     for database in [own_database(project, record), *companion_databases(project, record)]
                 ),
                 *companion_setup_steps(target),
@@ -131,7 +131,7 @@ class _Rebuild:
 
     database: Database
     reset: Reset
-    wish: CloneOptions
+    options: CloneOptions
     narrator: Narrator
     rebuilt: bool = False
 
@@ -139,7 +139,7 @@ class _Rebuild:
         return Step(f"{self.database.title} again", self.do, self.undo)
 
     def do(self) -> str:
-        made = self.database.rebuild(self.wish, self.narrator, moment=self.reset.removal.removed_at)
+        made = self.database.rebuild(self.options, self.narrator, moment=self.reset.removal.removed_at)
         self.rebuilt = True
         if not made.parked:
             return format_result(made)

@@ -44,13 +44,18 @@ if TYPE_CHECKING:
 
 @contextmanager
 def plan_setup(
-    project: Project, narrator: Narrator, wish: CloneOptions, *, clone_only: bool = False, database_only: bool = False
+    project: Project,
+    narrator: Narrator,
+    options: CloneOptions,
+    *,
+    clone_only: bool = False,
+    database_only: bool = False,
 ) -> Iterator[Planned[Record]]:
     """
     Plan what the current worktree lacks. The `with` body runs under the worktree's lock.
 
     Args:
-        wish: How its databases are cloned.
+        options: How its databases are cloned.
         clone_only: Nothing but its own database.
         database_only: Its databases and the env file that names them. Migrate and generate even if they have run.
 
@@ -66,7 +71,7 @@ def plan_setup(
         refuse_exported_database_url(record, os.environ)
         target = Target(project, record, path, narrator)
         first = [record_step(target), _Adoption.of(project, record, path).step()]
-        cloned = own_database_step(target, wish)
+        cloned = own_database_step(target, options)
         if clone_only:
             own_database(project, record).check()
             yield Planned(record, (Plan([*first, cloned]),))
@@ -75,7 +80,7 @@ def plan_setup(
         require_editable_env_file(target)
         warn_about_main_database(target)
         hint = f"fix it, then run:\ninv worktree.{'db' if database_only else 'setup'}"
-        all_cloned = (cloned, *companion_database_steps(target, wish))
+        all_cloned = (cloned, *companion_database_steps(target, options))
         stages: list[Step | tuple[Step, ...]] = [*first, all_cloned]
         if not database_only:
             stages += file_steps(target)
