@@ -66,6 +66,8 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("lint-imports")
+    session.run("python", "dev/plain_english.py")
+    session.run("python", "dev/reference.py", "--check")
 
 
 @nox.session

@@ -1,14 +1,14 @@
-"""The footprint: what a worktree's whole life leaves behind is what docs/reference/files.md says."""
+"""Everything that a worktree leaves behind is listed in docs/reference/files.md."""
 
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from tasks_lib.footprint import CREATED
+from dev.footprint import CREATED
 
 
 def files(repository):
-    """Return all files of the repository and beside it, as the footprint's patterns call them."""
+    """Return the files in and beside the repository, named as in the patterns of `dev/footprint.py`."""
     common, main, beside = repository.path / ".git", repository.path, repository.path.parent
     found = set()
     for path in beside.rglob("*"):
@@ -23,9 +23,9 @@ def files(repository):
     return found
 
 
-def test_a_whole_life(repository):
-    """Creating, setting up, tearing down, removing and undoing: no file and no database but those of the table."""
-    patterns = [pattern for one in CREATED for pattern in one.patterns]
+def test_worktree_leaves_only_documented_files(repository):
+    """Create, set up, tear down, remove and undo a worktree: every file and database matches a pattern."""
+    patterns = [pattern for created in CREATED for pattern in created.patterns]
     before = files(repository)
     databases = {name for (name,) in repository.sql("SELECT datname FROM pg_database")}
     repository.json("worktree.create", "a")

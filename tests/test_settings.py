@@ -1,4 +1,4 @@
-"""Settings: layers, defaults, and everything that is refused."""
+"""Settings: layers, defaults, and refusals."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from tasks_lib.errors import SettingsError
 from tasks_lib.settings import SETTINGS, Origin, load
-from tasks_lib.settings.values import filled
+from tasks_lib.settings.values import substitute_fields
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def team(**values):
     return {key.replace("__", "."): Origin(value, "invoke.yaml") for key, value in values.items()}
 
 
-def test_defaults(main):
-    """Everything follows from the directory's name."""
+def test_defaults_follow_from_the_directory_name(main):
+    """Golden and the prefix are named after the main worktree's directory."""
     found = load(main, {}, {})
     assert (found.project, found.template, found.prefix) == ("my_app", "my_app_latest", "my_app")
     assert (found.clone_method, found.root, found.migrate) == ("auto", None, None)
@@ -29,7 +29,7 @@ def test_defaults(main):
     assert set(found.origins.values()) == {"default"}
 
 
-def test_precedence(main):
+def test_environment_wins_over_files_and_default(main):
     """Environment over `.env` over `invoke.yaml` over default; an empty value counts as not set."""
     configured = team(db__template="t_team", db__prefix="p_team", db__clone_method="dump")
     (main / ".env").write_text("WORKTREE_DB_PREFIX=p_env\nWORKTREE_CLONE_METHOD=template\nWORKTREE_TEMPLATE_DB=\n")
@@ -49,21 +49,21 @@ def test_precedence(main):
         ("_latest", "project"),
     ],
 )
-def test_the_default_prefix(main, template, prefix):
-    """Golden's name without `_latest`, spelled and cut so that it can begin a database's name."""
+def test_default_prefix_is_goldens_name(main, template, prefix):
+    """`_latest` is dropped, and the rest is spelled and cut to be a valid prefix."""
     assert load(main, {}, {"WORKTREE_TEMPLATE_DB": template}).prefix == prefix
 
 
 @pytest.mark.parametrize("root", ["~/trees", "../trees", "/trees"])
-def test_where_worktrees_go(main, root, home):
-    """Relative to the main worktree; `~` is the home directory."""
+def test_root_is_relative_to_main_worktree(main, root, home):
+    """`~` is the home directory."""
     found = load(main, {}, {"WORKTREE_ROOT": root})
     expected = {"~/trees": home / "trees", "../trees": main.parent / "trees"}.get(root)
     assert str(found.root) == str(expected or root)
 
 
-def test_a_command_that_does_nothing(main):
-    """`none` switches a command off."""
+def test_none_turns_a_command_off(main):
+    """The command is then empty, not detected."""
     assert load(main, {}, {"WORKTREE_MIGRATE": "none"}).migrate == ""
 
 
@@ -77,21 +77,21 @@ def test_a_command_that_does_nothing(main):
         ({"db__prefix": "x" * 41}, "at most 40"),
         ({"db__clone_method": "fast"}, "unknown clone method `fast` in invoke.yaml"),
         ({"worktree__env": ["A"]}, "not a mapping"),
-        ({"worktree__env": {"A": 1}}, "is no text"),
+        ({"worktree__env": {"A": 1}}, "is not text"),
         ({"worktree__env": {"A": "{nope}"}}, "template of `A` in invoke.yaml cannot be filled in"),
         ({"worktree__env": {"A": "{"}}, "cannot be filled in"),
         ({"worktree__env": {"WORKTREE_SLUG": "x"}}, "rewrites `WORKTREE_SLUG`"),
         ({"worktree__write": {".env": "x"}}, "names `.env`"),
         ({"worktree__write": {"": "x"}}, "names no file"),
-        ({"worktree__write": {"a.json": {"session": "{session}"}}}, "is no text"),
+        ({"worktree__write": {"a.json": {"session": "{session}"}}}, "is not text"),
         ({"worktree__write": {"a.json": "{sesion}"}}, "unknown field `sesion`"),
         ({"worktree__copy": ["."]}, "names no file"),
         ({"worktree__after_setup": {"run": "x"}}, "not a command or a list of commands"),
         ({"worktree__env_style": "linked"}, "unknown env style `linked`"),
-        ({"worktree__keep_removed": "a week"}, "is no duration"),
+        ({"worktree__keep_removed": "a week"}, "is not a duration"),
         ({"db__companions": ["world"]}, "not a list of mappings"),
-        ({"db__companions": [{"name": "world"}]}, "is not understood"),
-        ({"db__companions": [{"name": "world", "env": "W", "templte": "x"}]}, "is not understood"),
+        ({"db__companions": [{"name": "world"}]}, "cannot read a companion"),
+        ({"db__companions": [{"name": "world", "env": "W", "templte": "x"}]}, "cannot read a companion"),
         ({"db__companions": [{"name": "World!", "env": "W"}]}, "cannot begin a database's name"),
         ({"db__companions": [{"name": "w", "env": "A"}, {"name": "w", "env": "B"}]}, "`w` is used more than once"),
         ({"db__companions": [{"name": "w", "env": "DATABASE_URL"}]}, "`DATABASE_URL` is used more than once"),
@@ -102,44 +102,44 @@ def test_a_command_that_does_nothing(main):
         ({"worktree__link": [".env"]}, "names `.env`"),
     ],
 )
-def test_what_cannot_be_meant(main, values, said):
-    """The key and the layer are named, with what is wrong."""
+def test_invalid_value_is_refused(main, values, said):
+    """The error names the key and the layer."""
     with pytest.raises(SettingsError) as caught:
         load(main, team(**values), {})
     assert said in str(caught.value)
 
 
-def test_more_keys_for_the_env_file(main):
-    """`worktree.env` adds keys; `PORT` and `DATABASE_URL` may be templates of one's own."""
+def test_worktree_env_adds_and_replaces_templates(main):
+    """Other keys keep their default templates."""
     found = load(main, team(worktree__env={"VITE_PORT": "{port}", "PORT": "1{port}"}), {})
     assert found.env["VITE_PORT"] == "{port}"
     assert found.env["PORT"] == "1{port}"
     assert found.env["DATABASE_URL"] == "{database_url}"
 
 
-def test_no_password_in_its_text(main):
-    """Settings can be printed."""
+def test_repr_contains_no_password(main):
+    """Settings can be printed safely."""
     assert "s3cret" not in repr(load(main, {}, {"DATABASE_URL": "postgresql://u:s3cret@h/d"}))
 
 
 @pytest.mark.parametrize(
     ("written", "seconds"), [("0", 0), ("90", 90), ("90s", 90), ("15m", 900), ("2h", 7200), ("1d", 86400)]
 )
-def test_ages(main, written, seconds):
-    """An age is written in seconds, or with a unit."""
+def test_duration_is_seconds_or_has_unit(main, written, seconds):
+    """A bare number counts seconds."""
     assert load(main, {}, {"WORKTREE_GOLDEN_MAX_AGE": written}).golden_max_age.total_seconds() == seconds
 
 
 @pytest.mark.parametrize("written", ["soon", "-1", "1.5h", "5 m", "9999999s"])
-def test_no_ages(main, written):
-    """Anything else is refused, and the error shows how to write one."""
-    with pytest.raises(SettingsError, match="is no duration") as caught:
+def test_invalid_duration_is_refused(main, written):
+    """The hint shows how to write a duration."""
+    with pytest.raises(SettingsError, match="is not a duration") as caught:
         load(main, {}, {"WORKTREE_GOLDEN_MAX_AGE": written})
     assert "15m" in caught.value.hint
 
 
-def test_what_lists_and_mappings_become(main):
-    """A single command is a list of one; JSON's braces are no fields; companions have two optional parts."""
+def test_lists_and_mappings_are_parsed(main):
+    """A single command is a list of one, JSON's braces are not fields, and a companion has two optional parts."""
     found = load(
         main,
         team(
@@ -153,15 +153,27 @@ def test_what_lists_and_mappings_become(main):
         {},
     )
     assert found.after_setup == ("bun install",)
-    assert filled(found.write["agent.json"], {"session": "app-a"}) == '{"sessionName": "app-a", "nested": {}}'
-    assert [(one.name, one.template, one.setup) for one in found.companions] == [("world", None, "x"), ("e", "t", None)]
+    assert (
+        substitute_fields(found.write["agent.json"], {"session": "app-a"}) == '{"sessionName": "app-a", "nested": {}}'
+    )
+    assert [(companion.name, companion.template, companion.setup) for companion in found.companions] == [
+        ("world", None, "x"),
+        ("e", "t", None),
+    ]
 
 
-def test_the_layered_style(main):
-    """Chosen in `.env.local` as well; then the files count in the order in which Next.js reads them."""
+def test_layered_style_reads_env_local_first(main):
+    """`.env.local` may choose the style; the files then count in the order in which Next.js reads them."""
     (main / ".env").write_text("WORKTREE_TEMPLATE_DB=last\nPULL_DATABASE_URL=postgresql://db/a\n")
     (main / ".env.local").write_text("WORKTREE_ENV=layered\nWORKTREE_TEMPLATE_DB=first\n")
     found = load(main, {}, {})
     assert found.env_files[0] == ".env.development.local"
     assert (found.template, found.origins["template"]) == ("first", ".env.local")
     assert (found.pull_url, found.origins["pull_url"]) == ("postgresql://db/a", ".env")
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_each_setting_is_declared_once(main, setting):
+    """A row of the table is a field of `Settings`, and its default passes its own parser."""
+    assert hasattr(load(main, {}, {}), setting.name)
+    assert setting.default_text

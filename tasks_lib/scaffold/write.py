@@ -14,7 +14,8 @@ from tasks_lib.errors import GitError, WorktreeError
 from tasks_lib.git.cli import read_git
 from tasks_lib.scaffold.detect import run_command
 from tasks_lib.scaffold.table import HOOKS, TEMPLATES
-from tasks_lib.settings.table import DEFAULT_ENV, SETTINGS
+from tasks_lib.settings.table import SETTINGS
+from tasks_lib.settings.values import DEFAULT_ENV
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -68,7 +69,11 @@ def examine(settings: Settings, *, flags: Collection[str], run: str, command: st
         "@golden@": settings.template,
         "@prefix@": settings.prefix,
         "@project@": settings.project,
-        "@variables@": "\n".join(f"\n# {one.why}; default: {one.default}\n#{one.env}=" for one in SETTINGS if one.env),
+        "@variables@": "\n".join(
+            f"\n# {setting.why}; default: {setting.default_text}\n#{setting.env}="
+            for setting in SETTINGS
+            if setting.env
+        ),
         "@keys@": "\n".join(f"{key}={template}" for key, template in DEFAULT_ENV.items()),
     }
     return [_file(main, one, values) for one in TEMPLATES if one.flag is None or one.flag in flags]

@@ -1,8 +1,8 @@
 """
-What the user configured, and where each value came from.
+Load the settings of a repository, and where each value came from.
 
-Team settings stand in the main worktree's `invoke.yaml`, personal ones in its env file, and the
-process environment wins over both. `table` lists them all; `values` reads them.
+Team settings are in the main worktree's `invoke.yaml`, personal ones in its env file, and the process environment wins
+over both. `table` declares them all; `values` parses them.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import SettingsError
-from tasks_lib.settings import values
-from tasks_lib.settings.table import CLONE_METHODS, ENV_FIELDS, ENV_STYLES, PREFIX_BYTES, SETTINGS
-from tasks_lib.settings.values import Companion, Origin
+from tasks_lib.settings.table import SETTINGS
+from tasks_lib.settings.values import ENV_FIELDS, ENV_STYLES, PREFIX_BYTES, Companion, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,8 +34,8 @@ class Settings:
         main: The main worktree.
         project: Its directory's name as `[a-z0-9_]+`.
         root: Absolute directory for new worktrees, or None to place them beside the main worktree.
-        golden_max_age: How old a snapshot may be that is cloned without looking whether golden has changed.
-        migrate, generate: As configured: None to detect, empty to do nothing.
+        golden_max_age: The age up to which a snapshot is cloned without checking whether golden has changed.
+        migrate, generate: None to detect the command, empty to do nothing.
         env_style: A key of `ENV_STYLES`.
         origins: For every setting's name, its layer.
     """
@@ -69,7 +68,7 @@ class Settings:
 
     @property
     def env_files(self) -> tuple[str, ...]:
-        """The env files that an application reads, those that win first; the first is rewritten."""
+        """The env files that an application reads, in order of precedence; the first is rewritten."""
         return ENV_STYLES[self.env_style]
 
 
@@ -83,60 +82,32 @@ def load(main: Path, team: Mapping[str, Origin], environ: Mapping[str, str]) -> 
         environ: The process environment.
 
     Raises:
-        SettingsError: On an unknown key or a value that cannot be meant.
+        SettingsError: If a key is unknown or a value cannot be parsed.
     """
     known = {setting.key: setting for setting in SETTINGS if setting.key}
     for key, origin in team.items():
         if key not in known:
             raise SettingsError(
                 f"unknown setting `{key}` in {origin.layer}",
-                why="a misspelt key would be ignored in silence",
+                why="a misspelled key would have no effect",
                 hint=f"the settings are: {', '.join(sorted(known))}",
             )
     style = known["worktree.env_style"]
     chosen = _find(style, team, _personal(main, (".env.local", ".env")), environ)
-    env_style = values.choice(chosen, "env style", ENV_STYLES)
-    personal = _personal(main, ENV_STYLES[env_style])
+    personal = _personal(main, ENV_STYLES[style.read(chosen)])
     found = {setting.name: _find(setting, team, personal, environ) for setting in SETTINGS} | {style.name: chosen}
+    parsed = {setting.name: setting.read(found[setting.name]) for setting in SETTINGS}
+    # Three defaults depend on other values.
+    parsed["template"] = parsed["template"] or f"{project_name(main)}_latest"
+    parsed["prefix"] = parsed["prefix"] or _words(parsed["template"].removesuffix("_latest"))[:PREFIX_BYTES]
+    parsed["root"] = (main / Path(parsed["root"]).expanduser()).resolve() if parsed["root"] else None
     origins = {name: origin.layer for name, origin in found.items()}
-    project = project_name(main)
-
-    def text(name: str) -> str | None:
-        return values.text(found[name], name)
-
-    template, prefix, root = text("template") or f"{project}_latest", text("prefix"), text("root")
-    return Settings(
-        main=main,
-        project=project,
-        database_url=text("database_url"),
-        template=template,
-        prefix=values.prefix(prefix) if prefix else _words(template.removesuffix("_latest"))[:PREFIX_BYTES],
-        clone_method=values.choice(found["clone_method"], "clone method", CLONE_METHODS),
-        golden_max_age=values.duration(found["golden_max_age"], "WORKTREE_GOLDEN_MAX_AGE", default="0"),
-        spares=values.count(found["spares"]),
-        companions=values.companions(found["companions"]),
-        migrate=values.command(found["migrate"], "migrate"),
-        generate=values.command(found["generate"], "generate"),
-        generate_to=text("generate_to"),
-        pull_url=text("pull_url"),
-        pull_mask=text("pull_mask"),
-        ledger_url=text("ledger_url"),
-        root=(main / Path(root).expanduser()).resolve() if root else None,
-        env_style=env_style,
-        env=values.env_templates(found["env"]),
-        copy=values.paths(found["copy"], "copy", default=("seed.env",)),
-        link=values.paths(found["link"], "link", default=()),
-        write=values.file_templates(found["write"]),
-        after_setup=values.commands(found["after_setup"], "after_setup"),
-        before_remove=values.commands(found["before_remove"], "before_remove"),
-        keep_removed=values.duration(found["keep_removed"], "WORKTREE_KEEP_REMOVED", default="7d"),
-        origins=origins,
-    )
+    return Settings(main=main, project=project_name(main), origins=origins, **parsed)
 
 
 def env_values(path: Path) -> dict[str, str]:
     """
-    Return the values that an application reads from the env file *path*, nothing where there is none.
+    Return the values that an application reads from the env file *path*; empty if it does not exist.
 
     Raises:
         SettingsError: If the file cannot be read, or is not UTF-8 text.
@@ -146,8 +117,8 @@ def env_values(path: Path) -> dict[str, str]:
     try:
         found = dotenv_values(path, interpolate=False, encoding="utf-8-sig") if path.is_file() else {}
         if "${" in (found.get("DATABASE_URL") or ""):
-            # `postgresql://app:${POSTGRES_PASSWORD}@…` is common. Nothing else is expanded: a command's `${X}`
-            # is its shell's business.
+            # `postgresql://app:${POSTGRES_PASSWORD}@…` is common. Nothing else is expanded: in a command, `${X}` is for
+            # its shell.
             found["DATABASE_URL"] = dotenv_values(path, encoding="utf-8-sig")["DATABASE_URL"]
     except UnicodeDecodeError as error:
         raise SettingsError(f"`{path}` is not UTF-8 text", why=str(error), hint="save it as UTF-8") from None
@@ -166,7 +137,7 @@ def _words(name: str) -> str:
 
 
 def _personal(main: Path, files: Sequence[str]) -> dict[str, Origin]:
-    """Return what the env files of the main worktree say; those that win come first."""
+    """Return the values of the main worktree's env files; the first file wins."""
     found: dict[str, Origin] = {}
     for name in reversed(files):
         found |= {key: Origin(value, name) for key, value in env_values(main / name).items() if value}

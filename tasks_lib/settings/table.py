@@ -1,82 +1,197 @@
 """
-The table of settings: the one list that loading, `config.show`, `.env.example` and docs/reference/settings.md follow.
+The table of settings, in which each setting is declared.
+
+`load`, `config.show`, `.env.example` and docs/reference/settings.md are made from it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-CLONE_METHODS = ("auto", "template", "dump")
+from tasks_lib.settings import values
+from tasks_lib.settings.values import DEFAULT_ENV, ENV_STYLES, Origin
 
-PREFIX_BYTES = 40
-"""Of the 63 that PostgreSQL gives a name; the rest is for the hash and a readable part."""
-
-OFF = "none"
-"""The word that switches a command off; an empty value counts as not set."""
-
-ENV_STYLES = {"copy": (".env",), "layered": (".env.development.local", ".env.local", ".env.development", ".env")}
-"""
-The env files of each style, those that win first; a linked worktree's own values stand in the first.
-
-The order of `layered` is that of Next.js in development (https://nextjs.org/docs/app/guides/environment-variables).
-"""
-
-ENV_FIELDS = ("branch", "database", "database_url", "dev_url", "port", "session", "slug", "subdomain")
-"""What `worktree.env` and `worktree.write` templates may name in braces."""
-
-DEFAULT_ENV = {
-    "PORT": "{port}",
-    "DATABASE_URL": "{database_url}",
-    "WORKTREE_SLUG": "{slug}",
-    "WORKTREE_SUBDOMAIN": "{subdomain}",
-    "WORKTREE_BRANCH": "{branch}",
-}
-"""Always rewritten; `worktree.env` adds keys and may replace `PORT`'s and `DATABASE_URL`'s templates."""
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True)
 class Setting:
     """
-    One row of the table of settings.
+    One setting; `Settings` has a field of the same name.
 
     Attributes:
-        name: The attribute of `Settings`.
-        key: `section.key` in `invoke.yaml`, or None for what must not stand in a committed file.
-        env: The environment variable, also read from the env file, or None for what is a list or a mapping.
-        default: The default as people read it.
-        why: One line on what it is for.
+        key: `section.key` in `invoke.yaml`, or None for a value that must not be in a committed file.
+        env: The environment variable, also read from the env file, or None for a list or mapping.
+        parse: Turns the raw value into the field's; takes its origin and the name for errors.
+        why: What it is for, as a noun phrase.
+        default: The raw value that counts when it is not set, None if that depends on other things.
+        shown: How people read the default, where *default* does not say it.
+        more: Further sentences for people.
+        example: A value for `.env.example`.
     """
 
     name: str
     key: str | None
     env: str | None
-    default: str
+    parse: Callable[[Origin, str], Any]
     why: str
+    default: Any = None
+    shown: str = ""
+    more: str = ""
+    example: str = ""
+
+    @property
+    def default_text(self) -> str:
+        """How people read the default."""
+        if self.shown:
+            return self.shown
+        return ", ".join(self.default) if isinstance(self.default, list) else str(self.default)
+
+    def read(self, origin: Origin) -> Any:
+        """
+        Return the parsed value.
+
+        Raises:
+            SettingsError: If the value cannot be parsed.
+        """
+        if origin.value in (None, ""):
+            origin = Origin(self.default, "default")
+        return self.parse(origin, self.name)
 
 
 SETTINGS = (
-    Setting("database_url", None, "DATABASE_URL", "the embedded server", "the PostgreSQL server and how to log in"),
-    Setting("template", "db.template", "WORKTREE_TEMPLATE_DB", "<project>_latest", "the golden template"),
-    Setting("prefix", "db.prefix", "WORKTREE_DB_PREFIX", "golden's name without _latest", "how clones' names begin"),
-    Setting("clone_method", "db.clone_method", "WORKTREE_CLONE_METHOD", "auto", "auto, template or dump"),
-    Setting("golden_max_age", "db.golden_max_age", "WORKTREE_GOLDEN_MAX_AGE", "0", "how old a clone's data may be"),
-    Setting("spares", "db.spares", "WORKTREE_SPARES", "0", "clones kept ready in the background"),
-    Setting("companions", "db.companions", None, "none", "further databases of every worktree"),
-    Setting("migrate", "db.migrate", "WORKTREE_MIGRATE", "detected", "migrate command, a preset's name, or none"),
-    Setting("generate", "db.generate", "WORKTREE_GENERATE", "detected", "generate command, a preset's name, or none"),
-    Setting("generate_to", "db.generate_to", "WORKTREE_GENERATE_TO", "the preset's", "where generated code goes"),
-    Setting("pull_url", None, "PULL_DATABASE_URL", "nothing", "the database that db.pull and golden.pull read"),
     Setting(
-        "pull_mask", "db.pull_mask", "WORKTREE_PULL_MASK", "nothing", "an SQL file or a command that masks pulled data"
+        "database_url", None, "DATABASE_URL", values.parse_text,
+        "the PostgreSQL server and how to log in",
+        shown="the embedded server",
+        more="Only the database's name is ever replaced. Percent-encode `@ : / % #` in the password.",
+        example="postgresql://user:password@localhost:5432/loquent_latest",
     ),
-    Setting("ledger_url", None, "LEDGER_URL", "a file in .git", "a PostgreSQL database that holds the ledger"),
-    Setting("root", "worktree.root", "WORKTREE_ROOT", "../<repo>-<branch>", "the directory that holds the worktrees"),
-    Setting("env_style", "worktree.env_style", "WORKTREE_ENV", "copy", "copy (.env) or layered (.env.local linked)"),
-    Setting("env", "worktree.env", None, "PORT, DATABASE_URL, WORKTREE_*", "keys rewritten in the env file"),
-    Setting("copy", "worktree.copy", None, "seed.env", "files copied from the main worktree, where they exist"),
-    Setting("link", "worktree.link", None, "nothing", "paths linked to the main worktree's, where they exist"),
-    Setting("write", "worktree.write", None, "nothing", "files written from templates"),
-    Setting("after_setup", "worktree.after_setup", None, "nothing", "commands run before the first migration"),
-    Setting("before_remove", "worktree.before_remove", None, "nothing", "commands run before a worktree is removed"),
-    Setting("keep_removed", "worktree.keep_removed", "WORKTREE_KEEP_REMOVED", "7d", "how long a removal can be undone"),
-)
+    Setting(
+        "template", "db.template", "WORKTREE_TEMPLATE_DB", values.parse_text,
+        "the golden template that every worktree's database is cloned from",
+        shown="<project>_latest",
+        example="loquent_latest",
+    ),
+    Setting(
+        "prefix", "db.prefix", "WORKTREE_DB_PREFIX", values.parse_prefix,
+        "the prefix of the clones' names",
+        shown="golden's name without _latest",
+        example="loquent",
+    ),
+    Setting(
+        "clone_method", "db.clone_method", "WORKTREE_CLONE_METHOD", values.parse_choice("auto", "template", "dump"),
+        "how golden is copied: auto (the fastest exact way), template (golden must be idle) or dump",
+        default="auto",
+        example="auto",
+    ),
+    Setting(
+        "golden_max_age", "db.golden_max_age", "WORKTREE_GOLDEN_MAX_AGE", values.parse_duration,
+        "the age up to which a snapshot is cloned without checking whether golden has changed: 90s, 15m, 2h or 1d",
+        default="0",
+        more="With 0, a clone always equals golden.",
+        example="15m",
+    ),
+    Setting(
+        "spares", "db.spares", "WORKTREE_SPARES", values.parse_count,
+        "the number of clones to keep ready in the background",
+        default="0",
+        more="Each takes as much disk space as golden.",
+        example="2",
+    ),
+    Setting(
+        "companions", "db.companions", None, values.parse_companions,
+        "further databases of every worktree",
+        shown="none",
+    ),
+    Setting(
+        "migrate", "db.migrate", "WORKTREE_MIGRATE", values.parse_command,
+        "what migrates a clone: a command for `sh -c`, a preset (a migration tool's name), or none",
+        shown="detected",
+        example="just migrate",
+    ),
+    Setting(
+        "generate", "db.generate", "WORKTREE_GENERATE", values.parse_command,
+        "what generates code from a clone: a command for `sh -c`, a preset, or none",
+        shown="the preset's",
+        example="just generate",
+    ),
+    Setting(
+        "generate_to", "db.generate_to", "WORKTREE_GENERATE_TO", values.parse_text,
+        "where a preset writes generated code",
+        shown="the preset's: src/bases/db/schemas for seaorm, models_generated.py for sqlacodegen",
+        example="src/bases/db/schemas",
+    ),
+    Setting(
+        "pull_url", None, "PULL_DATABASE_URL", values.parse_text,
+        "the database that db.pull and golden.pull read",
+        shown="nothing",
+        more="It is never written to.",
+        example="postgresql://reader:password@db.example.com:5432/loquent",
+    ),
+    Setting(
+        "pull_mask", "db.pull_mask", "WORKTREE_PULL_MASK", values.parse_text,
+        "what masks pulled data before anyone can connect to it: an SQL file in the main worktree or a command for "
+        "`sh -c`",
+        shown="nothing",
+        more="Without it, pulling requires --unmasked.",
+        example="scripts/mask.sql",
+    ),
+    Setting(
+        "ledger_url", None, "LEDGER_URL", values.parse_text,
+        "the PostgreSQL database that holds the ledger of a team on several machines, in a schema named goldentree",
+        shown="a file in the git directory",
+        example="postgresql://user:password@db.example.com:5432/ledger",
+    ),
+    Setting(
+        "root", "worktree.root", "WORKTREE_ROOT", values.parse_text,
+        "the directory for new worktrees",
+        shown="beside the main worktree: ../<repo>-<branch>",
+        example="../worktrees",
+    ),
+    Setting(
+        "env_style", "worktree.env_style", "WORKTREE_ENV", values.parse_choice(*ENV_STYLES),
+        "which env file a worktree gets: copy (a rewritten `.env`) or layered (`.env.local` linked to the main "
+        "worktree's, and its own `.env.development.local`)",
+        default="copy",
+        example="layered",
+    ),
+    Setting(
+        "env", "worktree.env", None, values.parse_env_templates,
+        "keys to rewrite in the env file, and their templates; these are always rewritten",
+        shown=", ".join(DEFAULT_ENV),
+    ),
+    Setting(
+        "copy", "worktree.copy", None, values.parse_paths,
+        "files to copy from the main worktree, where they exist",
+        default=["seed.env"],
+    ),
+    Setting(
+        "link", "worktree.link", None, values.parse_paths,
+        "paths to link to the main worktree's, where they exist",
+        shown="nothing",
+    ),
+    Setting(
+        "write", "worktree.write", None, values.parse_file_templates,
+        "files to write, by path, from templates like those of `worktree.env`",
+        shown="nothing",
+    ),
+    Setting(
+        "after_setup", "worktree.after_setup", None, values.parse_commands,
+        "commands to run before the first migration, such as `bun install`",
+        shown="nothing",
+    ),
+    Setting(
+        "before_remove", "worktree.before_remove", None, values.parse_commands,
+        "commands to run before a worktree is removed",
+        shown="nothing",
+    ),
+    Setting(
+        "keep_removed", "worktree.keep_removed", "WORKTREE_KEEP_REMOVED", values.parse_duration,
+        "how long a removal can be undone before `worktree.gc --yes` drops its databases",
+        default="7d",
+        example="7d",
+    ),
+)  # fmt: skip

@@ -1,5 +1,8 @@
 """
-Values as they were found, checked and turned into what the code works with.
+Parse the raw values of settings.
+
+Every parser takes the raw value with its origin and the setting's name for errors, and raises SettingsError for a value
+that it does not accept. None and an empty text mean that the setting is not set.
 """
 
 from __future__ import annotations
@@ -10,10 +13,34 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.errors import SettingsError
-from tasks_lib.settings.table import DEFAULT_ENV, ENV_FIELDS, ENV_STYLES, OFF, PREFIX_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable
+
+PREFIX_BYTES = 40
+"""How much of PostgreSQL's 63 bytes a prefix may take; the rest is for a readable part and a hash."""
+
+OFF = "none"
+"""The word that turns a command off, because an empty value counts as not set."""
+
+ENV_STYLES = {"copy": (".env",), "layered": (".env.development.local", ".env.local", ".env.development", ".env")}
+"""
+The env files of each style, in order of precedence; a linked worktree's own values are in the first.
+
+The order of `layered` is that of Next.js in development (https://nextjs.org/docs/app/guides/environment-variables).
+"""
+
+ENV_FIELDS = ("branch", "database", "database_url", "dev_url", "port", "session", "slug", "subdomain")
+"""The fields of the templates in `worktree.env` and `worktree.write`."""
+
+DEFAULT_ENV = {
+    "PORT": "{port}",
+    "DATABASE_URL": "{database_url}",
+    "WORKTREE_SLUG": "{slug}",
+    "WORKTREE_SUBDOMAIN": "{subdomain}",
+    "WORKTREE_BRANCH": "{branch}",
+}
+"""Always rewritten; `worktree.env` adds keys and may replace the templates of `PORT` and `DATABASE_URL`."""
 
 _OWN_ENV_FILES = frozenset(files[0] for files in ENV_STYLES.values())
 
@@ -22,7 +49,7 @@ _FIELD = re.compile(r"\{([a-z_]+)\}")
 
 @dataclass(frozen=True)
 class Origin:
-    """A value as it was found, and the layer it came from: `environment`, a file's name, or `default`."""
+    """A raw value and the layer it came from: `environment`, a file's name, or `default`."""
 
     value: Any
     layer: str
@@ -31,13 +58,13 @@ class Origin:
 @dataclass(frozen=True)
 class Companion:
     """
-    A further database that every worktree gets.
+    A further database of every worktree.
 
     Attributes:
-        name: How its databases' names begin.
-        env: The key that names it in the env file.
-        template: The database that it is cloned from; None for an empty one.
-        setup: A command that is run once it is there, with *env* exported.
+        name: The prefix of its databases' names.
+        env: The key that holds its URL in the env file.
+        template: The database to clone, or None for an empty one.
+        setup: A command to run once after it was created, with *env* exported.
     """
 
     name: str
@@ -46,50 +73,65 @@ class Companion:
     setup: str | None = None
 
 
-def text(origin: Origin, name: str) -> str | None:
-    """Return a text, None where it is not set or empty."""
+def parse_text(origin: Origin, name: str) -> str | None:
+    """Return a text, or None if it is not set."""
     if origin.value is not None and not isinstance(origin.value, str):
         raise _malformed(name, origin, "text")
     return origin.value or None
 
 
-def command(origin: Origin, name: str) -> str | None:
+def parse_command(origin: Origin, name: str) -> str | None:
     """Return a command: None to detect it, empty to do nothing."""
-    value = text(origin, name)
+    value = parse_text(origin, name)
     return "" if value == OFF else value
 
 
-def choice(origin: Origin, name: str, choices: Collection[str]) -> str:
-    """Return one of *choices*, the first where it is not set."""
-    value = text(origin, name) or next(iter(choices))
-    if value not in choices:
-        what = name.replace("_", " ")
-        raise SettingsError(f"unknown {what} `{value}` in {origin.layer}", hint=f"use one of: {', '.join(choices)}")
-    return value
+def parse_choice(*choices: str) -> Callable[[Origin, str], str]:
+    """Return a parser that accepts one of *choices*."""
+
+    def parse(origin: Origin, name: str) -> str:
+        value = parse_text(origin, name) or ""
+        if value not in choices:
+            what = name.replace("_", " ")
+            raise SettingsError(f"unknown {what} `{value}` in {origin.layer}", hint=f"use one of: {', '.join(choices)}")
+        return value
+
+    return parse
 
 
-def duration(origin: Origin, name: str, *, default: str) -> timedelta:
-    """Return a time span such as `90s` or `7d`; a bare number counts seconds."""
-    found = re.fullmatch(r"(\d{1,6})([smhd]?)", str(default if origin.value in (None, "") else origin.value))
+def parse_duration(origin: Origin, name: str) -> timedelta:
+    """Return a duration such as `90s` or `7d`; a bare number counts seconds."""
+    found = re.fullmatch(r"(\d{1,6})([smhd]?)", str(origin.value))
     if not found:
         raise SettingsError(
-            f"`{origin.value}` in {origin.layer} is no duration", hint=f"write {name} as 90s, 15m, 2h or 1d"
+            f"`{origin.value}` in {origin.layer} is not a duration", hint=f"write {name} as 90s, 15m, 2h or 1d"
         )
     unit = {"m": "minutes", "h": "hours", "d": "days"}.get(found[2], "seconds")
     return timedelta(**{unit: int(found[1])})
 
 
-def count(origin: Origin) -> int:
+def parse_count(origin: Origin, name: str) -> int:
     """Return a number from 0 to 99."""
-    if not re.fullmatch(r"\d{1,2}", str(origin.value or 0)):
+    if not re.fullmatch(r"\d{1,2}", str(origin.value)):
         raise SettingsError(
-            f"`{origin.value}` in {origin.layer} is no number of spares", hint="set WORKTREE_SPARES to 0 to 99"
+            f"`{origin.value}` in {origin.layer} is not a number of {name}", hint=f"set {name} to a number from 0 to 99"
         )
-    return int(origin.value or 0)
+    return int(origin.value)
 
 
-def prefix(value: str, *, hint: str = "set WORKTREE_DB_PREFIX to such a name") -> str:
-    """Return what a database's name may begin with."""
+def parse_prefix(origin: Origin, name: str) -> str | None:
+    """Return the prefix of database names, or None if it is not set."""
+    value = parse_text(origin, name)
+    return value and require_prefix(value, hint="set WORKTREE_DB_PREFIX to such a name")
+
+
+def require_prefix(value: str, *, hint: str) -> str:
+    """
+    Return *value* if a database's name may begin with it.
+
+    Raises:
+        SettingsError: If it may not.
+    """
     if not re.fullmatch(rf"[a-z0-9_]{{1,{PREFIX_BYTES}}}", value):
         raise SettingsError(
             f"`{value}` cannot begin a database's name",
@@ -99,12 +141,13 @@ def prefix(value: str, *, hint: str = "set WORKTREE_DB_PREFIX to such a name") -
     return value
 
 
-def env_templates(origin: Origin) -> dict[str, str]:
-    """Return the keys that are rewritten in the env file, and their templates."""
-    value = _mapping(origin, "env", "a mapping of KEY to template")
+def parse_env_templates(origin: Origin, name: str) -> dict[str, str]:
+    """Return the keys to rewrite in the env file, and their templates."""
+    value = _mapping(origin, name, "a mapping of KEY to template")
     for key, template in value.items():
         if key.startswith("WORKTREE_") and key in DEFAULT_ENV:
-            raise SettingsError(f"`worktree.env` in {origin.layer} rewrites `{key}`", why="the tool reads it back")
+            why = "goldentree reads this key back to identify the worktree"
+            raise SettingsError(f"`worktree.env` in {origin.layer} rewrites `{key}`", why=why)
         try:
             template.format(**dict.fromkeys(ENV_FIELDS, ""))
         except (KeyError, IndexError, ValueError, AttributeError) as error:
@@ -112,61 +155,61 @@ def env_templates(origin: Origin) -> dict[str, str]:
     return {**DEFAULT_ENV, **value}
 
 
-def file_templates(origin: Origin) -> dict[str, str]:
+def parse_file_templates(origin: Origin, name: str) -> dict[str, str]:
     """
     Return the files to write, and their templates.
 
-    Only `{word}` is a field there: JSON's own braces need no doubling.
+    Only `{word}` is a field in them, so that JSON's braces need no doubling.
     """
-    value = _mapping(origin, "write", "a mapping of path to template")
+    value = _mapping(origin, name, "a mapping of path to template")
     for path, template in value.items():
-        _require_inside(path, "write", origin)
+        _require_inside(path, name, origin)
         unknown = next((found[1] for found in _FIELD.finditer(template) if found[1] not in ENV_FIELDS), None)
         if unknown:
             raise _unfillable(path, origin, f"unknown field `{unknown}`")
     return value
 
 
-def paths(origin: Origin, name: str, *, default: tuple[str, ...]) -> tuple[str, ...]:
-    """Return paths that lie in the main worktree."""
-    value = _list(origin, name, default, "a list of paths")
-    for path in value:
+def parse_paths(origin: Origin, name: str) -> tuple[str, ...]:
+    """Return paths inside the main worktree."""
+    paths = _list(origin, name, "a list of paths")
+    for path in paths:
         _require_inside(path, name, origin)
-    return value
+    return paths
 
 
-def commands(origin: Origin, name: str) -> tuple[str, ...]:
-    """Return commands, given as a list or as a single one."""
+def parse_commands(origin: Origin, name: str) -> tuple[str, ...]:
+    """Return commands, given as a list or as a single text."""
     if isinstance(origin.value, str):
         return (origin.value,) if origin.value else ()
-    return _list(origin, name, (), "a command or a list of commands")
+    return _list(origin, name, "a command or a list of commands")
 
 
-def companions(origin: Origin) -> tuple[Companion, ...]:
+def parse_companions(origin: Origin, name: str) -> tuple[Companion, ...]:
     """Return the companion databases."""
     value = origin.value if origin.value is not None else []
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-        raise _malformed("companions", origin, "a list of mappings with name, env, template and setup")
-    found = []
-    for one in value:
-        unknown = one.keys() - Companion.__dataclass_fields__.keys()
-        missing = {"name", "env"} - one.keys()
-        if unknown or missing or not all(isinstance(part, str) and part for part in one.values()):
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise _malformed(name, origin, "a list of mappings with name, env, template and setup")
+    companions = []
+    for item in value:
+        unknown = item.keys() - Companion.__dataclass_fields__.keys()
+        missing = {"name", "env"} - item.keys()
+        if unknown or missing or not all(isinstance(part, str) and part for part in item.values()):
             raise SettingsError(
-                f"a companion in {origin.layer} is not understood: {one}",
-                why="it has a name and an env key, and may have a template and a setup command, each a text",
+                f"cannot read a companion in {origin.layer}: {item}",
+                why="a companion has a name and an env key, and may have a template and a setup command, each a text",
             )
-        found.append(Companion(**one))
-        prefix(one["name"], hint=f"rename the companion in {origin.layer}")
+        companions.append(Companion(**item))
+        require_prefix(item["name"], hint=f"rename the companion in {origin.layer}")
     for attribute in ("name", "env"):
-        values = [getattr(one, attribute) for one in found]
+        values = [getattr(companion, attribute) for companion in companions]
         if twice := next((value for value in values if values.count(value) > 1 or value in DEFAULT_ENV), None):
             raise SettingsError(f"`{twice}` is used more than once by `db.companions` in {origin.layer}")
-    return tuple(found)
+    return tuple(companions)
 
 
-def filled(template: str, fields: dict[str, str]) -> str:
-    """Return the file template *template* with *fields* in it."""
+def substitute_fields(template: str, fields: dict[str, str]) -> str:
+    """Return the file template *template* with its fields filled in."""
     return _FIELD.sub(lambda found: fields[found[1]], template)
 
 
@@ -177,16 +220,14 @@ def _mapping(origin: Origin, name: str, expected: str) -> dict[str, str]:
     odd = next((key for key, part in value.items() if not isinstance(key, str) or not isinstance(part, str)), None)
     if odd is not None:
         raise SettingsError(
-            f"`{odd}` of `worktree.{name}` in {origin.layer} is no text", why=f"found {value[odd]!r}", hint="quote it"
+            f"`{odd}` of `worktree.{name}` in {origin.layer} is not text", why=f"found {value[odd]!r}", hint="quote it"
         )
     return value
 
 
-def _list(origin: Origin, name: str, default: tuple[str, ...], expected: str) -> tuple[str, ...]:
-    value = origin.value
-    if value is None:
-        return default
-    if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
+def _list(origin: Origin, name: str, expected: str) -> tuple[str, ...]:
+    value = origin.value if origin.value is not None else []
+    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
         raise _malformed(name, origin, expected)
     return tuple(value)
 
@@ -195,14 +236,14 @@ def _require_inside(path: str, name: str, origin: Origin) -> None:
     if name != "copy" and path in _OWN_ENV_FILES:
         raise SettingsError(
             f"`worktree.{name}` in {origin.layer} names `{path}`",
-            why="every worktree has one of its own; `worktree.env` names the keys that are rewritten there",
+            why="every worktree has its own; `worktree.env` names the keys that are rewritten there",
         )
     if path.strip("./") == "":
         raise SettingsError(f"`worktree.{name}` in {origin.layer} names no file: `{path}`")
     if path.startswith("/") or ".." in path.split("/"):
         raise SettingsError(
             f"path `{path}` of `worktree.{name}` in {origin.layer} leaves the worktree",
-            why="only what lies in the main worktree is given to the others",
+            why="worktrees only get files from inside the main worktree",
         )
 
 

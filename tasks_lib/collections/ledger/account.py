@@ -198,12 +198,12 @@ def _write(account: Account, file: Path) -> None:
 def _moment(text: str) -> datetime | None:
     """Return when a limit ends: after a duration from now, or at a time, which is local unless it says so."""
     from tasks_lib.errors import SettingsError
-    from tasks_lib.settings.values import Origin, duration
+    from tasks_lib.settings.values import Origin, parse_duration
 
     if not text:
         return None
     try:
-        return datetime.now(UTC) + duration(Origin(text, "--until"), "it", default="")
+        return datetime.now(UTC) + parse_duration(Origin(text, "--until"), "it")
     except SettingsError:
         try:
             return datetime.fromisoformat(text).astimezone(UTC)

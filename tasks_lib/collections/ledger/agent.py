@@ -347,6 +347,6 @@ def _about(question: dict[str, Any]) -> str:
 
 
 def _seconds(timeout: str) -> float | None:
-    from tasks_lib.settings.values import Origin, duration
+    from tasks_lib.settings.values import Origin, parse_duration
 
-    return duration(Origin(timeout, "--timeout"), "it", default="").total_seconds() if timeout else None
+    return parse_duration(Origin(timeout, "--timeout"), "it").total_seconds() if timeout else None

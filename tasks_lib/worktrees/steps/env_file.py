@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.errors import SettingsError
 from tasks_lib.plan import Step
 from tasks_lib.settings import env_values
-from tasks_lib.settings.values import filled
+from tasks_lib.settings.values import substitute_fields
 from tasks_lib.worktrees.env import dotenv_file
 from tasks_lib.worktrees.env.git_exclude import exclude_from_git, stop_excluding
 from tasks_lib.worktrees.steps.databases import companion_databases, own_database_url
@@ -112,7 +112,7 @@ def template_fields(project: Project, record: Record) -> dict[str, str]:
 
 def fill_template(project: Project, record: Record, template: str) -> str:
     """Return the text of the file *template* for the worktree of *record*."""
-    return filled(template, template_fields(project, record))
+    return substitute_fields(template, template_fields(project, record))
 
 
 def require_editable_env_file(target: Target) -> None:

@@ -1,8 +1,8 @@
 """
-The footprint: everything that this tool creates, and everything that it can delete.
+List everything that goldentree creates, and everything that it can delete.
 
-The tables of docs/reference/files.md and deletions.md are these. One test compares them, another compares what the
-whole life of a worktree leaves on disk and on the server with the patterns.
+docs/reference/files.md and deletions.md are generated from these lists. A test compares the patterns with the files and
+databases that a worktree leaves behind.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Created:
     """
-    Something that is created.
+    Something that goldentree creates.
 
     Attributes:
-        where: As the page says it.
-        what: As the page says it.
-        patterns: What its paths look like, as `fnmatch` understands it: below `{common}`, the git common
-            directory, `{worktree}`, a linked worktree, `{beside}`, the directory that those lie in, or
-            `{server}`, for databases' names.
+        where: The first cell of its row.
+        what: The second cell of its row.
+        patterns: `fnmatch` patterns of its paths, below `{common}` (the git common directory), `{worktree}` (a linked
+            worktree) or `{beside}` (the parent of the worktrees), or of its databases' names, below `{server}`.
     """
 
     where: str
@@ -30,7 +29,7 @@ class Created:
 
 @dataclass(frozen=True)
 class Deleted:
-    """Something that may be deleted, and when; both as the page says it."""
+    """Something that may be deleted, and when: the cells of its row."""
 
     what: str
     when: str
