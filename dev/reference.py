@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))  # `footprint` is beside this script; `tasks_lib` 
 
 from dev.footprint import CREATED, DELETED  # noqa: E402
 from tasks_lib import errors, ns  # noqa: E402
-from tasks_lib.collections._task import OptionalWord  # noqa: E402
+from tasks_lib.collections._task import OptionalPositional  # noqa: E402
 from tasks_lib.errors import GoldentreeError  # noqa: E402
 from tasks_lib.settings import SETTINGS  # noqa: E402
 
@@ -138,7 +138,7 @@ def _signature(name: str) -> str:
             continue
         if argument.positional:
             words.append(flag.upper())
-        elif position == 0 and isinstance(task, OptionalWord):
+        elif position == 0 and isinstance(task, OptionalPositional):
             words.append(f"[{flag.upper()}]")
         else:
             value = "" if argument.kind is bool else f" {flag.upper()}"
