@@ -1,8 +1,7 @@
 """
-One errand, from its start to its end: the row in the ledger and the worktree of its branch, in step.
+Start, merge and abandon errands: the row in the ledger together with the worktree of its branch.
 
-What can be killed in between is ordered so that the row tells of it: it is the first that is made, and the last
-that is changed. Loads SQLAlchemy.
+Crash safety: the row is created first and updated last, so it always describes an interrupted run. Loads SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -56,61 +55,61 @@ def plan_start(
     Plan an errand: its row, then a worktree as `plan_create` plans it. The `with` body runs under the worktree's lock.
 
     Args:
-        description: As `errands.described` returns it.
-        base: A branch; the default branch where it is empty.
-        agent: The name of the agent whose errand it is, empty for nobody's.
+        description: As `errands.require_description` returns it.
+        base: A branch; the default branch if it is empty.
+        agent: The name of the agent that runs the errand; may be empty.
 
     Raises:
-        BranchError: If the base is no branch here.
+        BranchError: If the base branch does not exist.
         GoldentreeError: As `plan_create`.
     """
     base, id = base or project.repository.default_branch(), new_id()  # noqa: A001 - what it is
     if not project.repository.has_branch(base):
         raise BranchError(
-            f"there is no branch `{base}` here",
-            why="an errand starts from a branch, and is merged into it",
-            hint=f"git branch {base} origin/{base}, or pass --base BRANCH",
+            f"branch `{base}` does not exist",
+            why="an errand starts from a local branch and is merged into it",
+            hint=f"create it, or pass --base BRANCH\ngit branch {base} origin/{base}",
         )
     branch = errands.branch_name(description, id)
 
-    def note() -> None:
+    def add() -> None:
         with ledger_of(project).write() as tx:
             agent_id = tx.agents.named(agent).id if agent else None
             tx.errands.create(id=id, description=description, branch=branch, base_branch=base, agent_id=agent_id)
 
-    def forget() -> None:
+    def delete() -> None:
         with ledger_of(project).write() as tx:
             if tx.errands.find_by_id(id):
                 tx.errands.delete(id)
 
     with plan_create(project, branch, narrator, base=f"refs/heads/{base}", options=options) as planned:
-        row = Step(f"note errand {short_id(id)} in the ledger", note, forget, anchor=True)
+        row = Step(f"add errand {short_id(id)} to the ledger", add, delete, anchor=True)
         (create,) = planned.plans
         yield Planned(ErrandStart(id, planned.subject), (Plan([row, *create.stages]),))
 
 
 def find_errand(project: Project, name: str) -> Errand:
     """
-    Return the errand that *name* means, an id's beginning or a branch; by default that of the worktree we stand in.
+    Return the errand *name*: a branch, an id or its beginning; by default the errand of the current worktree.
 
     Raises:
-        NotFoundError, ConflictError: If *name* means none, or several.
-        LedgerError: If we stand in no errand's worktree.
+        NotFoundError, ConflictError: If no errand, or several, match *name*.
+        LedgerError: If the current worktree does not belong to an errand.
     """
     record = None if name else project.record_at(project.repository.here)
     with ledger_of(project).read() as tx:
         found = tx.errands.find_all(branch=record.identity.branch if record else name)
         if not found and not name:
-            raise LedgerError("this worktree is no errand's", hint="name one: inv errand.list")
+            raise LedgerError("this worktree does not belong to an errand", hint="name an errand\ninv errand.list")
         return found[0] if found else tx.errands.named(name)
 
 
 def diff(project: Project, errand: Errand) -> Diff:
     """
-    Return what an errand changes since it parted from its base branch, uncommitted work included.
+    Return an errand's changes since it branched from its base branch, including uncommitted work.
 
     Raises:
-        BranchError: If its branch or base branch is not here.
+        BranchError: If its branch or base branch does not exist.
     """
     listed = worktrees_by_branch(project).get(errand.branch)
     at = listed.path if listed and listed.branch == errand.branch and listed.path.exists() else None
@@ -119,10 +118,11 @@ def diff(project: Project, errand: Errand) -> Diff:
 
 def require_completable(project: Project, errand: Errand, *, force: bool) -> None:
     """
-    Refuse to hand an errand over that is not active or, without *force*, whose worktree holds uncommitted work.
+    Refuse to submit an errand that is not active or, without *force*, whose worktree has uncommitted work.
 
     Raises:
-        ConflictError, WorktreeError: If so.
+        ConflictError: If it is not active.
+        WorktreeError: If its worktree has uncommitted work.
     """
     errands.require(errand, ErrandStatus.ACTIVE, to="be completed")
     if not force:
@@ -130,7 +130,7 @@ def require_completable(project: Project, errand: Errand, *, force: bool) -> Non
 
 
 def complete(project: Project, errand: Errand) -> Errand:
-    """Hand an errand over for review, stop the agents that live in its worktree, and return it."""
+    """Submit an errand for review, mark the agents in its worktree as stopped, and return it."""
     with ledger_of(project).write() as tx:
         for record in project.registry.records():
             if record.identity.branch == errand.branch:
@@ -174,12 +174,12 @@ def plan_merge(project: Project, errand: Errand, *, force: bool, remove: bool) -
     Plan the merge of an errand. The plan is empty for an errand that was merged already.
 
     Args:
-        force: Whether to leave uncommitted work where it is.
-        remove: Whether its worktree is removed afterwards: then one that was merged already will do.
+        force: Merge although the worktree has uncommitted work, which stays there.
+        remove: The worktree is removed afterwards; then the errand may be merged already.
 
     Raises:
-        ConflictError: If it was not handed over for review.
-        WorktreeError: If its worktree holds uncommitted work that would not be merged, or be removed.
+        ConflictError: If it is not pending review.
+        WorktreeError: If its worktree has uncommitted work that would not be merged, or would be removed.
     """
     merged = [ErrandStatus.MERGED] if remove else []
     errands.require(errand, ErrandStatus.PENDING_REVIEW, *merged, to="be merged")
@@ -191,22 +191,22 @@ def plan_merge(project: Project, errand: Errand, *, force: bool, remove: bool) -
 
 def require_resolved(project: Project, errand: Errand) -> None:
     """
-    Refuse unless an errand that was in conflict merges cleanly now; that is tried, and changes nothing.
+    Refuse unless an errand in conflict now merges cleanly. Tries the merge and discards it.
 
     Raises:
-        ConflictError: If it was in none, or still is.
+        ConflictError: If its status is not `conflict`, or it still conflicts.
     """
     errands.require(errand, ErrandStatus.CONFLICT, to="be resolved")
     if conflicts := merge.find_conflicts(project, errand.branch, errand.base_branch):
         raise ConflictError(
             f"`{errand.branch}` still conflicts with `{errand.base_branch}`",
             why="\n".join(conflicts),
-            hint=f"in its worktree: git merge {errand.base_branch}; then commit what is resolved",
+            hint=f"in its worktree, resolve the conflicts and commit\ngit merge {errand.base_branch}",
         )
 
 
 def resolve(project: Project, errand: Errand) -> Errand:
-    """Hand an errand over for review again, and return it."""
+    """Submit an errand for review again, and return it."""
     with ledger_of(project).write() as tx:
         return tx.errands.update(errand.id, status=ErrandStatus.PENDING_REVIEW)
 
@@ -222,13 +222,13 @@ def require_open(errand: Errand) -> None:
 
 
 def abandon(project: Project, errand: Errand) -> Errand:
-    """Give an errand up, and return it."""
+    """Mark an errand as abandoned, and return it."""
     with ledger_of(project).write() as tx:
         return tx.errands.update(errand.id, status=ErrandStatus.ABANDONED)
 
 
 def has_worktree(project: Project, errand: Errand) -> bool:
-    """Whether there is anything of an errand's worktree to remove."""
+    """Whether an errand has a worktree, or a record of one, to remove."""
     return errand.branch in worktrees_by_branch(project) or any(
         record.identity.branch == errand.branch for record in project.registry.records()
     )
@@ -243,7 +243,7 @@ def remove(project: Project, narrator: Narrator, errand: Errand, *, force: bool 
     """
     if not has_worktree(project, errand):
         return None
-    # `removal` looks for merged work in the default branch only.
+    # `plan_remove` looks for merged work in the default branch only.
     keep = errand.status is ErrandStatus.MERGED and errand.base_branch != project.repository.default_branch()
     with plan_remove(project, errand.branch, narrator, force=force, keep_branch=keep) as planned:
         planned.run(narrator)

@@ -1,8 +1,8 @@
 """
-Which ledger, and which agent, a command in a worktree is about.
+Find the ledger of a repository and the agents of its worktrees.
 
-Worktrees and the ledger do not import each other: an agent's `worktree_id` is the repository's id and the slug of a
-worktree's record.
+The packages `worktrees` and `ledger` do not import each other. An agent's `worktree_id` links them: it is the
+repository's id and the slug of a worktree's record.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 MAIN = "main"
-"""Stands for the main worktree, which has no record; slugs end in a hash."""
+"""Used as the slug of the main worktree, which has no record; real slugs end in a hash."""
 
 
 def ledger_of(project: Project) -> Ledger:
     """
-    Open the ledger of a repository: the file in its git directory, or what LEDGER_URL names.
+    Open the ledger of a repository: the file in its git directory, or the database in LEDGER_URL.
 
     Raises:
         SettingsError: If LEDGER_URL cannot be used.
@@ -43,10 +43,10 @@ def ledger_of(project: Project) -> Ledger:
 
 def ledger_url(project: Project) -> DatabaseUrl | None:
     """
-    Return what LEDGER_URL names, None where the ledger is a file.
+    Return LEDGER_URL parsed, None if the ledger is a file.
 
     Raises:
-        SettingsError: If it cannot be used.
+        SettingsError: If LEDGER_URL cannot be used.
     """
     if project.settings.ledger_url is None:
         return None
@@ -63,10 +63,10 @@ def _file(project: Project) -> Path:
 
 def worktree_id(project: Project) -> str:
     """
-    Return the id of the worktree that we stand in, as agents bear it.
+    Return the `worktree_id` of agents in the current worktree.
 
     Raises:
-        WorktreeError: If this tool does not know it.
+        WorktreeError: If the worktree has no record.
     """
     if not project.repository.linked:
         return worktree_id_of(project, MAIN)
@@ -74,20 +74,20 @@ def worktree_id(project: Project) -> str:
     if record is None:
         raise WorktreeError(
             f"`{project.repository.here}` has no record",
-            why="agents are known by their worktree, and this one was made without goldentree",
+            why="it was not created by goldentree, and agents are registered by worktree",
             hint="inv worktree.setup",
         )
     return worktree_id_of(project, record.slug)
 
 
 def worktree_id_of(project: Project, slug: str) -> str:
-    """Return the id of the worktree *slug*, as agents bear it."""
+    """Return the `worktree_id` of agents in the worktree *slug*."""
     return f"{project.registry.repository_id}/{slug}"
 
 
 def branches(project: Project) -> dict[str, str]:
     """
-    Return the branches of this repository's worktrees, by the ids that agents bear.
+    Return the branches of this repository's worktrees by `worktree_id`.
 
     Raises:
         RegistryError: If a record cannot be read.
@@ -98,10 +98,10 @@ def branches(project: Project) -> dict[str, str]:
 
 def stop_orphaned_agents(project: Project, narrator: Narrator) -> None:
     """
-    Mark the agents of worktrees that are gone as stopped; their rows stay, with all that they wrote.
+    Mark the agents of removed worktrees as stopped; their rows, questions and logs stay.
 
-    Without a ledger, nothing is loaded or made. One that cannot be used must not fail the removal that is behind
-    us: that is said, and `worktree.gc` makes up for it.
+    Without a ledger, does nothing and creates none. An error of the ledger is only a warning, because the worktree
+    is removed already; `worktree.gc` tries again.
     """
     if project.settings.ledger_url is None and not _file(project).exists():
         return
@@ -112,19 +112,19 @@ def stop_orphaned_agents(project: Project, narrator: Narrator) -> None:
         homes = {
             worktree_id_of(project, record.slug)
             for record in project.registry.records()
-            # While one is being removed it may still come back; with its directory gone, only databases are left of it.
+            # A removal can still fail and roll back until the directory is gone.
             if record.state != "removing" or ((path := paths.get(record.slug)) and path.exists())
         }
-        with narrator.looking("tell the ledger"), ledger_of(project).write() as tx:
+        with narrator.looking("update the ledger"), ledger_of(project).write() as tx:
             stopped = registration.stop_orphaned_agents(
                 tx, project.registry.repository_id, {worktree_id_of(project, MAIN), *homes}
             )
     except GoldentreeError as error:
-        narrator.say(f"warning: agents that were there may still count as at work\n{error}")
-        narrator.say("once the ledger can be used, `inv worktree.gc --yes` stops them")
+        narrator.say(f"warning: agents of the removed worktree may not be marked as stopped\n{error}")
+        narrator.say("once the ledger can be used, `inv worktree.gc --yes` marks them")
         return
     if stopped:
-        narrator.say(f"stopped, as their worktree is gone: {', '.join(agent.name for agent in stopped)}")
+        narrator.say(f"stopped, because their worktree is gone: {', '.join(agent.name for agent in stopped)}")
 
 
 def current_agent(tx: Transaction, project: Project, name: str) -> Agent:
@@ -132,8 +132,8 @@ def current_agent(tx: Transaction, project: Project, name: str) -> Agent:
     Return the agent that runs the command: *name*, or the one agent of this worktree.
 
     Raises:
-        NotFoundError: If there is no agent *name*.
-        LedgerError: If the worktree has none, or several.
+        NotFoundError: If agent *name* does not exist.
+        LedgerError: If the worktree has no agent, or several.
     """
     from tasks_lib.ledger.agents.liveness import is_lost
     from tasks_lib.ledger.schema.agents import GONE
@@ -157,8 +157,8 @@ def resolve_actor(tx: Transaction, project: Project, name: str) -> Agent | None:
     Return the agent that finishes or gives up a task, None if *name* is `user`: a person.
 
     Raises:
-        NotFoundError: If there is no agent *name*.
-        LedgerError: If the worktree has none, or several.
+        NotFoundError: If agent *name* does not exist.
+        LedgerError: If the worktree has no agent, or several.
     """
     from tasks_lib.ledger.agents.names import USER
 

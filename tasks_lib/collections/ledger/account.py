@@ -1,4 +1,4 @@
-"""The logins that agents work on, which take turns."""
+"""The accounts that agents log in with, used in turn."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     from tasks_lib.ledger.schema.agents import Account
 
 _ACCOUNT_HELP = "The account: its address, its id, or the id's beginning."
-_PROVIDER_HELP = "Whose account it is; `claude` when not given."
+_PROVIDER_HELP = "The account's provider; `claude` when not given."
 
 
 @task(
     help={
-        "email": "Its address, by which people know it.",
+        "email": "The account's email address.",
         "provider": _PROVIDER_HELP,
-        "credentials-file": "The file that logs in with it; `-` reads it from standard input. There is no flag for the"
-        " credentials themselves: everybody sees the arguments of a process.",
+        "credentials-file": "The file with its credentials; `-` reads standard input. No flag takes the credentials"
+        " themselves, because every user can see the arguments of a process.",
     }
 )
 def add(c: Context, email: str, provider: str = "claude", credentials_file: str = "", json: bool = False) -> Answer:
     """
-    Add an account, or give one that is known new credentials
+    Add an account, or replace the credentials of an existing one
 
-    They are kept in the ledger and never printed: `account.next --write FILE`
-    hands them on.
+    The ledger stores credentials and never prints them; `account.next --write FILE`
+    writes them to a file.
     """
     project = current_project()
     if c.config.run.dry:
@@ -47,13 +47,13 @@ def add(c: Context, email: str, provider: str = "claude", credentials_file: str 
     credentials = _credentials(credentials_file)
     with ledger_of(project).write() as tx:
         others = tx.accounts.find_all(provider=provider)
-        known = next((one for one in others if one.email == email), None)
+        known = next((other for other in others if other.email == email), None)
         if known and not credentials:
-            raise ConflictError(f"account `{email}` of {provider} is known", hint="inv account.list")
+            raise ConflictError(f"account `{email}` of {provider} exists already", hint="inv account.list")
         if known:
             account = tx.accounts.update(known.id, credentials=credentials)
         else:
-            last = max((one.sort_order for one in others), default=0)
+            last = max((other.sort_order for other in others), default=0)
             account = tx.accounts.create(email=email, provider=provider, credentials=credentials, sort_order=last + 1)
     return Answer(row_for_json(account), pairs([("account", account.email), ("id", account.id)]))
 
@@ -61,22 +61,23 @@ def add(c: Context, email: str, provider: str = "claude", credentials_file: str 
 @task(name="list", default=True)
 def list_(c: Context, json: bool = False) -> Answer:
     """
-    List the accounts: whose turn was when, which are exhausted
+    List the accounts: state, credentials, last use
     """
     with ledger_of(current_project()).read() as tx:
         found = tx.accounts.find_all()
     if not found:
-        return Answer([], "no accounts; one is added by inv account.add EMAIL --credentials-file FILE")
+        return Answer([], "no accounts; add one with inv account.add EMAIL --credentials-file FILE")
+    now = datetime.now(UTC)
     rows = [
         (
-            short_id(one.id),
-            one.email,
-            one.provider,
-            _state(one),
-            "yes" if one.credentials else "no",
-            f"{age((datetime.now(UTC) - one.last_used_at).total_seconds())} ago" if one.last_used_at else "never",
+            short_id(account.id),
+            account.email,
+            account.provider,
+            _state(account),
+            "yes" if account.credentials else "no",
+            f"{age((now - account.last_used_at).total_seconds())} ago" if account.last_used_at else "never",
         )
-        for one in found
+        for account in found
     ]
     return Answer(rows_for_json(found), table(("ID", "EMAIL", "PROVIDER", "STATE", "CREDENTIALS", "USED"), rows))
 
@@ -85,27 +86,27 @@ def list_(c: Context, json: bool = False) -> Answer:
     name="next",
     help={
         "provider": _PROVIDER_HELP,
-        "write": "Write its credentials to this new file, of mode 0600; an existing one is refused, and no turn taken.",
+        "write": "Write its credentials to this new file with mode 0600; if it exists, no turn is taken.",
     },
 )
 def next_(c: Context, provider: str = "claude", write: str = "", json: bool = False) -> Answer:
     """
-    Take the account whose turn it is: the one used longest ago
+    Take the next account: the one used longest ago
 
-    Two that ask at once get two of them. Exit status 3 when all are exhausted,
-    with the time when the first is free again, where that is known.
+    Concurrent calls get different accounts. Exit status 3 when all are exhausted,
+    with the time when the first is free again, if known.
     """
     project = current_project()
     ledger = ledger_of(project)
     if c.config.run.dry:
         with ledger.read() as tx:
             account = tx.accounts.peek(provider)
-        return preview([f"take {account.email if account else 'none, as all are exhausted'}"])
+        return preview([f"take {account.email if account else 'no account: all are exhausted'}"])
     with ledger.write() as tx:
         account = tx.accounts.find_next_available(provider)
         free_at = None if account else tx.accounts.earliest_reset(provider)
         if account and write:
-            _write(account, Path(write))  # an error takes the turn back
+            _write(account, Path(write))  # an error rolls the turn back
     data = {"account": row_for_json(account) if account else None, "free_at": free_at and free_at.isoformat()}
     if account is None:
         when = f"; the first is free at {free_at:%Y-%m-%d %H:%M} UTC" if free_at else ""
@@ -121,27 +122,27 @@ def next_(c: Context, provider: str = "claude", write: str = "", json: bool = Fa
 )
 def exhausted(c: Context, account: str, until: str = "", json: bool = False) -> Answer:
     """
-    Take an account out of turn until its limit ends
+    Mark an account as exhausted until its limit ends
 
-    Never shortens what somebody else has said of it.
+    Never shortens a limit that is already recorded.
     """
     project = current_project()
     moment = _moment(until)
     if c.config.run.dry:
-        return preview([f"take {account} out of turn"])
+        return preview([f"mark {account} as exhausted"])
     with ledger_of(project).write() as tx:
         found = tx.accounts.mark_exhausted(tx.accounts.named(account).id, moment)
     return Answer(row_for_json(found), f"{found.email} is {_state(found)}")
 
 
-@task(klass=OptionalPositional, help={"account": f"{_ACCOUNT_HELP} All whose limit has ended when not given."})
+@task(klass=OptionalPositional, help={"account": f"{_ACCOUNT_HELP} All accounts whose limit has ended when not given."})
 def clear(c: Context, account: str = "", json: bool = False) -> Answer:
     """
-    Give an account its turn again
+    Make an exhausted account available again
     """
     project = current_project()
     if c.config.run.dry:
-        return preview([f"give {account or 'those whose limit has ended'} a turn again"])
+        return preview([f"make {account or 'accounts whose limit has ended'} available again"])
     with ledger_of(project).write() as tx:
         if account:
             tx.accounts.update(tx.accounts.named(account).id, is_exhausted=False, exhausted_until=None)
@@ -154,7 +155,7 @@ def delete(c: Context, account: str, json: bool = False) -> Answer:
     """
     Delete an account and its credentials
 
-    Agents that worked on it stay.
+    Agents that used it stay.
     """
     project = current_project()
     if c.config.run.dry:
@@ -166,7 +167,7 @@ def delete(c: Context, account: str, json: bool = False) -> Answer:
 
 
 def _credentials(file: str) -> str | None:
-    """Return what is in *file*; an error never quotes it."""
+    """Return the contents of *file*; errors never quote them."""
     if not file:
         return None
     try:
@@ -188,7 +189,7 @@ def _write(account: Account, file: Path) -> None:
             hint=f"inv account.add {account.email} --credentials-file FILE",
         )
     try:
-        # O_EXCL follows no link, either.
+        # O_EXCL also refuses a symbolic link.
         with os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as opened:
             opened.write(account.credentials)
     except OSError as error:
@@ -196,7 +197,7 @@ def _write(account: Account, file: Path) -> None:
 
 
 def _moment(text: str) -> datetime | None:
-    """Return when a limit ends: after a duration from now, or at a time, which is local unless it says so."""
+    """Parse *text*, a duration from now or a time, local unless it has an offset; None if it is empty."""
     from tasks_lib.errors import SettingsError
     from tasks_lib.settings.values import Origin, parse_duration
 
@@ -208,7 +209,7 @@ def _moment(text: str) -> datetime | None:
         try:
             return datetime.fromisoformat(text).astimezone(UTC)
         except ValueError:
-            raise LedgerError(f"`{text}` is no time", hint="write it as 5h, 30m or 2026-03-01T18:00") from None
+            raise LedgerError(f"`{text}` is not a time", hint="write it as 5h, 30m or 2026-03-01T18:00") from None
 
 
 def _state(account: Account) -> str:

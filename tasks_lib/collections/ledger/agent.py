@@ -1,4 +1,4 @@
-"""The agents in the worktrees: who works on what, questions and answers."""
+"""The agents in the worktrees: what each works on, questions and answers."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from tasks_lib.ledger.ledger import Ledger, Transaction
     from tasks_lib.ledger.schema.talk import Conversation
 
-_TIMEOUT_HELP = "How long to wait: 90s, 15m, 2h; as long as it takes when not given. Exit status 5 when it has passed."
+_TIMEOUT_HELP = "How long to wait: 90s, 15m, 2h; without it, until the answer comes. Exit status 5 on timeout."
 _CONVERSATION_HELP = "The conversation's id, or its beginning."
 
 
 @task(
     klass=OptionalPositional,
     help={
-        "name": "What the agent is called; made up when not given. A known agent of that name comes back.",
-        "pid": "The process that is the agent; when it ends, others get its task. In a script `--pid $$`; where each"
-        " command has a shell of its own, as with coding agents, `--pid $PPID`.",
-        "provider": "Who provides it; `claude` when not given.",
-        "mode": "What it is there for: execute, discuss, plan, detail or refine.",
-        "session": "The id of its own session, to resume it.",
-        "account": "The account that it works on: its address or id.",
+        "name": "The agent's name; random when not given. An existing agent of that name is registered again.",
+        "pid": "The agent's process; when it ends, others can claim its task. In a script `--pid $$`; where each"
+        " command runs in its own shell, as with coding agents, `--pid $PPID`.",
+        "provider": "The agent's provider; `claude` when not given.",
+        "mode": "The kind of work it does: execute, discuss, plan, detail or refine.",
+        "session": "The id of the agent's own session, to resume it.",
+        "account": "The account that it uses: address or id.",
     },
 )
 def register(
@@ -52,10 +52,10 @@ def register(
     json: bool = False,
 ) -> Answer:
     """
-    Make yourself known as an agent of this worktree
+    Register an agent of this worktree
 
-    Needed once, before you claim tasks, ask or listen; once more after you were
-    stopped. Without --pid nobody notices when you are gone.
+    Do it once before you claim tasks, ask or listen, and again after `agent.stop`.
+    Without --pid, the death of the agent's process goes unnoticed.
     """
     from tasks_lib.ledger.agents.registration import register as registering
 
@@ -71,12 +71,12 @@ def register(
     return Answer(row_for_json(agent), pairs([("agent", agent.name), ("id", agent.id)]))
 
 
-@task(name="list", default=True, help={"all": "Those that are stopped or crashed, too."})
+@task(name="list", default=True, help={"all": "Include stopped and crashed agents."})
 def list_(c: Context, all: bool = False, json: bool = False) -> Answer:  # noqa: A002 - the flag's name
     """
-    List the agents: status, worktree, task, when last heard of
+    List the agents: status, worktree, task, when last seen
 
-    `lost` is one whose process has died: the next `task.claim` frees its task.
+    The process of a `lost` agent has died: the next `task.claim` frees its task.
     """
     from tasks_lib.ledger.agents.liveness import describe_status
     from tasks_lib.ledger.schema.agents import GONE, HOLDING
@@ -104,16 +104,16 @@ def list_(c: Context, all: bool = False, json: bool = False) -> Answer:  # noqa:
             )
         )
     if not rows:
-        return Answer(data, "no agents; one becomes known by inv agent.register")
+        return Answer(data, "no agents; register one with inv agent.register")
     return Answer(data, table(("NAME", "STATUS", "WORKTREE", "TASK", "SEEN"), rows, spare=("SEEN", "WORKTREE")))
 
 
 @task(
     help={
         "question": "The question; `-` reads it from standard input.",
-        "agent": "Whom to ask, by name or id.",
-        "task": "Ask who works on this task, or did so last.",
-        "phase": "Ask who works on a task of this phase, or did so last.",
+        "agent": "The agent to ask, by name or id.",
+        "task": "Ask the agent that works on this task, or did so last.",
+        "phase": "Ask the agent that works on a task of this phase, or did so last.",
         "timeout": _TIMEOUT_HELP,
         "as": AS_HELP,
     }
@@ -131,9 +131,9 @@ def ask(
     """
     Ask another agent, wait for the answer, print it
 
-    On stdout is the answer and nothing else; the conversation's id is on stderr
-    at once. Exit status 4 when nobody is there to answer, now or while you wait:
-    the error lists who is. After a timeout or Ctrl-C `inv agent.wait` goes on.
+    Prints only the answer on stdout; the conversation's id is on stderr at once.
+    Exit status 4 when no agent can answer, now or while you wait: the error lists
+    the agents that can. After a timeout or Ctrl-C, continue with `inv agent.wait`.
     """
     from tasks_lib.ledger.agents import conversations
 
@@ -151,22 +151,22 @@ def ask(
             task_id=tx.tasks.named(task).id if task else None,
             phase_id=tx.phases.named(phase).id if phase else None,
         )
-        tx.agents.update(me.id)  # it was heard of
+        tx.agents.update(me.id)  # sets when it was last seen
         whom = tx.agents.require(asked.to_agent_id).name
         waiting = tx.conversations.find_pending_for_agent(me.id)
     said = [f"asked {whom}, conversation {asked.id}"]
     if waiting:
-        said.append("note: somebody waits for an answer of yours: inv agent.listen")
+        said.append("note: a question waits for your answer: inv agent.listen")
     return _awaited(ledger, asked.id, seconds, said)
 
 
 @task(help={"conversation": _CONVERSATION_HELP, "timeout": _TIMEOUT_HELP})
 def wait(c: Context, conversation: str, timeout: str = "", json: bool = False) -> Answer:
     """
-    Wait for the answer to a question that was asked, print it
+    Wait for the answer to an earlier question, print it
 
-    For one whose `agent.ask` was interrupted or ran out of time; at once when it
-    is answered already. Exit status as of `agent.ask`.
+    Use it when `agent.ask` was interrupted or timed out. Returns at once if the
+    question is answered already. Exit statuses are those of `agent.ask`.
     """
     project, seconds = current_project(), _seconds(timeout)
     ledger = ledger_of(project)
@@ -180,8 +180,8 @@ def listen(c: Context, timeout: str = "", as_: str = "", json: bool = False) -> 
     """
     Wait for questions to you, print them
 
-    At once when some wait already; each is shown again until it is answered.
-    With --json a timeout is an error document, `timed-out`, as every failure is.
+    Returns at once if questions are waiting; each is printed again until it is
+    answered. With --json a timeout is the error document `timed-out`.
     """
     from tasks_lib.ledger.agents import conversations
 
@@ -191,7 +191,7 @@ def listen(c: Context, timeout: str = "", as_: str = "", json: bool = False) -> 
     ledger = ledger_of(project)
     with ledger.write() as tx:
         me = current_agent(tx, project, as_)
-        tx.agents.update(me.id)  # it was heard of
+        tx.agents.update(me.id)  # sets when it was last seen
     waiting = Narrator().looking(f"listen for questions to {me.name}")
     with interruptible("questions stay until they are answered", "inv agent.listen"), waiting:
         found = conversations.listen(ledger, me.id, seconds)
@@ -209,15 +209,15 @@ def listen(c: Context, timeout: str = "", as_: str = "", json: bool = False) -> 
     help={
         "conversation": _CONVERSATION_HELP,
         "text": "The answer; `-` reads it from standard input.",
-        "as": "Which agent you are; refused when another one was asked. Without, anybody may answer.",
+        "as": "Which agent you are; refused if another agent was asked. Without it, anyone may answer.",
     }
 )
 def answer(c: Context, conversation: str, text: str, as_: str = "", json: bool = False) -> Answer:
     """
     Answer a question
 
-    Whoever waits for it goes on at once. A second answer is refused, and shows
-    the first.
+    The waiting agent gets it at once. A second answer is refused, and the error
+    shows the first.
     """
     from tasks_lib.ledger.agents import conversations
 
@@ -229,7 +229,9 @@ def answer(c: Context, conversation: str, text: str, as_: str = "", json: bool =
         found = tx.conversations.named(conversation)
         asked = tx.agents.require(found.to_agent_id)
         if as_ and tx.agents.named(as_).id != asked.id:
-            raise ConflictError(f"`{asked.name}` was asked, not `{as_}`", hint="leave --as out to answer in its place")
+            raise ConflictError(
+                f"`{asked.name}` was asked, not `{as_}`", hint="answer on its behalf by leaving out --as"
+            )
         data = _document(tx, conversations.answer(tx, found.id, said))
     return Answer(data, f"answered {data['from_agent']}")
 
@@ -237,10 +239,10 @@ def answer(c: Context, conversation: str, text: str, as_: str = "", json: bool =
 @task(klass=OptionalPositional, help={"name": "The agent, by name or id; the one of this worktree when not given."})
 def stop(c: Context, name: str = "", json: bool = False) -> Answer:
     """
-    Mark an agent as stopped: it ends here, or you know that it is gone
+    Mark an agent as stopped, because it ends or is gone
 
-    No process is touched. What it holds goes back into the queue with the next
-    claim; who waits for its answer is told.
+    No process is stopped. The next claim puts its task back into the queue;
+    agents that wait for its answer get an error.
     """
     from tasks_lib.ledger.agents.registration import stop as stopping
 
@@ -260,48 +262,50 @@ def stop(c: Context, name: str = "", json: bool = False) -> Answer:
 )
 def log(c: Context, session: str = "", as_: str = "", json: bool = False) -> Answer:
     """
-    Keep what comes on standard input as an agent's log
+    Store standard input as an agent's log
 
-    Made for `agent 2>&1 | inv agent.log`: each piece is kept as soon as it comes.
-    In a pipe Ctrl-C is left to the agent, and this ends when the agent does.
+    Meant for `agent 2>&1 | inv agent.log`: output is stored as it arrives. In a
+    pipe, Ctrl-C is left to the agent, and this command ends with it.
     """
     from tasks_lib.ledger.agents import logs
 
     project = current_project()
     if c.config.run.dry:
-        return preview(["keep standard input as a log"])
+        return preview(["store standard input as a log"])
     ledger, source = ledger_of(project), standard_input()
     with ledger.read() as tx:
         agent = current_agent(tx, project, as_)
         session_number = positive_int(session, "--session") or tx.log_chunks.get_session_count(agent.id) + 1
     if not source.isatty():
-        # A terminal sends it to the whole pipeline; to many agents it is a key like any other.
+        # A terminal sends Ctrl-C to the whole pipeline, and many agents treat it as an ordinary key.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with interruptible("what came until then is kept"):
+    with interruptible("the output so far is stored"):
         count = sum(1 for _ in logs.append(ledger, agent, session_number, source.fileno()))
     data = {"agent": agent.name, "session": session_number, "chunks": count}
-    return Answer(data, f"session {session_number} of {agent.name}: kept {count} piece{'' if count == 1 else 's'}")
+    return Answer(data, f"session {session_number} of {agent.name}: stored {count} piece{'' if count == 1 else 's'}")
 
 
 @task(
     help={
-        "name": "The agent, by name or id; one that was deleted, by its whole id.",
-        "session": "Of this session only.",
-        "follow": "Go on printing until Ctrl-C; not with --json.",
+        "name": "The agent, by name or id; a deleted agent by its full id.",
+        "session": "Only this session.",
+        "follow": "Keep printing new output until Ctrl-C; not with --json.",
     }
 )
 def logs(c: Context, name: str, session: str = "", follow: bool = False, json: bool = False) -> Answer:
     """
-    Print what an agent has printed, as `agent.log` kept it
+    Print an agent's output, as `agent.log` stored it
 
-    The oldest session first, nothing added between its pieces.
+    The oldest session first; nothing is added to the output.
     """
     from tasks_lib.errors import NotFoundError
     from tasks_lib.ledger.agents import logs as kept
 
     project = current_project()
     if follow and json:
-        raise GoldentreeError("--follow has no end, and --json prints one document", hint="leave one of them out")
+        raise GoldentreeError(
+            "--follow and --json cannot be combined", why="--json prints one document, and --follow never ends"
+        )
     ledger = ledger_of(project)
     with ledger.read() as tx:
         try:
@@ -313,8 +317,8 @@ def logs(c: Context, name: str, session: str = "", follow: bool = False, json: b
     chunks = kept.read(ledger, whose, positive_int(session, "--session"), follow=follow)
     if json:
         return Answer(rows_for_json(chunks), "")
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has gone away (`| head`) ends this, too
-    with interruptible("what comes is kept all the same", f"inv agent.logs {name} --follow"):
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # so that the end of the reader (`| head`) ends this command too
+    with interruptible("the output is still being stored", f"inv agent.logs {name} --follow"):
         for chunk in chunks:
             output.answer(chunk.content, end="")
     return Answer(None, "")

@@ -1,4 +1,4 @@
-"""Chats in which a phase or task is refined."""
+"""Chats that refine a phase or task."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _CHAT_HELP = "The chat's id, or its beginning."
 @task(
     name="open",
     help={
-        "phase": "The phase that it is about, by id.",
-        "task": "The task that it is about, by id.",
-        "as": "The agent that takes part, by name.",
+        "phase": "The phase to chat about, by id.",
+        "task": "The task to chat about, by id.",
+        "as": "The agent in the chat, by name.",
     },
 )
 def open_(c: Context, phase: str = "", task: str = "", as_: str = "", json: bool = False) -> Answer:
     """
-    Open a chat about a phase or task, or find the one that goes on
+    Open a chat about a phase or task, or find the open one
     """
     project = current_project()
     if bool(phase) == bool(task):
-        raise LedgerError("a chat is about one phase or one task", hint="pass --phase ID or --task ID")
+        raise LedgerError("pass either --phase ID or --task ID", why="a chat is about one phase or one task")
     if c.config.run.dry:
         return preview([f"open a chat about {phase or task}"])
     from tasks_lib.ledger.schema.talk import ChatTarget
@@ -44,7 +44,7 @@ def open_(c: Context, phase: str = "", task: str = "", as_: str = "", json: bool
         target = tx.phases.named(phase) if phase else tx.tasks.named(task)
         agent_id = tx.agents.named(as_).id if as_ else None
         if target.initiative_id is None:
-            raise LedgerError(f"task `{target.id}` belongs to no initiative", why="a chat belongs to one")
+            raise LedgerError(f"task `{target.id}` has no initiative", why="every chat belongs to an initiative")
         chat = tx.chat_sessions.find_active_session(kind, target.id) or tx.chat_sessions.create_session(
             target_type=kind, target_id=target.id, initiative_id=target.initiative_id, agent_id=agent_id
         )
@@ -54,42 +54,42 @@ def open_(c: Context, phase: str = "", task: str = "", as_: str = "", json: bool
 @task(
     help={
         "chat": _CHAT_HELP,
-        "text": "What to say; - reads standard input.",
-        "role": "Who says it: user, assistant (the agent) or system.",
+        "text": "The text; `-` reads standard input.",
+        "role": "The speaker: user, assistant (the agent) or system.",
     }
 )
 def say(c: Context, chat: str, text: str, role: str = "user", json: bool = False) -> Answer:
     """
-    Say something in a chat that goes on
+    Add a message to an open chat
     """
     project = current_project()
     if c.config.run.dry:
-        return preview([f"say something in chat {chat}"])
+        return preview([f"add a message to chat {chat}"])
     from tasks_lib.ledger.schema.talk import ChatRole
 
     if role not in [*ChatRole]:
-        raise LedgerError(f"`{role}` is no role in a chat", why=f"one of: {', '.join(ChatRole)}")
+        raise LedgerError(f"`{role}` is not a role in a chat", why=f"one of: {', '.join(ChatRole)}")
     ledger, content = ledger_of(project), read_text(text)
     with ledger.write() as tx:
         found = tx.chat_sessions.named(chat)
         said = tx.chat_sessions.create_message(chat_session_id=found.id, role=ChatRole(role), content=content)
-    return Answer(row_for_json(said), f"said in chat {short_id(found.id)}")
+    return Answer(row_for_json(said), f"added to chat {short_id(found.id)}")
 
 
 @task(help={"chat": _CHAT_HELP})
 def show(c: Context, chat: str, json: bool = False) -> Answer:
     """
-    Print what was said in a chat
+    Print the messages of a chat
     """
     project = current_project()
     with ledger_of(project).read() as tx:
         found = tx.chat_sessions.named(chat)
         messages = tx.chat_sessions.find_messages_by_session_id(found.id)
     data = {**row_for_json(found), "messages": rows_for_json(messages)}
-    return Answer(data, "\n\n".join(f"{one.role}:\n{one.content}" for one in messages) or "nothing was said yet")
+    return Answer(data, "\n\n".join(f"{one.role}:\n{one.content}" for one in messages) or "no messages yet")
 
 
-@task(name="list", default=True, help={"status": "Only those: active or closed."})
+@task(name="list", default=True, help={"status": "Only chats with this status: active or closed."})
 def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     """
     List the chats
@@ -104,7 +104,7 @@ def list_(c: Context, status: str = "", json: bool = False) -> Answer:
 @task(help={"chat": _CHAT_HELP})
 def close(c: Context, chat: str, json: bool = False) -> Answer:
     """
-    Close a chat, for good; what was said stays
+    Close a chat for good; its messages stay
     """
     project = current_project()
     if c.config.run.dry:

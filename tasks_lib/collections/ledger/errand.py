@@ -1,4 +1,4 @@
-"""Small work on a branch and worktree of its own."""
+"""Errands: small work on a branch and worktree of its own."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.removal.steps import Removal
 
 _ERRAND_HELP = "The errand's id, its beginning, or its branch."
-_HERE = f"{_ERRAND_HELP} That of the worktree we stand in when not given."
+_HERE = f"{_ERRAND_HELP} The errand of the current worktree when not given."
 
 
 @task(
     help={
-        "description": "What is to be done, in 200 characters at most; - reads standard input.",
-        "base": "The branch that it starts from and is merged into; the default branch when not given.",
-        "as": "The agent whose errand it is, by name.",
-        "no-db": "Leave the database out; `inv worktree.setup` adds it later.",
+        "description": "The work, in at most 200 characters; `-` reads standard input.",
+        "base": "The branch to start from and merge into; the default branch when not given.",
+        "as": "The agent that runs the errand, by name.",
+        "no-db": "Skip the database; `inv worktree.setup` adds it later.",
         **CLONE_HELP,
     }
 )
@@ -45,10 +45,10 @@ def start(
     json: bool = False,
 ) -> Answer:
     """
-    Start an errand: a branch, a worktree like any other, a row
+    Start an errand: a branch, a worktree and a row in the ledger
 
-    A failure or Ctrl-C leaves none of them. Of a call that was killed,
-    `inv errand.list` tells what is left, and the command that finishes it.
+    A failure or Ctrl-C removes all three. After a kill, `inv errand.list` shows
+    what is left and the command that finishes it.
     """
     from tasks_lib.ledger.work import errands
     from tasks_lib.workflows import errands as _errand
@@ -65,13 +65,17 @@ def start(
     return Answer({**made.data, **row_for_json(errand)}, f"{made.text}\nerrand    {short_id(errand.id)}")
 
 
-@task(name="list", default=True, help={"status": "Only those: active, pending_review, conflict, merged or abandoned."})
+@task(
+    name="list",
+    default=True,
+    help={"status": "Only active, pending_review, conflict, merged or abandoned errands."},
+)
 def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     """
     List the errands, the newest first, with the state of their worktrees
 
-    What is wrong with one that is not finished, and the command that cures it, is
-    on stderr; in JSON it is its `problem`.
+    Problems of unfinished errands, and the commands that fix them, are on stderr;
+    in JSON they are in `problem`.
     """
     from tasks_lib.collections.views.errand_table import errand_for_json, format_errands
     from tasks_lib.workflows import errand_status
@@ -91,12 +95,12 @@ def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     return Answer([errand_for_json(one) for one in found], format_errands(found))
 
 
-@task(klass=OptionalPositional, help={"errand": _HERE, "stat": "A line for each file instead of the patch."})
+@task(klass=OptionalPositional, help={"errand": _HERE, "stat": "Print a line for each file instead of the patch."})
 def diff(c: Context, errand: str = "", stat: bool = False, json: bool = False) -> Answer:
     """
-    Show what an errand changes since it parted from its base branch
+    Show an errand's changes since it branched from its base
 
-    Uncommitted work in its worktree counts, untracked files as well.
+    Includes uncommitted work in its worktree and untracked files.
     """
     from tasks_lib.workflows import errands
 
@@ -107,15 +111,17 @@ def diff(c: Context, errand: str = "", stat: bool = False, json: bool = False) -
         files = [asdict(file) for file in found.files()]
         return Answer({"id": one.id, "merge_base": found.old, "files": files, "patch": found.patch()}, "")
     text = found.stat() if stat else found.patch(color=in_terminal())
-    return Answer(None, text or f"nothing that `{one.base_branch}` lacks")
+    return Answer(None, text or f"no changes compared with `{one.base_branch}`")
 
 
-@task(klass=OptionalPositional, help={"errand": _HERE, "force": "Go on although its worktree holds uncommitted work."})
+@task(
+    klass=OptionalPositional, help={"errand": _HERE, "force": "Submit it although its worktree has uncommitted work."}
+)
 def complete(c: Context, errand: str = "", force: bool = False, json: bool = False) -> Answer:
     """
-    Hand an errand over for review; the agents in its worktree are stopped
+    Submit an errand for review; stop the agents in its worktree
 
-    Refuses while its worktree holds uncommitted work, which would not be merged.
+    Refuses while its worktree has uncommitted work, which would not be merged.
     """
     from tasks_lib.workflows import errands
 
@@ -123,7 +129,7 @@ def complete(c: Context, errand: str = "", force: bool = False, json: bool = Fal
     one = errands.find_errand(project, errand)
     errands.require_completable(project, one, force=force)
     if c.config.run.dry:
-        return preview([f"hand errand {short_id(one.id)} over for review"])
+        return preview([f"submit errand {short_id(one.id)} for review"])
     return _told(
         errands.complete(project, one), f"inv errand.diff {short_id(one.id)}", f"inv errand.merge {short_id(one.id)}"
     )
@@ -132,7 +138,7 @@ def complete(c: Context, errand: str = "", force: bool = False, json: bool = Fal
 @task(
     help={
         "errand": _ERRAND_HELP,
-        "force": "Go on although its worktree holds uncommitted work, which stays there.",
+        "force": "Merge although its worktree has uncommitted work, which stays there.",
         "remove": "Remove its worktree afterwards, as `inv worktree.remove` does.",
     }
 )
@@ -140,11 +146,11 @@ def merge(c: Context, errand: str, force: bool = False, remove: bool = False, js
     """
     Merge a completed errand into its base branch, checked out or not
 
-    As `git merge` does, with your hooks, signature and `merge.ff`; but aside, so
-    that a conflict changes nothing: it is noted, its files are named, and the
-    exit status is 1. A worktree that has the base branch checked out is brought
-    forward too, and must be without uncommitted changes; its untracked files
-    stay.
+    Merges as `git merge` does, with your hooks, signature and `merge.ff`, but in a
+    temporary worktree. A conflict changes nothing: the errand's status becomes
+    `conflict`, the files are listed, and the exit status is 1. A worktree that has
+    the base branch checked out is updated too; it must not have uncommitted
+    changes, and its untracked files stay.
     """
     from tasks_lib.workflows import errands
 
@@ -167,9 +173,9 @@ def merge(c: Context, errand: str, force: bool = False, remove: bool = False, js
 @task(klass=OptionalPositional, help={"errand": _HERE})
 def resolve(c: Context, errand: str = "", json: bool = False) -> Answer:
     """
-    Hand an errand over again, once its branch merges without conflict
+    Submit an errand again once its branch merges without conflict
 
-    That is tried, and changes nothing else.
+    Tries the merge and discards it.
     """
     from tasks_lib.workflows import errands
 
@@ -178,22 +184,22 @@ def resolve(c: Context, errand: str = "", json: bool = False) -> Answer:
     with narrator.looking(f"merge {one.branch} into {one.base_branch}, to see whether it can be"):
         errands.require_resolved(project, one)
     if c.config.run.dry:
-        return preview([f"hand errand {short_id(one.id)} over for review"])
+        return preview([f"submit errand {short_id(one.id)} for review"])
     return _told(errands.resolve(project, one), f"inv errand.merge {short_id(one.id)}")
 
 
 @task(
     help={
         "errand": _ERRAND_HELP,
-        "force": "Go on although work is not committed or not merged; `inv worktree.undo` has it.",
+        "force": "Abandon it with uncommitted or unmerged work; `inv worktree.undo` restores it.",
     }
 )
 def abandon(c: Context, errand: str, force: bool = False, json: bool = False) -> Answer:
     """
-    Give an errand up, and remove its worktree and branch
+    Abandon an errand, and remove its worktree and branch
 
-    Refuses while work would be lost, as `inv worktree.remove` does, which can be
-    undone. The row stays.
+    Refuses if work would be lost, as `inv worktree.remove` does. The removal can be
+    undone, and the row stays.
     """
     from tasks_lib.workflows import errands
 
@@ -208,7 +214,7 @@ def abandon(c: Context, errand: str, force: bool = False, json: bool = False) ->
 
 
 def _told(errand: Errand, *more: str, gone: Removal | None = None) -> Answer:
-    """Return what has become of *errand*, and of its worktree if it is *gone*."""
+    """Return the new state of *errand*, and of its worktree if that was removed (*gone*)."""
     lines = [f"errand {short_id(errand.id)} is {errand.status}", *more]
     if gone is None:
         return Answer(row_for_json(errand), "\n".join(lines))

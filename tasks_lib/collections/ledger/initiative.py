@@ -1,4 +1,4 @@
-"""Goals, usually features: what phases and tasks are for, and which projects they touch."""
+"""Initiatives: goals, usually features, with their phases, tasks and projects."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from tasks_lib.ledger.ledger import Transaction
 
 _INITIATIVE_HELP = "The initiative's id, or its beginning."
-_PROJECTS_HELP = "by name or id, between commas"
+_PROJECTS_HELP = "by name or id, separated by commas"
 
 
 @task(
     help={
-        "name": "What is to be reached.",
-        "branch": "The branch that its work goes to.",
-        "project": f"The projects that it works on, {_PROJECTS_HELP}.",
+        "name": "The goal, in a few words.",
+        "branch": "The branch that its work is merged into.",
+        "project": f"The projects that it changes, {_PROJECTS_HELP}.",
     }
 )
 def add(c: Context, name: str, branch: str = "", project_: str = "", json: bool = False) -> Answer:
@@ -50,12 +50,12 @@ def add(c: Context, name: str, branch: str = "", project_: str = "", json: bool 
 @task(name="list", default=True)
 def list_(c: Context, json: bool = False) -> Answer:
     """
-    List the initiatives: status, phases, tasks completed of all
+    List the initiatives: status, phases, completed and total tasks
     """
     with ledger_of(current_project()).read() as tx:
         found, tasks, phases = tx.initiatives.find_all(), tx.tasks.find_all(), tx.phases.find_all()
     if not found:
-        return Answer([], "no initiatives; inv initiative.add NAME makes one")
+        return Answer([], "no initiatives; add one with inv initiative.add NAME")
     data, rows = rows_for_json(found), []
     for one, row in zip(found, data, strict=True):
         mine = [task for task in tasks if task.initiative_id == one.id]
@@ -70,9 +70,9 @@ def list_(c: Context, json: bool = False) -> Answer:
 @task(
     help={
         "initiative": _INITIATIVE_HELP,
-        "name": "What is to be reached.",
+        "name": "The goal, in a few words.",
         "status": "active, pending_review, completed or archived.",
-        "branch": "The branch that its work goes to.",
+        "branch": "The branch that its work is merged into.",
     }
 )
 def update(
@@ -92,7 +92,7 @@ def update(
     return Answer(row_for_json(changed), f"changed {short_id(changed.id)}  {changed.name} ({changed.status})")
 
 
-@task(help={"initiative": _INITIATIVE_HELP, "force": "Although tasks of it are not finished."})
+@task(help={"initiative": _INITIATIVE_HELP, "force": "Delete it although tasks of it are unfinished."})
 def delete(c: Context, initiative: str, force: bool = False, json: bool = False) -> Answer:
     """
     Delete an initiative with its phases, tasks, pages and chats
@@ -111,21 +111,25 @@ def delete(c: Context, initiative: str, force: bool = False, json: bool = False)
 
 
 @task(
-    help={"name": "What it is called.", "url": "Where it is cloned from.", "default-branch": "`main` when not given."}
+    help={
+        "name": "The project's name.",
+        "url": "The URL to clone from.",
+        "default-branch": "`main` when not given.",
+    }
 )
 def add_project(c: Context, name: str, url: str, default_branch: str = "main", json: bool = False) -> Answer:
     """
-    Make a git repository known, for initiatives to work on
+    Add a git repository that initiatives work on
     """
     project = current_project()
     if c.config.run.dry:
         return preview([f"add the project `{name}`"])
     if _has_secret(url):
-        raise LedgerError("the URL holds a password or token", why="everybody who reads the ledger would see it")
+        raise LedgerError("the URL holds a password or token", why="everyone who reads the ledger would see it")
     with ledger_of(project).write() as tx:
         taken = [one for one in tx.projects.find_all() if one.name == name or one.url == url]
         if taken:
-            raise ConflictError(f"project `{taken[0].name}` is known already", why=f"at {taken[0].url}")
+            raise ConflictError(f"project `{taken[0].name}` exists already", why=f"its URL is {taken[0].url}")
         added = tx.projects.create(name=name, url=url, default_branch=default_branch)
     return Answer(row_for_json(added), pairs([("project", f"{short_id(added.id)}  {added.name}"), ("url", added.url)]))
 
@@ -134,12 +138,12 @@ def add_project(c: Context, name: str, url: str, default_branch: str = "main", j
     klass=OptionalPositional,
     help={
         "initiative": f"{_INITIATIVE_HELP} All projects when not given.",
-        "set": f"Make these its projects, {_PROJECTS_HELP}; empty leaves it none.",
+        "set": f"Make these its projects, {_PROJECTS_HELP}; an empty list removes them all.",
     },
 )
 def projects(c: Context, initiative: str = "", set_: str | None = None, json: bool = False) -> Answer:
     """
-    List the projects, or those of an initiative; with --set, choose them
+    List the projects, or list or --set those of an initiative
     """
     project = current_project()
     if set_ is None:
@@ -154,17 +158,17 @@ def projects(c: Context, initiative: str = "", set_: str | None = None, json: bo
             tx.projects.set_initiative_projects(goal.id, _find_project_ids(tx, set_))
             found = tx.projects.find_projects_by_initiative_id(goal.id)
     if not found:
-        return Answer([], "no projects; inv initiative.add-project NAME URL makes one known")
+        return Answer([], "no projects; add one with inv initiative.add-project NAME URL")
     rows = [(short_id(one.id), one.name, one.default_branch, one.url) for one in found]
     return Answer(rows_for_json(found), table(("ID", "NAME", "BRANCH", "URL"), rows, spare=("BRANCH",)))
 
 
 def _has_secret(url: str) -> bool:
-    """Whether *url* holds more than ssh's user; a token may stand in the user's place."""
+    """Whether *url* contains a password, or over HTTP a user name, which may be a token."""
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise LedgerError("that is no URL", why="it is not shown because it may hold a password") from None
+        raise LedgerError("the URL cannot be parsed", why="it is not shown because it may hold a password") from None
     return bool(parts.password or (parts.username and parts.scheme in ("http", "https")))
 
 

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 @task()
 def status(c: Context, json: bool = False) -> Answer:
     """
-    Show where the ledger is, whether it is sound, and what is in it
+    Show the ledger's location, integrity and contents
 
-    Reads every page of a ledger on SQLite. Exit status 1 when it is damaged; then
-    the cure is told as well.
+    Reads every page of a ledger on SQLite. If it is damaged, prints how to recover
+    and exits with 1.
     """
     from tasks_lib.ledger.maintenance.health import examine
 
@@ -61,20 +61,20 @@ def status(c: Context, json: bool = False) -> Answer:
         *(("  lost", f"{name}  (its process has ended)") for name in found.lost),
         ("questions", f"{found.questions} open" if found.questions else "none open"),
         *(
-            ("stale", f"{short_id(task.id)} {task.name}  (held by {holder or 'nobody'}; the next claim releases it)")
+            ("stale", f"{short_id(task.id)} {task.name}  (held by {holder or 'no agent'}; the next claim releases it)")
             for task, holder in stale
         ),
     ]
     return Answer(data, "\n".join([pairs(rows), *(f"\n! {warning}" for warning in found.warnings)]))
 
 
-@task(klass=OptionalPositional, help={"file": "Where to; beside the ledger, under today's date, when not given."})
+@task(klass=OptionalPositional, help={"file": "The new file; beside the ledger, named after the date, when not given."})
 def backup(c: Context, file: str = "", json: bool = False) -> Answer:
     """
     Copy the ledger into a new file, and check the copy
 
-    As it is at one moment, while agents go on. Only you can read the file: it may
-    hold credentials. A file that is there is never replaced.
+    Takes a consistent copy while agents keep working. Only you can read the file,
+    which may contain credentials. Never replaces a file.
     """
     from tasks_lib.ledger.maintenance.backup import back_up
 
@@ -104,10 +104,9 @@ def backup(c: Context, file: str = "", json: bool = False) -> Answer:
 )
 def board(c: Context, out: str = "", open: bool = False, json: bool = False) -> Answer:  # noqa: A002 - the flag's name
     """
-    Draw the ledger on one page: work, graph of tasks, agents, questions
+    Write the ledger as one HTML page: work, agents, questions
 
-    One HTML file that needs no network and replaces an earlier board only.
-    Prints its path.
+    The page needs no network. Replaces only an earlier board. Prints its path.
     """
     from tasks_lib.ledger.board.content import read
     from tasks_lib.ledger.board.file import write
@@ -140,7 +139,7 @@ def _counted(numbers: Mapping[str, int]) -> str:
 
 
 def _places(project: Project) -> dict[str, Place]:
-    """Return where the agents of this repository may be, by their worktree's id."""
+    """Return the places where agents of this repository can work, by worktree id."""
     from tasks_lib.git.repository import list_worktrees
     from tasks_lib.ledger.board.content import Place
 
@@ -157,9 +156,9 @@ def _places(project: Project) -> dict[str, Place]:
 
 
 def _show(target: Path, narrator: Narrator) -> None:
-    """Open a page in the browser of whoever sits before this machine."""
+    """Open a page in a browser, if this session can show one."""
     import webbrowser
 
     seen = sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
     if not (seen and webbrowser.open(target.as_uri())):
-        narrator.say("there is no browser to open it in")
+        narrator.say("no browser was found to open it in")

@@ -1,4 +1,4 @@
-"""Messages between agents and you, their user; nobody waits for them."""
+"""Messages between agents and their user; sending does not wait for a reply."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _MESSAGE_HELP = "The message's id, or its beginning."
 
 @task(
     help={
-        "text": "What to say; `-` reads it from standard input.",
+        "text": "The message; `-` reads it from standard input.",
         "to": "An agent, by name or id, or `user`; the user when not given.",
-        "requires-response": "It wants a reply.",
+        "requires-response": "Ask for a reply.",
         "as": f"{AS_HELP} `user` for yourself.",
     }
 )
@@ -42,7 +42,7 @@ def send(
     """
     Leave a message for the user, or for an agent
 
-    Nobody is waited for: `agent.ask` does that.
+    This does not wait for a reply; `agent.ask` does.
     """
     project = current_project()
     if c.config.run.dry:
@@ -52,7 +52,7 @@ def send(
         sender = _party("sender", tx, project, as_)
         recipient = _party("recipient", tx, project, to)
         if sender["sender_type"] == recipient["recipient_type"] and sender["sender_id"] == recipient["recipient_id"]:
-            raise LedgerError("a message to oneself reaches nobody")
+            raise LedgerError("the sender and the recipient are the same")
         kind = "question" if requires_response else "info"
         sent = tx.messages.create(
             **sender, **recipient, content=content, type=kind, requires_response=requires_response
@@ -64,11 +64,14 @@ def send(
 @task(
     name="list",
     default=True,
-    help={"to": "Whose: an agent, by name or id; the user's when not given.", "all": "Also what was read."},
+    help={
+        "to": "The recipient: an agent, by name or id; the user when not given.",
+        "all": "Include read messages.",
+    },
 )
 def list_(c: Context, to: str = USER, all: bool = False, json: bool = False) -> Answer:  # noqa: A002 - the flag's name
     """
-    List the messages that were not read yet
+    List the unread messages
     """
     project = current_project()
     with ledger_of(project).read() as tx:
@@ -109,7 +112,7 @@ def read(c: Context, message: str, json: bool = False) -> Answer:
 @task(help={"message": _MESSAGE_HELP, "text": "The reply; `-` reads it from standard input."})
 def reply(c: Context, message: str, text: str, json: bool = False) -> Answer:
     """
-    Reply to a message, in the name of whom it was sent to
+    Reply to a message as its recipient
     """
     project = current_project()
     if c.config.run.dry:
@@ -138,13 +141,13 @@ def _content(text: str) -> str:
 
 
 def _party(end: str, tx: Transaction, project: Project, name: str) -> dict[str, Any]:
-    """Return the fields that say who is at one *end* of a message."""
+    """Return the fields of the sender or the recipient (*end*) of a message."""
     agent = None if name == USER else current_agent(tx, project, name)
     return {f"{end}_type": "agent" if agent else USER, f"{end}_id": agent and agent.id}
 
 
 def _documents(tx: Transaction, messages: Iterable[Message]) -> list[dict[str, Any]]:
-    """Return messages for JSON, with the names of those at both ends."""
+    """Return messages for JSON, with the names of senders and recipients."""
     names = {agent.id: agent.name for agent in tx.agents.find_all()}
     data = rows_for_json(messages)
     for row in data:

@@ -1,4 +1,4 @@
-"""The pages of an initiative: what was found out and decided."""
+"""The pages of an initiative: findings and decisions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _PAGE_HELP = "The page's id, or its beginning."
 _INITIATIVE_HELP = "The initiative's id, or its beginning."
-_CONTENT_HELP = "The text; - reads standard input."
+_CONTENT_HELP = "The text; `-` reads standard input."
 
 
 @task(name="list", help={"initiative": _INITIATIVE_HELP})
@@ -51,14 +51,14 @@ def show(c: Context, page: str, json: bool = False) -> Answer:
 @task(
     help={
         "initiative": _INITIATIVE_HELP,
-        "title": "What the page is called.",
+        "title": "The page's title.",
         "content": _CONTENT_HELP,
-        "parent": "The page that it stands below; the root page, made with the first one, when not given.",
+        "parent": "The parent page; the root page, which is created with the first page, when not given.",
     }
 )
 def write(c: Context, initiative: str, title: str, content: str = "", parent: str = "", json: bool = False) -> Answer:
     """
-    Write a new page; `page.update` changes one
+    Write a new page; `page.update` changes an existing one
     """
     project = current_project()
     if c.config.run.dry:
@@ -74,18 +74,18 @@ def write(c: Context, initiative: str, title: str, content: str = "", parent: st
 @task(
     help={
         "page": _PAGE_HELP,
-        "title": "What it is called from now on.",
+        "title": "The new title.",
         "content": _CONTENT_HELP,
-        "parent": "The page that it stands below from now on.",
+        "parent": "The new parent page.",
     }
 )
 def update(c: Context, page: str, title: str = "", content: str = "", parent: str = "", json: bool = False) -> Answer:
     """
-    Change a page's title, content or place; what is not given stays
+    Change a page's title, content or parent
     """
     project = current_project()
     if not (title or content or parent):
-        raise LedgerError("nothing to change is given", hint="pass --title, --content or --parent")
+        raise LedgerError("nothing to change", hint="pass --title, --content or --parent")
     if c.config.run.dry:
         return preview([f"change page {page}"])
     ledger, text = ledger_of(project), read_text(content)
@@ -102,7 +102,7 @@ def update(c: Context, page: str, title: str = "", content: str = "", parent: st
 
 
 def _tree(pages: Sequence[Page], above: str | None, depth: int = 0) -> Iterator[tuple[Page, int]]:
-    """Yield the pages below the page *above*, each followed by those below it, with how deep it stands."""
+    """Yield the pages below the page *above* with their depth, each followed by its own subpages."""
     for page in pages:
         if page.parent_page_id == above:
             yield page, depth

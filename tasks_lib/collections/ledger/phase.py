@@ -1,4 +1,4 @@
-"""Stages of an initiative, each approved and merged as one."""
+"""Phases of an initiative; each is approved and merged as a whole."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _PHASE_HELP = "The phase's id, or its beginning."
 
 @task(
     help={
-        "name": "What the stage is called.",
-        "initiative": "The initiative it belongs to: its id, or the beginning of it.",
-        "content": "What it is about; `-` reads standard input.",
-        "depends": "The phases it waits for: ids, or their beginnings, between commas.",
+        "name": "The phase's name.",
+        "initiative": "The initiative's id, or its beginning.",
+        "content": "The description; `-` reads standard input.",
+        "depends": "The phases it waits for: ids or their beginnings, separated by commas.",
     }
 )
 def add(c: Context, name: str, initiative: str, content: str = "", depends: str = "", json: bool = False) -> Answer:
     """
     Add a phase to an initiative
 
-    Its tasks are handed out once it is approved: `phase.update --status approved`.
+    Its tasks can be claimed once it is approved: `phase.update --status approved`.
     """
     project = current_project()
     if c.config.run.dry:
@@ -52,7 +52,7 @@ def add(c: Context, name: str, initiative: str, content: str = "", depends: str 
 @task(name="list", default=True, klass=OptionalPositional, help={"initiative": "Only the phases of this one."})
 def list_(c: Context, initiative: str = "", json: bool = False) -> Answer:
     """
-    List the phases: status, tasks completed of all
+    List the phases: status, completed and total tasks
     """
     with ledger_of(current_project()).read() as tx:
         goal = tx.initiatives.named(initiative) if initiative else None
@@ -60,7 +60,7 @@ def list_(c: Context, initiative: str = "", json: bool = False) -> Answer:
         tasks = {one.id: tx.tasks.find_by_phase_id(one.id) for one in found}
         before = {one.id: tx.phases.get_dependencies(one.id) for one in found}
     if not found:
-        return Answer([], "no phases; inv phase.add NAME INITIATIVE makes one")
+        return Answer([], "no phases; add one with inv phase.add NAME INITIATIVE")
     data, rows = rows_for_json(found), []
     for one, row in zip(found, data, strict=True):
         done = sum(task.status == "completed" for task in tasks[one.id])
@@ -70,14 +70,14 @@ def list_(c: Context, initiative: str = "", json: bool = False) -> Answer:
     return Answer(data, table(("ID", "STATUS", "DONE", "AFTER", "NAME"), rows, spare=("AFTER", "DONE")))
 
 
-@task(help={"phase": _PHASE_HELP, "blocker": "The phase that has to be completed before it."})
+@task(help={"phase": _PHASE_HELP, "blocker": "The phase to complete first."})
 def depends(c: Context, phase: str, blocker: str, json: bool = False) -> Answer:
     """
-    Let a phase wait for another one of its initiative
+    Make a phase wait for another phase of its initiative
     """
     project = current_project()
     if c.config.run.dry:
-        return preview([f"let {phase} wait for {blocker}"])
+        return preview([f"make {phase} wait for {blocker}"])
     with ledger_of(project).write() as tx:
         waiting, before = tx.phases.named(phase), tx.phases.named(blocker)
         tx.phases.create_dependency(waiting.id, before.id)
@@ -88,9 +88,9 @@ def depends(c: Context, phase: str, blocker: str, json: bool = False) -> Answer:
     help={
         "phase": _PHASE_HELP,
         "status": "pending, approved, in_progress, completed, blocked or pending_review.",
-        "name": "What the stage is called.",
-        "content": "What it is about; `-` reads standard input, empty takes it away.",
-        "merge-base": "The commit that its branch and the base had in common before it was merged.",
+        "name": "The phase's name.",
+        "content": "The description; `-` reads standard input, an empty text removes it.",
+        "merge-base": "The merge base of its branch and the default branch before the merge.",
     }
 )
 def update(
@@ -103,9 +103,9 @@ def update(
     json: bool = False,
 ) -> Answer:
     """
-    Change a phase, and print what became ready by it
+    Change a phase, and print the tasks that became ready
 
-    Tasks are handed out while their phase is approved or in_progress, and all
+    Tasks can be claimed while their phase is approved or in_progress and all
     phases that it waits for are completed.
     """
     from tasks_lib.ledger.work import queue
@@ -125,10 +125,10 @@ def update(
     return Answer({**row_for_json(changed), "ready": rows_for_json(freed)}, pairs(rows))
 
 
-@task(help={"phase": _PHASE_HELP, "force": "Although tasks of it are not finished, or phases wait for it."})
+@task(help={"phase": _PHASE_HELP, "force": "Delete it although its tasks are unfinished or other phases wait for it."})
 def delete(c: Context, phase: str, force: bool = False, json: bool = False) -> Answer:
     """
-    Delete a phase with its tasks, and print what became ready by that
+    Delete a phase with its tasks, and print the tasks that became ready
     """
     from tasks_lib.ledger.work.deletion import delete_phase, require_finished
 

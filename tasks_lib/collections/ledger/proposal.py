@@ -1,4 +1,4 @@
-"""What agents propose to change; you accept or dismiss it."""
+"""Changes that agents propose, and that you accept or dismiss."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from tasks_lib.ledger.schema.documents import Page
     from tasks_lib.ledger.schema.work import Phase, Task
 
-_IDS_HELP = "The proposals' ids, or their beginnings; several with commas."
+_IDS_HELP = "The proposals' ids or their beginnings, separated by commas."
 
 
 @task(
     help={
-        "title": "What the page, phase or task is called afterwards.",
+        "title": "The new title of the page, phase or task.",
         "initiative": "The initiative's id, or its beginning.",
-        "type": "What it is about: page, phase or task.",
-        "target": "The one to change; a new one is made when not given.",
-        "summary": "Why, in a sentence.",
-        "content": "The page's or phase's content, or the task's description; - reads standard input.",
-        "metadata": 'Further fields of it, as a JSON object: {"priority": "high"}.',
+        "type": "The kind of target: page, phase or task.",
+        "target": "The target to change; a new one is created when not given.",
+        "summary": "The reason, in a sentence.",
+        "content": "The page's or phase's content, or the task's description; `-` reads standard input.",
+        "metadata": 'More fields of the target, as a JSON object: {"priority": "high"}.',
         "as": AS_HELP,
     }
 )
@@ -75,14 +75,14 @@ def add(
     name="list",
     default=True,
     help={
-        "as": "Only those of this agent, by name.",
-        "status": "Only those: pending, accepted or dismissed.",
-        "initiative": "Only those of this initiative, by id.",
+        "as": "Only proposals of this agent, by name.",
+        "status": "Only proposals with this status: pending, accepted or dismissed.",
+        "initiative": "Only proposals of this initiative, by id.",
     },
 )
 def list_(c: Context, as_: str = "", status: str = "", initiative: str = "", json: bool = False) -> Answer:
     """
-    List what was proposed
+    List the proposals
     """
     project = current_project()
     with ledger_of(project).read() as tx:
@@ -95,13 +95,13 @@ def list_(c: Context, as_: str = "", status: str = "", initiative: str = "", jso
         names = {agent.id: agent.name for agent in tx.agents.find_all()}
     rows = [
         (
-            short_id(one.id),
-            one.status,
-            f"{'change' if one.target_id else 'new'} {one.target_type}",
-            names[one.agent_id],
-            " ".join(filter(None, (one.title, one.summary and f"({one.summary})"))),
+            short_id(proposal.id),
+            proposal.status,
+            f"{'change' if proposal.target_id else 'new'} {proposal.target_type}",
+            names[proposal.agent_id],
+            " ".join(filter(None, (proposal.title, proposal.summary and f"({proposal.summary})"))),
         )
-        for one in found
+        for proposal in found
     ]
     text = table(("ID", "STATUS", "WHAT", "AGENT", "TITLE"), rows) if rows else "no proposals"
     return Answer(rows_for_json(found), text)
@@ -110,7 +110,7 @@ def list_(c: Context, as_: str = "", status: str = "", initiative: str = "", jso
 @task(help={"proposals": _IDS_HELP})
 def accept(c: Context, proposals: str, json: bool = False) -> Answer:
     """
-    Carry proposals out: all of them, or none if one cannot be
+    Apply proposals: all of them, or none if one fails
     """
     from tasks_lib.ledger.work import proposals as service
 
@@ -119,14 +119,19 @@ def accept(c: Context, proposals: str, json: bool = False) -> Answer:
         return preview([f"accept proposal {name}" for name in names])
     with ledger_of(project).write() as tx:
         accepted = [tx.proposals.named(name) for name in names]
-        made = [service.accept(tx, one.id) for one in accepted]
+        made = [service.accept(tx, proposal.id) for proposal in accepted]
     data = [
-        {"proposal": one.id, "type": one.target_type, "changed": one.target_id is not None, one.target_type: document}
-        for one, document in zip(accepted, rows_for_json(made), strict=True)
+        {
+            "proposal": proposal.id,
+            "type": proposal.target_type,
+            "changed": proposal.target_id is not None,
+            proposal.target_type: document,
+        }
+        for proposal, document in zip(accepted, rows_for_json(made), strict=True)
     ]
     lines = [
-        f"{'changed' if one.target_id else 'made'} {one.target_type} {short_id(row.id)}  {one.title}"
-        for one, row in zip(accepted, made, strict=True)
+        f"{'changed' if proposal.target_id else 'created'} {proposal.target_type} {short_id(row.id)}  {proposal.title}"
+        for proposal, row in zip(accepted, made, strict=True)
     ]
     return Answer(data, "\n".join(lines))
 
@@ -134,7 +139,7 @@ def accept(c: Context, proposals: str, json: bool = False) -> Answer:
 @task(help={"proposals": _IDS_HELP})
 def dismiss(c: Context, proposals: str, json: bool = False) -> Answer:
     """
-    Turn proposals down: all of them, or none if one cannot be
+    Dismiss proposals: all of them, or none if one fails
     """
     from tasks_lib.ledger.work import proposals as service
 
@@ -144,12 +149,13 @@ def dismiss(c: Context, proposals: str, json: bool = False) -> Answer:
     with ledger_of(project).write() as tx:
         dismissed = [service.dismiss(tx, tx.proposals.named(name).id) for name in names]
     return Answer(
-        rows_for_json(dismissed), "\n".join(f"dismissed {short_id(one.id)}  {one.title}" for one in dismissed)
+        rows_for_json(dismissed),
+        "\n".join(f"dismissed {short_id(proposal.id)}  {proposal.title}" for proposal in dismissed),
     )
 
 
 def _names(text: str) -> list[str]:
-    # Invoke has no arguments that repeat without a flag.
+    # Invoke cannot repeat a positional argument.
     return [name for name in text.replace(",", " ").split() if name]
 
 
@@ -157,9 +163,9 @@ def _fields(text: str) -> dict[str, Any] | None:
     try:
         fields = loads(text) if text else None
     except JSONDecodeError as error:
-        raise LedgerError("--metadata is no JSON", why=str(error)) from None
+        raise LedgerError("--metadata is not JSON", why=str(error)) from None
     if not isinstance(fields, dict | None):
-        raise LedgerError("--metadata is no JSON object", hint="""--metadata '{"priority": "high"}'""")
+        raise LedgerError("--metadata is not a JSON object", hint="""--metadata '{"priority": "high"}'""")
     return fields
 
 

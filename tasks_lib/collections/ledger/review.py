@@ -26,10 +26,10 @@ _COMMENT_HELP = "The comment's id, or its beginning."
     help={
         "phase": _PHASE_HELP,
         "file": "The file, as the diff names it.",
-        "line": "Its number from 1; of the old side for a removed line, else of the new one.",
-        "body": "What there is to say; - reads standard input.",
-        "type": "Which line of the diff that is: added, removed or context.",
-        "author": "Who says it.",
+        "line": "The line number from 1: on the old side for a removed line, else on the new side.",
+        "body": "The comment; `-` reads standard input.",
+        "type": "The kind of line: added, removed or context.",
+        "author": "The author's name.",
     }
 )
 def add(
@@ -47,7 +47,7 @@ def add(
     """
     project = current_project()
     if not line.isdecimal() or int(line) < 1:
-        raise LedgerError(f"`{line}` is no number of a line", why="they count from 1")
+        raise LedgerError(f"`{line}` is not a line number", why="lines count from 1")
     if c.config.run.dry:
         return preview([f"comment on {file}:{line}"])
     ledger, text = ledger_of(project), read_text(body)
@@ -63,25 +63,25 @@ def add(
     return Answer(row_for_json(comment), f"comment {short_id(comment.id)} on {file}:{line}")
 
 
-@task(name="list", help={"phase": _PHASE_HELP, "open": "Only those that are not resolved."})
+@task(name="list", help={"phase": _PHASE_HELP, "open": "Only unresolved comments."})
 def list_(c: Context, phase: str, open: bool = False, json: bool = False) -> Answer:  # noqa: A002 - the flag's name
     """
-    List the comments on a phase's diff, as they stand in it
+    List the comments on a phase's diff, by file and line
     """
     project = current_project()
     with ledger_of(project).read() as tx:
         comments = tx.review_comments.find_by_phase_id(tx.phases.named(phase).id)
-    shown = [one for one in comments if not (open and one.resolved)]
+    shown = [comment for comment in comments if not (open and comment.resolved)]
     rows = [
         (
-            short_id(one.id),
-            "resolved" if one.resolved else "open",
-            f"{one.file_path}:{one.line_number}",
-            one.line_type,
-            one.author,
-            " ".join(one.body.split()),
+            short_id(comment.id),
+            "resolved" if comment.resolved else "open",
+            f"{comment.file_path}:{comment.line_number}",
+            comment.line_type,
+            comment.author,
+            " ".join(comment.body.split()),
         )
-        for one in shown
+        for comment in shown
     ]
     headings = ("ID", "STATE", "WHERE", "LINE", "AUTHOR", "COMMENT")
     return Answer(rows_for_json(shown), table(headings, rows, spare=("LINE", "AUTHOR")) if rows else "no comments")
@@ -92,8 +92,8 @@ def diff(c: Context, phase: str, json: bool = False) -> Answer:
     """
     Show what a phase changes, with the open comments below their lines
 
-    The diff of its initiative's branch since that parted from the default branch;
-    of one that was merged, since the commit that was noted then.
+    Shows the changes of the initiative's branch since it left the default branch,
+    or for a merged phase, since its recorded merge base.
     """
     from tasks_lib.collections.views.annotated_patch import annotate_patch
     from tasks_lib.git.diff import diff_since

@@ -1,4 +1,4 @@
-"""The work queue: tasks that wait for each other, claimed by one agent each."""
+"""The work queue: tasks with dependencies, each claimed by one agent."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from invoke.context import Context
 
 _TASK_HELP = "The task's id, or its beginning."
-_SETTLER_HELP = f"{AS_HELP} `user` is a person, who may settle every task."
-_CATEGORIES = "execute, verify, merge or review; research, discuss, plan, detail and refine are not handed out."
-_DESCRIPTION_HELP = "All that an agent has to know; `-` reads standard input."
+_ACTOR_HELP = f"{AS_HELP} `user` is a person, who may finish any task."
+_CATEGORIES = "execute, verify, merge or review; research, discuss, plan, detail and refine cannot be claimed."
+_DESCRIPTION_HELP = "Everything an agent must know; `-` reads standard input."
 
 
 @task(
     help={
-        "name": "What is to be done, in a few words.",
+        "name": "The work, in a few words.",
         "description": _DESCRIPTION_HELP,
-        "initiative": "The goal it belongs to; that of its phase, parent or dependencies when not given.",
-        "phase": "The phase it belongs to.",
-        "parent": "The task it is a part of, which does not wait for it.",
+        "initiative": "Its initiative; that of its phase, parent or dependencies when not given.",
+        "phase": "Its phase.",
+        "parent": "The task it is a part of; a parent does not wait for its parts.",
         "priority": "high, medium or low; medium when not given.",
         "category": f"{_CATEGORIES} execute when not given.",
-        "order": "Its place among tasks of the same priority, from 1; those without come first.",
-        "depends": "The tasks it waits for: ids, or their beginnings, between commas.",
+        "order": "Its position among tasks of the same priority, from 1; tasks without one come first.",
+        "depends": "The tasks it waits for: ids or their beginnings, separated by commas.",
     }
 )
 def add(
@@ -50,9 +50,9 @@ def add(
     json: bool = False,
 ) -> Answer:
     """
-    Add a task, with what it waits for
+    Add a task and its dependencies
 
-    It is there with all of its dependencies, or not at all.
+    Adds the task with all its dependencies, or nothing.
     """
     from tasks_lib.ledger.work import queue
 
@@ -83,20 +83,20 @@ def add(
     return Answer({**row_for_json(added), "depends_on": [one.id for one in before]}, pairs(rows))
 
 
-@task(help={"task": _TASK_HELP, "blocker": "The task that has to be completed before it."})
+@task(help={"task": _TASK_HELP, "blocker": "The task to complete first."})
 def depends(c: Context, task: str, blocker: str, json: bool = False) -> Answer:
     """
-    Let a task wait for another one
+    Make a task wait for another task
 
-    A dependency that would close a circle is refused, and the circle shown. One
-    that is in progress already goes on: its holder is not stopped.
+    Refuses a dependency that would close a cycle, and shows the cycle. A task that
+    is in progress stays so: its holder is not interrupted.
     """
     from tasks_lib.ledger.schema.work import TaskStatus
     from tasks_lib.ledger.work import queue
 
     project, narrator = current_project(), Narrator()
     if c.config.run.dry:
-        return preview([f"let {task} wait for {blocker}"])
+        return preview([f"make {task} wait for {blocker}"])
     with ledger_of(project).write() as tx:
         waiting, before = tx.tasks.named(task), tx.tasks.named(blocker)
         tx.tasks.create_dependency(waiting.id, before.id)
@@ -109,10 +109,10 @@ def depends(c: Context, task: str, blocker: str, json: bool = False) -> Answer:
     return Answer(data, f"{waiting.name} waits for {before.name}")
 
 
-@task(help={"limit": "At most so many; all when not given."})
+@task(help={"limit": "The most tasks to list; all when not given."})
 def ready(c: Context, limit: str = "", json: bool = False) -> Answer:
     """
-    List what can be claimed, those first that would be
+    List the tasks that can be claimed, in the order of the queue
 
     Sorted by priority, then order, then age.
     """
@@ -121,29 +121,29 @@ def ready(c: Context, limit: str = "", json: bool = False) -> Answer:
     with ledger_of(current_project()).read() as tx:
         found = queue.ready(tx, positive_int(limit, "--limit"))
     if not found:
-        return Answer([], "nothing is ready; inv task.list tells why")
+        return Answer([], "nothing is ready; see inv task.list")
     rows = [(short_id(one.id), one.priority, one.category, one.name) for one in found]
     return Answer(
         rows_for_json(found), table(("ID", "PRIORITY", "CATEGORY", "NAME"), rows, spare=("CATEGORY", "PRIORITY"))
     )
 
 
-@task(klass=OptionalPositional, help={"task": f"{_TASK_HELP} The first that is ready when not given.", "as": AS_HELP})
+@task(klass=OptionalPositional, help={"task": f"{_TASK_HELP} The first ready task when not given.", "as": AS_HELP})
 def claim(c: Context, task: str = "", as_: str = "", json: bool = False) -> Answer:
     """
-    Take a task, which is yours alone then, and print all it needs
+    Claim a task and print everything needed to work on it
 
-    Its description, and what came of the tasks it waited for. Who asks again gets
-    the task it holds. Tasks of lost agents go back into the queue first: those
-    that were stopped, and those whose process (`agent.register --pid`) has died.
-    Exit status 3 when nothing is ready.
+    That is its description and the summaries of the tasks it waited for. Asking
+    again prints the same task until it is done. First, tasks of agents that were
+    stopped, or whose process (`agent.register --pid`) has died, go back into the
+    queue. Exit status 3 when nothing is ready.
     """
     from tasks_lib.collections.views.claimed_task import format_claim
     from tasks_lib.ledger.work import queue
 
     project, narrator = current_project(), Narrator()
     if c.config.run.dry:
-        return preview([f"claim {task or 'the first task that is ready'}"])
+        return preview([f"claim {task or 'the first ready task'}"])
     ledger = ledger_of(project)
     released = release_lost_tasks(ledger, narrator)
     with ledger.write() as tx:
@@ -158,20 +158,20 @@ def claim(c: Context, task: str = "", as_: str = "", json: bool = False) -> Answ
 @task(
     klass=OptionalPositional,
     help={
-        "task": f"{_TASK_HELP} The one that you hold when not given.",
-        "summary": "What came of it, for those who build on it; `-` reads standard input.",
-        "claim": "Take the next one at once, as `task.claim` does.",
-        "as": _SETTLER_HELP,
+        "task": f"{_TASK_HELP} The task that you hold when not given.",
+        "summary": "The outcome, for tasks that build on it; `-` reads standard input.",
+        "claim": "Then claim the next task, as `task.claim` does.",
+        "as": _ACTOR_HELP,
     },
 )
 def done(
     c: Context, task: str = "", summary: str = "", claim: bool = False, as_: str = "", json: bool = False
 ) -> Answer:
     """
-    Finish a task, and print what became ready by it
+    Finish a task, and print the tasks that became ready
 
-    Only its holder can, or a person who says `--as user`. With --claim, exit
-    status 3 says that nothing is ready; the task is finished all the same.
+    Only its holder can finish it, or a person with `--as user`. With --claim, exit
+    status 3 means that nothing is ready; the task is finished all the same.
     """
     from tasks_lib.collections.views.claimed_task import format_claim
     from tasks_lib.ledger.work import queue
@@ -204,26 +204,26 @@ def done(
 @task(
     klass=OptionalPositional,
     help={
-        "task": f"{_TASK_HELP} The one that you hold when not given.",
-        "reason": "Why, for whoever tries next; `-` reads standard input.",
-        "block": "Do not put it back into the queue until somebody says `task.retry`.",
-        "as": _SETTLER_HELP,
+        "task": f"{_TASK_HELP} The task that you hold when not given.",
+        "reason": "The reason, for the next agent that tries; `-` reads standard input.",
+        "block": "Block it until `task.retry` puts it back into the queue.",
+        "as": _ACTOR_HELP,
     },
 )
 def fail(
     c: Context, task: str = "", reason: str = "", block: bool = False, as_: str = "", json: bool = False
 ) -> Answer:
     """
-    Give a task up: back into the queue, the fourth time blocked
+    Return a task to the queue; block it after the fourth failure
 
-    Only its holder can, or a person who says `--as user`. The reason is kept as
-    the task's summary, and shown to whoever claims it next.
+    Only its holder can, or a person with `--as user`. The reason is stored as the
+    task's summary and shown to the next agent that claims it.
     """
     from tasks_lib.ledger.work import queue
 
     project = current_project()
     if c.config.run.dry:
-        return preview([f"give up {task or 'the task that you hold'}"])
+        return preview([f"return {task or 'the task that you hold'}"])
     said = read_text(reason)
     with ledger_of(project).write() as tx:
         me = resolve_actor(tx, project, as_)
@@ -251,18 +251,18 @@ def retry(c: Context, task: str, json: bool = False) -> Answer:
     name="list",
     default=True,
     help={
-        "status": "Only those: pending, in_progress, completed or blocked.",
-        "phase": "Only those of this phase.",
-        "initiative": "Only those of this initiative.",
+        "status": "Only tasks with this status: pending, in_progress, completed or blocked.",
+        "phase": "Only tasks of this phase.",
+        "initiative": "Only tasks of this initiative.",
     },
 )
 def list_(c: Context, status: str = "", phase: str = "", initiative: str = "", json: bool = False) -> Answer:
     """
-    List the tasks, and how they stand
+    List the tasks with their states
 
-    Pending ones are ready, waiting (for a task or a phase) or planning, which is
-    not handed out. `lost` is one whose holder is gone: the next `task.claim` puts
-    it back into the queue.
+    A pending task is ready, waiting (for a task or a phase) or planning, which
+    cannot be claimed. The holder of a `lost` task is gone: the next `task.claim`
+    puts it back into the queue.
     """
     from tasks_lib.collections.views.task_states import TaskStates
 
@@ -274,7 +274,7 @@ def list_(c: Context, status: str = "", phase: str = "", initiative: str = "", j
             wanted["initiative_id"] = tx.initiatives.named(initiative).id
         found, states = tx.tasks.find_all(**wanted), TaskStates(tx)
     if not found:
-        return Answer([], "no such tasks" if wanted else "no tasks; inv task.add NAME makes one")
+        return Answer([], "no such tasks" if wanted else "no tasks; add one with inv task.add NAME")
     rows = []
     for entry in found:
         holder = states.holders.get(entry.id)
@@ -288,7 +288,7 @@ def list_(c: Context, status: str = "", phase: str = "", initiative: str = "", j
 @task(help={"task": _TASK_HELP})
 def show(c: Context, task: str, json: bool = False) -> Answer:
     """
-    Show all of a task: who holds it, what it waits for, who waits for it
+    Show a task with its holder, blockers and dependents
     """
     from tasks_lib.collections.views.task_details import show_task
 
@@ -296,10 +296,10 @@ def show(c: Context, task: str, json: bool = False) -> Answer:
         return show_task(tx, tx.tasks.named(task))
 
 
-@task(klass=OptionalPositional, help={"initiative": "Only this one: its id, or the beginning of it."})
+@task(klass=OptionalPositional, help={"initiative": "Only this initiative: its id, or its beginning."})
 def tree(c: Context, initiative: str = "", json: bool = False) -> Answer:
     """
-    Draw initiatives, their phases, tasks and the tasks' parts
+    Show initiatives, phases and tasks as a tree
 
     ✓ completed, ▶ in progress, ○ ready, · waiting, ~ planning, ✗ blocked, ! lost.
     """
@@ -310,15 +310,15 @@ def tree(c: Context, initiative: str = "", json: bool = False) -> Answer:
         only = tx.initiatives.named(initiative) if initiative else None
         branches = task_tree.build_tree(tx, TaskStates(tx), only)
     if not branches:
-        return Answer([], "no initiatives and no tasks; inv task.add NAME makes one")
+        return Answer([], "no initiatives and no tasks; add a task with inv task.add NAME")
     return Answer([branch.data for branch in branches], task_tree.render_tree(branches))
 
 
 @task(
     help={
         "task": _TASK_HELP,
-        "name": "What is to be done.",
-        "description": f"{_DESCRIPTION_HELP} Empty takes it away.",
+        "name": "The work, in a few words.",
+        "description": f"{_DESCRIPTION_HELP} An empty text removes it.",
         "priority": "high, medium or low.",
         "order": "Its place among tasks of the same priority.",
         "category": _CATEGORIES,
@@ -366,10 +366,15 @@ def update(
     return Answer(row_for_json(changed), f"changed {short_id(changed.id)}  {changed.name}")
 
 
-@task(help={"task": _TASK_HELP, "force": "Although it is in progress, or others wait for it: they are ready then."})
+@task(
+    help={
+        "task": _TASK_HELP,
+        "force": "Delete it although it is in progress, or others wait for it and become ready.",
+    }
+)
 def delete(c: Context, task: str, force: bool = False, json: bool = False) -> Answer:
     """
-    Delete a task with its parts, and print what became ready by that
+    Delete a task with its parts, and print the tasks that became ready
     """
     from tasks_lib.ledger.work.deletion import delete_task
 

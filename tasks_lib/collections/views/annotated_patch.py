@@ -1,5 +1,5 @@
 """
-A patch with the comments on it, each below its line.
+Print review comments below the lines of a patch.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 _HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 
 Line = tuple[str, str, int]
-"""File, type as comments have it, and number, of the old side for a removed line."""
+"""File, type of line, and line number: on the old side for a removed line."""
 
 
 def annotate_patch(patch: str, comments: Sequence[ReviewComment]) -> str:
-    """Return *patch* with *comments* below the lines that they are on; at its end those whose lines are not in it."""
+    """Return *patch* with each comment below its line, and at the end the comments whose lines it does not show."""
     waiting: dict[Line, list[ReviewComment]] = defaultdict(list)
     for comment in comments:
         waiting[comment.file_path, comment.line_type, comment.line_number].append(comment)
     lines = []
     for text, line in _lines(patch):
-        lines += [text, *(_told(comment) for comment in waiting.pop(line, []))] if line else [text]
+        lines += [text, *(_format_comment(comment) for comment in waiting.pop(line, []))] if line else [text]
     rest = [comment for comments in waiting.values() for comment in comments]
-    elsewhere = [f"{comment.file_path}:{comment.line_number}\n{_told(comment)}" for comment in rest]
+    elsewhere = [f"{comment.file_path}:{comment.line_number}\n{_format_comment(comment)}" for comment in rest]
     return "\n".join([*lines, *(["", "on lines that the diff does not show:", *elsewhere] if elsewhere else [])])
 
 
 def _lines(patch: str) -> Iterator[tuple[str, Line | None]]:
-    """Yield the lines of *patch*, each with its place where it is one of a file."""
+    """Yield the lines of *patch*; lines of files with their place in the file."""
     name, old, new, old_left, new_left = "", 0, 0, 0, 0
     for text in patch.split("\n"):
         sign = text[:1]
@@ -52,11 +52,11 @@ def _lines(patch: str) -> Iterator[tuple[str, Line | None]]:
         if hunk := _HUNK.match(text):
             old, old_left, new, new_left = (int(number) if number else 1 for number in hunk.groups())
         elif text.startswith(("--- a/", "+++ b/")):
-            name = text[6:].removesuffix("\t")  # which follows names with blanks
+            name = text[6:].removesuffix("\t")  # git adds it to names with spaces
         yield text, None
 
 
-def _told(comment: ReviewComment) -> str:
+def _format_comment(comment: ReviewComment) -> str:
     first, *rest = comment.body.splitlines() or [""]
     mark = f"  » {short_id(comment.id)} {comment.author}: "
     return "\n".join([f"{mark}{first}", *(f"  » {line}" for line in rest)])

@@ -63,7 +63,7 @@ def test_accounts_take_turns(inv, data):
     assert limited["exhausted_until"] == shorter["exhausted_until"]
     [none] = data("account.next", status=3)
     assert none == {"account": None, "free_at": limited["exhausted_until"]}
-    assert "`soon` is no time" in inv("account.exhausted b@x --until soon", status=1)
+    assert "`soon` is not a time" in inv("account.exhausted b@x --until soon", status=1)
     said = inv("account.list", "account.clear b@x", "account.next", "account.delete b@x", "account.list")
     assert "exhausted until it is cleared" in said
     assert "cleared 1\naccount  b@x" in said

@@ -134,7 +134,7 @@ def test_a_log(bench):
     assert bench.json("agent.log", "--as", "ann", text="three")["session"] == 2
     assert bench.inv("agent.logs", "ann")[0] == "one\ntwothree"
     assert [one["content"] for one in bench.json("agent.logs", "ann", "--session", "1")] == ["one\n", "two"]
-    assert "leave one of them out" in bench.json("agent.logs", "ann", "--follow", status=1)["hint"]
+    assert "cannot be combined" in bench.json("agent.logs", "ann", "--follow", status=1)["message"]
 
 
 def test_a_dry_run_changes_nothing(bench):
@@ -179,7 +179,7 @@ def test_agents_and_their_worktrees(repository, server_url):
     down = {"LEDGER_URL": "postgresql://nobody:canary@127.0.0.1:1/ledger"}
     removed = repository.inv("worktree.remove", "a", env=down)
     assert removed.returncode == 0, removed.stderr
-    assert "may still count as at work" in removed.stderr
+    assert "may not be marked as stopped" in removed.stderr
     assert "inv worktree.gc --yes" in removed.stderr
     assert "canary" not in removed.stderr + removed.stdout
     assert repository.json("agent.list")[0]["status"] == "idle"

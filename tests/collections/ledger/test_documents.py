@@ -74,7 +74,7 @@ def test_proposals(work):
     with pytest.raises(ConflictError, match="was dismissed already"):
         proposal.accept(Context(), wrong["id"])
     for fields in ("[]", "{"):
-        with pytest.raises(LedgerError, match="--metadata is no JSON"):
+        with pytest.raises(LedgerError, match="--metadata is not"):
             proposal.add(Context(), "Bad", work.initiative, "task", metadata=fields)
     with pytest.raises(NotFoundError, match="no phase"):
         proposal.add(Context(), "Bad", work.initiative, "phase", target=work.task)
@@ -102,7 +102,7 @@ def test_chats(work, monkeypatch):
     assert f"closed chat {opened['id'][:8]}" in work.inv("chat.close", opened["id"]).stdout
     assert "is closed" in work.refuses("chat.say", opened["id"], "still there?")
     assert [row["id"] for row in work.json("chat.list", "--status", "closed")] == [opened["id"]]
-    with pytest.raises(LedgerError, match="`god` is no role"):
+    with pytest.raises(LedgerError, match="`god` is not a role"):
         chat.say(Context(), opened["id"], "x", role="god")
     with pytest.raises(LedgerError, match="one phase or one task"):
         chat.open_(Context(), phase=work.phase, task=work.task)
@@ -156,5 +156,5 @@ def test_a_review(work):
         tx.phases.update(work.phase, merge_base=work.git("rev-parse", "main~1"))
     assert "+four" in work.inv("review.diff", work.phase).stdout
     for line in ("0", "x"):
-        with pytest.raises(LedgerError, match="no number of a line"):
+        with pytest.raises(LedgerError, match="not a line number"):
             review.add(Context(), work.phase, "file", line, "x")

@@ -137,7 +137,7 @@ def test_another_base(errands, repository):
     assert repository.git("branch", "--list", third["branch"]) != ""
     tag = repository.git("rev-parse", "main")
     for base in ("absent", tag):
-        errands.refuses(BranchError, f"there is no branch `{base}` here", "start", "Fourth", base=base, no_db=True)
+        errands.refuses(BranchError, f"branch `{base}` does not exist", "start", "Fourth", base=base, no_db=True)
 
 
 def test_abandoned(errands, repository):
@@ -234,5 +234,5 @@ def test_descriptions(errands, repository):
     two = errands.start("ä" * 150 + "\n" + "-x " * 16)
     assert two["branch"] == f"errand/{'x-' * 15}x-{two['id'][:8]}"
     assert two["description"] == "ä" * 150 + " " + "-x " * 15 + "-x"
-    errands.refuses(LedgerError, "this worktree is no errand's", "diff")
+    errands.refuses(LedgerError, "this worktree does not belong to an errand", "diff")
     errands.refuses(NotFoundError, "there is no errand `nonesuch`", "diff", "nonesuch")
