@@ -8,7 +8,7 @@ it cannot write. Everything else is left to the schema's checks, keys and cascad
 .. code-block:: text
 
     ledger        Ledger.read() and .write(): transactions with the 14 repositories
-    schema        20 tables: work, agents, talk, documents, review, errands
+    schema        19 tables: work, agents, talk, documents, review, errands
     repositories  reading and writing rows, a file for each area of the schema; graph.py refuses cycles
     store         the engine for SQLite or PostgreSQL, and the schema's migrations
     agents        registration, liveness, conversations, logs

@@ -1,5 +1,5 @@
 """
-The ledger itself: transactions that read, and transactions that write.
+Open a ledger, and run transactions on it.
 """
 
 from __future__ import annotations
@@ -52,10 +52,11 @@ class Transaction:
 @dataclass(frozen=True)
 class Ledger:
     """
-    The ledger of a repository, or of a team.
+    The ledger of a repository or a team.
 
     Attributes:
-        where: What it is on, for people; no password.
+        where: The file, or the database's URL without a password.
+        clock: Returns the present time, for the rows' timestamps.
     """
 
     engine: sa.Engine
@@ -65,7 +66,7 @@ class Ledger:
     @classmethod
     def on_sqlite(cls, path: Path, clock: Clock = now) -> Ledger:
         """
-        Open the ledger in the file *path*; made, or brought to this version's schema, where needed.
+        Open the ledger in the file *path*, which is created or migrated if necessary.
 
         Raises:
             LedgerError: If it cannot be opened or migrated.
@@ -75,11 +76,11 @@ class Ledger:
     @classmethod
     def on_postgres(cls, parameters: Mapping[str, str], where: str, clock: Clock = now) -> Ledger:
         """
-        Open the ledger in a database of PostgreSQL, in a schema of its own.
+        Open the ledger in a PostgreSQL database, in its own schema `goldentree`.
 
         Args:
-            parameters: What libpq connects with.
-            where: The same for people, without a password.
+            parameters: The connection parameters of libpq.
+            where: The database's URL without a password, for messages.
 
         Raises:
             LedgerError: If it cannot be opened or migrated.
@@ -101,7 +102,7 @@ class Ledger:
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """
-        Begin a transaction that cannot write, and on SQLite waits for no writer.
+        Begin a read-only transaction; on SQLite it never waits for writers.
 
         Raises:
             LedgerError: If the database refuses.
@@ -112,50 +113,56 @@ class Ledger:
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """
-        Begin a transaction that takes the lock first; commits at the end, unless an exception leaves it.
+        Begin a transaction that takes the write lock first; it commits at the end, and rolls back on an exception.
 
         Raises:
             ConflictError: If the schema refuses a row.
-            LedgerError: If the database refuses, or others write for longer than BUSY_SECONDS.
+            LedgerError: If the database refuses, or other processes hold the lock for longer than BUSY_SECONDS.
         """
         with (
             _translated(self.where),
             _session(writing(self.engine)) as session,
             session.begin(),
         ):
-            session.connection()  # now, not with the first statement: the clock is read after the lock is taken
+            session.connection()  # connect now: the clock must be read after the lock is taken
             yield Transaction(session, self.clock)
 
 
 def _close(engine: sa.Engine, owner: int) -> None:
-    """Close the connections of a ledger that nobody has any more; not in a forked child, whose they are not."""
+    """Dispose of the engine when a Ledger is garbage-collected, except in a forked child, which does not own it."""
     if os.getpid() == owner:
         engine.dispose()
 
 
 def _session(engine: sa.Engine) -> Session:
-    # Closed for good: what is written after the transaction would be lost without a word.
+    # Make the session unusable after the transaction: later writes would be lost silently.
     return Session(engine, expire_on_commit=False, close_resets_only=False)
 
 
 @contextmanager
 def _translated(where: str) -> Iterator[None]:
-    """Turn what the database says into errors that a user can act on."""
+    """Turn errors of the database into errors that a user can act on."""
     try:
         yield
     except sa.exc.IntegrityError as error:
         raise refused(error, "change") from None
     except (OverflowError, UnicodeEncodeError) as error:
-        raise LedgerError("the ledger cannot keep such a value", why=str(error)) from None
+        raise LedgerError("the ledger cannot store this value", why=str(error)) from None
     except sa.exc.DBAPIError as error:
-        # Of a statement the first line, as PostgreSQL's others may quote values; why there is no connection takes more.
+        # For a statement only the first line, as PostgreSQL's others may quote values; connection errors need them all.
         said = str(error.orig).strip() if error.statement is None else str(error.orig).partition("\n")[0]
         if "database is locked" in said or "lock timeout" in said:
-            why, hint = f"others have been writing for {BUSY_SECONDS} seconds", "try again; `inv ledger.status` tells"
+            why, hint = (
+                f"other processes have been writing for {BUSY_SECONDS} seconds",
+                "try again\ninv ledger.status",
+            )
         elif "deadlock detected" in said:
-            why, hint = "somebody else was changing the same rows; nothing was changed here", "try again"
+            why, hint = "another process was changing the same rows; nothing was changed here", "try again"
         elif "malformed" in said or "not a database" in said:
-            why, hint = said, "stop the agents, move it and its -wal and -shm away, and copy the latest backup there"
+            why, hint = (
+                said,
+                "stop the agents, move it and its -wal and -shm aside, and copy the latest backup there",
+            )
         else:
             why, hint = said, ""
         raise LedgerError(f"the ledger at `{where}` cannot be used", why=why, hint=hint) from None

@@ -1,5 +1,5 @@
 """
-Waiting for others to write: without asking the tables again and again, and without a transaction held open.
+Wait until another process writes to the ledger, without polling tables or holding a transaction open.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from tasks_lib.ledger.ledger import Transaction
 
 CHANNEL = "goldentree_ledger"
-"""PostgreSQL's channel on which a question or an answer is announced."""
+"""PostgreSQL's NOTIFY channel for questions and answers."""
 
 POLL_SECONDS = 0.1
-"""How often SQLite is asked whether anybody has committed: 2 microseconds each time."""
+"""How often SQLite is asked whether another connection has committed; this takes 2 microseconds."""
 
 
 def announce(tx: Transaction) -> None:
-    """Let those that wait know, once the transaction is committed; on SQLite they see that by themselves."""
+    """Wake waiting processes when the transaction commits; on SQLite they notice commits themselves."""
     connection = tx.session.connection()
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
@@ -34,12 +34,13 @@ def announce(tx: Transaction) -> None:
 @contextmanager
 def changes(engine: sa.Engine) -> Iterator[Callable[[float], None]]:
     """
-    Watch the ledger; whoever looks after this has begun misses nothing.
+    Watch the ledger: changes committed after this begins are not missed.
 
-    Yields a function that returns when others have written since it was last called, or after so many seconds.
+    Yields a function that takes a number of seconds, and returns after that time or as soon as another process has
+    written since the last call.
 
     Raises:
-        LedgerError: If there is no connection, or it is lost meanwhile.
+        LedgerError: If the connection cannot be opened, or is lost.
     """
     raw = None
     try:
@@ -61,11 +62,11 @@ def changes(engine: sa.Engine) -> Iterator[Callable[[float], None]]:
 
             yield wait
     except engine.dialect.loaded_dbapi.Error as error:
-        why = f"{str(error).strip()}\nwhat was asked or answered stays"
-        raise LedgerError("the ledger can no longer be watched", why=why, hint="wait anew") from None
+        why = f"{str(error).strip()}\nquestions and answers are stored"
+        raise LedgerError("the ledger can no longer be watched", why=why, hint="run the command again") from None
     finally:
         if raw is not None:
-            raw.invalidate()  # not back into the pool: it listens
+            raw.invalidate()  # a connection that listens must not return to the pool
 
 
 def _version(connection: Any) -> int:

@@ -33,11 +33,11 @@ def status(c: Context, json: bool = False) -> Answer:
     Reads every page of a ledger on SQLite. If it is damaged, prints how to recover
     and exits with 1.
     """
-    from tasks_lib.ledger.maintenance.health import examine
+    from tasks_lib.ledger.maintenance.health import check_health
 
     ledger, narrator = ledger_of(current_project()), Narrator()
     with narrator.looking("check the ledger"):
-        found = examine(ledger)
+        found = check_health(ledger)
     stale = [(task, holder.name if holder else None) for task, holder in found.stale]
     data = {
         "where": ledger.where,

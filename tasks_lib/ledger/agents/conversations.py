@@ -1,5 +1,5 @@
 """
-Questions between agents: whom to ask, asking, waiting, listening.
+Ask other agents, wait for their answers, and listen for questions.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Found = TypeVar("Found")
 
 LOOK_SECONDS = 5.0
-"""How often a wait makes sure that the one who should answer is still there: a process that dies writes nothing."""
+"""How often a wait checks that the agent asked is alive; a process that dies writes nothing to the ledger."""
 
 
 def target(
@@ -36,19 +36,19 @@ def target(
     phase_id: str | None = None,
 ) -> Agent:
     """
-    Return whom a question goes to: that agent, or who works on the task or phase, or did so last.
+    Return the agent that a question goes to: the one named, or the one that works on the task or phase, or did last.
 
-    Those running come before those that are idle or wait for input, and among these who was active last. Never
-    the asker, nor one that is stopped or crashed: it would not answer.
+    Running agents come before idle ones and ones that wait for input, then the agents active last. Never returns
+    the asker, nor an agent that is stopped, crashed or lost, which would not answer.
 
     Raises:
-        NotFoundError: If there is no such agent, task or phase.
-        NoTargetError: If nobody is there; the error lists who is.
+        NotFoundError: If the agent, task or phase does not exist.
+        NoTargetError: If no agent can answer; the error lists the agents that can.
         LedgerError: Unless exactly one of the three is given.
     """
-    given = [one for one in (agent_id, task_id, phase_id) if one is not None]
+    given = [id for id in (agent_id, task_id, phase_id) if id is not None]  # noqa: A001 - what it is
     if len(given) != 1:
-        raise LedgerError("one of agent, task and phase says who is asked", why=f"{len(given)} are given")
+        raise LedgerError("pass exactly one of agent, task and phase", why=f"{len(given)} were passed")
     candidates = sa.select(Agent).where(Agent.id != asker_id)
     if agent_id is not None:
         whose = f"agent `{tx.agents.require(agent_id).name}`"
@@ -63,11 +63,11 @@ def target(
     asked = list(tx.session.scalars(candidates.order_by(*order)))
     found = next((agent for agent in asked if agent.status not in GONE and not is_lost(agent)), None)
     if found is None:
-        others = [one for one in tx.agents.find_all() if one.id != asker_id and one.status not in GONE]
-        named = dict.fromkeys(f"{one.name} is {describe_status(one)}" for one in [*asked, *others])
+        others = [agent for agent in tx.agents.find_all() if agent.id != asker_id and agent.status not in GONE]
+        named = dict.fromkeys(f"{agent.name} is {describe_status(agent)}" for agent in [*asked, *others])
         raise NoTargetError(
-            f"nobody can be asked for {whose}",
-            why="; ".join(named) or "there is no other agent",
+            f"no agent can answer for {whose}",
+            why="; ".join(named) or "no other agent is registered",
             hint="inv agent.list",
         )
     return found
@@ -83,7 +83,7 @@ def ask(
     phase_id: str | None = None,
 ) -> Conversation:
     """
-    Put a question; `wait` for its answer in no transaction.
+    Ask a question. Call `wait` for the answer after the transaction.
 
     Raises:
         LedgerError: If *question* is empty.
@@ -121,12 +121,12 @@ def wait(ledger: Ledger, conversation_id: str, timeout: float | None = None) -> 
     Return a question once it is answered.
 
     Args:
-        timeout: Seconds, None for as long as it takes.
+        timeout: In seconds, None to wait without limit.
 
     Raises:
         TimedOutError: If no answer came in time; the question stays.
-        NoTargetError: If the one who should answer is stopped, crashed or gone; the question stays while it is there.
-        NotFoundError: If there is no such question, or no longer: it goes with the agents that ask and are asked.
+        NoTargetError: If the agent asked is stopped, crashed or lost; the question stays.
+        NotFoundError: If the question does not exist; it is deleted with either of its agents.
         LedgerError: If the connection to the ledger is lost.
     """
 
@@ -138,8 +138,8 @@ def wait(ledger: Ledger, conversation_id: str, timeout: float | None = None) -> 
         if answerer.status in GONE or is_lost(answerer):
             raise NoTargetError(
                 f"agent `{answerer.name}` is {describe_status(answerer)} and has not answered",
-                why="the question stays, for when it is back",
-                hint=f"inv agent.list tells whom else to ask; to go on waiting: inv agent.wait {conversation.id}",
+                why="the question stays until it is back",
+                hint=f"ask another agent (inv agent.list), or keep waiting\ninv agent.wait {conversation.id}",
             )
         return None
 
@@ -153,14 +153,14 @@ def wait(ledger: Ledger, conversation_id: str, timeout: float | None = None) -> 
 
 def listen(ledger: Ledger, agent_id: str, timeout: float | None = None) -> list[Conversation]:
     """
-    Return the questions that wait for an agent's answer, as soon as there is one.
+    Return the questions to an agent as soon as there is at least one.
 
     Args:
-        timeout: Seconds, None for as long as it takes.
+        timeout: In seconds, None to wait without limit.
 
     Raises:
         TimedOutError: If no question came in time.
-        NotFoundError: If there is no such agent, or no longer.
+        NotFoundError: If the agent does not exist, or is deleted.
         ConflictError: If it is stopped or crashed.
         LedgerError: If the connection to the ledger is lost.
     """
@@ -170,7 +170,7 @@ def listen(ledger: Ledger, agent_id: str, timeout: float | None = None) -> list[
         if agent.status in GONE:
             raise ConflictError(
                 f"agent `{agent.name}` is {agent.status}",
-                why="nobody asks it any more",
+                why="it receives no questions",
                 hint=f"inv agent.register {agent.name}",
             )
         return tx.conversations.find_pending_for_agent(agent_id)
@@ -182,7 +182,7 @@ def listen(ledger: Ledger, agent_id: str, timeout: float | None = None) -> list[
 
 
 def _until(ledger: Ledger, look: Callable[[Transaction], Found], timeout: float | None) -> Found | None:
-    """Return what *look* finds, as soon as that is anything; None after *timeout* seconds."""
+    """Return what *look* finds as soon as it finds something; None after *timeout* seconds."""
     deadline = None if timeout is None else time.monotonic() + timeout
     with wakeup.changes(ledger.engine) as changed:
         while True:

@@ -1,8 +1,8 @@
 """
-Whether an agent's process is still there.
+Check whether an agent's process is alive.
 
-A pid says something on its own machine only, within its own namespace (containers share a machine and even its
-name), and until it is given to another process: so host and start are kept beside it.
+A pid identifies a process only on its machine, in its pid namespace (containers share a machine and even its name),
+and until the number is reused. So an agent's row has the host and the start time of the process as well.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from tasks_lib.ledger.schema.agents import Agent
 
 _CLOCK_SECONDS = 2
-"""By how much a process' start may seem to move: in some containers the time of boot does, in whole seconds."""
+"""Tolerance for a process's start time: in some containers the boot time moves by whole seconds."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process as agents name it: the fields `pid`, `host` and `pid_started_at`."""
+    """The fields `pid`, `host` and `pid_started_at` of an agent."""
 
     pid: int
     host: str
@@ -33,14 +33,14 @@ class Process:
 
 
 def process(pid: int) -> Process | None:
-    """Return the process *pid* of this machine, None if there is none."""
+    """Return the process *pid* of this machine, None if it does not exist."""
     started = _started(pid)
     return None if started is None else Process(pid, pid_namespace(), started)
 
 
 @cache
 def pid_namespace() -> str:
-    """Return what tells where a pid means the same: the machine's name and, on Linux, the namespace."""
+    """Return the scope in which pids are unique: the machine's name and, on Linux, the pid namespace."""
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
@@ -49,7 +49,7 @@ def pid_namespace() -> str:
 
 
 def is_lost(agent: Agent) -> bool:
-    """Whether *agent*'s process has died; False where that cannot be told."""
+    """Whether *agent*'s process has died; False if unknown."""
     if agent.pid is None or agent.pid_started_at is None or agent.host != pid_namespace():
         return False
     started = _started(agent.pid)
@@ -57,16 +57,16 @@ def is_lost(agent: Agent) -> bool:
 
 
 def describe_status(agent: Agent) -> str:
-    """Return an agent's status for people: `lost` where it says that it works, and its process has died."""
+    """Return an agent's status, or `lost` if its process has died without a change of status."""
     return "lost" if agent.status not in GONE and is_lost(agent) else agent.status
 
 
 def _started(pid: int) -> datetime | None:
     """
-    Return when the process *pid* was started, None if it is not there, or only waits to be reaped.
+    Return the start time of the process *pid*, None if it does not exist or is a zombie.
 
-    On Linux, where the kernel counts from the boot, as if that had been in 1970: the time of boot is the clock's less
-    the uptime, so whoever sets the clock would make all agents look lost.
+    On Linux the time counts from the boot, as if that had been in 1970. The boot time is computed from the clock and
+    the uptime, so setting the clock would make all agents look lost.
     """
     import psutil
 

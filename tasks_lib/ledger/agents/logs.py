@@ -1,5 +1,5 @@
 """
-What agents print: appended as it comes, and read while it does.
+Store the output of agents as it arrives, and read it while it grows.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from tasks_lib.ledger.schema.agents import Agent
 
 CHUNK_BYTES = 65_536
-"""Most bytes of a chunk: what a pipe holds on Linux."""
+"""The maximum size of a chunk: the capacity of a pipe on Linux."""
 
 PAGE = 100
 """How many chunks are read at once."""
 
 FOLLOW_SECONDS = 1.0
-"""How late a follower may be on PostgreSQL, where chunks are not announced: it would wake everybody who waits."""
+"""The polling interval of a follower on PostgreSQL. Announcing chunks would wake all waiting agents."""
 
 
 def append(ledger: Ledger, agent: Agent, session: int, source: int) -> Iterator[LogChunk]:
     """
-    Append what comes from the file descriptor *source*, each piece as soon as it is there, and give the chunks.
+    Store the output read from the file descriptor *source* as it arrives, and yield the chunks.
 
     Bytes that are not UTF-8, and NUL, which PostgreSQL refuses, become U+FFFD.
 
     Raises:
-        LedgerError: If it cannot be written; what was given is.
+        LedgerError: If a chunk cannot be written; the chunks yielded before are stored.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     data = None
@@ -50,11 +50,11 @@ def append(ledger: Ledger, agent: Agent, session: int, source: int) -> Iterator[
 
 def read(ledger: Ledger, agent_id: str, session: int | None = None, *, follow: bool = False) -> Iterator[LogChunk]:
     """
-    Give an agent's chunks as they were printed, in no transaction: whoever reads slowly holds up nobody.
+    Yield an agent's chunks in the order they were printed, outside of a transaction so that slow readers block no one.
 
     Args:
-        session: Of this session only.
-        follow: Whether to wait for more, without end.
+        session: Only this session.
+        follow: Keep waiting for more chunks, without end.
 
     Raises:
         LedgerError: If the ledger cannot be read.

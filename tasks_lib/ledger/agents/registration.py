@@ -1,5 +1,5 @@
 """
-Agents come and go: one registers from its worktree, and is stopped with it.
+Register agents of worktrees, and mark them as stopped.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ def register(
     tx: Transaction, worktree_id: str, *, name: str | None = None, pid: int | None = None, **fields: Any
 ) -> Agent:
     """
-    Return the agent *name* of a worktree: made, or known already and back.
+    Register agent *name*, creating it or reviving an existing one.
 
-    One that comes back keeps what it holds, unless it was stopped or had crashed.
+    A revived agent keeps its task unless it was stopped or had crashed.
 
     Args:
         worktree_id: Repository id and slug.
-        name: By default one is made up.
-        pid: The process that is the agent; without, only its status tells that it is gone.
+        name: A random one by default.
+        pid: The agent's process; without it, the agent's death goes unnoticed.
         fields: Further fields of `Agent`.
 
     Raises:
-        ConflictError: If an agent of that name is at work in another worktree.
-        LedgerError: If there is no process *pid*, or *name* can be none.
+        ConflictError: If an agent of that name is active in another worktree.
+        LedgerError: If process *pid* does not exist, or *name* is not a valid name.
     """
     if name is not None and not is_name(name):
         raise LedgerError(
-            f"no agent can be called `{name}`",
-            why=f"a name is letters, digits, `.`, `_` and `-`, at most 63, and not `{USER}`",
+            f"`{name}` is not a valid name for an agent",
+            why=f"a name has at most 63 letters, digits, `.`, `_` and `-`, and is not `{USER}`",
         )
     running = process(pid) if pid is not None else None
     if pid is not None and running is None:
-        raise LedgerError(f"there is no process {pid}", why="an agent whose process is not there counts as crashed")
+        raise LedgerError(f"process {pid} does not exist", why="an agent without a live process counts as crashed")
     where = {"worktree_id": worktree_id, "pid": None, "host": None, "pid_started_at": None}
     values = {**fields, **where, **(asdict(running) if running else {})}
     known = tx.agents.find_by_name(name) if name else None
@@ -63,25 +63,25 @@ def register(
 
 def stop(tx: Transaction, agent_id: str) -> Agent:
     """
-    Mark an agent as stopped; what it holds is released by whoever looks next, and who waits for it is told.
+    Mark an agent as stopped. The next claim releases its task, and agents that wait for its answer get an error.
 
     Raises:
-        NotFoundError: If there is no such agent.
+        NotFoundError: If the agent does not exist.
     """
     wakeup.announce(tx)
     return tx.agents.update(agent_id, status=AgentStatus.STOPPED)
 
 
 def stop_orphaned_agents(tx: Transaction, repository_id: str, worktree_ids: Collection[str]) -> list[Agent]:
-    """Mark the agents of a repository as stopped that belong to none of its worktrees, and return them."""
+    """Mark a repository's agents that are in none of *worktree_ids* as stopped, and return them."""
     ours = [agent for agent in tx.agents.find_all() if agent.worktree_id.startswith(f"{repository_id}/")]
-    homeless = [agent for agent in ours if agent.worktree_id not in worktree_ids]
-    # The oldest first, as `dispatch.release_stale` does: on PostgreSQL the two would lock each other out.
-    return [stop(tx, agent.id) for agent in homeless if agent.status not in GONE]
+    orphaned = [agent for agent in ours if agent.worktree_id not in worktree_ids]
+    # Oldest first, in the same order as `queue.release_stale`, because on PostgreSQL the two could deadlock.
+    return [stop(tx, agent.id) for agent in orphaned if agent.status not in GONE]
 
 
 def _named(tx: Transaction, values: dict[str, Any]) -> Agent:
-    """Make an agent whose name nobody has."""
+    """Create an agent with a random name that no other agent has."""
     proposed = propose_name()
     name, number = proposed, 1
     while tx.agents.find_by_name(name):

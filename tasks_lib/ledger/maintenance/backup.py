@@ -1,5 +1,5 @@
 """
-Backups: a ledger as it is at one moment, in a file that was opened and checked.
+Copy a ledger into a file, and check the copy.
 """
 
 from __future__ import annotations
@@ -27,18 +27,17 @@ if TYPE_CHECKING:
 
 def back_up(ledger: Ledger, target: Path, url: DatabaseUrl | None) -> int:
     """
-    Copy a ledger into the new file *target*, which only its owner can read, while others go on.
+    Copy a ledger into the new file *target*, which only its owner can read, while other processes keep writing.
 
     Args:
-        url: Where it is on PostgreSQL, None on SQLite.
+        url: The ledger's database on PostgreSQL, None on SQLite.
 
     Returns:
         The size of the file in bytes.
 
     Raises:
-        LedgerError: If there is such a file, it cannot be written, or what was written cannot be read;
-            nothing is left behind then.
-        ServerError: If no pg_dump fits the server.
+        LedgerError: If the file exists, cannot be written, or cannot be read back; no file is left then.
+        ServerError: If no pg_dump matches the server's version.
     """
     with _new(target) as unfinished:
         if url is None:
@@ -51,11 +50,11 @@ def back_up(ledger: Ledger, target: Path, url: DatabaseUrl | None) -> int:
 
 @contextmanager
 def _new(target: Path) -> Iterator[Path]:
-    """Give the path of a file that becomes *target* when all goes well; what is killed never has that name."""
+    """Yield the path of a temporary file that is renamed to *target* on success."""
     try:
-        target.touch(0o600, exist_ok=False)  # nobody else's from here on
+        target.touch(0o600, exist_ok=False)  # reserve the name
     except FileExistsError:
-        raise LedgerError(f"`{target}` is there already", hint="name a file that is not") from None
+        raise LedgerError(f"`{target}` exists already", hint="name a new file") from None
     except OSError as error:
         raise _unwritable(target, error) from None
     unfinished = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
@@ -73,22 +72,22 @@ def _new(target: Path) -> Iterator[Path]:
 
 
 def _read(file: Path) -> None:
-    """Check a copy on SQLite from its first page to its last."""
-    # Immutable: no log is made beside it.
+    """Check a copy on SQLite completely."""
+    # Immutable, so that SQLite creates no -wal file beside it.
     with closing(sqlite3.connect(f"{file.absolute().as_uri()}?immutable=1", uri=True)) as copy:
         require_sound(copy.execute, file)
         if copy.execute("SELECT version_num FROM alembic_version").fetchone() != (migrate.REVISIONS[-1],):
-            raise LedgerError(f"`{file}` is not what the ledger is")
+            raise LedgerError(f"the copy `{file}` has another schema than the ledger")
 
 
 def _dump(ledger: Ledger, url: DatabaseUrl, target: Path) -> None:
-    """Dump the ledger's schema, and read the dump from its beginning to its end."""
+    """Dump the ledger's schema, and read the dump back completely."""
     from tasks_lib.databases.server import binaries
 
     with ledger.engine.connect() as connection:
         version = int(connection.exec_driver_sql("SHOW server_version_num").scalar_one())
     client = binaries.find_clients(version)
-    # A service file would come before these variables; the URL's parameters have what it says.
+    # A service file would override these variables, and the URL's parameters include it already.
     inherited = {key: value for key, value in os.environ.items() if key != "PGSERVICE"}
     environment = {**inherited, **url.environment(), "LC_ALL": "C"}
     target.touch(0o600)

@@ -1,5 +1,5 @@
 """
-Whether a ledger is well, and what is going on in it.
+Check a ledger's integrity, and summarise its contents.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tasks_lib.ledger.agents.liveness import is_lost
 from tasks_lib.ledger.schema.agents import GONE, AgentStatus
 from tasks_lib.ledger.schema.talk import ConversationStatus
 from tasks_lib.ledger.store import migrate
-from tasks_lib.ledger.work import queue as dispatch
+from tasks_lib.ledger.work import queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -41,18 +41,18 @@ _SHOWN = 10
 @dataclass(frozen=True)
 class Health:
     """
-    A ledger that is sound.
+    The state of an intact ledger.
 
     Attributes:
-        bytes: What it takes, with what SQLite has not yet moved from its log.
+        bytes: Its size, including SQLite's write-ahead log.
         engine: The database's name and version.
         journal_mode: SQLite's; None on PostgreSQL.
         queue: How many tasks are in each state.
         agents: How many agents are in each state.
-        lost: The names of agents whose process has died unnoticed.
-        questions: How many are open.
-        stale: The tasks in progress that nobody works on, with the holder whose process has died, if so.
-        warnings: What may go wrong one day.
+        lost: The names of agents whose process has died without a change of status.
+        questions: The number of open questions.
+        stale: The tasks in progress without a live holder, with the holder whose process has died, if any.
+        warnings: Risks of this SQLite version or file system.
     """
 
     bytes: int
@@ -67,15 +67,15 @@ class Health:
     warnings: Sequence[str]
 
 
-def examine(ledger: Ledger, version: tuple[int, ...] = sqlite3.sqlite_version_info) -> Health:
+def check_health(ledger: Ledger, version: tuple[int, ...] = sqlite3.sqlite_version_info) -> Health:
     """
     Check a ledger and count what is in it.
 
     Args:
-        version: That of SQLite.
+        version: The version of SQLite.
 
     Raises:
-        LedgerError: If it is damaged; PostgreSQL sees to that by itself.
+        LedgerError: If it is damaged; on PostgreSQL the server checks that.
     """
     with ledger.read() as tx:
         run = tx.session.connection().exec_driver_sql
@@ -89,24 +89,24 @@ def examine(ledger: Ledger, version: tuple[int, ...] = sqlite3.sqlite_version_in
             revision=migrate.revision(tx.session.connection()),
             engine=f"SQLite {_dotted(version)}" if lite else f"PostgreSQL {run('SHOW server_version').scalar()}",
             journal_mode=journal,
-            queue=dispatch.queue_state(tx),
+            queue=queue.queue_state(tx),
             agents={state.value: states[state] for state in AgentStatus if states[state]},
             lost=[agent.name for agent in agents if agent.status not in GONE and is_lost(agent)],
             questions=len(tx.conversations.find_all(status=ConversationStatus.PENDING)),
-            stale=dispatch.stale(tx),
+            stale=queue.stale(tx),
             warnings=_warnings(version, str(journal)) if lite else [],
         )
 
 
 def require_sound(run: Callable[[str], Any], file: Path) -> None:
     """
-    Check what SQLite keeps in *file*: its pages, and that no row refers to nothing.
+    Check the pages and foreign keys of the SQLite database in *file*.
 
     Args:
-        run: Runs a statement there and returns its rows.
+        run: Runs a statement in that database and returns its rows.
 
     Raises:
-        LedgerError: If something is wrong with it.
+        LedgerError: If the check finds a fault.
     """
     faults = [str(row[0]) for row in run("PRAGMA quick_check")]
     if faults == ["ok"]:
@@ -116,25 +116,25 @@ def require_sound(run: Callable[[str], Any], file: Path) -> None:
         raise LedgerError(
             f"`{file}` is damaged",
             why="\n".join(faults[:_SHOWN]),
-            hint="stop the agents, move it and its -wal and -shm away, and copy the latest backup there",
+            hint="stop the agents, move it and its -wal and -shm aside, and copy the latest backup there",
         )
 
 
 def _file_bytes(file: Path) -> int:
     logs = [file.with_name(f"{file.name}-wal")]
-    return sum(one.stat().st_size for one in (file, *logs) if one.exists())
+    return sum(part.stat().st_size for part in (file, *logs) if part.exists())
 
 
 def _warnings(version: tuple[int, ...], journal: str) -> list[str]:
     found = []
     if version < WAL_RESET:
         found.append(
-            f"SQLite {_dotted(version)} has the WAL-reset bug, mended in {_dotted(WAL_RESET)}: very rarely, a write "
-            "that meets a checkpoint damages the file; keep backups: inv ledger.backup"
+            f"SQLite {_dotted(version)} has the WAL-reset bug, fixed in {_dotted(WAL_RESET)}: very rarely, a write "
+            "during a checkpoint damages the file; keep backups: inv ledger.backup"
         )
     if journal != "wal":
         found.append(
-            f"the journal mode is `{journal}`, as the file system cannot do better: readers wait for writers; "
+            f"the journal mode is `{journal}`, because the file system does not support WAL: readers wait for writers; "
             "keep the repository on a local disk, or set LEDGER_URL"
         )
     return found

@@ -1,5 +1,5 @@
 """
-Repositories of the agents, their accounts and what they printed.
+Repositories of agents, accounts and logs.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class AgentRepository(Repository[Agent]):
 
     def named(self, name: str) -> Agent:
         """
-        Return the agent that a person means by *name*: its name, its id, or the id's beginning.
+        Return the agent with this name or id, or whose id begins with *name*.
 
         Raises:
-            NotFoundError: If there is none.
-            ConflictError: If several ids begin so.
+            NotFoundError: If no agent matches.
+            ConflictError: If several ids match.
         """
         return self.find_by_name(name) or super().named(name)
 
@@ -52,33 +52,35 @@ class AgentRepository(Repository[Agent]):
 
 
 class AccountRepository(Repository[Account]):
-    """The logins, which take turns."""
+    """The accounts, used in turn."""
 
     row, noun = Account, "account"
 
     def named(self, name: str) -> Account:
         """
-        Return the account that a person means by *name*: its address where only one has that, its id, or its beginning.
+        Return the account with this address or id, or whose id begins with *name*.
 
         Raises:
-            NotFoundError: If there is none.
-            ConflictError: If several have the address, or begin so.
+            NotFoundError: If no account matches.
+            ConflictError: If several accounts match.
         """
         found = self.find_all(email=name)
         if len(found) > 1:
-            whose = ", ".join(f"{one.id} ({one.provider})" for one in found)
-            raise ConflictError(f"several accounts are called `{name}`", why=whose, hint="give the id")
+            ids = ", ".join(f"{account.id} ({account.provider})" for account in found)
+            raise ConflictError(f"several accounts have the address `{name}`", why=ids, hint="use the id")
         return found[0] if found else super().named(name)
 
     def find_next_available(self, provider: str) -> Account | None:
         """
-        Give out the account of *provider* that was used longest ago, and stamp it; two callers get two of them.
+        Return the account of *provider* that was used longest ago, and mark it as used now.
+
+        Concurrent callers get different accounts.
 
         Returns:
-            None while all are exhausted: `earliest_reset` says for how long.
+            None while all are exhausted; `earliest_reset` returns until when.
         """
         if is_postgres(self.session):
-            # One after the other, as on SQLite: rows that are locked and skipped would read as exhausted.
+            # One caller at a time, as on SQLite: skipping locked rows would look like exhausted accounts.
             self.session.execute(sa.text("LOCK TABLE accounts IN SHARE ROW EXCLUSIVE MODE"))
         moment = self.clock()
         stamped = (
@@ -91,21 +93,21 @@ class AccountRepository(Repository[Account]):
         return self.session.scalars(stamped).first()
 
     def peek(self, provider: str) -> Account | None:
-        """Return the account that would be given out next, without doing so."""
+        """Return the account that `find_next_available` would return, without using it."""
         found = self.session.scalar(self._turn(provider, self.clock()))
         return self.find_by_id(found) if found else None
 
     def earliest_reset(self, provider: str) -> datetime | None:
-        """Return when the first exhausted account of *provider* can be used again, None if nobody knows."""
+        """Return when the first exhausted account of *provider* becomes available again, None if unknown."""
         mine = sa.select(sa.func.min(Account.exhausted_until, type_=Account.exhausted_until.type))
         return self.session.scalar(mine.where(Account.provider == provider, Account.is_exhausted))
 
     def mark_exhausted(self, id: str, until: datetime | None) -> Account:
         """
-        Take an account out of turn until then, or with None until it is cleared by hand; never shortens that.
+        Mark an account as exhausted until then, or with None until it is cleared; never shortens a recorded limit.
 
         Raises:
-            NotFoundError: If there is no such account.
+            NotFoundError: If the account does not exist.
         """
         account = self.hold(id)
         if account.is_exhausted:
@@ -114,7 +116,7 @@ class AccountRepository(Repository[Account]):
         return self.update(id, is_exhausted=True, exhausted_until=until)
 
     def clear_expired_exhaustion(self, now: datetime) -> int:
-        """Return accounts whose limit has ended by *now* to their turn, and tell how many; never those without end."""
+        """Clear the accounts whose limit ended before *now*, and return how many; those without an end stay."""
         ended = sa.update(Account).where(Account.is_exhausted, Account.exhausted_until <= now)
         result: Any = self.session.execute(ended.values(is_exhausted=False, exhausted_until=None, updated_at=now))
         return int(result.rowcount)
@@ -126,12 +128,12 @@ class AccountRepository(Repository[Account]):
 
 
 class LogChunkRepository(Repository[LogChunk]):
-    """What agents printed: append-only, and no agent need be there."""
+    """The agents' logs: append-only, and kept when their agent is deleted."""
 
     row, noun, listing = LogChunk, "log chunk", ""
 
     def insert_chunk(self, agent_id: str, agent_name: str, session_number: int, content: str) -> LogChunk:
-        """Append a piece of a session's output."""
+        """Append a chunk to a session's log."""
         return self.create(agent_id=agent_id, agent_name=agent_name, session_number=session_number, content=content)
 
     def find_by_agent_id(self, agent_id: str, session: int | None = None) -> Iterator[LogChunk]:
@@ -148,13 +150,13 @@ class LogChunkRepository(Repository[LogChunk]):
         return int(result.rowcount)
 
     def get_session_count(self, agent_id: str) -> int:
-        """Return the number of an agent's last session; the next is one more, also when old ones are deleted."""
+        """Return the number of an agent's last session, which may exceed the number of stored sessions."""
         last = sa.select(sa.func.coalesce(sa.func.max(LogChunk.session_number), 0))
         return self.session.scalar(last.where(LogChunk.agent_id == agent_id)) or 0
 
     def update(self, id: str, **values: Any) -> LogChunk:
         """
-        Refuse: what was printed was printed.
+        Refuse, because logs are append-only.
 
         Raises:
             ConflictError: Always.

@@ -1,5 +1,5 @@
 """
-What every repository can do: make, find, change and delete rows, within the caller's transaction.
+The base of all repositories: create, find, change and delete rows in the caller's transaction.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 Row = TypeVar("Row", bound=Created)
 
 LINES = ("name", "title")
-"""Fields that stand in lists and trees: text without line breaks and what else moves a terminal's cursor."""
+"""Fields printed in lists and trees: a single line without control characters."""
 
 PREFIX = 4
-"""Fewest characters by which an id can be named."""
+"""The minimum length of an abbreviated id."""
 
 
 class Repository(Generic[Row]):
@@ -34,8 +34,8 @@ class Repository(Generic[Row]):
 
     Attributes:
         row: The entity.
-        noun: What one of them is called.
-        listing: The command that shows them, where it is not `NOUN.list`; empty where there is none.
+        noun: What errors call a row.
+        listing: The command that lists the rows, if it is not `NOUN.list`; empty if none does.
     """
 
     row: type[Row]
@@ -48,12 +48,12 @@ class Repository(Generic[Row]):
 
     def create(self, **values: Any) -> Row:
         """
-        Make a row of *values*; id and moments are filled in.
+        Add a row with *values*; its id and timestamps are generated.
 
         Raises:
-            TypeError: If there is no such field, or one is missing.
-            LedgerError: If a field does not take that value.
-            ConflictError: If a key is taken, or names nothing.
+            TypeError: If a field is unknown or missing.
+            LedgerError: If a value is invalid.
+            ConflictError: If a unique key is taken, or a foreign key does not exist.
         """
         moment = self.clock()
         stamps = {"created_at": moment} | ({"updated_at": moment} if issubclass(self.row, Timestamped) else {})
@@ -63,7 +63,7 @@ class Repository(Generic[Row]):
         return row
 
     def find_by_id(self, id: str) -> Row | None:
-        """Return the row *id*, None if there is none."""
+        """Return the row *id*, None if it does not exist."""
         return self._first(self._select().where(self.row.id == id))
 
     def require(self, id: str) -> Row:
@@ -71,7 +71,7 @@ class Repository(Generic[Row]):
         Return the row *id*.
 
         Raises:
-            NotFoundError: If there is none.
+            NotFoundError: If it does not exist.
         """
         row = self.find_by_id(id)
         if row is None:
@@ -80,10 +80,10 @@ class Repository(Generic[Row]):
 
     def hold(self, id: str) -> Row:
         """
-        Return the row *id*, which nobody else changes until we have committed: what it says can be relied on.
+        Return the row *id*, locked so that no other transaction changes it before this one ends.
 
         Raises:
-            NotFoundError: If there is none.
+            NotFoundError: If it does not exist.
         """
         # SQLite has one writer, and drops the clause.
         row = self._first(self._select().where(self.row.id == id).with_for_update(of=self.row, key_share=True))
@@ -93,20 +93,20 @@ class Repository(Generic[Row]):
 
     def named(self, name: str) -> Row:
         """
-        Return the row that a person means by *name*: an id, or its beginning.
+        Return the row whose id is, or begins with, *name*.
 
         Raises:
-            NotFoundError: If there is none.
-            ConflictError: If several ids begin so.
+            NotFoundError: If no id matches.
+            ConflictError: If several ids match.
         """
         if row := self.find_by_id(name):
             return row
         found: Sequence[Row] = []
         if len(name) >= PREFIX:
-            # Not LIKE, which on SQLite takes `A` for `a`.
+            # Not LIKE, which ignores case on SQLite.
             found = self._all(self._select().where(sa.func.substr(self.row.id, 1, len(name)) == name).limit(2))
         if len(found) > 1:
-            raise ConflictError(f"several {self.noun}s begin with `{name}`", hint="give more of the id")
+            raise ConflictError(f"several {self.noun}s begin with `{name}`", hint="type more of the id")
         if not found:
             raise self._missing(name)
         return found[0]
@@ -116,7 +116,7 @@ class Repository(Generic[Row]):
         Return the rows whose fields equal *equals*, None meaning NULL.
 
         Raises:
-            TypeError: If there is no such field.
+            TypeError: If a field is unknown.
         """
         return self._all(self._select().filter_by(**self._checked(equals)).order_by(*self._order()))
 
@@ -125,7 +125,7 @@ class Repository(Generic[Row]):
         Change the given fields and no others; None sets NULL.
 
         Raises:
-            NotFoundError: If there is no such row.
+            NotFoundError: If the row does not exist.
             TypeError, LedgerError, ConflictError: As `create`.
         """
         row = self.hold(id)
@@ -138,17 +138,17 @@ class Repository(Generic[Row]):
 
     def delete(self, id: str) -> None:
         """
-        Delete a row, with what the schema cascades to.
+        Delete a row, and the rows that the schema cascades to.
 
         Raises:
-            NotFoundError: If there is none, as the second time.
+            NotFoundError: If it does not exist.
         """
-        # By statement, and with the session emptied: what the database cascades to must not linger there.
+        # By statement, then empty the session: it must not keep rows that the database deleted by cascade.
         if not self.session.execute(sa.delete(self.row).where(self.row.id == id)).rowcount:  # type: ignore[attr-defined]
             raise self._missing(id)
         self.session.expunge_all()
 
-    def _refuse_circle(self, id: str, above: str | None, up: str) -> None:
+    def _refuse_cycle(self, id: str, above: str | None, up: str) -> None:
         """
         Refuse a parent that is the row itself, or below it.
 
@@ -161,7 +161,7 @@ class Repository(Generic[Row]):
             above = getattr(self.hold(above), up)
 
     def _order(self) -> tuple[Any, ...]:
-        """Return what lists are sorted by; the id at its end makes the order whole."""
+        """Return the sort order of lists; it ends with the id so that it is total."""
         return self.row.created_at, self.row.id
 
     def _select(self) -> sa.Select[Row]:
@@ -174,30 +174,30 @@ class Repository(Generic[Row]):
         return self.session.scalars(select.limit(1)).first()
 
     def _checked(self, values: dict[str, Any], fixed: frozenset[str] | set[str] = frozenset()) -> dict[str, Any]:
-        """Return *values* with enums made of their texts."""
+        """Validate *values*, and convert texts to enums."""
         attributes = sa.inspect(self.row).column_attrs
         checked = {}
         for name, value in values.items():
             column = attributes[name].columns[0] if name in attributes else None
             if not isinstance(column, sa.Column) or name in fixed:
-                raise TypeError(f"a {self.noun} has no field `{name}` to be given")
+                raise TypeError(f"a {self.noun} has no field `{name}` that can be set")
             enum = getattr(column.type, "enum_class", None)
             if enum and value is not None and value not in [*enum]:
-                raise LedgerError(f"`{value}` is no {name} of a {self.noun}", why=f"one of: {', '.join(enum)}")
+                raise LedgerError(f"`{value}` is not a {name} of a {self.noun}", why=f"one of: {', '.join(enum)}")
             checked[name] = enum(value) if enum and value is not None else value
-            # SQLite keeps anything in any column.
+            # SQLite stores any type in any column.
             if value is not None and not isinstance(checked[name], column.type.python_type):
-                raise LedgerError(f"{name} of a {self.noun} is no {type(value).__name__}")
+                raise LedgerError(f"the {name} of a {self.noun} cannot be a {type(value).__name__}")
             if name in LINES and value is not None and not _is_line(value):
                 raise LedgerError(
                     f"the {name} of a {self.noun} is empty"
                     if not value.strip()
-                    else f"the {name} of a {self.noun} is no line",
-                    why="lists and trees show it; what needs more goes into a description",
+                    else f"the {name} of a {self.noun} must be a single line",
+                    why="lists and trees print it; longer text goes into the description",
                 )
-            # PostgreSQL keeps none.
+            # PostgreSQL cannot store it.
             if isinstance(value, str) and "\0" in value:
-                raise LedgerError(f"the {name} of a {self.noun} holds a NUL", why="that is no text")
+                raise LedgerError(f"the {name} of a {self.noun} contains a NUL character")
         return checked
 
     def _flush(self) -> None:
@@ -208,7 +208,7 @@ class Repository(Generic[Row]):
 
     def _missing(self, id: str) -> NotFoundError:
         listing = f"inv {self.noun}.list" if self.listing is None else self.listing
-        return NotFoundError(f"there is no {self.noun} `{id}`", hint=listing)
+        return NotFoundError(f"{self.noun} `{id}` does not exist", hint=listing)
 
 
 def _is_line(text: str) -> bool:
@@ -216,6 +216,6 @@ def _is_line(text: str) -> bool:
 
 
 def refused(error: sa.exc.IntegrityError, noun: str) -> ConflictError:
-    """Return the error for a row that the schema refuses; it names columns or constraints, never values."""
-    # PostgreSQL's second line, its DETAIL, quotes the row.
+    """Return the error for a row that the schema refuses. It names columns or constraints, never values."""
+    # Only the first line: PostgreSQL's DETAIL line quotes the row.
     return ConflictError(f"the ledger refuses this {noun}", why=str(error.orig).splitlines()[0])

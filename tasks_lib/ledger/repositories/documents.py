@@ -1,5 +1,5 @@
 """
-Repositories of the documents: pages, proposals.
+Repositories of pages and proposals.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from tasks_lib.ledger.store.dialect import insert
 
 
 class PageRepository(Repository[Page]):
-    """The pages of initiatives, each below one root."""
+    """The pages of initiatives; each initiative has one root page."""
 
     row, noun, listing = Page, "page", "inv page.list INITIATIVE"
 
     def create(self, **values: Any) -> Page:
         """
-        Make a page.
+        Add a page.
 
         Raises:
-            ConflictError: If it would be a second root, or its parent belongs to another initiative.
+            ConflictError: If the initiative has a root page already, or the parent belongs to another initiative.
         """
         if values.get("parent_page_id"):
             self._require_same_initiative(values["parent_page_id"], values.get("initiative_id"))
@@ -38,17 +38,17 @@ class PageRepository(Repository[Page]):
 
     def get_or_create_root_page(self, initiative_id: str, title: str | None = None) -> Page:
         """
-        Return an initiative's root page, made if there is none; all who ask at once get the same.
+        Return an initiative's root page, creating it if necessary; concurrent callers get the same page.
 
         Args:
-            title: Of a new page; by default the initiative's name.
+            title: The title of a new page; by default the initiative's name.
 
         Raises:
-            NotFoundError: If there is no such initiative.
+            NotFoundError: If the initiative does not exist.
         """
         initiative = self.session.get(Initiative, initiative_id)
         if initiative is None:
-            raise NotFoundError(f"there is no initiative `{initiative_id}`", hint="inv initiative.list")
+            raise NotFoundError(f"initiative `{initiative_id}` does not exist", hint="inv initiative.list")
         moment = self.clock()
         values = {
             "id": new_id(),
@@ -60,7 +60,7 @@ class PageRepository(Repository[Page]):
         }
         self.session.execute(insert(self.session, Page).values(values).on_conflict_do_nothing())
         root = self.find_root_page(initiative_id)
-        if root is None:  # deleted meanwhile, on PostgreSQL
+        if root is None:  # deleted concurrently, on PostgreSQL
             raise ConflictError(f"the root page of initiative `{initiative_id}` was just deleted", hint="try again")
         return root
 
@@ -73,29 +73,29 @@ class PageRepository(Repository[Page]):
         Change a page.
 
         Raises:
-            ConflictError: If its parent would be itself, below itself or in another initiative, or it a second root.
+            ConflictError: If the new parent is the page itself, below it or in another initiative, or missing.
         """
         page = self.hold(id)
         if values.get("initiative_id", page.initiative_id) != page.initiative_id:
-            raise ConflictError(f"page `{id}` stays in its initiative")
+            raise ConflictError(f"page `{id}` cannot move to another initiative")
         above = values.get("parent_page_id", page.parent_page_id)
         if above != page.parent_page_id:
             if above is None:
                 raise ConflictError(f"page `{id}` cannot become a second root page")
-            self._refuse_circle(id, above, "parent_page_id")
+            self._refuse_cycle(id, above, "parent_page_id")
             self._require_same_initiative(above, page.initiative_id)
         return super().update(id, **values)
 
     def _require_same_initiative(self, above: str, initiative_id: str | None) -> None:
         if self.require(above).initiative_id != initiative_id:
-            raise ConflictError("a page belongs to the initiative of the page above it")
+            raise ConflictError("a page must belong to the initiative of its parent page")
 
     def _order(self) -> tuple[Any, ...]:
         return Page.sort_order, Page.created_at, Page.id
 
 
 class ProposalRepository(Repository[Proposal]):
-    """What agents propose; `proposals` carries it out."""
+    """The proposals of agents; the module `proposals` applies them."""
 
     row, noun = Proposal, "proposal"
 

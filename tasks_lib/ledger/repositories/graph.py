@@ -1,5 +1,5 @@
 """
-What waits for what: the edges between tasks, and between phases, which never close a circle.
+The dependencies between tasks and between phases, which never form a cycle.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 _LOCK = 0x676F6C64  # "gold"
-"""PostgreSQL's lock around a check for circles: two that do not see each other could close one together."""
+"""PostgreSQL's lock for the cycle check: two concurrent transactions could close a cycle together."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Edges:
     A table of dependencies.
 
     Attributes:
-        node: Its column of those that wait.
-        blocker: Its column of those that are waited for.
+        node: The column of the rows that wait.
+        blocker: The column of the rows that they wait for.
     """
 
     noun: str
@@ -44,7 +44,7 @@ class Edges:
         return list(session.scalars(sa.select(self.node).where(self.blocker == blocker).order_by(self.node)))
 
     def all(self, session: Session) -> dict[str, list[str]]:
-        """Return the ids that each waits for, of those that wait."""
+        """Return the ids that each waiting row waits for."""
         blockers = defaultdict(list)
         for node, blocker in session.execute(sa.select(self.node, self.blocker).order_by(self.blocker)):
             blockers[node].append(blocker)
@@ -52,11 +52,11 @@ class Edges:
 
     def add(self, session: Session, node: str, blocker: str) -> None:
         """
-        Let *node* wait for *blocker*; nothing happens when it does already.
+        Make *node* wait for *blocker*; does nothing if it already does.
 
         Raises:
             ConflictError: If they are the same.
-            CycleError: If *blocker* waits for *node*, through whatever others.
+            CycleError: If *blocker* waits for *node*, directly or indirectly.
         """
         if node == blocker:
             raise ConflictError(f"{self.noun} `{node}` cannot wait for itself")
@@ -67,20 +67,20 @@ class Edges:
             raise CycleError(
                 f"{self.noun} `{node}` cannot wait for `{blocker}`",
                 path=path,
-                why=f"that closes a circle: {' -> '.join(path)}",
+                why=f"that closes a cycle: {' -> '.join(path)}",
             )
         edge = insert(session, self.node.table).values({self.node: node, self.blocker: blocker})
         session.execute(edge.on_conflict_do_nothing())
 
     def _reaches(self, session: Session, start: str, goal: str) -> bool:
-        # UNION drops what was seen already; with UNION ALL the work doubles with every layer of a graph.
+        # UNION drops rows seen before; with UNION ALL the work doubles with every layer of the graph.
         reached = sa.select(sa.literal(start).label("id")).cte("reached", recursive=True)
         reached = reached.union(sa.select(self.blocker).join(reached, self.node == reached.c.id))
         return session.scalar(sa.select(sa.exists().where(reached.c.id == goal))) or False
 
     def _path(self, session: Session, start: str, goal: str) -> list[str]:
-        """Return the shortest way from *start* to *goal*, which there is."""
-        blockers = self.all(session)  # one query, and only where something is refused
+        """Return the shortest path from *start* to *goal*, which must exist."""
+        blockers = self.all(session)  # one query, and only for an error
         came_from: dict[str, str | None] = {start: None}
         ahead = deque([start])
         while goal not in came_from:

@@ -1,5 +1,5 @@
 """
-Repositories of the talk: conversations, messages, chat sessions.
+Repositories of conversations, messages and chat sessions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class ConversationRepository(Repository[Conversation]):
-    """Questions between agents; `conversations` finds whom to ask, and waits."""
+    """Questions between agents; the module `conversations` chooses the agent to ask, and waits."""
 
     row, noun, listing = Conversation, "conversation", ""
 
@@ -41,8 +41,8 @@ class ConversationRepository(Repository[Conversation]):
 
         Raises:
             LedgerError: If *text* is empty.
-            NotFoundError: If there is no such question.
-            ConflictError: If it was answered already; the error tells how.
+            NotFoundError: If the question does not exist.
+            ConflictError: If it was answered already; the error quotes the answer.
         """
         if not text.strip():
             raise LedgerError("the answer is empty")
@@ -67,14 +67,14 @@ class MessageRepository(Repository[Message]):
     row, noun = Message, "message"
 
     def create(self, **values: Any) -> Message:
-        """Make a message; one that replies makes its parent `responded`."""
+        """Add a message; a reply changes its parent's status to `responded`."""
         message = super().create(**values)
         if message.parent_message_id:
             self.update(message.parent_message_id, status=MessageStatus.RESPONDED)
         return message
 
     def find_pending_for_user(self) -> list[Message]:
-        """Return what the user has not read, the oldest first."""
+        """Return the user's unread messages, the oldest first."""
         return self.find_all(recipient_type=Party.USER, status=MessageStatus.PENDING)
 
     def find_requiring_response(self) -> list[Message]:
@@ -88,7 +88,7 @@ class MessageRepository(Repository[Message]):
 
 
 class ChatSessionRepository(Repository[ChatSession]):
-    """Chats about a phase or task: one active at a time for each; closed is for good."""
+    """Chats about a phase or task: at most one active chat for each; a closed chat stays closed."""
 
     row, noun, listing = ChatSession, "chat session", "inv chat.list"
 
@@ -96,10 +96,10 @@ class ChatSessionRepository(Repository[ChatSession]):
         self, *, target_type: ChatTarget, target_id: str, initiative_id: str, agent_id: str | None = None
     ) -> ChatSession:
         """
-        Begin a chat.
+        Open a chat.
 
         Raises:
-            ConflictError: If there is an active one about the same.
+            ConflictError: If the target has an active chat.
         """
         return self.create(target_type=target_type, target_id=target_id, initiative_id=initiative_id, agent_id=agent_id)
 
@@ -108,7 +108,7 @@ class ChatSessionRepository(Repository[ChatSession]):
         return self.find_by_id(id)
 
     def find_active_session(self, target_type: ChatTarget, target_id: str) -> ChatSession | None:
-        """Return the chat that goes on about a phase or task."""
+        """Return the active chat about a phase or task, None if it has none."""
         found = self.find_all(target_type=target_type, target_id=target_id, status=ChatStatus.ACTIVE)
         return found[0] if found else None
 
@@ -128,7 +128,7 @@ class ChatSessionRepository(Repository[ChatSession]):
 
     def update(self, id: str, **values: Any) -> ChatSession:
         """
-        Change a chat that goes on.
+        Change an active chat.
 
         Raises:
             ConflictError: If it is closed.
@@ -140,7 +140,7 @@ class ChatSessionRepository(Repository[ChatSession]):
         self, *, chat_session_id: str, role: ChatRole, content: str, change_set_id: str | None = None
     ) -> ChatMessage:
         """
-        Say something in a chat.
+        Add a message to a chat.
 
         Raises:
             ConflictError: If it is closed.
@@ -150,12 +150,14 @@ class ChatSessionRepository(Repository[ChatSession]):
         return messages.create(chat_session_id=chat_session_id, role=role, content=content, change_set_id=change_set_id)
 
     def find_messages_by_session_id(self, chat_session_id: str) -> list[ChatMessage]:
-        """Return what was said in a chat, the oldest first."""
+        """Return the messages of a chat, the oldest first."""
         return _ChatMessageRepository(self.session, self.clock).find_all(chat_session_id=chat_session_id)
 
     def _require_active(self, id: str) -> None:
         if self.hold(id).status is ChatStatus.CLOSED:
-            raise ConflictError(f"chat session `{id}` is closed", why="a closed chat stays so", hint="begin a new one")
+            raise ConflictError(
+                f"chat session `{id}` is closed", why="a closed chat stays closed", hint="inv chat.open"
+            )
 
 
 class _ChatMessageRepository(Repository[ChatMessage]):

@@ -1,5 +1,5 @@
 """
-Repositories of the work: initiatives, phases, tasks, projects.
+Repositories of initiatives, phases, tasks and projects.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Waiting = TypeVar("Waiting", Phase, Task)
 
 
 class InitiativeRepository(Repository[Initiative]):
-    """The goals."""
+    """The initiatives."""
 
     row, noun = Initiative, "initiative"
 
@@ -32,22 +32,24 @@ class InitiativeRepository(Repository[Initiative]):
 
 class _WaitingRepository(Repository[Waiting]):
     """
-    Rows that wait for others of their kind.
+    Rows that can wait for other rows of the same table.
 
     Attributes:
-        edges: Which waits for which.
+        edges: The table of dependencies.
     """
 
     edges: graph.Edges
 
     def create_dependency(self, id: str, depends_on_id: str) -> None:
         """
-        Let a row wait for another one of its initiative, a task in whatever phase; a second time changes nothing.
+        Make a row wait for another row of its initiative; a second call changes nothing.
+
+        Tasks can wait for tasks of other phases, but not of other initiatives: neither could be finished alone.
 
         Raises:
-            NotFoundError: If one of them is not there.
-            ConflictError: If they are the same, or of two initiatives, none of which could be finished by itself.
-            CycleError: If that closes a circle.
+            NotFoundError: If one of the rows does not exist.
+            ConflictError: If they are the same, or belong to two initiatives.
+            CycleError: If the dependency would close a cycle.
         """
         if self.require(id).initiative_id != self.require(depends_on_id).initiative_id:
             raise ConflictError(
@@ -65,7 +67,7 @@ class _WaitingRepository(Repository[Waiting]):
 
 
 class PhaseRepository(_WaitingRepository[Phase]):
-    """The stages of initiatives, and which waits for which."""
+    """The phases of initiatives, and their dependencies."""
 
     row, noun, edges = Phase, "phase", graph.PHASES
 
@@ -97,15 +99,15 @@ class TaskRepository(_WaitingRepository[Task]):
         """
         if values.keys() & {"initiative_id", "phase_id", "parent_task_id"}:
             task = self.hold(id)
-            self._refuse_circle(id, values.get("parent_task_id"), "parent_task_id")
-            place = {one: getattr(task, one) for one in ("initiative_id", "phase_id", "parent_task_id")}
+            self._refuse_cycle(id, values.get("parent_task_id"), "parent_task_id")
+            place = {field: getattr(task, field) for field in ("initiative_id", "phase_id", "parent_task_id")}
             if self._initiative(place | values) != task.initiative_id:
                 raise ConflictError(f"task `{id}` stays in its initiative", why="its dependencies and parts are there")
             values["initiative_id"] = task.initiative_id
         return super().update(id, **values)
 
     def _initiative(self, values: dict[str, Any]) -> str | None:
-        """Return the initiative of a task with *values*: what is given, and that of what it belongs to."""
+        """Return the initiative of a task with *values*: its own, its parent's or its phase's."""
         found = {values.get("initiative_id")}
         if values.get("parent_task_id"):
             found.add(self.require(values["parent_task_id"]).initiative_id)
@@ -113,7 +115,7 @@ class TaskRepository(_WaitingRepository[Task]):
             found.add(PhaseRepository(self.session, self.clock).require(values["phase_id"]).initiative_id)
         found.discard(None)
         if len(found) > 1:
-            raise ConflictError("a task belongs to the initiative of its phase and of the task it is a part of")
+            raise ConflictError("a task belongs to the initiative of its phase and of its parent task")
         return next(iter(found), None)
 
     def find_by_parent_task_id(self, parent_task_id: str) -> list[Task]:
@@ -130,7 +132,7 @@ class TaskRepository(_WaitingRepository[Task]):
 
 @dataclass(frozen=True)
 class Changed:
-    """Which projects an initiative has gained and lost, by id."""
+    """The ids of the projects that were added to and removed from an initiative."""
 
     added: list[str]
     removed: list[str]
@@ -143,17 +145,17 @@ class ProjectRepository(Repository[Project]):
 
     def set_initiative_projects(self, initiative_id: str, project_ids: Iterable[str]) -> Changed:
         """
-        Make *project_ids* the projects of an initiative; those that stay are not touched.
+        Make *project_ids* the projects of an initiative; rows of projects that stay are not touched.
 
         Raises:
-            ConflictError: If one of the ids names nothing; nothing is changed then.
+            ConflictError: If one of the projects does not exist; nothing is changed then.
         """
         mine = InitiativeProject.initiative_id == initiative_id
         before = set(self.session.scalars(sa.select(InitiativeProject.project_id).where(mine)))
         after = set(project_ids)
         added, removed = sorted(after - before), sorted(before - after)
         moment = self.clock()
-        rows = [{"initiative_id": initiative_id, "project_id": one, "created_at": moment} for one in added]
+        rows = [{"initiative_id": initiative_id, "project_id": project, "created_at": moment} for project in added]
         try:
             with self.session.begin_nested():
                 if rows:

@@ -1,7 +1,8 @@
 """
-The schema: 19 tables, each declared once, as table, entity and type.
+The schema: 19 tables, each declared once as table, entity and type.
 
-The tables are those of seed 003, in snake case; what it leaves open says so where it is declared.
+Some columns are written by no task, such as `exit_code` of agents: Python programs set them, and the JSON documents of
+rows contain them.
 """
 
 from __future__ import annotations

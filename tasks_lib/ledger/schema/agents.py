@@ -1,5 +1,5 @@
 """
-Agents: who works, on whose account, and what they printed.
+Agents, their accounts and their logs.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ class AgentStatus(StrEnum):
 
 
 GONE = (AgentStatus.STOPPED, AgentStatus.CRASHED)
-"""The states of agents that will not answer, nor finish what they hold."""
+"""The statuses of agents that will neither answer nor finish their task."""
 
 
 HOLDING = (AgentStatus.RUNNING, AgentStatus.WAITING_FOR_INPUT)
-"""The states in which an agent's task is held by it; in the others it is the last one that it held."""
+"""The statuses in which `task_id` is the task that the agent holds; otherwise it is the last one it held."""
 
 
 class AgentMode(StrEnum):
-    """What an agent is there for."""
+    """The kind of work that an agent does."""
 
     EXECUTE = "execute"
     DISCUSS = "discuss"
@@ -47,15 +47,14 @@ class Agent(Timestamped, Base, kw_only=True):
     A coding agent, or a person at a terminal.
 
     Attributes:
-        name: How it is called: adjective-animal.
+        name: Unique; adjective-animal by default.
         task_id: The task it holds, or the last one it held.
-        session_id: The session of its own command line, to resume it.
-        worktree_id: Repository id and slug of the registry's record, or `main` for the main worktree.
-        pid: The process whose end means that the agent is lost; on `host`, started at `pid_started_at`, which on
-            Linux counts from the machine's boot.
-            The two are ours, not the seed's: a pid says nothing on another machine, or once it is given anew.
-        result: What it ended with.
-        pending_questions: What it wants to know from its user.
+        session_id: The id of the agent's own session, to resume it.
+        worktree_id: The repository's id and the slug of the worktree's record, or `main` for the main worktree.
+        pid: The agent's process; when it ends, the agent is lost. `host` and `pid_started_at` belong to it, because a
+            pid alone is ambiguous on another machine, or once it is reused. On Linux the start counts from the boot.
+        result: The outcome of its run.
+        pending_questions: Its questions to the user.
     """
 
     __tablename__ = "agents"
@@ -79,7 +78,7 @@ class Agent(Timestamped, Base, kw_only=True):
     user_dismissed_at: Mapped[datetime | None] = mapped_column(default=None)
 
 
-# One task, one holder, whatever code may have been wrong about it.
+# A task has one holder, even if the code has a bug.
 sa.Index(
     "uq_agents_holder",
     Agent.__table__.c.task_id,
@@ -91,13 +90,13 @@ sa.Index(
 
 class Account(Timestamped, Base, kw_only=True):
     """
-    A login with a provider.
+    An account with a provider of agents.
 
     Attributes:
         config_json: The provider's own configuration file, as text; never printed.
         credentials: The provider's own credentials file, as text; never printed.
-        exhausted_until: When its limit ends; None while exhausted means until somebody clears it.
-        last_used_at: When it was last given out, by which they take turns.
+        exhausted_until: The end of its limit; None while exhausted means until it is cleared.
+        last_used_at: The last time it was given out; accounts are used in this order.
     """
 
     __tablename__ = "accounts"
@@ -114,12 +113,12 @@ class Account(Timestamped, Base, kw_only=True):
 
 class LogChunk(Created, Base, kw_only=True):
     """
-    A piece of what an agent printed; append-only, and kept when the agent goes.
+    A piece of an agent's output; append-only, and kept when the agent is deleted.
 
     Attributes:
-        agent_name: As it was called then.
-        session_number: 1 when it was spawned, one more at each resume.
-        content: Raw JSON lines.
+        agent_name: The agent's name at that time.
+        session_number: 1 for the first session, one more for each later one.
+        content: The output as it was printed.
     """
 
     __tablename__ = "agent_log_chunks"

@@ -1,5 +1,5 @@
 """
-What all tables have in common: ids, times, named constraints.
+The base of all tables: ids, timestamps, named constraints.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
 ALPHABET = string.ascii_lowercase + string.digits
-"""Ids are pasted into branch names and typed after flags: no `-`, which begins options, and one case."""
+"""The characters of ids, which go into branch names and after flags: one case, and no `-`, which begins options."""
 
 ID_LENGTH = 21
-"""Characters of an id, 108 bits of chance; as long as a nanoid (https://github.com/ai/nanoid)."""
+"""The length of an id: 108 random bits, as long as a nanoid (https://github.com/ai/nanoid)."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -29,9 +29,9 @@ def new_id() -> str:
 
 class UtcTime(sa.types.TypeDecorator[datetime]):
     """
-    A moment, kept as microseconds since 1970 and read as an aware datetime in UTC.
+    A time, stored as microseconds since 1970 and read as an aware datetime in UTC.
 
-    SQLite has no type for it: what `DateTime` keeps there is naive.
+    SQLite has no type for it, and SQLAlchemy's `DateTime` returns naive values there.
     """
 
     impl = sa.BigInteger
@@ -39,15 +39,15 @@ class UtcTime(sa.types.TypeDecorator[datetime]):
 
     @property
     def python_type(self) -> type[datetime]:
-        """What rows have."""
+        """The type of the values in rows."""
         return datetime
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:
-        """Return what is stored for *value*, which must be aware."""
+        """Return the stored value for *value*, which must be aware."""
         return None if value is None else (value - _EPOCH) // timedelta(microseconds=1)
 
     def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
-        """Return the moment for what is stored."""
+        """Return the time for a stored value."""
         return None if value is None else _EPOCH + timedelta(microseconds=value)
 
 
@@ -55,11 +55,11 @@ class Base(MappedAsDataclass, DeclarativeBase, kw_only=True):
     """
     A row: a plain dataclass once its transaction has ended.
 
-    There are no relationships on purpose: the database cascades.
+    It has no relationships on purpose, because the database cascades.
     """
 
     metadata = sa.MetaData(
-        # SQLite can only drop a constraint that has a name; and a batch of Alembic forgets those without.
+        # SQLite can drop only named constraints, and Alembic's batch mode loses unnamed ones.
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",
             "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -76,7 +76,7 @@ class Base(MappedAsDataclass, DeclarativeBase, kw_only=True):
 
 
 def choice(enum: type[StrEnum], check: str = "") -> sa.Enum:
-    """Return the column type for *enum*: text, held to the enum's values by the check *check*, or called after it."""
+    """Return the column type for *enum*: text with a check for its values, named *check* or after the enum."""
     return sa.Enum(
         enum,
         name=check or enum.__name__.lower(),
@@ -88,7 +88,7 @@ def choice(enum: type[StrEnum], check: str = "") -> sa.Enum:
 
 
 def reference(column: str, ondelete: str) -> sa.ForeignKey:
-    """Return a foreign key to `table.column`, which cascades or sets null when that row goes."""
+    """Return a foreign key to `table.column` that cascades or sets null when that row is deleted."""
     return sa.ForeignKey(column, ondelete=ondelete)
 
 
@@ -99,22 +99,22 @@ class Identified(MappedAsDataclass, kw_only=True):
 
 
 class Created(Identified, kw_only=True):
-    """A row that knows when it was made."""
+    """A row with the time of its creation."""
 
     created_at: Mapped[datetime] = mapped_column(sort_order=1)
 
 
 class Timestamped(Created, kw_only=True):
-    """A row that knows when it was changed, too."""
+    """A row with the times of its creation and last change."""
 
     updated_at: Mapped[datetime] = mapped_column(sort_order=2)
 
 
 def document(row: Base) -> dict[str, Any]:
     """
-    Return *row* for JSON: its columns by name, moments in ISO 8601, without what is secret.
+    Return *row* for JSON: its columns by name, with times in ISO 8601.
 
-    Of a secret column only stays whether there is anything in it.
+    The value of a secret column is replaced by whether it is set.
     """
     values: dict[str, Any] = {}
     for attribute in sa.inspect(type(row)).column_attrs:

@@ -1,5 +1,5 @@
 """
-Documents: an initiative's pages, what agents propose to change, and what was changed.
+Pages of initiatives, proposals of agents, and sets of changes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Page(Timestamped, Base, kw_only=True):
     sort_order: Mapped[int] = mapped_column(default=0)
 
 
-# Whoever races to make the root page gets the same one.
+# Concurrent creators of the root page get the same one.
 sa.Index(
     "uq_pages_root",
     Page.__table__.c.initiative_id,
@@ -36,7 +36,7 @@ sa.Index(
 
 
 class ProposalTarget(StrEnum):
-    """What a proposal would change or make."""
+    """The kind of row that a proposal changes or creates."""
 
     PAGE = "page"
     PHASE = "phase"
@@ -44,7 +44,7 @@ class ProposalTarget(StrEnum):
 
 
 class ProposalStatus(StrEnum):
-    """What has become of a proposal."""
+    """The status of a proposal."""
 
     PENDING = "pending"
     ACCEPTED = "accepted"
@@ -53,11 +53,11 @@ class ProposalStatus(StrEnum):
 
 class Proposal(Timestamped, Base, kw_only=True):
     """
-    What an agent proposes to change.
+    A change that an agent proposes.
 
     Attributes:
-        target_id: The page, phase or task; None to make a new one.
-        metadata_: Further fields of what is made or changed; the column is called `metadata`.
+        target_id: The page, phase or task to change; None to create one.
+        metadata_: More fields of the target; the column is called `metadata`.
     """
 
     __tablename__ = "proposals"
@@ -75,7 +75,7 @@ class Proposal(Timestamped, Base, kw_only=True):
 
 
 class ChangeSetMode(StrEnum):
-    """In what kind of work a change was made."""
+    """The kind of work in which a change was made."""
 
     PLAN = "plan"
     DETAIL = "detail"
@@ -87,8 +87,7 @@ class ChangeSet(Timestamped, Base, kw_only=True):
     """
     Changes that an agent made together.
 
-    Seed 003 refers to this table and does not describe it; the columns are those of Codewalkers'
-    `CreateChangeSetData`.
+    No task writes this table; chat messages of Python programs can refer to it, and their JSON documents show the id.
     """
 
     __tablename__ = "change_sets"

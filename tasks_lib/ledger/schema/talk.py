@@ -1,5 +1,5 @@
 """
-Talk: questions between agents, messages with the user, chats about a phase or task.
+Questions between agents, messages with the user, and chats about a phase or task.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class Conversation(Timestamped, Base, kw_only=True):
 
 
 class Party(StrEnum):
-    """Who sends or receives a message."""
+    """The kind of sender or recipient of a message."""
 
     AGENT = "agent"
     USER = "user"
 
 
 class MessageType(StrEnum):
-    """What a message is."""
+    """The kind of message."""
 
     QUESTION = "question"
     INFO = "info"
@@ -55,7 +55,7 @@ class MessageType(StrEnum):
 
 
 class MessageStatus(StrEnum):
-    """What has become of a message."""
+    """The status of a message."""
 
     PENDING = "pending"
     READ = "read"
@@ -64,9 +64,7 @@ class MessageStatus(StrEnum):
 
 class Message(Timestamped, Base, kw_only=True):
     """
-    A message between an agent and the user, or two agents; replies name their parent.
-
-    The seeds give one sentence; the columns are those of Codewalkers itself (its plan 05-01).
+    A message between an agent and the user, or between two agents; a reply names its parent.
     """
 
     __tablename__ = "messages"
@@ -85,14 +83,14 @@ class Message(Timestamped, Base, kw_only=True):
 
 
 class ChatTarget(StrEnum):
-    """What a chat is about."""
+    """The kind of row that a chat is about."""
 
     PHASE = "phase"
     TASK = "task"
 
 
 class ChatStatus(StrEnum):
-    """Whether a chat goes on; closed is for good."""
+    """Whether a chat is open; a closed chat stays closed."""
 
     ACTIVE = "active"
     CLOSED = "closed"
@@ -100,7 +98,7 @@ class ChatStatus(StrEnum):
 
 class ChatSession(Timestamped, Base, kw_only=True):
     """
-    A chat in which a phase or task is refined.
+    A chat that refines a phase or task.
 
     Attributes:
         target_id: The phase or task; no foreign key, so the chat outlives it.
@@ -127,7 +125,7 @@ sa.Index(
 
 
 class ChatRole(StrEnum):
-    """Who speaks in a chat."""
+    """The speaker of a chat message."""
 
     USER = "user"
     ASSISTANT = "assistant"
@@ -135,7 +133,7 @@ class ChatRole(StrEnum):
 
 
 class ChatMessage(Created, Base, kw_only=True):
-    """Something said in a chat; the assistant's may name the changes that it made."""
+    """A message in a chat; one of the assistant may name the changes that it made."""
 
     __tablename__ = "chat_messages"
 

@@ -1,5 +1,5 @@
 """
-Work: initiatives, their phases, the tasks, and what waits for what.
+Initiatives, phases, tasks and their dependencies, and projects.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tasks_lib.ledger.schema.base import Base, Timestamped, choice, reference
 
 
 class InitiativeStatus(StrEnum):
-    """How far an initiative is."""
+    """The status of an initiative."""
 
     ACTIVE = "active"
     PENDING_REVIEW = "pending_review"
@@ -23,7 +23,7 @@ class InitiativeStatus(StrEnum):
 
 
 class PhaseStatus(StrEnum):
-    """How far a phase is; its tasks are ready only while it is `approved` or `in_progress`."""
+    """The status of a phase; its tasks are ready only while it is `approved` or `in_progress`."""
 
     PENDING = "pending"
     APPROVED = "approved"
@@ -34,13 +34,13 @@ class PhaseStatus(StrEnum):
 
 
 class TaskType(StrEnum):
-    """Who does a task; people's checkpoints went with seed 004."""
+    """The only type of task: one that an agent can do. Checkpoints for people were dropped by migration 0002."""
 
     AUTO = "auto"
 
 
 class TaskCategory(StrEnum):
-    """What kind of work a task is."""
+    """The kind of work of a task."""
 
     EXECUTE = "execute"
     RESEARCH = "research"
@@ -60,11 +60,11 @@ PLANNING = (
     TaskCategory.DETAIL,
     TaskCategory.REFINE,
 )
-"""Categories that are never dispatched: somebody sits down with them."""
+"""Categories that cannot be claimed: a person plans together with an agent."""
 
 
 class Priority(StrEnum):
-    """How urgent a task is."""
+    """The urgency of a task."""
 
     LOW = "low"
     MEDIUM = "medium"
@@ -72,7 +72,7 @@ class Priority(StrEnum):
 
 
 class TaskStatus(StrEnum):
-    """How far a task is."""
+    """The status of a task."""
 
     PENDING = "pending"
     IN_PROGRESS = "in_progress"
@@ -92,10 +92,10 @@ class Initiative(Timestamped, Base, kw_only=True):
 
 class Phase(Timestamped, Base, kw_only=True):
     """
-    A stage of an initiative, approved and merged as one.
+    A stage of an initiative, approved and merged as a whole.
 
     Attributes:
-        merge_base: The commit that its branch and the base had in common before it was merged, to show its diff later.
+        merge_base: The merge base of its branch before the merge, to show the diff later.
     """
 
     __tablename__ = "phases"
@@ -108,7 +108,7 @@ class Phase(Timestamped, Base, kw_only=True):
 
 
 class PhaseDependency(Base, kw_only=True):
-    """A phase that waits for another one of its initiative."""
+    """A phase that waits for another phase of its initiative."""
 
     __tablename__ = "phase_dependencies"
     __table_args__ = (sa.CheckConstraint("phase_id <> depends_on_phase_id", name="other"),)
@@ -122,10 +122,10 @@ class Task(Timestamped, Base, kw_only=True):
     A piece of work for one agent.
 
     Attributes:
-        parent_task_id: What it is a part of; no dependency.
-        order: Its place among siblings of the same priority, the smallest first.
-        summary: What came of it, for those that depend on it; or why it failed.
-        retry_count: How often a holder was lost or failed since somebody last asked for a retry.
+        parent_task_id: The task that it is a part of, which is not a dependency.
+        order: Its position among tasks of the same priority, the smallest first.
+        summary: Its outcome, for the tasks that depend on it; or why it failed.
+        retry_count: How often a holder was lost or failed since the last retry.
     """
 
     __tablename__ = "tasks"
@@ -145,7 +145,7 @@ class Task(Timestamped, Base, kw_only=True):
 
 
 class TaskDependency(Base, kw_only=True):
-    """A task that waits for another one of its initiative."""
+    """A task that waits for another task of its initiative."""
 
     __tablename__ = "task_dependencies"
     __table_args__ = (sa.CheckConstraint("task_id <> depends_on_task_id", name="other"),)
@@ -155,7 +155,7 @@ class TaskDependency(Base, kw_only=True):
 
 
 URGENCY = sa.text("(CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END)")
-"""What the queue is sorted by first; written once, as the index below only serves the very same expression."""
+"""The first sort key of the queue. The index below works only with exactly this expression."""
 
 _QUEUED = sa.text(f"status = 'pending' AND category NOT IN {tuple(map(str, PLANNING))}")
 sa.Index(
@@ -167,7 +167,7 @@ sa.Index(
     sqlite_where=_QUEUED,
     postgresql_where=_QUEUED,
 )
-# In progress are as many as there are agents; found by each that looks for lost holders.
+# Few tasks are in progress, at most one per agent, and every search for lost holders reads them.
 sa.Index(
     "ix_tasks_held",
     Task.__table__.c.id,

@@ -1,5 +1,5 @@
 """
-The time, as an argument: who tests a wait or a limit passes a clock of their own.
+The clock, passed as an argument so that tests can set the time.
 """
 
 from __future__ import annotations

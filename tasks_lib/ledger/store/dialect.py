@@ -1,5 +1,5 @@
 """
-Where SQLite and PostgreSQL differ in a statement.
+Statements that differ between SQLite and PostgreSQL.
 """
 
 from __future__ import annotations
@@ -18,5 +18,5 @@ def is_postgres(session: Session) -> bool:
 
 
 def insert(session: Session, table: Any) -> Any:
-    """Return an INSERT that has `on_conflict_do_nothing`, which the two spell alike and SQLAlchemy apart."""
+    """Return an INSERT with `on_conflict_do_nothing`, which SQLAlchemy implements for each dialect separately."""
     return (postgresql if is_postgres(session) else sqlite).insert(table)

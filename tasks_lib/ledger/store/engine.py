@@ -1,10 +1,9 @@
 """
-The engine: SQLite for many processes, or PostgreSQL.
+The engine: SQLite shared by many processes, or PostgreSQL.
 
-SQLite's driver is told to leave transactions alone; ours begin with BEGIN IMMEDIATE where they will write, so
-that they wait for the lock (BUSY_SECONDS) at the only moment when waiting is possible: a transaction that has
-read and then wants to write fails at once instead (https://sqlite.org/lang_transaction.html). Those that only
-read begin with BEGIN, and under WAL wait for nobody.
+The SQLite driver's own transaction handling is off. Writing transactions begin with BEGIN IMMEDIATE, so that they wait
+for the lock (BUSY_SECONDS) at the start: a transaction that has read and then writes would fail at once instead
+(https://sqlite.org/lang_transaction.html). Reading transactions begin with BEGIN, and with WAL they never wait.
 """
 
 from __future__ import annotations
@@ -23,29 +22,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BUSY_SECONDS = 10
-"""How long a writer waits for the others."""
+"""How long a writer waits for the lock."""
 
 POSTGRES_SCHEMA = "goldentree"
-"""The schema of the tables on PostgreSQL: names such as `tasks` may be taken in the database's own."""
+"""The schema of the tables on PostgreSQL, because names such as `tasks` may exist in `public`."""
 
 APPLICATION = {"application_name": "goldentree ledger", "connect_timeout": "10"}
 
 
 def sqlite_engine(path: Path) -> sa.Engine:
     """
-    Return the engine of the SQLite ledger in the file *path*, which is made where there is none.
+    Return the engine of the SQLite ledger in the file *path*, which is created if it does not exist.
 
-    Others than its owner cannot read it: it may hold credentials. SQLite gives its `-wal` and `-shm` files the
-    same permissions.
+    Only its owner can read it, because it may contain credentials. SQLite gives its `-wal` and `-shm` files the same
+    permissions.
 
     Raises:
-        LedgerError: If the file cannot be made.
+        LedgerError: If the file cannot be created.
     """
     path = path.absolute()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            # Else left alone: closing it would cancel the locks that this process' other connections have on it,
+            # Never open an existing file here: closing it would cancel the locks of this process's connections,
             # https://sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
@@ -53,7 +52,7 @@ def sqlite_engine(path: Path) -> sa.Engine:
             f"`{path}` cannot be opened: {error.strerror}", hint="check its permissions and the free space there"
         ) from None
     engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), hide_parameters=True)
-    # SQLite would go on in a file that nobody else sees, where writes are lost and waits never end, or make a new one.
+    # Otherwise SQLite would keep using a deleted file, where writes are lost and waits never end, or create a new one.
     same = _only(path)
     sa.event.listen(engine, "do_connect", same)
     sa.event.listen(engine, "connect", _connected)
@@ -67,24 +66,24 @@ def postgres_engine(parameters: Mapping[str, str]) -> sa.Engine:
     Return the engine of the ledger on PostgreSQL.
 
     Args:
-        parameters: What libpq connects with, by its keywords.
+        parameters: The connection parameters of libpq.
     """
     ours = f"-c lock_timeout={BUSY_SECONDS}s", f"-c search_path={POSTGRES_SCHEMA}"
-    options = " ".join((parameters.get("options", ""), *ours)).strip()  # libpq takes the last word
+    options = " ".join((parameters.get("options", ""), *ours)).strip()  # the last value wins in libpq
     return sa.create_engine(
         "postgresql+psycopg://",
         connect_args={**APPLICATION, **parameters, "options": options},
-        hide_parameters=True,  # they may be credentials
+        hide_parameters=True,  # they may contain credentials
     )
 
 
 def writing(engine: sa.Engine) -> sa.Engine:
-    """Return *engine* for transactions that take the lock first."""
+    """Return *engine* for transactions that take the write lock first."""
     return engine.execution_options(writes=True)
 
 
 def reading(engine: sa.Engine) -> sa.Engine:
-    """Return *engine* for transactions that cannot write, and see the ledger as it was at one moment."""
+    """Return *engine* for read-only transactions on a consistent snapshot."""
     if engine.dialect.name == "sqlite":
         return engine
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -92,28 +91,28 @@ def reading(engine: sa.Engine) -> sa.Engine:
 
 def _connected(connection: Any, _record: object) -> None:
     connection.isolation_level = None
-    connection.execute(f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS}")  # first: the next ones may have to wait
+    connection.execute(f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS}")  # first, because the next statements may wait
     connection.execute("PRAGMA foreign_keys = ON")
-    # File systems without shared memory have no WAL, and SQLite goes on without: readers and writers wait then.
+    # On file systems without shared memory SQLite continues without WAL, and readers and writers wait for each other.
     if _journal(connection) == "wal":
-        connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may take the last commits, and nothing else
+        connection.execute("PRAGMA synchronous = NORMAL")  # a power cut can lose the last commits, nothing else
 
 
 def _journal(connection: Any) -> str:
-    """Write ahead if that is possible, and return how *connection* does write."""
+    """Turn on WAL if possible, and return the journal mode of *connection*."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
             return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
         except sqlite3.OperationalError as error:
-            # Of those that find a file not yet so, one changes it, and SQLite lets none of the others wait.
+            # One connection changes a new file, and SQLite fails the others at once instead of letting them wait.
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
 
 
 def _only(path: Path) -> Callable[..., None]:
-    """Return what refuses to go on once *path* is another file than now; it may be given anything."""
+    """Return an event handler that raises once *path* is another file than now."""
 
     def identity() -> tuple[int, int] | None:
         try:
@@ -126,7 +125,7 @@ def _only(path: Path) -> Callable[..., None]:
         if identity() != opened:
             raise LedgerError(
                 "the ledger is no longer the file that was opened",
-                why=f"`{path}` was deleted, moved or replaced meanwhile",
+                why=f"`{path}` was deleted, moved or replaced since then",
                 hint="run the command again",
             )
 
@@ -137,7 +136,7 @@ def _only(path: Path) -> Callable[..., None]:
 def _begin(connection: sa.Connection) -> None:
     writes = connection.get_execution_options().get("writes", False)
     if connection.info.get("writes") is not writes:
-        # Not each time: it makes SQLite prepare every statement anew, https://sqlite.org/pragma.html#pragma_query_only
+        # Only on a change, because it makes SQLite prepare every statement again: https://sqlite.org/pragma.html#pragma_query_only
         connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
         connection.info["writes"] = writes
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

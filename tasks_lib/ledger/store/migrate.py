@@ -1,9 +1,9 @@
 """
-The schema's history: every ledger is brought to this version's schema when it is first used.
+Migrate a ledger to this version's schema when it is first used.
 
-Alembic is only loaded when there is something to do. A migration is one transaction that begins by taking the
-lock: of processes that start together one migrates, the others find it done. On SQLite, foreign keys are off
-meanwhile: a table is rebuilt by dropping the old one, which would cascade into every row that refers to it.
+Alembic is loaded only when a migration is needed. A migration is one transaction that takes the lock first: of
+processes that start together, one migrates and the others find it done. On SQLite, foreign keys are off during a
+migration, because rebuilding a table drops the old one, which would cascade to every row that refers to it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 REVISIONS = ("0001", "0002")
-"""All that this version knows, the oldest first; the last is the schema that it works with."""
+"""The revisions that this version knows, the oldest first; the last is its schema."""
 
 _LOCK = 0x676F6C65
 """PostgreSQL's lock around a migration."""
@@ -32,11 +32,11 @@ _LOCK = 0x676F6C65
 
 def ensure_schema(engine: sa.Engine) -> None:
     """
-    Bring the ledger to the last of REVISIONS; a ledger with data is backed up first.
+    Migrate the ledger to the last of REVISIONS; on SQLite, an existing ledger is backed up first.
 
     Raises:
         SchemaTooNewError: If a newer version of this tool has written it.
-        LedgerError: If a migration leaves rows that refer to nothing; nothing is changed then.
+        LedgerError: If a migration leaves rows with broken references; nothing is changed then.
     """
     with reading(engine).connect() as connection:
         if _is_current(connection):
@@ -49,18 +49,18 @@ def ensure_schema(engine: sa.Engine) -> None:
                 _run(connection, "upgrade", "head")
     except BaseException:
         if copy is not None:
-            copy.unlink()  # nothing was changed: the next attempts would each leave another one
+            copy.unlink()  # nothing was changed, and each further attempt would leave another copy
         raise
 
 
 def downgrade(engine: sa.Engine, to: str) -> None:
-    """Take the ledger back to revision *to*, for tests of the way back; what only newer ones keep is lost."""
+    """Downgrade the ledger to revision *to*, for tests; data of newer revisions is lost."""
     with _alone(engine) as connection:
         _run(connection, "downgrade", to)
 
 
 def revision(connection: sa.Connection) -> str | None:
-    """Return the revision that the ledger is at, None for an empty one."""
+    """Return the ledger's revision, None if it is empty."""
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
     found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
@@ -69,12 +69,12 @@ def revision(connection: sa.Connection) -> str | None:
 
 def back_up(engine: sa.Engine, target: Path) -> None:
     """
-    Copy a ledger on SQLite into the new file *target*, as it is at one moment, while others go on.
+    Copy a ledger on SQLite into the new file *target*: a consistent copy, while other processes keep writing.
 
     Raises:
         LedgerError: If it cannot be written.
     """
-    # A connection of its own, as the caller's may be in a transaction, where VACUUM is refused.
+    # Use a separate connection: the caller's may be in a transaction, where VACUUM is refused.
     source = sqlite3.connect(f"{Path(str(engine.url.database)).absolute().as_uri()}?mode=ro", uri=True)
     try:
         target.touch(0o600, exist_ok=False)
@@ -89,7 +89,7 @@ def back_up(engine: sa.Engine, target: Path) -> None:
 
 
 def _back_up(engine: sa.Engine, now: str | None) -> Path | None:
-    """Keep a copy beside the file; on PostgreSQL, where tables change in a transaction, backups are the server's."""
+    """Copy a ledger on SQLite beside its file; on PostgreSQL the transaction is enough, so return None."""
     if now is None or engine.dialect.name != "sqlite":
         return None
     file = Path(str(engine.url.database))
@@ -104,12 +104,12 @@ def _back_up(engine: sa.Engine, now: str | None) -> Path | None:
 
 @contextmanager
 def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Begin a transaction that no other migration runs beside, with foreign keys checked at its end."""
+    """Begin a transaction that excludes other migrations, and check foreign keys at its end."""
     with writing(engine).connect() as connection:
         raw = connection.connection.driver_connection
         lite = engine.dialect.name == "sqlite"
         if lite:
-            # Not through SQLAlchemy, which would begin a transaction, in which this is ignored.
+            # Not through SQLAlchemy, which would begin a transaction, where SQLite ignores this.
             raw.execute("PRAGMA foreign_keys = OFF")  # type: ignore[union-attr]
         try:
             with connection.begin():
@@ -129,7 +129,7 @@ def _is_current(connection: sa.Connection) -> bool:
     if found is not None and found not in REVISIONS:
         raise SchemaTooNewError(
             f"the ledger is at revision `{found}`, this version knows up to `{REVISIONS[-1]}`",
-            why="a newer version of goldentree has written it, and an older one could lose what it keeps",
+            why="a newer version of goldentree has migrated it, and this one could lose its data",
             hint="python3 -m pip install --upgrade goldentree",
         )
     return found == REVISIONS[-1]

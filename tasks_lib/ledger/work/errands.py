@@ -1,5 +1,5 @@
 """
-Errands: how they are called, and what can be done with them next.
+The descriptions, branches and statuses of errands.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from tasks_lib.ledger.schema.errands import Errand
 
 _WORDS = 40
-"""Most characters of a description in a branch's name, which names a directory as well."""
+"""How many characters of a description go into the branch's name, which is a directory's name as well."""
 
 OPEN = (ErrandStatus.ACTIVE, ErrandStatus.PENDING_REVIEW, ErrandStatus.CONFLICT)
-"""The statuses of errands that are not finished."""
+"""The statuses of unfinished errands."""
 
 _NEXT = {
     ErrandStatus.ACTIVE: "inv errand.complete",
@@ -28,7 +28,7 @@ _NEXT = {
 
 def require_description(text: str) -> str:
     """
-    Return the description of an errand, in one line.
+    Return *text* as one line, if it can be an errand's description.
 
     Raises:
         LedgerError: If it is empty or too long.
@@ -37,27 +37,27 @@ def require_description(text: str) -> str:
     if not 1 <= len(line) <= DESCRIPTION_LENGTH:
         raise LedgerError(
             f"the description is {len(line)} characters long" if line else "the description is empty",
-            why=f"an errand's has 1 to {DESCRIPTION_LENGTH}; what needs more is a task",
+            why=f"an errand has 1 to {DESCRIPTION_LENGTH} characters; longer work is a task",
             hint="inv task.add" if line else "",
         )
     return line
 
 
 def branch_name(description: str, id: str) -> str:
-    """Return the name of an errand's branch: readable, and nobody else's."""
+    """Return a readable, unique name for an errand's branch."""
     words = re.sub(r"[^a-z0-9]+", "-", description.lower())[:_WORDS].strip("-")
     return f"errand/{'-'.join(filter(None, (words, id[:8])))}"
 
 
 def require(errand: Errand, *statuses: ErrandStatus, to: str) -> None:
     """
-    Refuse what an errand's status forbids.
+    Refuse an action unless the errand has one of *statuses*.
 
     Args:
-        to: What is wished, such as `be merged`.
+        to: The action, such as `be merged`.
 
     Raises:
-        ConflictError: Unless it has one of *statuses*.
+        ConflictError: If it has another status.
     """
     if errand.status not in statuses:
         follows = _NEXT.get(errand.status)

@@ -1,5 +1,5 @@
 """
-Proposals: an agent suggests, somebody accepts or dismisses.
+Accept and dismiss proposals.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
 def accept(tx: Transaction, proposal_id: str) -> Page | Phase | Task:
     """
-    Carry a proposal out, and return what was made or changed by it.
+    Apply a proposal, and return the row that was created or changed.
 
     Raises:
-        NotFoundError: If there is no such proposal, or no longer what it would change.
+        NotFoundError: If the proposal or its target does not exist.
         ConflictError: If it was accepted or dismissed already.
-        LedgerError: If its metadata names no field, or one that does not take that value.
+        LedgerError: If its metadata has an unknown field or an invalid value.
     """
     proposal = _pending(tx, proposal_id)
     try:
         found = _change(tx, proposal) if proposal.target_id else _make(tx, proposal)
-    except TypeError as error:  # its metadata is an agent's
-        raise LedgerError(f"proposal `{proposal_id}` cannot be carried out", why=str(error)) from None
+    except TypeError as error:  # an agent wrote the metadata
+        raise LedgerError(f"proposal `{proposal_id}` cannot be applied", why=str(error)) from None
     tx.proposals.update(proposal_id, status=ProposalStatus.ACCEPTED)
     return found
 
 
 def dismiss(tx: Transaction, proposal_id: str) -> Proposal:
     """
-    Turn a proposal down.
+    Dismiss a proposal.
 
     Raises:
-        NotFoundError: If there is no such proposal.
+        NotFoundError: If the proposal does not exist.
         ConflictError: If it was accepted or dismissed already.
     """
     _pending(tx, proposal_id)
@@ -53,7 +53,7 @@ def _pending(tx: Transaction, proposal_id: str) -> Proposal:
 
 
 def _fields(proposal: Proposal) -> dict[str, Any]:
-    """Return the fields of what *proposal* makes or changes; a change without content leaves the content."""
+    """Return the fields that *proposal* sets; without content, the target keeps its content."""
     title = "title" if proposal.target_type is ProposalTarget.PAGE else "name"
     body = "description" if proposal.target_type is ProposalTarget.TASK else "content"
     content = {} if proposal.content is None else {body: proposal.content}

@@ -1,8 +1,8 @@
 """
-The work queue: what is ready, who claims it, and what becomes of it.
+The work queue: claim, complete, fail and release tasks.
 
-The table is the queue. A claim is one UPDATE that names the first ready task and finds it still pending;
-who comes second gets the next one. Planning categories are never dispatched.
+The table is the queue. A claim is one UPDATE of the first ready task, if that is still pending; a concurrent claim
+gets the next task. Tasks of planning categories cannot be claimed.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from tasks_lib.ledger.repositories.work import PhaseRepository, TaskRepository
 
 MAX_RETRIES = 3
-"""How often a task goes back into the queue when its holder fails or is lost; then it is blocked."""
+"""How often a task goes back into the queue when its holder fails or is lost, before it is blocked."""
 
 
 @dataclass(frozen=True)
 class Claimed:
-    """A task that an agent holds now; *again* when it held it already."""
+    """A task that an agent holds; *again* if it held the task before the claim."""
 
     task: Task
     again: bool
@@ -39,20 +39,20 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Released:
-    """A task whose holder is lost or failed: `pending` again, or `blocked` after too many times."""
+    """A task whose holder is lost: `pending` again, or `blocked` after too many retries."""
 
     task: Task
     holder: Agent | None
 
 
 def ready(tx: Transaction, limit: int | None = None) -> list[Task]:
-    """Return the tasks that can be claimed, those first that would be; at most *limit*."""
+    """Return at most *limit* tasks that can be claimed, in the order of the queue."""
     return list(tx.session.scalars(queue_statements.READY.limit(limit)))
 
 
 @contextmanager
 def becoming_ready(tx: Transaction) -> Iterator[list[Task]]:
-    """Yield a list, which has the tasks that the body made ready when it is over."""
+    """Yield a list that, after the body, contains the tasks that the body made ready."""
     before, found = {task.id for task in ready(tx)}, list[Task]()
     yield found
     found += [task for task in ready(tx) if task.id not in before]
@@ -60,13 +60,13 @@ def becoming_ready(tx: Transaction) -> Iterator[list[Task]]:
 
 def claim_next(tx: Transaction, agent_id: str) -> Claimed | None:
     """
-    Give an agent the first ready task, or the one that it holds already.
+    Claim the first ready task for an agent, or return the one that it holds already.
 
     Returns:
         None when nothing is ready.
 
     Raises:
-        NotFoundError: If there is no such agent.
+        NotFoundError: If the agent does not exist.
         ConflictError: If the agent is stopped or crashed.
     """
     agent = _require_able(tx, agent_id)
@@ -77,11 +77,11 @@ def claim_next(tx: Transaction, agent_id: str) -> Claimed | None:
 
 def claim(tx: Transaction, task_id: str, agent_id: str) -> Claimed:
     """
-    Give an agent this very task.
+    Claim this task for an agent.
 
     Raises:
-        NotFoundError: If there is no such task or agent.
-        ConflictError: If the task is not ready, somebody else holds it, or the agent holds another one.
+        NotFoundError: If the task or agent does not exist.
+        ConflictError: If the task is not ready, another agent holds it, or the agent holds another task.
     """
     agent, task = _require_able(tx, agent_id), tx.tasks.require(task_id)
     if mine := held_by(tx, agent):
@@ -96,38 +96,38 @@ def claim(tx: Transaction, task_id: str, agent_id: str) -> Claimed:
         tx, agent, tx.session.scalars(queue_statements.TAKE, {"task": task_id, "moment": tx.clock()}).first()
     )
     if taken is None:
-        # PostgreSQL: whom we waited for has changed it since we read it.
+        # PostgreSQL: the transaction that we waited for has changed it since we read it.
         why = obstacle(tx, tx.tasks.require(task_id)) or "another process is about to claim it"
         raise ConflictError(f"task `{task_id}` ({task.name}) cannot be claimed", why=why)
     return taken
 
 
 def obstacle(tx: Transaction, task: Task) -> str:
-    """Return why *task* is not ready, for people; empty if it is."""
+    """Return the reason why *task* is not ready, empty if it is."""
     if task.status is TaskStatus.IN_PROGRESS:
         holder = holder_of(tx, task.id)
         return f"it is in progress, held by {holder.name}" if holder else "it is in progress, and its holder is gone"
     if task.status is not TaskStatus.PENDING:
         return f"it is {task.status}"
     if task.category in PLANNING:
-        return f"its category is {task.category}: planning is not dispatched"
+        return f"its category is {task.category}: planning cannot be claimed"
     if blockers := _unfinished(tx.tasks, task.id):
-        return f"it waits for {', '.join(f'{one.id} ({one.name})' for one in blockers)}"
+        return f"it waits for {', '.join(f'{blocker.id} ({blocker.name})' for blocker in blockers)}"
     return _closed(tx, tx.phases.require(task.phase_id)) if task.phase_id else ""
 
 
 def complete(tx: Transaction, task_id: str, summary: str | None = None, agent_id: str | None = None) -> list[Task]:
     """
-    Finish a task that is in progress, and return the tasks that became ready by it.
+    Complete a task that is in progress, and return the tasks that became ready.
 
-    Its holder becomes idle and stays its last holder, who can be asked about it.
+    Its holder becomes idle, and stays its last holder, which can be asked about it.
 
     Args:
-        summary: What came of it, for those that depend on it.
-        agent_id: Who says so; None for a person, who may say so of every task.
+        summary: The outcome, for the tasks that depend on it.
+        agent_id: The acting agent; None for a person, who may complete any task.
 
     Raises:
-        NotFoundError: If there is no such task.
+        NotFoundError: If the task does not exist.
         ConflictError: If it is not in progress, or another agent holds it.
     """
     _settle(tx, task_id, agent_id, status=TaskStatus.COMPLETED, summary=summary)
@@ -138,15 +138,15 @@ def fail(
     tx: Transaction, task_id: str, reason: str | None = None, agent_id: str | None = None, *, block: bool = False
 ) -> Task:
     """
-    Give up a task that is in progress: pending again, or blocked after MAX_RETRIES.
+    Return a task in progress to the queue, or block it after MAX_RETRIES.
 
     Args:
-        reason: Why, kept as the task's summary.
-        agent_id: Who says so; None for a person.
-        block: Whether to block it at once, until somebody asks for a retry.
+        reason: Stored as the task's summary.
+        agent_id: The acting agent; None for a person.
+        block: Block it at once, until `retry`.
 
     Raises:
-        NotFoundError: If there is no such task.
+        NotFoundError: If the task does not exist.
         ConflictError: If it is not in progress, or another agent holds it.
     """
     retries = tx.tasks.require(task_id).retry_count + 1
@@ -157,10 +157,10 @@ def fail(
 
 def retry(tx: Transaction, task_id: str) -> Task:
     """
-    Put a blocked task back into the queue, with all its retries.
+    Put a blocked task back into the queue, and reset its count of retries.
 
     Raises:
-        NotFoundError: If there is no such task.
+        NotFoundError: If the task does not exist.
         ConflictError: If it is not blocked.
     """
     task = tx.tasks.require(task_id)
@@ -171,21 +171,20 @@ def retry(tx: Transaction, task_id: str) -> Task:
 
 def release_stale(tx: Transaction, lost: Callable[[Agent], bool] = is_lost) -> list[Released]:
     """
-    Give up the tasks of holders that are stopped, crashed or gone, or whose process has died on this machine.
+    Release the tasks of agents that are stopped, crashed or deleted, or whose process has died on this machine.
+
+    Agents whose process has died become `crashed`.
 
     Args:
-        lost: Whether an agent's process has died; who cannot be told counts as alive.
-
-    Returns:
-        What was released; an agent whose process has died is `crashed` then.
+        lost: Whether an agent's process has died; unknown counts as alive.
     """
-    # PostgreSQL: what another process releases meanwhile may be claimed again before we come to it. Whoever has the
-    # row sees to it; the holders are looked up after that.
+    # PostgreSQL: a task that another process releases concurrently may be claimed again before we reach it. So lock
+    # the rows first, skip those that others have locked, and look the holders up afterwards.
     ours = set(tx.session.scalars(queue_statements.LOCK_HELD))
     found = [(task, holder) for task, holder in stale(tx, lost) if task.id in ours]
-    # The oldest first, as `registration.stop_orphaned_agents` does: on PostgreSQL the two would lock each other out.
-    for one in sorted((holder for _, holder in found if holder), key=lambda one: (one.created_at, one.id)):
-        tx.agents.update(one.id, status=AgentStatus.CRASHED)
+    # Oldest first, in the same order as `registration.stop_orphaned_agents`, because on PostgreSQL they could deadlock.
+    for agent in sorted((holder for _, holder in found if holder), key=lambda agent: (agent.created_at, agent.id)):
+        tx.agents.update(agent.id, status=AgentStatus.CRASHED)
     released = []
     for task, holder in found:
         last = holder or tx.agents.find_by_task_id(task.id)
@@ -195,17 +194,17 @@ def release_stale(tx: Transaction, lost: Callable[[Agent], bool] = is_lost) -> l
 
 
 def stale(tx: Transaction, lost: Callable[[Agent], bool] = is_lost) -> list[tuple[Task, Agent | None]]:
-    """Return the tasks in progress that nobody works on, with the holder whose process has died, if so."""
+    """Return the tasks in progress without a live holder, with the holder whose process has died, if any."""
     return [(task, holder) for task, holder in held(tx) if holder is None or lost(holder)]
 
 
 def held(tx: Transaction) -> list[tuple[Task, Agent | None]]:
-    """Return the tasks in progress, each with its holder unless that is gone."""
+    """Return the tasks in progress, each with its holder, or None if that is gone."""
     return [(task, holder) for task, holder in tx.session.execute(queue_statements.HELD)]
 
 
 def holder_of(tx: Transaction, task_id: str) -> Agent | None:
-    """Return the agent that holds a task in progress: not one that is gone, nor one that held it before."""
+    """Return the agent that holds a task in progress, not one that held it before."""
     return tx.session.scalars(queue_statements.HOLDER, {"task": task_id}).first()
 
 
@@ -238,21 +237,21 @@ def queue_state(tx: Transaction) -> dict[str, int]:
 
 
 def _require_able(tx: Transaction, agent_id: str) -> Agent:
-    """Return an agent that can work; PostgreSQL: as nobody else changes it until we commit."""
+    """Return an agent that can work; on PostgreSQL its row stays locked until we commit."""
     agent = tx.session.scalars(queue_statements.LOCK_AGENT, {"agent": agent_id}).first()
     if agent is None:
-        return tx.agents.require(agent_id)  # which says that there is none
+        return tx.agents.require(agent_id)  # raises NotFoundError
     if agent.status in GONE:
         raise ConflictError(
             f"agent `{agent.name}` is {agent.status}",
-            why="what it held may have gone to another one",
+            why="its task may have gone to another agent",
             hint=f"inv agent.register {agent.name}",
         )
     return agent
 
 
 def _given(tx: Transaction, agent: Agent, task: Task | None) -> Claimed | None:
-    """Make *agent* the holder of a task that was taken for it, if one was."""
+    """Record *agent* as the holder of the task that was taken for it, if any."""
     if task is None:
         return None
     tx.session.execute(
@@ -269,15 +268,15 @@ def _given(tx: Transaction, agent: Agent, task: Task | None) -> Claimed | None:
 
 
 def _settle(tx: Transaction, task_id: str, agent_id: str | None, **values: object) -> None:
-    """Change a task in progress; its holder is idle then."""
+    """Change a task in progress, and make its holder idle."""
     row = tx.session.execute(queue_statements.LOCK_TASK, {"task": task_id}).first()
     task, holder = row or (tx.tasks.require(task_id), None)
     if task.status is not TaskStatus.IN_PROGRESS:
         raise ConflictError(f"task `{task_id}` ({task.name}) is {task.status}, not in progress")
     if agent_id is not None and (holder is None or holder.id != agent_id):
         raise ConflictError(
-            f"task `{task_id}` ({task.name}) is held by {holder.name if holder else 'nobody'}",
-            why="only its holder finishes it or gives it up",
+            f"task `{task_id}` ({task.name}) is held by {holder.name if holder else 'no agent'}",
+            why="only its holder can finish it or return it",
         )
     moment = tx.clock()
     given = {name: value for name, value in values.items() if value is not None}
@@ -293,14 +292,16 @@ def _after(retries: int) -> TaskStatus:
 
 
 def _closed(tx: Transaction, phase: Phase) -> str:
-    """Return why a phase's tasks are not dispatched; empty if they are."""
+    """Return the reason why a phase's tasks cannot be claimed, empty if they can."""
     if phase.status not in queue_statements.OPEN:
         return f"its phase `{phase.name}` is {phase.status}"
     before = _unfinished(tx.phases, phase.id)
-    return f"its phase `{phase.name}` waits for {', '.join(f'`{one.name}`' for one in before)}" if before else ""
+    return (
+        f"its phase `{phase.name}` waits for {', '.join(f'`{blocker.name}`' for blocker in before)}" if before else ""
+    )
 
 
 def _unfinished(nodes: TaskRepository | PhaseRepository, node: str) -> list[Task | Phase]:
-    """Return what a task or a phase still waits for."""
-    found = [nodes.require(one) for one in nodes.get_dependencies(node)]
-    return [one for one in found if one.status != TaskStatus.COMPLETED]
+    """Return the unfinished rows that a task or a phase waits for."""
+    found = [nodes.require(blocker) for blocker in nodes.get_dependencies(node)]
+    return [blocker for blocker in found if blocker.status != TaskStatus.COMPLETED]

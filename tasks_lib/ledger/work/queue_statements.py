@@ -1,7 +1,7 @@
 """
-The statements of the work queue, made once: to build one takes longer than to run it, and writers wait for each other.
+The SQL statements of the work queue, built once: building one takes longer than running it, while other writers wait.
 
-What `dispatch` changes it changes by statement, for the same reason; so whatever reads rows here reads them anew.
+For the same reason `queue` changes rows by statement, not through the session, so all reads here refresh the rows.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from enum import StrEnum
 
 OPEN = (PhaseStatus.APPROVED, PhaseStatus.IN_PROGRESS)
-"""The states of phases whose tasks are dispatched."""
+"""The statuses of phases whose tasks can be claimed."""
 
 _FRESH: dict[str, Any] = {"populate_existing": True}
 _TASKS: Any = Task.__table__
@@ -35,7 +35,7 @@ _AGENTS: Any = Agent.__table__
 
 
 def _literals(*values: StrEnum) -> list[sa.ColumnElement[Any]]:
-    """Return *values* as SQL: an index with a condition serves no parameters, and lists of them are slow."""
+    """Return *values* as SQL literals: a partial index cannot be used with parameters, and lists of them are slow."""
     return [sa.literal_column(f"'{value}'") for value in values]
 
 
@@ -43,7 +43,7 @@ _PENDING, _IN_PROGRESS, _COMPLETED = _literals(TaskStatus.PENDING, TaskStatus.IN
 
 
 def _ready(select: sa.Select[Any]) -> sa.Select[Any]:
-    """Return a query of tasks, narrowed to the ready ones, in the order of the queue: `ix_tasks_queue` serves it."""
+    """Restrict a query of tasks to the ready ones, in the order of the queue; it uses the index `ix_tasks_queue`."""
     blocker, before = aliased(Task), aliased(Phase)
     unfinished = (
         sa.select(TaskDependency.task_id)
@@ -80,10 +80,10 @@ READY_IDS = _ready(sa.select(Task.id))
 
 _WAITED_FOR_IT = sa.select(TaskDependency.task_id).where(TaskDependency.depends_on_task_id == sa.bindparam("task"))
 FREED = READY.where(Task.id.in_(_WAITED_FOR_IT))
-"""Of those that wait for `task`, the ready ones."""
+"""The ready tasks among those that wait for `task`."""
 
-# PostgreSQL: skip what another transaction is about to take. SQLite has one writer, and drops the clause.
-# Not those that it only refers to: a task that somebody lets another one wait for is as ready as before.
+# PostgreSQL: skip tasks that another transaction is taking (SQLite has one writer, and drops the clause). With
+# key_share, a task that another transaction only refers to, as a new dependency does, is not skipped.
 TAKE_FIRST = _take(READY_IDS.limit(1).with_for_update(of=Task, skip_locked=True, key_share=True))
 TAKE = _take(READY_IDS.where(Task.id == sa.bindparam("task")))
 """Put the first ready task, or `task` if it is ready, in progress at `moment`."""
@@ -93,7 +93,7 @@ _WITH_HOLDER = (
     sa.select(Task, Agent).outerjoin(Agent, sa.and_(Agent.task_id == Task.id, _HOLDING)).execution_options(**_FRESH)
 )
 HELD = _WITH_HOLDER.where(Task.status == _IN_PROGRESS).order_by(Task.id)
-"""The tasks in progress, each with who holds it."""
+"""The tasks in progress, each with its holder."""
 
 HOLDER = sa.select(Agent).where(Agent.task_id == sa.bindparam("task"), _HOLDING).execution_options(**_FRESH)
 
@@ -103,4 +103,4 @@ LOCK_AGENT = sa.select(Agent).where(Agent.id == sa.bindparam("agent")).with_for_
 
 SET_TASK = sa.update(_TASKS).where(_TASKS.c.id == sa.bindparam("task"))
 SET_AGENT = sa.update(_AGENTS).where(_AGENTS.c.id == sa.bindparam("agent"))
-"""Set the columns that are passed along."""
+"""Set the columns passed as parameters."""

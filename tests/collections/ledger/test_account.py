@@ -49,7 +49,7 @@ def data(inv):
 def test_accounts_take_turns(inv, data):
     """The one used longest ago comes first; who is exhausted is passed over, until its limit ends or it is cleared."""
     data("account.add a@x", "account.add b@x", "account.add c@x --provider codex")
-    assert "`a@x` of claude is known" in inv("account.add a@x", status=1)
+    assert "`a@x` of claude exists already" in inv("account.add a@x", status=1)
     turns = data(*["account.next"] * 3, "account.next --provider codex")
     assert [one["account"]["email"] for one in turns] == ["a@x", "b@x", "a@x", "c@x"]
     assert inv("account.next", core=["-R"]) == "would take b@x\n"

@@ -126,7 +126,7 @@ def test_a_log(bench):
         pass
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate("two", timeout=60)
-    assert (process.returncode, stdout, stderr) == (0, "session 1 of ann: kept 2 pieces\n", "")
+    assert (process.returncode, stdout, stderr) == (0, "session 1 of ann: stored 2 pieces\n", "")
     assert following.stdout.read(3) == "two"
     following.send_signal(signal.SIGTERM)
     assert "hint: inv agent.logs ann --follow" in following.communicate(timeout=60)[1]
@@ -167,7 +167,7 @@ def test_agents_and_their_worktrees(repository, server_url):
     assert asking.stderr.readline().startswith("asked ann")
     removed = repository.inv("worktree.remove", "a")
     assert removed.returncode == 0, removed.stderr
-    assert "stopped, as their worktree is gone: ann" in removed.stderr
+    assert "stopped, because their worktree is gone: ann" in removed.stderr
     assert asking.wait(60) == 4
     asking.stderr.close()
     ann, bob = repository.json("agent.list", "--all")

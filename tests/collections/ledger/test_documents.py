@@ -76,7 +76,7 @@ def test_proposals(work):
     for fields in ("[]", "{"):
         with pytest.raises(LedgerError, match="--metadata is not"):
             proposal.add(Context(), "Bad", work.initiative, "task", metadata=fields)
-    with pytest.raises(NotFoundError, match="no phase"):
+    with pytest.raises(NotFoundError, match="phase .* does not exist"):
         proposal.add(Context(), "Bad", work.initiative, "phase", target=work.task)
 
 
@@ -104,7 +104,7 @@ def test_chats(work, monkeypatch):
     assert [row["id"] for row in work.json("chat.list", "--status", "closed")] == [opened["id"]]
     with pytest.raises(LedgerError, match="`god` is not a role"):
         chat.say(Context(), opened["id"], "x", role="god")
-    with pytest.raises(LedgerError, match="one phase or one task"):
+    with pytest.raises(LedgerError, match="either --phase ID or --task ID"):
         chat.open_(Context(), phase=work.phase, task=work.task)
     with pytest.raises(NotFoundError, match=r"hint: inv chat\.list"):
         chat.show(Context(), "nonesuch")

@@ -206,7 +206,7 @@ def test_a_failure_leaves_nothing(errands, repository):
     hook.write_text("#!/bin/sh\nexit 1\n")
     hook.chmod(0o755)
     errands.refuses(GitError, "git worktree failed", "start", "Fix it", no_db=True)
-    errands.refuses(NotFoundError, "no agent `nobody`", "start", "Fix it", as_="nobody", no_db=True)
+    errands.refuses(NotFoundError, "agent `nobody` does not exist", "start", "Fix it", as_="nobody", no_db=True)
 
 
 def test_killed_while_it_is_merged(errands, repository):
@@ -235,4 +235,4 @@ def test_descriptions(errands, repository):
     assert two["branch"] == f"errand/{'x-' * 15}x-{two['id'][:8]}"
     assert two["description"] == "ä" * 150 + " " + "-x " * 15 + "-x"
     errands.refuses(LedgerError, "this worktree does not belong to an errand", "diff")
-    errands.refuses(NotFoundError, "there is no errand `nonesuch`", "diff", "nonesuch")
+    errands.refuses(NotFoundError, "errand `nonesuch` does not exist", "diff", "nonesuch")

@@ -107,7 +107,7 @@ def test_status_tells_how_it_is(here):
         "lost     lost  (its process has ended)",
         "1 open",
         "of lost  (held by lost; the next claim releases it)",
-        "of left  (held by nobody; the next claim releases it)",
+        "of left  (held by no agent; the next claim releases it)",
     ):
         assert part in said
     data = tasks.status(Context())
@@ -157,7 +157,7 @@ def test_a_backup_is_a_ledger(here, tmp_path):
 
     before = path.read_bytes()
     folder = tmp_path / "new"
-    for target, why in ((path, "is there already"), (folder / "x.db", "cannot be written: No such file")):
+    for target, why in ((path, "exists already"), (folder / "x.db", "cannot be written: No such file")):
         with pytest.raises(LedgerError, match=why):
             tasks.backup(Context(), str(target))
     assert path.read_bytes() == before

@@ -36,7 +36,7 @@ def test_registering(ledger):
 @pytest.mark.parametrize("name", ["user", "", "-x", "a b", "a\x1b[31m", "ü", "a" * 64])
 def test_a_name_that_is_none(sqlite_ledger, name):
     """What is typed after flags and shown in terminals has no blanks, dashes in front or escapes."""
-    with pytest.raises(LedgerError, match="no agent can be called"), sqlite_ledger.write() as tx:
+    with pytest.raises(LedgerError, match="is not a valid name"), sqlite_ledger.write() as tx:
         registration.register(tx, "r/main", name=name)
 
 

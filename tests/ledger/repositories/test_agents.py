@@ -41,7 +41,7 @@ def test_finding_agents(ledger):
         assert tx.agents.find_by_task_id("other") is None
         assert tx.agents.find_by_status(AgentStatus.IDLE) == [owl, elk]
         assert tx.agents.named("yak") == tx.agents.named(yak.id) == tx.agents.named(yak.id[:8]) == yak
-        with pytest.raises(NotFoundError, match="there is no agent `ya`"):
+        with pytest.raises(NotFoundError, match="agent `ya` does not exist"):
             tx.agents.named("ya")
 
 

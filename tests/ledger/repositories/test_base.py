@@ -29,7 +29,7 @@ def test_create_and_find(ledger):
         assert made.id.isalnum()
         assert made.id == made.id.lower()
         assert tx.tasks.find_by_id("nothing") is None
-        with pytest.raises(NotFoundError, match="there is no task `nothing`") as caught:
+        with pytest.raises(NotFoundError, match="task `nothing` does not exist") as caught:
             tx.tasks.require("nothing")
         assert caught.value.hint == "inv task.list"
 
@@ -108,13 +108,13 @@ def test_values_that_do_not_fit(ledger):
     """A value that its field does not take is refused by name on both engines, and what is allowed is told."""
     with ledger.write() as tx:
         task = tx.tasks.create(name="a")
-        with pytest.raises(LedgerError, match="`urgent` is no priority of a task") as caught:
+        with pytest.raises(LedgerError, match="`urgent` is not a priority of a task") as caught:
             tx.tasks.update(task.id, priority="urgent")
         assert caught.value.why == "one of: low, medium, high"
         for wrong in ({"order": "first"}, {"name": 5}, {"name": ["a"]}, {"description": {}}):
             with pytest.raises(LedgerError, match=next(iter(wrong))):
                 tx.tasks.update(task.id, **wrong)
-        with pytest.raises(LedgerError, match="is no status of a task"):
+        with pytest.raises(LedgerError, match="is not a status of a task"):
             tx.tasks.find_all(status="open")
         assert tx.tasks.find_all() == [task]
     for refused in ({"name": None}, {"status": None}):
@@ -188,5 +188,5 @@ def test_names_are_one_line(sqlite_ledger, name):
 
 def test_a_nul_is_no_text(ledger):
     """PostgreSQL cannot keep it, so no ledger does: one can be taken to the other."""
-    with pytest.raises(LedgerError, match="the description of a task holds a NUL"), ledger.write() as tx:
+    with pytest.raises(LedgerError, match="the description of a task contains a NUL"), ledger.write() as tx:
         tx.tasks.create(name="a", description="b\0c")

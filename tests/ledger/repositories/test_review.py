@@ -78,7 +78,7 @@ def test_errands(ledger):
         for wrong in ("", "é" * 201):
             with pytest.raises(ConflictError, match="refuses this errand"), tx.session.begin_nested():
                 tx.errands.create(id="w", description=wrong, branch="b")
-        with pytest.raises(LedgerError, match="`done` is no status"):
+        with pytest.raises(LedgerError, match="`done` is not a status"):
             tx.errands.update("b", status="done")
 
 

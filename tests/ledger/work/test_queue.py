@@ -98,7 +98,7 @@ def test_one_task_one_holder(tx, agents):
         queue.complete(tx, task.id, None, agents.bob.id)
     with pytest.raises(ConflictError, match="is pending, not in progress"):
         queue.complete(tx, other.id)
-    with pytest.raises(NotFoundError, match="no agent `nobody`"):
+    with pytest.raises(NotFoundError, match="agent `nobody` does not exist"):
         queue.claim_next(tx, "nobody")
     assert queue.claim_next(tx, agents.bob.id).task.id == other.id
     queue.complete(tx, task.id)  # a person
@@ -119,7 +119,7 @@ def test_why_a_task_is_not_ready(tx, agents):
     said = [
         (loose, ""),
         (waiting, f"it waits for {loose.id} (loose)"),
-        (add(tx, "plan", category="plan"), "its category is plan: planning is not dispatched"),
+        (add(tx, "plan", category="plan"), "its category is plan: planning cannot be claimed"),
         (add(tx, "1", phase_id=first.id), "its phase `first` is pending"),
         (add(tx, "2", phase_id=second.id), "its phase `second` waits for `first`"),
     ]
@@ -184,7 +184,7 @@ def test_coming_back(tx, agents):
     registration.stop(tx, agents.ann.id)
     assert registration.register(tx, "r/ann", name="ann").status is AgentStatus.IDLE
     assert queue.held_by(tx, tx.agents.require(agents.ann.id)) is None
-    with pytest.raises(ConflictError, match="held by nobody"):
+    with pytest.raises(ConflictError, match="held by no agent"):
         queue.complete(tx, task.id, None, agents.ann.id)
     assert [released.task.id for released in queue.release_stale(tx)] == [task.id]
     assert not queue.claim_next(tx, agents.ann.id).again

@@ -1,5 +1,5 @@
 """
-How Alembic migrates a ledger: within the caller's transaction, which holds the lock.
+Alembic's environment: migrate within the caller's transaction, which holds the lock.
 """
 
 from __future__ import annotations

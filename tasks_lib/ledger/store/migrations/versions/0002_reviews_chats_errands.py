@@ -1,10 +1,8 @@
 """
-From seed 004's schema to seed 003's: reviews, chats, errands; summaries and retries; no more approvals.
+Add reviews, chats, errands, sets of changes, summaries and retries; drop approvals and checkpoints for people.
 
-What the new schema has no word for is told in the nearest one: a task that waits for approval is `pending`, a
-checkpoint for people `auto`. Whether merges or tasks want an approval is lost.
-
-Two columns are ours: `agents.host` and `agents.pid_started_at`.
+A task that waits for an approval becomes `pending`, and a checkpoint for people becomes `auto`. Whether merges or tasks
+require an approval is lost.
 """
 
 from __future__ import annotations
@@ -28,10 +26,10 @@ URGENCY = sa.text("(CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2
 
 
 def upgrade() -> None:
-    """Carry the data over, change the tables, make the new ones."""
+    """Convert the data, change the tables, create the new ones."""
     op.execute("UPDATE tasks SET status = 'pending' WHERE status = 'pending_approval'")
     op.execute("UPDATE tasks SET type = 'auto' WHERE type LIKE 'checkpoint:%'")
-    # One task, one holder: whoever was active last.
+    # A task has one holder: the agent active last.
     op.execute(
         "UPDATE agents SET status = 'idle' WHERE status IN ('running', 'waiting_for_input') AND EXISTS ("
         "SELECT 1 FROM agents AS later WHERE later.task_id = agents.task_id"
@@ -65,7 +63,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go back; the new tables and columns are lost, and no merge and no task wants an approval."""
+    """Downgrade; the new tables and columns are lost, and no merge or task requires an approval."""
     for name in ("review_comments", "errands", "chat_messages", "chat_sessions", "change_sets"):
         op.drop_table(name)
     op.execute("UPDATE initiatives SET status = 'active' WHERE status = 'pending_review'")

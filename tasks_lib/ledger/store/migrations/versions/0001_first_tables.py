@@ -1,5 +1,5 @@
 """
-The schema of seed 004: 14 tables, as Codewalkers had them in February 2026.
+Create the first 14 tables: work, agents, pages, proposals, messages, conversations.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "initiatives",
         *_identified(),
@@ -168,7 +168,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the tables, those first that refer to others."""
+    """Drop the tables, referring tables first."""
     for table in (
         *("conversations", "agent_log_chunks", "messages", "initiative_projects", "projects", "pages", "proposals"),
         *("agents", "accounts", "task_dependencies", "tasks", "phase_dependencies", "phases", "initiatives"),
