@@ -76,7 +76,7 @@ def test_proposals(work):
     for fields in ("[]", "{"):
         with pytest.raises(LedgerError, match="--metadata is not"):
             proposal.add(Context(), "Bad", work.initiative, "task", metadata=fields)
-    with pytest.raises(NotFoundError, match="phase .* does not exist"):
+    with pytest.raises(NotFoundError, match=r"phase .* does not exist"):
         proposal.add(Context(), "Bad", work.initiative, "phase", target=work.task)
 
 

@@ -153,7 +153,7 @@ def test_a_wait_ends_with_the_one_who_was_asked(ledger, agents, monkeypatch):
         assert tx.conversations.require(question.id).answer is None
     question = asked(ledger, agents, "idle")
     deleted = later(write, ledger, lambda tx: tx.agents.delete(agents["idle"]))
-    with pytest.raises(NotFoundError, match="conversation .* does not exist"):
+    with pytest.raises(NotFoundError, match=r"conversation .* does not exist"):
         conversations.wait(ledger, question.id, 30)
     deleted.result()
 
