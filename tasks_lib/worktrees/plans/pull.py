@@ -78,16 +78,7 @@ def plan_pull(project: Project, narrator: Narrator, *, unmasked: bool) -> Iterat
         request = _request(project, narrator, removal_record.timestamp(), unmasked=unmasked)
         golden_pull.check_pull(request)
         pull = _describe(request, record.identity.database)
-        removal = RemovalRecord(
-            slug,
-            request.now,
-            str(path),
-            record.identity.branch,
-            tip=None,
-            saved=None,
-            worktree=record,
-            only_databases=True,
-        )
+        removal = RemovalRecord.of_databases(record, path, record.identity.branch, request.now)
         plan = Plan(
             [
                 _PullIntoWorktree(project, request, removal, pull).step(),

@@ -64,16 +64,7 @@ def plan_reset(project: Project, narrator: Narrator, options: CloneOptions) -> I
         require_own_database_name(project, record, path, os.environ)
         target = Target(project, record, path, narrator)
         check_databases(target)
-        removal = RemovalRecord(
-            slug,
-            removal_record.timestamp(),
-            str(path),
-            record.identity.branch,
-            tip=None,
-            saved=None,
-            worktree=record,
-            only_databases=True,
-        )
+        removal = RemovalRecord.of_databases(record, path, record.identity.branch, removal_record.timestamp())
         reset = Reset(removal)
         plan = Plan(
             [

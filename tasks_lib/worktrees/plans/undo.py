@@ -124,16 +124,7 @@ def _database_steps(
     project: Project, removal: RemovalRecord, record: Record, path: Path, narrator: Narrator
 ) -> list[Step]:
     """Return the steps that restore the databases, from before a reset or teardown, of a worktree that exists."""
-    replaced = RemovalRecord(
-        removal.slug,
-        removal_record.timestamp(),
-        str(path),
-        removal.branch,
-        tip=None,
-        saved=None,
-        worktree=record,
-        only_databases=True,
-    )
+    replaced = RemovalRecord.of_databases(record, path, removal.branch, removal_record.timestamp())
 
     def write() -> None:
         removal_record.write(project, replaced)

@@ -50,6 +50,11 @@ class RemovalRecord(msgspec.Struct, frozen=True):
     only_databases: bool = False
     delete_branch: bool = False
 
+    @classmethod
+    def of_databases(cls, worktree: Record, path: Path, branch: str | None, removed_at: str) -> RemovalRecord:
+        """Return the record for databases that are replaced, while the worktree at *path* stays."""
+        return cls(worktree.slug, removed_at, str(path), branch, None, None, worktree, only_databases=True)
+
     @property
     def reference(self) -> str:
         """The ref that protects *saved*."""
