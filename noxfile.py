@@ -62,7 +62,7 @@ def pytest(session: nox.Session, *arguments: str, runner: Sequence[str] = ("pyte
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, format and the import contracts."""
-    session.install(*group("lint"))  # they read the sources only
+    session.install("-e.", *group("lint"))  # dev/reference.py imports the commands
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("lint-imports")
