@@ -33,7 +33,7 @@ PATIENCE = 30.0
 IMPORT_EVERYTHING = """
 import importlib, pkgutil, tasks_lib
 for module in pkgutil.walk_packages(tasks_lib.__path__, "tasks_lib."):
-    if ".migrations." not in module.name and not module.name.startswith("tasks_lib.demo.application"):
+    if not {"migrations", "application", "__main__"} & set(module.name.split(".")):
         importlib.import_module(module.name)
 """
 WRITE_BYTECODE = {"PYTHONDONTWRITEBYTECODE": None}
