@@ -89,7 +89,7 @@ def _scratch_worktree(project: Project) -> Iterator[Path]:
     main, path = project.repository.main, project.registry.directory / "merging"
 
     def clear() -> None:
-        if any(row.path == path for row in list_worktrees(main)):
+        if any(entry.path == path for entry in list_worktrees(main)):
             run_git("worktree", "remove", "--force", "--force", path, cwd=main)
         shutil.rmtree(path, ignore_errors=True)
 
@@ -135,19 +135,21 @@ def _worktree_on(repository: Repository, base: str) -> Path | None:
     Raises:
         WorktreeError: If it has uncommitted changes, or *base* is being rebased.
     """
-    for row in list_worktrees(repository.main):
-        if row.branch is None and row.path.exists() and _is_rebasing(row.path, base):
-            raise WorktreeError(f"`{base}` is being rebased in {row.path}", hint=f"git -C {row.path} rebase --continue")
-        if row.branch == base:
+    for entry in list_worktrees(repository.main):
+        if entry.branch is None and entry.path.exists() and _is_rebasing(entry.path, base):
+            raise WorktreeError(
+                f"`{base}` is being rebased in {entry.path}", hint=f"git -C {entry.path} rebase --continue"
+            )
+        if entry.branch == base:
             options = ("--porcelain", "--untracked-files=no", "--ignore-submodules=dirty")
-            changes = read_git("-c", "core.fsmonitor=false", "status", *options, cwd=row.path).splitlines()
+            changes = read_git("-c", "core.fsmonitor=false", "status", *options, cwd=entry.path).splitlines()
             if changes:
                 raise WorktreeError(
-                    f"`{base}` is checked out at {row.path}, with uncommitted changes",
+                    f"`{base}` is checked out at {entry.path}, with uncommitted changes",
                     why="\n".join([*changes[:_SHOWN], *(["…"] if len(changes) > _SHOWN else [])]),
-                    hint=f"commit them, or stash them:\ngit -C {row.path} stash",
+                    hint=f"commit them, or stash them:\ngit -C {entry.path} stash",
                 )
-            return row.path
+            return entry.path
     return None
 
 

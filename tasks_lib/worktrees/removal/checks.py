@@ -37,7 +37,7 @@ _OPERATIONS = {
 _SHOWN = 10
 
 
-def require_removable(project: Project, listed: WorktreeEntry, others: Iterable[WorktreeEntry]) -> None:
+def require_removable(project: Project, entry: WorktreeEntry, others: Iterable[WorktreeEntry]) -> None:
     """
     Refuse to remove what not even `--force` removes.
 
@@ -48,13 +48,13 @@ def require_removable(project: Project, listed: WorktreeEntry, others: Iterable[
         WorktreeError: If it is the main worktree, is being created, is locked, contains the current directory or
             another worktree, or if something else is in its place.
     """
-    path, locked = listed.path, listed.locked
+    path, locked = entry.path, entry.locked
     if path == project.repository.main:
         raise WorktreeError(f"{path} is the main worktree", why="it is the repository itself")
     if locked == UNFINISHED:
         raise WorktreeError(
             f"the worktree {path} is being created, or its creation was interrupted",
-            hint=f"to finish it, run:\ninv worktree.create {listed.branch}",
+            hint=f"to finish it, run:\ninv worktree.create {entry.branch}",
         )
     if locked is not None:
         raise WorktreeError(
@@ -69,7 +69,7 @@ def require_removable(project: Project, listed: WorktreeEntry, others: Iterable[
             why="this shell's directory would be deleted",
             hint="change to another directory first",
         )
-    inside = next((row.path for row in others if path in row.path.parents), None)
+    inside = next((other.path for other in others if path in other.path.parents), None)
     if inside is not None:
         raise WorktreeError(
             f"{path} contains the worktree {inside}", why="both would be deleted", hint=f"git worktree move {inside} TO"
@@ -78,7 +78,7 @@ def require_removable(project: Project, listed: WorktreeEntry, others: Iterable[
         require_same_worktree(project, path)
 
 
-def require_nothing_lost(project: Project, listed: WorktreeEntry, not_work: Container[str] = ()) -> None:
+def require_nothing_lost(project: Project, entry: WorktreeEntry, not_work: Container[str] = ()) -> None:
     """
     Refuse while the worktree holds work that exists nowhere else. `require_merged` checks its branch.
 
@@ -92,12 +92,12 @@ def require_nothing_lost(project: Project, listed: WorktreeEntry, not_work: Cont
         WorktreeError: If a git operation is in progress, if anything is uncommitted in the worktree or a submodule,
             if no branch holds its commits, or if git cannot tell.
     """
-    path, main = listed.path, project.repository.main
+    path, main = entry.path, project.repository.main
     try:
         if path.exists():
             _require_no_operation(path)
             _require_no_changes(path, main, not_work)
-        saved = listed.branch or _holders(main, listed.head or "HEAD")
+        saved = entry.branch or _holders(main, entry.head or "HEAD")
     except (GitError, OSError) as error:
         raise WorktreeError(
             f"cannot determine whether {path} has uncommitted work", why=str(error), hint="check it, then pass --force"
@@ -106,7 +106,7 @@ def require_nothing_lost(project: Project, listed: WorktreeEntry, not_work: Cont
         raise WorktreeError(
             f"no branch holds the commits that {path} is on",
             why="its HEAD is detached, and git would delete them",
-            hint=f"pass --force, or give them a branch:\ngit branch BRANCH {listed.head}",
+            hint=f"pass --force, or give them a branch:\ngit branch BRANCH {entry.head}",
         )
 
 
@@ -218,7 +218,7 @@ def _require_no_changes(path: Path, main: Path, not_work: Container[str]) -> Non
         raise WorktreeError(
             f"{path} holds {len(changes)} uncommitted change{'s' if len(changes) > 1 else ''}",
             why="\n".join([*shown, *(["…"] if len(changes) > _SHOWN else [])]),
-            hint=f"git -C {path} stash --include-untracked, or commit, or pass --force",
+            hint=f"commit them, pass --force, or stash them:\ngit -C {path} stash --include-untracked",
         )
 
 
@@ -247,10 +247,10 @@ def _submodules(path: Path) -> Iterator[Path]:
     Raises:
         GitError: If one is not initialised but holds files, which git does not list.
     """
-    for row in read_git("ls-files", "--stage", "-z", cwd=path).split("\0"):
-        if not row.startswith("160000 "):
+    for line in read_git("ls-files", "--stage", "-z", cwd=path).split("\0"):
+        if not line.startswith("160000 "):
             continue
-        module = path / row.partition("\t")[2]
+        module = path / line.partition("\t")[2]
         if os.path.lexists(module / ".git"):
             yield module
             yield from _submodules(module)

@@ -50,8 +50,8 @@ class World:
 
     def rows(self):
         rows = list_worktrees(self.main)
-        listed = next(row for row in rows if row.path == self.there)
-        return listed, [row for row in rows if row.path != self.there]
+        entry = next(row for row in rows if row.path == self.there)
+        return entry, [row for row in rows if row.path != self.there]
 
     def removable(self):
         checks.require_removable(self.project(), *self.rows())
