@@ -141,7 +141,7 @@ def test_failure_undoes_what_this_run_created(team):
     assert left == before
 
 
-def test_reset_replaces_databases(team):
+def test_reset_replaces_the_databases(team):
     """A failing migration restores the previous ones at once; otherwise undo restores them."""
     there = team.there
     made = team.json("worktree.setup", cwd=there)

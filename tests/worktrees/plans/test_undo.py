@@ -33,7 +33,7 @@ def assert_whole(repository):
     assert repository.databases(parked=True) == []
 
 
-def test_undo_restores_everything(created):
+def test_undo_restores_the_whole_worktree(created):
     """Worktree, branch, commits, uncommitted work, rows, env file and port, under the same names."""
     before = created.env("a")
     listed = created.json("worktree.list")[1]
