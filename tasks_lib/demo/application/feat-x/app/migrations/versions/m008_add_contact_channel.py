@@ -1,4 +1,4 @@
-"""Add `contact.preferred_channel`, told from what each contact has used."""
+"""Add `contact.preferred_channel`, derived from what each contact has used."""
 
 from __future__ import annotations
 
