@@ -23,7 +23,7 @@ WORDS = {
     r"anew": "again, or leave it out",
     r"meanwhile": "since then, concurrently, in the meantime; or leave it out",
     r"(is|are|was|were) told": "prints, is called with, receives",
-    r"(bear|bears|bore|borne)": "has, is named",
+    r"(bear(?= (a|an|the|its|their)\b)|bears|bore|borne)": "has, is named",
     r"mend(s|ed|ing)?": "fix",
     r"(is|are) no (?!longer\b)[a-z]+": "is not a; does not exist; no X was found",
     r"that was(?= (there|golden|before)\b|[.,;:)`]|$)": "the previous",
@@ -41,7 +41,7 @@ WORDS = {
     r"ends well": "exits with 0, succeeds",
     r"the like": "similar",
     r"in vain": "without success",
-    r"circle": "cycle",
+    r"(?<!<)circle": "cycle",
 }
 """Regular expressions of what not to write, and what to write instead."""
 

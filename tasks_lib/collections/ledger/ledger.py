@@ -126,7 +126,7 @@ def board(c: Context, out: str = "", open: bool = False, json: bool = False) -> 
     counts = {
         "initiatives": sum(work.initiative is not None for work in found.works),
         "tasks": found.counts,
-        "agents": len(found.at_work),
+        "agents": len(found.active_agents),
         "questions": len(found.questions),
         "messages": len(found.messages),
         "errands": len(found.open_errands),

@@ -53,5 +53,5 @@ def _explain_nothing_ready(state: dict[str, int], holders: list[str]) -> str:
     if state["ready"]:
         reasons.insert(0, f"{state['ready']} about to be claimed by others")
     if not reasons:
-        reasons = ["all tasks are completed" if state["completed"] else "there are no tasks"]
+        reasons = ["all tasks are completed" if state["completed"] else "no tasks were added"]
     return f"nothing is ready: {', '.join(reasons)}"

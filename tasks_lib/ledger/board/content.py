@@ -1,5 +1,5 @@
 """
-What the board shows, read in one transaction.
+Read the contents of the board in one transaction.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 _Row = TypeVar("_Row", "Task", "Phase")
 
 FINAL = (ErrandStatus.MERGED, ErrandStatus.ABANDONED)
-"""The states of errands that nobody has to do with any more."""
+"""The statuses of finished errands."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where an agent works; the path is empty once the worktree is gone."""
+    """A worktree where agents work; the path is empty once the worktree is gone."""
 
     branch: str
     path: str
@@ -44,10 +44,10 @@ class Place:
 @dataclass(frozen=True)
 class Work:
     """
-    An initiative with what belongs to it; or, without one, the tasks of none.
+    An initiative with its phases and tasks; without an initiative, the tasks that have none.
 
     Attributes:
-        waits: For a phase or task the ids of those that it waits for.
+        waits: For each phase or task, the ids of those that it waits for.
     """
 
     initiative: Initiative | None
@@ -62,16 +62,16 @@ class Board:
     The ledger at one moment.
 
     Attributes:
-        taken: That moment.
-        where: What the ledger is on, for people.
-        counts: How many tasks are in each state, as `queue_state` has it.
-        states: Of each task, one of these states.
-        holders: The agent of each task in progress that is held, by the task's id.
-        agents: All of them, by id.
-        lost: The ids of those whose process has died unnoticed.
-        places: Where agents work, by their worktree's id; without those of other repositories.
-        questions: Those that nobody has answered.
-        messages: What the user has not read, or not answered where that is asked for.
+        taken: The time when it was read.
+        where: The ledger's file, or its URL without a password.
+        counts: The number of tasks in each state, from `queue_state`.
+        states: The state of each task, by id.
+        holders: The agents that hold tasks, by the task's id.
+        agents: All agents, by id.
+        lost: The ids of agents whose process has died without a change of status.
+        places: This repository's worktrees, by worktree id.
+        questions: The open questions.
+        messages: The messages that the user has not read, or has not answered although a reply is wanted.
     """
 
     taken: datetime
@@ -88,18 +88,18 @@ class Board:
     errands: Sequence[Errand]
 
     @property
-    def at_work(self) -> list[Agent]:
+    def active_agents(self) -> list[Agent]:
         """The agents that are not stopped."""
         return [agent for agent in self.agents.values() if agent.status is not AgentStatus.STOPPED]
 
     @property
     def open_errands(self) -> list[Errand]:
-        """The errands that somebody has to do with."""
+        """The errands that are not finished."""
         return [errand for errand in self.errands if errand.status not in FINAL]
 
 
 def read(tx: Transaction, where: str, places: Mapping[str, Place]) -> Board:
-    """Return what the board of the ledger *where* shows; *places* tells of worktrees, of which the ledger knows ids."""
+    """Return the contents of the board of the ledger *where*, with the worktrees in *places*."""
     agents = {agent.id: agent for agent in tx.agents.find_all()}
     ready = {task.id for task in queue.ready(tx)}
     tasks, phases = _by_initiative(tx.tasks.find_all()), _by_initiative(tx.phases.find_all())
@@ -107,9 +107,9 @@ def read(tx: Transaction, where: str, places: Mapping[str, Place]) -> Board:
     for edges in (TaskDependency.__table__, PhaseDependency.__table__):
         for node, blocker in tx.session.execute(sa.select(*edges.c).order_by(*edges.c)):
             waits[node].append(blocker)
-    # Work that goes on comes before what is over.
-    initiatives = sorted(tx.initiatives.find_all(), key=lambda one: [*InitiativeStatus].index(one.status))
-    works = [Work(one, phases[one.id], tasks[one.id], waits) for one in initiatives]
+    # Active initiatives come before finished ones.
+    initiatives = sorted(tx.initiatives.find_all(), key=lambda initiative: [*InitiativeStatus].index(initiative.status))
+    works = [Work(goal, phases[goal.id], tasks[goal.id], waits) for goal in initiatives]
     if tasks[None]:
         works.append(Work(None, (), tasks[None], waits))
     return Board(
@@ -123,7 +123,7 @@ def read(tx: Transaction, where: str, places: Mapping[str, Place]) -> Board:
         lost=frozenset(agent.id for agent in agents.values() if agent.status not in GONE and is_lost(agent)),
         places=places,
         questions=tx.conversations.find_all(status=ConversationStatus.PENDING),
-        messages=[one for one in tx.messages.find_all(recipient_type=Party.USER) if _is_open(one)],
+        messages=[message for message in tx.messages.find_all(recipient_type=Party.USER) if _is_open(message)],
         errands=tx.errands.find_all(),
     )
 
@@ -136,7 +136,7 @@ def _by_initiative(rows: Iterable[_Row]) -> Mapping[str | None, list[_Row]]:
 
 
 def _state(task: Task, ready: set[str]) -> str:
-    """Return the state of a task in the words of `queue_state`."""
+    """Return the state of a task, one of the keys of `queue_state`."""
     if task.status is not TaskStatus.PENDING:
         return task.status
     if task.id in ready:

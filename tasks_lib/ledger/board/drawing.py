@@ -1,7 +1,7 @@
 """
-The graph of tasks as HTML: boxes that are links to the tasks' rows, over lines of SVG.
+Draw the graph of tasks as HTML: boxes that link to the tasks' rows, over lines of SVG.
 
-Boxes are no part of the SVG: only HTML breaks, cuts and turns text whose width and direction nobody knows.
+The boxes are HTML, because only HTML wraps and truncates text of unknown width and direction.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from tasks_lib.ledger.schema.work import Task
 
 MOST = 1000
-"""How many tasks a drawing has at most; a fifth of a second, and nobody finds anything in a larger one."""
+"""The maximum number of tasks in a drawing, which takes 0.2 seconds; a larger one would be unreadable."""
 
 PRINTED = 1000
-"""Pixels that fit on a printed page."""
+"""The width of a printed page in pixels."""
 
 
 def drawing(board: Board, work: Work, name: str) -> str:
-    """Return the graph of the tasks of *work*, which is called *name*, in a region of its own that scrolls."""
-    # Of too many, those that are not over, in their order.
+    """Return the graph of the tasks of *work*, called *name*, in a region that scrolls."""
+    # If there are too many, prefer unfinished tasks.
     tasks = sorted(work.tasks, key=lambda task: board.states[task.id] == "completed")[:MOST]
     drawn = {task.id for task in tasks}
     edges = [(blocker, task.id) for task in tasks for blocker in work.waits.get(task.id, ()) if blocker in drawn]
@@ -39,11 +39,11 @@ def drawing(board: Board, work: Work, name: str) -> str:
         f'<path data-from="{before}" data-to="{after}" class="{board.states[before]}" d="{_path(points)}"/>'
         for (before, after), points in plan.lines.items()
     )
-    # Down the columns: the order in which tasks are reached by the keyboard is that in which they can be done.
+    # Column by column, so that the keyboard reaches tasks in the order in which they can be done.
     boxes = "".join(
         _box(board, work, task, plan.boxes[task.id]) for task in sorted(tasks, key=lambda task: plan.boxes[task.id])
     )
-    left_out = f"<p>Drawn are {MOST} of {len(work.tasks)} tasks.</p>" if len(tasks) < len(work.tasks) else ""
+    left_out = f"<p>Showing {MOST} of {len(work.tasks)} tasks.</p>" if len(tasks) < len(work.tasks) else ""
     return f"""
 {left_out}<div class="region" role="region" aria-label="Graph of tasks: {escape(name)}" tabindex="0">
 <div class="plane" style="width:{plan.width}px;height:{plan.height}px;--fit:{min(1, PRINTED / plan.width):.3f}">
@@ -64,13 +64,13 @@ def _box(board: Board, work: Work, task: Task, corner: Point) -> str:
 
 
 def _remarks(board: Board, work: Work, task: Task) -> Sequence[str]:
-    """Return the state of a task, and what matters in it."""
+    """Return the state of a task, and what is relevant in that state."""
     state = board.states[task.id]
     remarks = [STATES[state]]
     if holder := board.holders.get(task.id):
         remarks.append(f"<bdi>{escape(holder.name)}</bdi>")
     elif state == "in_progress":
-        remarks.append("nobody holds it")
+        remarks.append("no holder")
     if state in ("ready", "waiting") and task.priority is not Priority.MEDIUM:
         remarks.append(f"{task.priority} priority")
     if task.retry_count:
@@ -79,7 +79,7 @@ def _remarks(board: Board, work: Work, task: Task) -> Sequence[str]:
 
 
 def _path(points: Sequence[Point]) -> str:
-    """Return a line through *points*: bends and straight pieces by turns."""
+    """Return a line through *points*, in which curves and straight segments alternate."""
     drawn = [f"M{points[0][0]} {points[0][1]}"]
     for number, ((x, y), (to_x, to_y)) in enumerate(pairwise(points)):
         half = (x + to_x) // 2

@@ -1,5 +1,5 @@
 """
-The file that a page goes into.
+Write the page to a file.
 """
 
 from __future__ import annotations
@@ -15,24 +15,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _HEAD = 4096
-"""Within how many bytes a page says whose it is."""
+"""The generator tag is within this many bytes."""
 
 
 def write(page: str, path: Path) -> None:
     """
-    Write *page* to *path*, in place of an earlier page and of nothing else; who reads it meanwhile sees one of the two.
+    Write *page* to *path* atomically, replacing only an earlier page.
 
-    Others than its owner cannot read it, as they cannot read the ledger.
+    Only its owner can read it, as with the ledger.
 
     Raises:
-        LedgerError: If there is another file, or it cannot be written.
+        LedgerError: If *path* is another file, or cannot be written.
     """
     try:
         if path.exists() and GENERATOR.encode() not in _head(path):
-            raise LedgerError(
-                f"`{path}` is no board, so it is not replaced", hint="move it away, or name another one with --out"
-            )
-        # A path may hold bytes that are no text; in the page they are marked as such.
+            raise LedgerError(f"`{path}` exists and is not a board", hint="move it, or choose another file with --out")
+        # Paths can contain bytes that are not valid text; escape them.
         atomic_write(path, page.encode("utf-8", "xmlcharrefreplace"))
     except OSError as error:
         cure = (

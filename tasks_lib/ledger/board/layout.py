@@ -1,10 +1,10 @@
 """
-Where the boxes and lines of a graph go: waves from left to right.
+Lay out a graph in columns from left to right.
 
-After Sugiyama, Tagawa and Toda (1981, https://doi.org/10.1109/TSMC.1981.4308636): a node stands one column right
-of the last that it waits for. A line that passes columns has a lane in each, so that it runs between the boxes;
-lines from one node share their lanes, like the branches of a tree. The order within a column follows the mean of
-the neighbours, to and fro; then the heights do, as far as the order lets them.
+After Sugiyama, Tagawa and Toda (1981, https://doi.org/10.1109/TSMC.1981.4308636): a node is one column to the
+right of the last node that it waits for. A line that crosses columns has a lane in each, so that it runs between the
+boxes; lines from one node share their lanes, like the branches of a tree. Passes in both directions order each column
+by the mean position of the neighbours, and then move the boxes vertically in the same way without changing the order.
 """
 
 from __future__ import annotations
@@ -24,38 +24,38 @@ Point = tuple[int, int]
 _Node = TypeVar("_Node")
 
 WIDTH, HEIGHT = 212, 64
-"""A box, in pixels of CSS, as all lengths here."""
+"""The size of a box in CSS pixels, like all lengths here."""
 
 GUTTER = 72
-"""Between two columns, where lines bend."""
+"""The space between two columns, where lines bend."""
 
 GAP = 14
-"""Between what stands above each other."""
+"""The vertical space between boxes."""
 
 MARGIN = 16
 
 _LANE = 2
-"""How high a lane is."""
+"""The height of a lane."""
 
 _SWEEPS = 12
-"""How often the order and the heights are improved."""
+"""The number of passes that improve order and heights."""
 
 _ABREAST = 5
-"""How many nodes without edges stand abreast, at least."""
+"""The minimum number of nodes without edges in a row."""
 
 _Slot = tuple[str, int]
-"""A place in a column: a node's box in its own one, one of its lanes in those to the right."""
+"""A place in a column: a node's box in its own column, or one of its lanes in the columns to the right."""
 
 
 @dataclass(frozen=True)
 class Drawing:
     """
-    A graph, laid out.
+    The positions of the nodes and edges of a graph.
 
     Attributes:
         boxes: The upper left corner of each node's box.
-        lines: Of each edge the points that bends and straight pieces join by turns, a bend first and last: from the
-            right side of the node that is waited for to the left side of the one that waits.
+        lines: The points of each edge, joined by alternating curves and straight segments, beginning and ending with a
+            curve: from the right side of the blocker to the left side of the node that waits.
     """
 
     width: int
@@ -66,11 +66,11 @@ class Drawing:
 
 def lay_out(nodes: Sequence[str], edges: Iterable[tuple[str, str]]) -> Drawing:
     """
-    Lay out a graph without circles, the same one always the same way.
+    Lay out a graph without cycles, deterministically.
 
     Args:
-        nodes: In the order in which they would rather stand.
-        edges: Each from a node to one that waits for it.
+        nodes: In the preferred order.
+        edges: From each node to those that wait for it.
     """
     sources, targets = _ends(edges)
     tied = [node for node in nodes if node in sources or node in targets]
@@ -104,7 +104,7 @@ def _left(column: int) -> int:
 
 
 def _ends(edges: Iterable[tuple[_Node, _Node]]) -> tuple[dict[_Node, list[_Node]], dict[_Node, list[_Node]]]:
-    """Return what is left of each end of *edges*, and what is right of it."""
+    """Return the sources of each target, and the targets of each source."""
     sources, targets = defaultdict[_Node, list[_Node]](list), defaultdict[_Node, list[_Node]](list)
     for source, target in edges:
         targets[source].append(target)
@@ -113,7 +113,7 @@ def _ends(edges: Iterable[tuple[_Node, _Node]]) -> tuple[dict[_Node, list[_Node]
 
 
 def _columns(nodes: Iterable[str], sources: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """Return the column of each node: how long the longest way to it is."""
+    """Return the column of each node: the length of the longest path to it."""
     column: dict[str, int] = {}
     for node in TopologicalSorter({node: sources.get(node, ()) for node in nodes}).static_order():
         column[node] = 1 + max((column[source] for source in sources.get(node, ())), default=-1)
@@ -123,7 +123,7 @@ def _columns(nodes: Iterable[str], sources: Mapping[str, Sequence[str]]) -> dict
 def _slots(
     nodes: Iterable[str], column: Mapping[str, int], targets: Mapping[str, Sequence[str]]
 ) -> tuple[list[list[_Slot]], list[tuple[_Slot, _Slot]]]:
-    """Return what stands in each column, along the edges from the first nodes, and which of it is linked."""
+    """Return the slots of each column, in the order of a walk along the edges, and the links between slots."""
     slots: list[list[_Slot]] = [[] for _ in range(max(column.values(), default=-1) + 1)]
     links: list[tuple[_Slot, _Slot]] = []
     ahead, seen = sorted(nodes, key=column.__getitem__, reverse=True), set()
@@ -143,7 +143,7 @@ def _slots(
 
 
 def _ordered(slots: list[list[_Slot]], links: Iterable[tuple[_Slot, _Slot]]) -> list[list[_Slot]]:
-    """Return the columns in an order in which few lines cross."""
+    """Sort the slots of each column so that few lines cross."""
     sides = _ends(links)
     place = {slot: number for column in slots for number, slot in enumerate(column)}
     for sweep in range(_SWEEPS):
@@ -158,7 +158,7 @@ def _ordered(slots: list[list[_Slot]], links: Iterable[tuple[_Slot, _Slot]]) -> 
 def _heights(
     slots: Sequence[Sequence[_Slot]], links: Iterable[tuple[_Slot, _Slot]], column: Mapping[str, int]
 ) -> dict[_Slot, float]:
-    """Return the middle of each slot, near those that it is linked with."""
+    """Return the vertical middle of each slot, near the slots that it is linked with."""
     left, right = _ends(links)
     middle: dict[_Slot, float] = {}
     distances = []
@@ -178,7 +178,7 @@ def _apart(wanted: Sequence[float], distances: Sequence[float]) -> list[float]:
     """
     Return the heights nearest to *wanted*, by least squares, that keep their order and distances.
 
-    Those that would come too close move as one pool to their mean (isotonic regression, "pool adjacent violators").
+    Slots that would overlap move together to their mean (isotonic regression, "pool adjacent violators").
     """
     pools: list[tuple[float, int]] = []
     for want, distance in zip(wanted, distances, strict=True):

@@ -1,8 +1,8 @@
 """
-The page: everything in one file, which asks no network for anything.
+The whole page in one file, without access to the network.
 
-Its policy lets nothing be loaded, and no script run but the one that is in it, by its hash: what somebody wrote into
-the ledger could not act even if we had forgotten to escape it.
+Its content security policy loads nothing and runs only its own script, identified by hash. So text from the ledger
+could not run as a script even if the escaping had a bug.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tasks_lib.ledger.board.content import Board
 
 GENERATOR = '<meta name="generator" content="goldentree ledger.board">'
-"""How a page of ours is told from other files."""
+"""Identifies a board, so that no other file is replaced."""
 
 
 def page(board: Board, title: str) -> str:
@@ -31,7 +31,7 @@ def page(board: Board, title: str) -> str:
         "Work": len(board.states),
         "Messages": len(board.messages),
         "Questions": len(board.questions),
-        "Agents": len(board.at_work),
+        "Agents": len(board.active_agents),
         "Errands": len(board.open_errands),
     }
     entry = "\n".join(f'<a href="#{name.lower()}">{name} <b>{number}</b></a>' for name, number in entries.items())

@@ -1,5 +1,5 @@
 """
-The people, most of whom are agents: what they want to know, where they work, their errands.
+Messages, questions, agents and errands.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def messages(board: Board) -> str:
-    """Return what waits for the user."""
+    """Return the messages that wait for the user."""
 
     def letter(one: Message) -> str:
         head = f"{_name(board, one.sender_id)} {badge(one.type)} {ago(one.created_at, board.taken)}"
@@ -29,7 +29,7 @@ def messages(board: Board) -> str:
 
 
 def questions(board: Board) -> str:
-    """Return what agents wait for an answer to."""
+    """Return the open questions between agents."""
 
     def letter(one: Conversation) -> str:
         asker, asked = _name(board, one.from_agent_id), _name(board, one.to_agent_id)
@@ -41,7 +41,7 @@ def questions(board: Board) -> str:
 
 
 def agents(board: Board) -> str:
-    """Return who is at work, on what and where."""
+    """Return the active agents with their tasks and worktrees."""
     tasks = {task.id: task for work in board.works for task in work.tasks}
 
     def cells(agent: Agent) -> list[str]:
@@ -59,12 +59,12 @@ def agents(board: Board) -> str:
         ]
 
     headings = ("Agent", "State", "Task", "Branch", "Worktree", "Database", "Last change")
-    left_out = len(board.agents) - len(board.at_work), "stopped"
-    return _table("Agents at work", left_out, headings, map(cells, board.at_work))
+    left_out = len(board.agents) - len(board.active_agents), "stopped"
+    return _table("Active agents", left_out, headings, map(cells, board.active_agents))
 
 
 def errands(board: Board) -> str:
-    """Return the errands that somebody has to do with."""
+    """Return the errands that are not finished."""
 
     def cells(errand: Errand) -> list[str]:
         return [
@@ -78,11 +78,11 @@ def errands(board: Board) -> str:
 
     headings = ("Errand", "State", "Branch", "From", "Agent", "Last change")
     left_out = len(board.errands) - len(board.open_errands), "merged or abandoned"
-    return _table("Errands under way", left_out, headings, map(cells, board.open_errands))
+    return _table("Open errands", left_out, headings, map(cells, board.open_errands))
 
 
 def _table(caption: str, left_out: tuple[int, str], headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table; its caption tells how many are left out, and why."""
+    """Return a table whose caption says how many rows are left out, and why."""
     shown, (number, why) = list(rows), left_out
     more = f"{number} {'are' if number > 1 else 'is'} {why}" if number else ""
     if not shown:
@@ -100,4 +100,4 @@ def _letter(head: str, content: str, cure: str) -> str:
 
 
 def _name(board: Board, agent_id: str | None) -> str:
-    return f"<b>{said(board.agents[agent_id].name)}</b>" if agent_id else "<b>somebody</b>"
+    return f"<b>{said(board.agents[agent_id].name)}</b>" if agent_id else "<b>a deleted agent</b>"

@@ -1,5 +1,5 @@
 """
-The work: every initiative with its phases, the graph of its tasks, and the same tasks as a table.
+Each initiative with its phases, the graph of its tasks, and a table of its tasks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _OVER = (InitiativeStatus.COMPLETED, InitiativeStatus.ARCHIVED)
 
 
 def legend(board: Board) -> str:
-    """Return the states with their marks and numbers; what is unchecked fades."""
+    """Return the states with their marks and counts; unchecked states fade."""
     entries = "".join(
         f'<label class="{state}"><input type="checkbox" value="{state}" checked>{mark(state)}'
         f"<span>{label}</span> <b>{board.counts[state]}</b></label>"
@@ -30,7 +30,7 @@ def legend(board: Board) -> str:
 
 
 def initiatives(board: Board) -> str:
-    """Return all that is to be done, what goes on before what is over."""
+    """Return all initiatives, active ones first."""
     works = [_initiative(board, work) for work in board.works]
     return "".join(works) or '<p class="none">No initiatives and no tasks yet.</p>'
 
@@ -38,7 +38,7 @@ def initiatives(board: Board) -> str:
 def _initiative(board: Board, work: Work) -> str:
     """Return an initiative, or the tasks without one: its phases, the graph, and the tasks as a table."""
     one = work.initiative
-    name = one.name if one else "Tasks of no initiative"
+    name = one.name if one else "Tasks without an initiative"
     done = sum(board.states[task.id] == "completed" for task in work.tasks)
     about = [f"{done} of {len(work.tasks)} tasks completed"]
     if one and one.branch:
@@ -55,7 +55,7 @@ def _initiative(board: Board, work: Work) -> str:
 
 
 def _share(board: Board, tasks: Sequence[Task]) -> str:
-    """Return how tasks are spread over the states, as a bar; the legend has the numbers."""
+    """Return the distribution of the tasks over the states as a bar; the legend has the counts."""
     states = [board.states[task.id] for task in tasks]
     parts = ((state, states.count(state)) for state in STATES)
     bar = "".join(f'<i class="{state}" style="flex-grow:{number}"></i>' for state, number in parts if number)
@@ -75,7 +75,7 @@ def _phases(board: Board, work: Work) -> str:
 
 
 def _tasks(board: Board, work: Work) -> str:
-    """Return all tasks as a table, which the boxes of the graph lead to."""
+    """Return all tasks as a table, the target of the graph's links."""
     tasks = {task.id: task for task in work.tasks}
     phases = {phase.id: phase.name for phase in work.phases}
 

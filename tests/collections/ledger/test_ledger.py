@@ -215,5 +215,5 @@ def test_the_board_knows_the_worktrees(repository, monkeypatch):
     answer = tasks.board(Context(), out="here.html", open=True)
     assert answer["path"] == repository.path / "here.html"
     assert (answer["counts"]["agents"], answer["counts"]["initiatives"]) == (2, 0)
-    with pytest.raises(LedgerError, match="is no board"):
+    with pytest.raises(LedgerError, match="is not a board"):
         tasks.board(Context(), out="tasks.py")

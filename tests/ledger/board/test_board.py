@@ -283,7 +283,7 @@ def test_it_replaces_boards_only(board, tmp_path):
     write(board.read_text(), board)
     own = tmp_path / "index.html"
     own.write_text("<title>mine</title>")
-    for path, why in ((own, "is no board"), (tmp_path / "none" / "x.html", "No such file or directory")):
+    for path, why in ((own, "is not a board"), (tmp_path / "none" / "x.html", "No such file or directory")):
         with pytest.raises(LedgerError, match=why):
             write(board.read_text(), Path(path))
     assert own.read_text() == "<title>mine</title>"
