@@ -1,4 +1,4 @@
-"""Six agents in six worktrees, three of which are killed at work, finish a graph of tasks."""
+"""Six agents in six worktrees, three of which are killed, finish a graph of tasks."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ NEVER = "0"
 
 @pytest.fixture
 def worktrees(repository):
-    """Give six worktrees without databases, which nobody needs here."""
+    """Give six worktrees without databases, which this test does not need."""
     found = []
     for number in range(6):
         repository.json("worktree.create", f"agent-{number}", "--no-db")

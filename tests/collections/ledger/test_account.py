@@ -46,7 +46,7 @@ def data(inv):
     return run
 
 
-def test_accounts_take_turns(inv, data):
+def test_accounts_are_used_in_turn(inv, data):
     """The one used longest ago comes first; who is exhausted is passed over, until its limit ends or it is cleared."""
     data("account.add a@x", "account.add b@x", "account.add c@x --provider codex")
     assert "`a@x` of claude exists already" in inv("account.add a@x", status=1)
@@ -70,7 +70,7 @@ def test_accounts_take_turns(inv, data):
     assert said.rpartition("deleted b@x")[2].count("@x") == 2
 
 
-def test_credentials(inv, data, tmp_path):
+def test_credentials_are_never_printed(inv, data, tmp_path):
     """They go in by a file or standard input and out to a new file of mode 0600, and are printed nowhere."""
     secret, out = tmp_path / "secret", tmp_path / "out"
     secret.write_text(f"{CANARY}-old")

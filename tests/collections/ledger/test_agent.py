@@ -53,7 +53,7 @@ def bench(tmp_path):
 
 
 def asking(bench, *arguments):
-    """Start to ask, and return the process and the conversation's id once that is told."""
+    """Start `agent.ask`, and return the process and the id of the conversation that it prints."""
     process = bench.start("agent.ask", *arguments, "--as", "ann")
     said = process.stderr.readline()
     assert said.startswith("asked bob, conversation "), said
@@ -80,8 +80,8 @@ def test_a_question_and_its_answer(bench):
     assert bench.inv("agent.wait", conversation[:8])[0] == "blue\nor green\n"
 
 
-def test_waiting_ends(bench):
-    """A timeout is status 5, Ctrl-C status 1, and both say how to go on; nobody there is status 4, with who is."""
+def test_waiting_ends_with_a_status(bench):
+    """A timeout exits with 5 and Ctrl-C with 1, both with a hint; with 4 if no agent can answer."""
     _, stderr = bench.inv("agent.ask", "-", "--agent", "bob", "--as", "ann", "--timeout", "1s", text="why?", status=5)
     conversation = stderr.split()[3]
     assert f"hint: inv agent.wait {conversation}\n" in stderr
@@ -104,7 +104,7 @@ def test_waiting_ends(bench):
 
 
 def test_an_agent_that_dies(bench):
-    """`agent.list` shows whose process is gone, and nobody asks it."""
+    """`agent.list` shows an agent as lost whose process has died, and questions to it are refused."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     agent = bench.json("agent.register", "bob", "--pid", str(process.pid))
     assert agent["pid"] == process.pid
@@ -116,7 +116,7 @@ def test_an_agent_that_dies(bench):
     assert "--pid must be a positive integer, not `0`" in bench.inv("agent.register", "--pid", "0", status=1)[1]
 
 
-def test_a_log(bench):
+def test_log_is_stored_and_followed(bench):
     """It outlives Ctrl-C in a pipe, ends with the agent, and comes back as it was; SIGTERM ends who follows it."""
     process = bench.start("agent.log", "--as", "ann", stdin=subprocess.PIPE)
     process.stdin.write("one\n")
@@ -175,8 +175,8 @@ def test_agents_and_their_worktrees(repository, server_url):
     repository.inv("worktree.undo")
     assert repository.json("agent.list", "--all")[0]["status"] == "stopped"
     assert repository.json("agent.register", "ann", cwd=at)["id"] == ann["id"]
-    # A ledger that is not there stops nobody from removing; once it is back, the sweep makes up for it.
-    down = {"LEDGER_URL": "postgresql://nobody:canary@127.0.0.1:1/ledger"}
+    # A ledger that cannot be reached does not block the removal; `worktree.gc` stops the agents later.
+    down = {"LEDGER_URL": "postgresql://absent:canary@127.0.0.1:1/ledger"}
     removed = repository.inv("worktree.remove", "a", env=down)
     assert removed.returncode == 0, removed.stderr
     assert "may not be marked as stopped" in removed.stderr

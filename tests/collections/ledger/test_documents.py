@@ -31,8 +31,8 @@ def spoken(monkeypatch, text):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
 
 
-def test_pages(work, monkeypatch):
-    """A page stands below the root page or another one; content comes from standard input; updates keep the rest."""
+def test_pages_are_written_and_shown(work, monkeypatch):
+    """A page is below the root page or another page; content comes from standard input; updates keep the rest."""
     spoken(monkeypatch, "what we know\nso far\n")
     first = page.write(Context(), work.initiative, "Research", content="-")
     second = page.write(Context(), work.initiative, "Formats", content="CSV", parent=first["id"])
@@ -52,7 +52,7 @@ def test_pages(work, monkeypatch):
     assert len(page.list_(Context(), work.initiative)) == 3
 
 
-def test_proposals(work):
+def test_proposals_are_accepted_or_dismissed(work):
     """Accepted together or not at all; a change without content leaves the content; dismissed ones stay so."""
     metadata = json.dumps({"priority": "high", "phase_id": work.phase})
     arguments = ["--initiative", work.initiative, "--type", "task", "--metadata", metadata]
@@ -89,7 +89,7 @@ def test_a_metadata_cannot_leave_its_initiative(work):
     assert made["phase"]["initiative_id"] == work.initiative
 
 
-def test_chats(work, monkeypatch):
+def test_chats_are_opened_and_closed(work, monkeypatch):
     """One goes on about each phase or task; closed is for good."""
     opened = work.json("chat.open", "--task", work.task[:8], "--as", "swift-otter")
     assert chat.open_(Context(), task=work.task)["id"] == opened["id"]
@@ -110,7 +110,7 @@ def test_chats(work, monkeypatch):
         chat.show(Context(), "nonesuch")
 
 
-def test_a_review(work):
+def test_review_comments_show_in_diff(work):
     """Open comments stand below the lines that they are on; those on other lines at the end."""
     assert "has no branch" in work.refuses("review.diff", work.phase)
     (work.path / "file").write_text("one\n-- two\nthree\n")

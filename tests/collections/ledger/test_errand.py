@@ -75,7 +75,7 @@ def test_from_start_to_end(repository):
     assert "warning" not in listed.stderr
 
 
-def test_a_conflict(repository, errands):
+def test_a_conflict_changes_nothing(repository, errands):
     """It is noted and told, and nothing else changes; once it is resolved on the branch, the merge goes on."""
     errands.do("register", "swift-otter", noun=agent)
     one = errands.start(as_="swift-otter")
@@ -107,7 +107,7 @@ def test_a_conflict(repository, errands):
 
 
 def test_uncommitted_work_is_not_forgotten(errands, repository):
-    """What would not be merged, or go with the worktree, is told first; --force leaves it where it is."""
+    """Uncommitted work that would not be merged, or would be removed, is refused; --force leaves it in place."""
     one = errands.start()
     (one["path"] / "new").write_text("new\n")
     errands.refuses(WorktreeError, "new", "complete", one["id"])
@@ -119,7 +119,7 @@ def test_uncommitted_work_is_not_forgotten(errands, repository):
     assert (one["path"] / "new").read_text() == "new\n"
 
 
-def test_another_base(errands, repository):
+def test_errand_merges_into_another_base(errands, repository):
     """An errand within an errand starts from the default branch all the same, or from the branch that is named."""
     first = errands.start("First")
     errands.commit(first, first="first\n")
@@ -129,7 +129,7 @@ def test_another_base(errands, repository):
     third = errands.start("Third", base=first["branch"])
     errands.commit(third, third="third\n")
     errands.do("complete", third["id"])
-    (first["path"] / "first").write_text("at work\n")
+    (first["path"] / "first").write_text("unfinished\n")
     errands.refuses(WorktreeError, "with uncommitted changes", "merge", third["id"])
     repository.git("stash", cwd=first["path"])
     errands.do("merge", third["id"], remove=True)
@@ -140,7 +140,7 @@ def test_another_base(errands, repository):
         errands.refuses(BranchError, f"branch `{base}` does not exist", "start", "Fourth", base=base, no_db=True)
 
 
-def test_abandoned(errands, repository):
+def test_abandoning_removes_the_worktree(errands, repository):
     """The worktree goes as any other, and can be had back; the row stays."""
     one = errands.start()
     errands.commit(one, file="precious\n")
@@ -206,7 +206,7 @@ def test_a_failure_leaves_nothing(errands, repository):
     hook.write_text("#!/bin/sh\nexit 1\n")
     hook.chmod(0o755)
     errands.refuses(GitError, "git worktree failed", "start", "Fix it", no_db=True)
-    errands.refuses(NotFoundError, "agent `nobody` does not exist", "start", "Fix it", as_="nobody", no_db=True)
+    errands.refuses(NotFoundError, "agent `absent` does not exist", "start", "Fix it", as_="absent", no_db=True)
 
 
 def test_killed_while_it_is_merged(errands, repository):
@@ -225,7 +225,7 @@ def test_killed_while_it_is_merged(errands, repository):
     assert len(repository.git("worktree", "list").splitlines()) == 2
 
 
-def test_descriptions(errands, repository):
+def test_descriptions_have_200_characters(errands, repository):
     """One line of 1 to 200 characters, checked before anything is done; its words become the branch's name."""
     for wrong, said in (("x" * 201, "201 characters"), (" \n", "is empty")):
         errands.refuses(LedgerError, said, "start", wrong)

@@ -95,7 +95,7 @@ def run(*arguments):
 
 
 def test_status_tells_how_it_is(here):
-    """Where, how large, which SQLite; what is in the queue, who is lost, whose tasks nobody works on."""
+    """Prints location, size, SQLite version, queue, lost agents, and tasks without a live holder."""
     status, said, _ = run("ledger.status")
     assert status == 0
     for part in (
@@ -170,7 +170,7 @@ def test_a_backup_is_a_ledger(here, tmp_path):
 
 
 def test_a_ledger_on_postgres(here, postgres_url, monkeypatch, tmp_path):
-    """The same commands; the backup is a dump that pg_restore brings back, and the password is told nowhere."""
+    """The same commands; the backup is a dump that pg_restore brings back, and the password is printed nowhere."""
     monkeypatch.setenv("LEDGER_URL", postgres_url)
     url = DatabaseUrl.parse(postgres_url)
     ledger = ledger_of(current_project())

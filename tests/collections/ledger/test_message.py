@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 
-def test_messages(tmp_path):
-    """They wait for the user, or an agent, until they are read; a reply goes back to whoever has written."""
+def test_messages_are_sent_and_answered(tmp_path):
+    """Messages wait for the user or an agent until they are read; a reply goes to the sender."""
     (tmp_path / "tasks.py").write_text("from tasks_lib import ns\n")
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
     subprocess.run(["git", "commit", "--quiet", "--allow-empty", "--message", "Start"], cwd=tmp_path, check=True)

@@ -129,8 +129,8 @@ def test_what_is_refused_and_given_up(inv, ledger):
     assert f"ready    {one.id[:8]}  one" in inv("task.delete", three["id"], "--force")
 
 
-def test_lost_holders(inv, ledger, path):
-    """A list shows what nobody works on any more; the next claim frees it and says so on stderr."""
+def test_tasks_of_lost_holders_are_released(inv, ledger, path):
+    """A list shows tasks whose holder is gone; the next claim frees them, and reports it on stderr."""
     with ledger.write() as tx:
         gone = registration.register(tx, "r/gone", name="gone")
         task = tx.tasks.create(name="t")
@@ -163,5 +163,5 @@ def test_a_url_with_a_secret(url):
 
 
 def test_a_url_with_a_user_of_ssh():
-    """`git@` is no secret."""
+    """`git@` is not a secret."""
     assert not any(map(initiative._has_secret, ("ssh://git@h/x", "git@h:x", "https://h/x", "../x")))

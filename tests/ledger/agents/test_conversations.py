@@ -29,7 +29,7 @@ def agents(ledger):
 
 
 def later(function, *arguments):
-    """Call *function* in a thread, once whoever waits has begun to; return the thread's future."""
+    """Call *function* in a thread, once the waiting thread has begun; return the thread's future."""
 
     def run():
         time.sleep(0.3)
@@ -51,7 +51,7 @@ def write(ledger, function, *arguments):
         return function(tx, *arguments)
 
 
-def test_who_is_asked(ledger, agents):
+def test_question_goes_to_active_agent(ledger, agents):
     """Who runs, then who is idle or waits for input, the last active first; never the asker, nor one that is gone."""
     with ledger.write() as tx:
         initiative = tx.initiatives.create(name="i")
@@ -86,7 +86,7 @@ def test_who_is_asked(ledger, agents):
 
 
 def test_an_agent_whose_process_died_is_not_asked(ledger, agents):
-    """A pid that is gone counts as nobody there; nor may one register with it."""
+    """An agent whose pid is gone cannot be asked, and registering with such a pid is refused."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     write(ledger, lambda tx: registration.register(tx, "r/main", name="busy", pid=process.pid))
     question = asked(ledger, agents)
@@ -109,7 +109,7 @@ def only_woken(monkeypatch):
 
 
 @pytest.mark.usefixtures("only_woken")
-def test_listening(ledger, agents):
+def test_listening_returns_pending_questions(ledger, agents):
     """What was asked before is there at once, what comes later wakes; what is answered does not come again."""
     first = asked(ledger, agents)
     assert [one.id for one in conversations.listen(ledger, agents["busy"], 0)] == [first.id]
@@ -126,8 +126,8 @@ def test_listening(ledger, agents):
 
 
 @pytest.mark.usefixtures("only_woken")
-def test_answering(ledger, agents):
-    """Whoever waits gets the answer; of two that answer one wins, and the other is shown what was said."""
+def test_a_question_is_answered_once(ledger, agents):
+    """The waiting agent gets the answer; of two concurrent answers one wins, and the other error quotes it."""
     question = asked(ledger, agents)
     with ThreadPoolExecutor(2) as pool:
         both = [later(write, ledger, conversations.answer, question.id, text) for text in ("yes", "no")]
@@ -208,7 +208,7 @@ def test_a_wait_whose_server_goes_away(postgres_parameters):
 
 
 def test_a_log_is_followed(ledger, agents):
-    """Chunks come in their order, page after page, then as they are appended; bytes that are no text do no harm."""
+    """Chunks come in their order, page after page, then as they are appended; bytes that are not text are replaced."""
     heard, said = os.pipe()
     with ledger.read() as tx:
         busy = tx.agents.require(agents["busy"])

@@ -15,7 +15,7 @@ from tasks_lib.ledger.schema.work import TaskStatus
 from tasks_lib.ledger.work import queue
 
 
-def test_registering(ledger):
+def test_registering_creates_or_revives_agents(ledger):
     """A name of its own for each; one that comes back is the same and keeps what it holds, unless it was stopped."""
     with ledger.write() as tx:
         one, other = (registration.register(tx, "r/a_1") for _ in range(2))
@@ -59,7 +59,7 @@ def test_a_worktree_that_is_gone(ledger):
 
 
 def test_the_clock_is_set(sqlite_ledger, tmp_path, monkeypatch):
-    """Whoever sets the machine's clock, which moves the time of boot with it, makes no agent look lost."""
+    """Setting the machine's clock, which also moves the boot time, does not make agents look lost."""
     with sqlite_ledger.write() as tx:
         agent = registration.register(tx, "r/main", pid=os.getpid())
     (tmp_path / str(os.getpid())).symlink_to(f"/proc/{os.getpid()}")

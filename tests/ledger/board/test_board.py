@@ -166,7 +166,7 @@ def test_a_layout_keeps_boxes_apart(count, pairs):
 
 
 def test_a_wave_stands_right_of_what_it_waits_for():
-    """A diamond has three columns, and who waits for nobody stands below the graph."""
+    """A diamond has three columns, and tasks without dependencies are below the graph."""
     boxes = lay_out("adbce", [("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")]).boxes
     assert boxes["a"][0] < boxes["b"][0] == boxes["c"][0] < boxes["d"][0]
     assert boxes["a"][1] == boxes["d"][1]
@@ -279,7 +279,7 @@ def test_two_hundred_tasks_stay_in_their_region(tmp_path, opened):
 
 
 def test_it_replaces_boards_only(board, tmp_path):
-    """An earlier board is replaced; somebody's own file is not, and a directory that is missing is named."""
+    """An earlier board is replaced, another file is not, and the error names a missing directory."""
     write(board.read_text(), board)
     own = tmp_path / "index.html"
     own.write_text("<title>mine</title>")

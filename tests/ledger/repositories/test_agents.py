@@ -27,7 +27,7 @@ class Ticking:
         return self.now
 
 
-def test_finding_agents(ledger):
+def test_agents_are_found_by_name(ledger):
     """Agents by name, by session, by status, and the one that held a task last."""
     with replace(ledger, clock=Ticking()).write() as tx:
         task = tx.tasks.create(name="t").id
@@ -46,7 +46,7 @@ def test_finding_agents(ledger):
 
 
 def test_one_task_one_holder(ledger):
-    """A name is given once, and a task has one holder: the schema sees to it, whoever writes."""
+    """The schema refuses a second agent with the same name and a second holder of a task."""
     with ledger.write() as tx:
         task = tx.tasks.create(name="t").id
         tx.agents.create(name="owl", worktree_id="w", task_id=task, status="running")
@@ -70,7 +70,7 @@ def test_what_agents_keep_as_json(ledger):
         assert len(tx.agents.find_all(result=None)) == 2
 
 
-def test_accounts_take_turns(ledger):
+def test_accounts_are_used_in_turn(ledger):
     """The one used longest ago is given out; those never used first, in their order; each provider has its own."""
     with replace(ledger, clock=Ticking()).write() as tx:
         for name, order in (("b", 1), ("a", 0), ("c", 1)):
@@ -130,7 +130,7 @@ for _ in range(4):
     assert Counter(chain(*crowd(place, 6, code))) == {"a": 8, "b": 8, "c": 8}
 
 
-def test_log_chunks(ledger):
+def test_log_chunks_are_append_only(ledger):
     """What was printed is kept in order, session by session, of agents that are gone too, and is never changed."""
     with replace(ledger, clock=Ticking()).write() as tx:
         for session, content in ((2, "c"), (1, "a"), (1, "b"), (2, "d")):

@@ -14,7 +14,7 @@ from tasks_lib.ledger.schema.work import Priority, TaskStatus
 NOON = datetime(2026, 1, 2, 12, 0, 0, 123456, tzinfo=UTC)
 
 
-def test_create_and_find(ledger):
+def test_created_rows_can_be_found(ledger):
     """A row gets an id and its moments, and is read back as it was made; nothing is found under another id."""
     with replace(ledger, clock=lambda: NOON).write() as tx:
         made = tx.tasks.create(name="a", priority="high", description="Ünï\n'\"%s;--\x01")
@@ -34,7 +34,7 @@ def test_create_and_find(ledger):
         assert caught.value.hint == "inv task.list"
 
 
-def test_find_all(ledger):
+def test_find_all_filters_by_fields(ledger):
     """Lists are by moment, and by id within one; conditions go together, None means NULL."""
     with replace(ledger, clock=lambda: NOON).write() as tx:
         for name, branch in (("b", None), ("a", "x"), ("c", None)):
@@ -50,7 +50,7 @@ def test_find_all(ledger):
         assert ids(status="archived") == []
 
 
-def test_update(ledger):
+def test_update_changes_only_given_fields(ledger):
     """Only what is given changes; None sets NULL; when it was changed is noted, when it was made stays."""
     with replace(ledger, clock=lambda: NOON).write() as tx:
         made = tx.tasks.create(name="a", description="d", summary="s")
@@ -67,7 +67,7 @@ def test_update(ledger):
         tx.tasks.update("nothing", name="b")
 
 
-def test_delete(ledger):
+def test_delete_removes_a_row_once(ledger):
     """A row goes once; the second time is an error; nothing of it is found any more in the same transaction."""
     with ledger.write() as tx:
         initiative = tx.initiatives.create(name="i")
@@ -105,7 +105,7 @@ def test_fields_that_are_none(ledger):
 
 
 def test_values_that_do_not_fit(ledger):
-    """A value that its field does not take is refused by name on both engines, and what is allowed is told."""
+    """Invalid values are refused on both engines; the error names the field and lists the allowed values."""
     with ledger.write() as tx:
         task = tx.tasks.create(name="a")
         with pytest.raises(LedgerError, match="`urgent` is not a priority of a task") as caught:
@@ -141,7 +141,7 @@ def test_moments_keep_their_place_in_time(ledger):
     assert {one.tzinfo for one in found} == {UTC}
 
 
-def test_named(ledger):
+def test_named_accepts_beginnings_of_ids(ledger):
     """A row is named by its id, or by four characters or more of its beginning that no other has; never by patterns."""
     with ledger.write() as tx:
         for one in ("abcd1", "abcd2", "abcdef", "a_cdxy", "abcd"):

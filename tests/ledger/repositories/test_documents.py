@@ -17,7 +17,7 @@ PENDING, ACCEPTED, DISMISSED = ProposalStatus
 
 @pytest.fixture
 def still(ledger):
-    """Give a ledger whose clock stands still, with an agent and two initiatives."""
+    """Give a ledger with a stopped clock, with an agent and two initiatives."""
     ledger = replace(ledger, clock=lambda: NOON)
     with ledger.write() as tx:
         tx.agents.create(id="owl", name="owl", worktree_id="w")
@@ -30,7 +30,7 @@ def ids(rows):
     return [row.id for row in rows]
 
 
-def test_pages(still):
+def test_pages_form_one_tree(still):
     """Each initiative has one root page; pages below stand in their order, and never below themselves."""
     with still.write() as tx:
         assert tx.pages.find_root_page("i") is None
@@ -76,7 +76,7 @@ def test_ten_processes_make_one_root_page(ledger, place, crowd):
         assert ids(tx.pages.find_all()) == found[:1]
 
 
-def test_proposals(still):
+def test_proposals_are_found_by_status(still):
     """An agent's proposals by status, in their order; many move at once, but only from the status that is named."""
     with still.write() as tx:
         tx.agents.create(id="yak", name="yak", worktree_id="w")
@@ -88,7 +88,7 @@ def test_proposals(still):
         other = tx.proposals.require("a")
         assert ids(tx.proposals.find_by_agent_id_and_status("owl", PENDING)) == ["b", "c", "a"]
         assert tx.proposals.count_by_agent_id_and_status("owl", PENDING) == 3
-        assert tx.proposals.count_by_agent_id_and_status("nobody", PENDING) == 0
+        assert tx.proposals.count_by_agent_id_and_status("absent", PENDING) == 0
         assert tx.proposals.update_many_by_agent_id("owl", PENDING, ACCEPTED) == 3
         assert tx.proposals.update_many_by_agent_id("owl", PENDING, ACCEPTED) == 0
         assert (held.status, other.status) == (DISMISSED, ACCEPTED)

@@ -1,4 +1,4 @@
-"""Dependencies: no circle is ever closed, however long, by however many at once."""
+"""Dependencies never form a cycle, however long, and however many processes add them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def chain(tx, kind, size):
     return ids
 
 
-def test_dependencies(ledger, kind):
+def test_dependencies_are_listed_both_ways(ledger, kind):
     """What one waits for and what waits for it, in order; a second time changes nothing; not across initiatives."""
     with ledger.write() as tx:
         nodes = getattr(tx, kind)
@@ -41,8 +41,8 @@ def test_dependencies(ledger, kind):
         for refused, error, match in (
             ((a, stranger), ConflictError, "initiative"),
             ((a, a), ConflictError, "itself"),
-            ((a, "nobody"), NotFoundError, "nobody"),
-            (("nobody", a), NotFoundError, "nobody"),
+            ((a, "absent"), NotFoundError, "absent"),
+            (("absent", a), NotFoundError, "absent"),
         ):
             with pytest.raises(error) as caught:
                 nodes.create_dependency(*refused)
@@ -50,7 +50,7 @@ def test_dependencies(ledger, kind):
 
 
 def test_circles_are_refused_with_their_path(ledger, kind):
-    """A circle of two or of fifty is refused, and all of it named; the edges that were there stay."""
+    """A cycle of two or of fifty is refused and named completely; existing edges stay."""
     with ledger.write() as tx:
         nodes = getattr(tx, kind)
         ids = chain(tx, kind, 50)

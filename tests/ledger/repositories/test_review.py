@@ -30,7 +30,7 @@ def ids(rows):
     return [row.id for row in rows]
 
 
-def test_review_comments(ledger):
+def test_review_comments_resolve_and_reopen(ledger):
     """Comments stand in a diff by file and line; resolving twice changes nothing, and can be taken back."""
     with replace(ledger, clock=lambda: NOON).write() as tx:
         initiative = tx.initiatives.create(name="i").id
@@ -53,7 +53,7 @@ def test_review_comments(ledger):
                 tx.review_comments.create(**fields | wrong)
 
 
-def test_errands(ledger):
+def test_errands_are_listed_newest_first(ledger):
     """The newest comes first, of the same moment the greater id; each knows its agent's name, or that it has none."""
     with replace(ledger, clock=lambda: NOON).write() as tx:
         owl = tx.agents.create(name="owl", worktree_id="w").id
@@ -82,7 +82,7 @@ def test_errands(ledger):
             tx.errands.update("b", status="done")
 
 
-def test_how_errands_move(ledger):
+def test_errands_move_between_allowed_statuses(ledger):
     """An errand moves between these states and no others; a finished one is not changed at all."""
     with ledger.write() as tx:
         for old, allowed in MOVES.items():

@@ -15,7 +15,7 @@ NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 @pytest.fixture
 def still(ledger):
-    """Give a ledger whose clock stands still, with two agents and an initiative."""
+    """Give a ledger with a stopped clock, with two agents and an initiative."""
     ledger = replace(ledger, clock=lambda: NOON)
     with ledger.write() as tx:
         for one in ("owl", "yak"):
@@ -28,8 +28,8 @@ def ids(rows):
     return [row.id for row in rows]
 
 
-def test_conversations(still):
-    """Questions wait in order until they are answered, once; nobody asks themselves."""
+def test_conversations_wait_until_answered(still):
+    """Questions wait in order until they are answered, once; an agent cannot ask itself."""
     with still.write() as tx:
         for one in ("b", "a"):
             tx.conversations.create(id=one, from_agent_id="owl", to_agent_id="yak", question=f"{one}?")
@@ -64,7 +64,7 @@ def test_one_of_many_answers(ledger, place, crowd):
         assert tx.conversations.require(asked).answer == winner
 
 
-def test_messages(still):
+def test_messages_wait_until_read(still):
     """What the user has not read, what wants a reply, and what was replied; a reply sees to the first two."""
     user, agent = {"recipient_type": "user"}, {"recipient_type": "agent", "recipient_id": "yak"}
     with still.write() as tx:
@@ -90,7 +90,7 @@ def test_messages(still):
         tx.messages.create(content="?", sender_type="user", **user, parent_message_id="nothing")
 
 
-def test_chat_sessions(still):
+def test_one_active_chat_per_target(still):
     """There is one chat at a time about a phase or task; closed, it stays so, and another one can begin."""
     about = {"target_type": ChatTarget.TASK, "target_id": "t"}
     with still.write() as tx:

@@ -18,7 +18,7 @@ def ids(rows):
     return [row.id for row in rows]
 
 
-def test_finding_work(ledger):
+def test_work_is_found_in_order(ledger):
     """Initiatives by status, phases by initiative, tasks by phase and parent: in their order, then by id."""
     with replace(ledger, clock=lambda: NOON).write() as tx:
         for one in ("y", "x"):

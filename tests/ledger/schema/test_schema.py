@@ -61,7 +61,7 @@ def test_models_and_migrations_agree(ledger):
 
 
 def test_enums_are_held_by_named_checks(ledger, fill):
-    """No column for a choice takes another value, whoever writes it; every check has a name, by which it can go."""
+    """Columns of choices refuse other values; every check has a name, so that it can be dropped."""
     assert len(CHOICES) == 21
     with writing(ledger.engine).connect() as connection, connection.begin() as transaction:
         fill(connection)
@@ -75,8 +75,8 @@ def test_enums_are_held_by_named_checks(ledger, fill):
         transaction.rollback()
 
 
-def test_checks_beyond_choices(ledger, fill):
-    """The other checks: nobody asks or waits for themselves; lines begin at 1; descriptions have 200 characters."""
+def test_checks_refuse_wrong_rows(ledger, fill):
+    """Agents cannot ask themselves, tasks cannot wait for themselves; lines and descriptions are checked."""
     with writing(ledger.engine).connect() as connection, connection.begin() as transaction:
         fill(connection)
         for check, change in {

@@ -1,4 +1,4 @@
-"""Transactions on both engines: who waits for whom, who may write, what is told of an error."""
+"""Transactions on both engines: waiting, writing, and error messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tasks_lib.ledger.store.clock import now
 SECRET = "s3cret-t0ken"
 
 
-def test_sqlite_connections(sqlite_ledger, tmp_path):
+def test_sqlite_connections_use_wal(sqlite_ledger, tmp_path):
     """Every connection of the pool checks foreign keys and writes ahead; the files are their owner's alone."""
     with sqlite_ledger.write() as tx:
         tx.initiatives.create(name="a")
@@ -42,7 +42,7 @@ def test_sqlite_connections(sqlite_ledger, tmp_path):
 
 
 def test_readers_cannot_write_and_do_not_wait(ledger):
-    """While somebody writes, readers see what was there before; they cannot write themselves, the next one can."""
+    """During a write, readers see the previous state; they cannot write, and the next writer can."""
     written, seen = threading.Event(), threading.Event()
 
     def write():
@@ -68,7 +68,7 @@ def test_readers_cannot_write_and_do_not_wait(ledger):
         assert [one.name for one in tx.initiatives.find_all()] == ["a", "c"]
 
 
-def test_transactions(ledger):
+def test_readers_never_wait_for_writers(ledger):
     """What an exception leaves is undone; rows are plain afterwards; repositories are of no use after it."""
     with pytest.raises(NotFoundError), ledger.write() as tx:
         tx.initiatives.delete(tx.initiatives.create(name="a").id + "?")
@@ -78,7 +78,7 @@ def test_transactions(ledger):
         tx.initiatives.delete(gone.id)
     assert (kept.name, gone.name) == ("b", "c")
     with pytest.raises(sa.exc.InvalidRequestError):
-        tx.initiatives.create(name="lost without a word")
+        tx.initiatives.create(name="lost silently")
     with ledger.read() as tx:
         assert tx.initiatives.find_all() == [kept]
 
@@ -124,7 +124,7 @@ def test_errors_show_no_values(ledger):
 
 
 def test_a_writer_that_waits_too_long(ledger):
-    """Whoever cannot write because others do is told so, and how long it has waited."""
+    """A writer that waits too long gets an error that says how long it has waited."""
     statement = "PRAGMA busy_timeout = 50" if ledger.engine.dialect.name == "sqlite" else "SET lock_timeout = '50ms'"
     sa.event.listen(ledger.engine, "connect", lambda raw, _: raw.execute(statement))
     ledger.engine.dispose()
@@ -155,7 +155,7 @@ def test_search_path_on_postgres(postgres_parameters):
 
 
 def test_no_ledger_can_be_opened(tmp_path, postgres_parameters):
-    """Where there can be no ledger, one is told why, without a password."""
+    """The error for a ledger that cannot be opened has the reason and no password."""
     (tmp_path / "file").write_text("")
     with pytest.raises(LedgerError, match="cannot be opened"):
         Ledger.on_sqlite(tmp_path / "file" / "ledger.db")
@@ -170,7 +170,7 @@ def test_no_ledger_can_be_opened(tmp_path, postgres_parameters):
 
 
 def test_a_file_that_others_write(tmp_path):
-    """Who cannot switch to writing ahead because somebody writes waits for that, which SQLite does not do by itself."""
+    """Switching to WAL waits while another connection writes, which SQLite does not do itself."""
     path = tmp_path / "ledger.db"
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -186,7 +186,7 @@ def test_a_file_that_others_write(tmp_path):
     other.close()
 
 
-def test_odd_paths(tmp_path):
+def test_odd_paths_are_opened(tmp_path):
     """A ledger can be in a directory of any name, and be copied from there."""
     directory = tmp_path / "a b?c#d%20é&mode=ro"
     ledger = Ledger.on_sqlite(directory / "ledger.db")
@@ -196,7 +196,7 @@ def test_odd_paths(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [directory.name]
 
 
-def test_without_wal(tmp_path):
+def test_ledger_works_without_wal(tmp_path):
     """Where SQLite cannot write ahead, the ledger works all the same, and a power cut does no more harm."""
     # This way of locking has no shared memory, as network file systems have none.
     file = f"file:{tmp_path / 'ledger.db'}?vfs=unix-dotfile"
@@ -214,20 +214,20 @@ def test_without_wal(tmp_path):
 
 
 def test_a_file_that_is_replaced_while_open(tmp_path):
-    """Who has the former file open is told so, be it to write or to wait; SQLite would go on in it, seen by nobody."""
+    """Writing or waiting in a deleted or replaced file is an error; SQLite itself would continue in it."""
     path = tmp_path / "ledger.db"
     ledger = Ledger.on_sqlite(path)
     for replace in (lambda: path.rename(tmp_path / "moved.db"), path.touch):
         replace()
         with pytest.raises(LedgerError, match="no longer the file"), ledger.write() as tx:
-            tx.initiatives.create(name="lost without a word")
+            tx.initiatives.create(name="lost silently")
         with pytest.raises(LedgerError, match="no longer the file"):
-            conversations.listen(ledger, "somebody")
+            conversations.listen(ledger, "absent")
     ledger.engine.dispose()
 
 
 def test_two_that_wait_for_each_other(postgres_parameters):
-    """PostgreSQL ends one of them, which is told to try again; the other has all that it wrote."""
+    """PostgreSQL aborts one of two deadlocked writers with a hint to try again; the other commits."""
     ledger = Ledger.on_postgres({**postgres_parameters, "options": "-c deadlock_timeout=20ms"}, "there")
     with ledger.write() as tx:
         ids = [tx.initiatives.create(name=name).id for name in "ab"]

@@ -133,7 +133,7 @@ opened()
 
 
 def test_newer_ledger_is_refused(ledger):
-    """A ledger of a newer version is left alone, and one is told what to do."""
+    """A ledger of a newer version is not changed, and the error has a hint."""
     with writing(ledger.engine).begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0099'")
     with pytest.raises(SchemaTooNewError, match="0099") as caught:
@@ -158,8 +158,8 @@ def test_rows_that_refer_to_nothing_stop_a_migration(tmp_path, fill):
     engine.dispose()
 
 
-def test_backup(sqlite_ledger, tmp_path):
-    """A copy is whole and the owner's alone while somebody writes; nothing is overwritten."""
+def test_backup_never_overwrites_files(sqlite_ledger, tmp_path):
+    """During writes a copy is complete and readable only by its owner; no file is overwritten."""
     with sqlite_ledger.write() as tx:
         kept = tx.initiatives.create(name="kept")
     target = tmp_path / "copy.db"

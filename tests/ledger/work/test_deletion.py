@@ -1,4 +1,4 @@
-"""What goes with what: the whole matrix of deletions, and what must not go without a word."""
+"""Deletion: every cascade of the schema, and the deletions that are refused."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def rows(session):
     }
 
 
-def test_the_whole_matrix(ledger, fill):
+def test_deletions_cascade_as_declared(ledger, fill):
     """Each deletion takes what belongs to it, takes the name out of what outlives it, and leaves all else as it was."""
     with ledger.write() as tx:
         fill(tx.session.connection())
@@ -109,7 +109,7 @@ def test_deleting_what_others_wait_for(work):
 
 
 def test_deleting_what_is_finished_or_held(work):
-    """A finished task goes without a word; one that somebody holds does not."""
+    """A finished task is deleted without --force; a task in progress is not."""
     with work.write() as tx:
         tx.tasks.update("part", status="in_progress")
         with pytest.raises(ConflictError, match="`part` is in progress"):
@@ -118,7 +118,7 @@ def test_deleting_what_is_finished_or_held(work):
         assert delete_task(tx, "whole") == []
 
 
-def test_deleting_a_phase(work):
+def test_deleting_a_phase_deletes_tasks(work):
     """A phase goes with its tasks and all their parts, on the same terms as they; chats about them are closed."""
     with work.write() as tx:
         with pytest.raises(ConflictError, match="phase `first` is not finished, and others wait for it: later"):

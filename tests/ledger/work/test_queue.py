@@ -85,7 +85,7 @@ def test_the_order_of_the_queue(tx):
 
 
 def test_one_task_one_holder(tx, agents):
-    """Who claims again gets what it holds; others are told who holds it, and who is stopped gets nothing."""
+    """Claiming again returns the held task; other agents get an error, and so do stopped ones."""
     task, other = add(tx, "t", priority="high"), add(tx, "other")
     assert not queue.claim(tx, task.id, agents.ann.id).again
     for claimed in (queue.claim_next(tx, agents.ann.id), queue.claim(tx, task.id, agents.ann.id)):
@@ -98,8 +98,8 @@ def test_one_task_one_holder(tx, agents):
         queue.complete(tx, task.id, None, agents.bob.id)
     with pytest.raises(ConflictError, match="is pending, not in progress"):
         queue.complete(tx, other.id)
-    with pytest.raises(NotFoundError, match="agent `nobody` does not exist"):
-        queue.claim_next(tx, "nobody")
+    with pytest.raises(NotFoundError, match="agent `absent` does not exist"):
+        queue.claim_next(tx, "absent")
     assert queue.claim_next(tx, agents.bob.id).task.id == other.id
     queue.complete(tx, task.id)  # a person
     assert (tx.tasks.require(task.id).status, tx.tasks.require(task.id).summary) == (TaskStatus.COMPLETED, None)
@@ -135,8 +135,8 @@ def test_why_a_task_is_not_ready(tx, agents):
     assert queue.obstacle(tx, tx.tasks.require(loose.id)) == "it is in progress, and its holder is gone"
 
 
-def test_failing_and_retrying(tx, agents):
-    """A task that fails goes back three times, then it is blocked until somebody retries it; at once where wanted."""
+def test_failed_tasks_return_three_times(tx, agents):
+    """A task that fails goes back three times, then it is blocked until a retry; `block` does so at once."""
     task = add(tx, "t")
     states = []
     for _ in range(queue.MAX_RETRIES + 1):
@@ -157,7 +157,7 @@ def test_releasing_what_nobody_works_on(tx, agents):
     """A stopped, crashed or idle holder keeps no task from being released; one that cannot be told counts as alive."""
     task = add(tx, "t")
     queue.claim_next(tx, agents.ann.id)
-    assert queue.release_stale(tx) == []  # without a process nobody can tell
+    assert queue.release_stale(tx) == []  # an agent without a pid counts as alive
     registration.stop(tx, agents.ann.id)
     [released] = queue.release_stale(tx)
     assert (released.holder.name, released.task.status, released.task.retry_count) == ("ann", TaskStatus.PENDING, 1)
@@ -177,7 +177,7 @@ def test_releasing_what_nobody_works_on(tx, agents):
     assert tx.agents.find_by_name("bob").status is AgentStatus.IDLE
 
 
-def test_coming_back(tx, agents):
+def test_revived_agent_loses_its_task(tx, agents):
     """An agent that was stopped comes back without its task, which the next claim finds."""
     task = add(tx, "t")
     queue.claim_next(tx, agents.ann.id)
@@ -219,7 +219,7 @@ def test_an_index_serves_the_queue(sqlite_ledger):
 
 
 def test_a_task_that_somebody_lets_another_wait_for(postgres_parameters):
-    """It can be claimed meanwhile: being referred to changes nothing in it."""
+    """A task can be claimed while another transaction adds a dependency on it."""
     ledger = Ledger.on_postgres(postgres_parameters, "there")
     with ledger.write() as tx:
         agent, task = registration.register(tx, "r/main"), tx.tasks.create(name="t")

@@ -72,7 +72,7 @@ signal.pause()
 
 
 def test_eight_processes_drain_the_queue(ledger, place, crowd):
-    """Each of 500 tasks is claimed and done once, and nobody meets an error."""
+    """Each of 500 tasks is claimed and done once, without an error."""
     with ledger.write() as tx:
         made = [tx.tasks.create(name=str(number)).id for number in range(500)]
     claimed = crowd(place, 8, DRAIN)
@@ -83,7 +83,7 @@ def test_eight_processes_drain_the_queue(ledger, place, crowd):
 
 
 def test_two_claim_the_same_task(ledger, place, crowd):
-    """One has it; the other is told who."""
+    """One agent gets the task, the other an error that names it."""
     for round_ in range(3):
         with ledger.write() as tx:
             tx.tasks.create(name="t", order=-round_)
@@ -98,7 +98,7 @@ def test_two_claim_the_same_task(ledger, place, crowd):
 
 
 def test_many_release_the_same_tasks(ledger, place, crowd):
-    """What several find lost at once is released once, and nobody takes it from who claimed it since."""
+    """A lost task found by several processes is released once, and stays with its next holder."""
     with ledger.write() as tx:
         for number in range(5):
             tx.tasks.create(name=str(number))
@@ -114,7 +114,7 @@ def test_many_release_the_same_tasks(ledger, place, crowd):
 
 
 def test_claimers_that_are_killed(ledger, place):
-    """The next claim frees what a killed process held; the fourth time it is blocked, until somebody retries it."""
+    """The next claim frees what a killed process held; the fourth time it is blocked until a retry."""
     with ledger.write() as tx:
         task = tx.tasks.create(name="cursed").id
     for crash in range(1, queue.MAX_RETRIES + 2):
