@@ -136,7 +136,7 @@ def make(source: Source, method: str, reason: str = "", wish: CloneOptions = DEF
         RuntimeError: If it was not made by that *method*, or for another *reason*: then something else was measured.
     """
     name = f"clone_{multiprocessing.current_process().pid}_{next(_numbers)}"
-    mark = source.mark("clone", slug=name, created="2026-01-01T00:00:00+00:00")
+    mark = source.new_comment("clone", slug=name, created_at="2026-01-01T00:00:00+00:00")
     made = clone.build(source, name, mark, wish)
     if made.method != method or reason not in made.reason:
         raise RuntimeError(f"was made by {made.method}: {made.reason}")

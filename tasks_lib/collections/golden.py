@@ -30,7 +30,7 @@ def status(c: Context, json: bool = False) -> Answer:
     here = current_project()
     source = here.source()
     found = report_golden_status(source)
-    seen, taken = found.freshness, found.taken
+    seen, taken = found.freshness, found.snapshot
     data: dict[str, Any] = {
         "golden": source.golden,
         "server": here.server.url.masked,
@@ -45,9 +45,9 @@ def status(c: Context, json: bool = False) -> Answer:
         "snapshot": taken
         and {
             "database": taken.name,
-            "taken": taken.taken.isoformat(),
+            "taken": taken.taken_at.isoformat(),
             "age_seconds": round(found.age or 0, 1),
-            "bytes": found.taken_bytes,
+            "bytes": found.snapshot_bytes,
             "fingerprint": taken.fingerprint or None,
         },
         "changed": found.changed,
@@ -80,7 +80,7 @@ def refresh(c: Context, fresh: bool = False, evict: bool = False, json: bool = F
         remarks.append("taken" if built else f"that of {taken.time} is current")
     data = {
         "database": taken.name,
-        "taken": taken.taken.isoformat(),
+        "taken": taken.taken_at.isoformat(),
         "fingerprint": taken.fingerprint or None,
         "built": built,
     }
@@ -249,13 +249,13 @@ def _told(golden: str, server: str, found: GoldenStatus, wanted: int) -> str:
         ("server", server),
         ("fingerprint", found.freshness.found.digest[:16] or f"unknown: {found.freshness.found.obstacle}"),
     ]
-    if found.taken is None:
+    if found.snapshot is None:
         rows.append(("snapshot", "none; the first clone of a golden template in use takes one"))
     else:
         state = {None: "cannot be compared with golden", False: "current", True: "golden has changed since"}
         rows += [
-            ("snapshot", f"{found.taken.name}  ({size(found.taken_bytes or 0)})"),
-            ("", f"taken {found.taken.time}, {age(found.age or 0)} ago; {state[found.changed]}"),
+            ("snapshot", f"{found.snapshot.name}  ({size(found.snapshot_bytes or 0)})"),
+            ("", f"taken {found.snapshot.time}, {age(found.age or 0)} ago; {state[found.changed]}"),
         ]
     if wanted or found.spares:
         rows.append(("spares", f"{found.spares} ready, {wanted} wanted"))

@@ -11,10 +11,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases.golden.build import build_golden
-from tasks_lib.databases.ownership import comment
 from tasks_lib.databases.ownership.advisory_lock import advisory_lock
 from tasks_lib.databases.ownership.golden_template import require_may_create, require_open
 from tasks_lib.databases.server.connection import Server
+from tasks_lib.databases.server.ddl import database_exists
 from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import GoldenMissingError, ToolchainError
 from tasks_lib.loquent import safety, schema
@@ -111,7 +111,7 @@ class GoldenBuild:
     def exists(self) -> bool:
         """Whether golden existed when this was first asked."""
         with self.source.server.connect() as connection:
-            return comment.exists(connection, self.source.golden)
+            return database_exists(connection, self.source.golden)
 
     @property
     def schema(self) -> str:
@@ -216,7 +216,7 @@ class GoldenBuild:
 
     def _top_up(self) -> str:
         with self.source.server.connect() as guard, self._connect() as connection:
-            advisory_lock(guard, self.source.golden, patience=PATIENCE)
+            advisory_lock(guard, self.source.golden, timeout=PATIENCE)
             return self._make_missing(connection)
 
     def _build(self) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tasks_lib.databases.clone.strategy import CloneOptions
+    from tasks_lib.databases.ownership.comment import Owner
     from tasks_lib.databases.ownership.source import Source
     from tasks_lib.databases.server.connection import Server
     from tasks_lib.git.repository import Repository
@@ -55,6 +56,12 @@ class Project:
 
         folder = self.registry.directory / "databases"
         return Source(self.server, golden or self.settings.template, self.registry.repository_id, folder)
+
+    def owner(self, slug: str) -> Owner:
+        """Return the owner of the databases of the worktree *slug*."""
+        from tasks_lib.databases.ownership.comment import Owner
+
+        return Owner(self.registry.repository_id, slug)
 
     def clone_options(self, *, fresh: bool = False, evict_idle: bool = False) -> CloneOptions:
         """Return how clones are wanted: as configured, and with these flags."""

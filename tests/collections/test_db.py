@@ -128,7 +128,7 @@ class TestClone:
     def test_golden_missing(self, repository, there):
         """An error with guidance, and nothing made."""
         said = repository.refuses("db.clone", cwd=there, env={"WORKTREE_TEMPLATE_DB": "nowhere"})
-        assert "there is no golden template `nowhere`" in said
+        assert "golden template `nowhere` does not exist" in said
 
 
 class TestGuard:

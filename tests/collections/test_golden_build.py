@@ -513,7 +513,7 @@ def test_killed(build, stand_in, psql, request):
         left = build.repository.databases()
         assert [name.startswith("goldentree_tmp_") for name in left] == [new]
         _, said = build()
-        assert not new or f"swept {left[0]}" in said
+        assert not new or f"dropped {left[0]}" in said
         assert build.data(task="golden.verify")["usable"]
         assert build.repository.databases() == [build.golden]
         assert build.logins().keys() == {"owner@example.com", "staff@example.com"}
@@ -556,7 +556,9 @@ def test_two_at_once(build, stand_in, psql):
             go.touch()
             answers = [process.communicate(timeout=30) for process in (one, two)]
     assert (one.returncode, two.returncode) == (0, 1), answers
-    assert f"a database `{build.golden}` has been made meanwhile" == json.loads(answers[1][0])["error"]["message"]
+    assert (
+        f"a database `{build.golden}` has been created in the meantime" == json.loads(answers[1][0])["error"]["message"]
+    )
     assert build.repository.databases() == [build.golden]
     assert len(stand_in.accounts) == 2
     assert "made" not in build.states().values()

@@ -122,7 +122,7 @@ def test_interrupted(repository, production, number):
         assert left[0] in repository.databases()
         swept = repository.inv("db.pull", "--unmasked", cwd=here)
         assert swept.returncode == 0, swept.stderr
-        assert f"swept {left[0]}" in swept.stderr
+        assert f"dropped {left[0]}" in swept.stderr
         assert not [name for name in repository.databases() if "_tmp_" in name]
 
 

@@ -22,7 +22,7 @@ def test_the_main_job_without_any_database_url(repository, home):
     assert f"{started['port']} (pid {started['pid']})" in said.stdout
     assert password not in said.stdout + said.stderr
 
-    assert "there is no golden template `app_latest`" in repository.refuses("worktree.create", "a")
+    assert "golden template `app_latest` does not exist" in repository.refuses("worktree.create", "a")
     create_fixture(Cluster(home / "goldentree").start(), "app_latest")
     created = repository.json("worktree.create", "a")
     assert created["clone"]["method"] != "kept"

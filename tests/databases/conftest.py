@@ -65,7 +65,7 @@ class Place:
         database = database or f"clone_{secrets.token_hex(4)}"
         self.made.append(database)
         source = self.source(golden, server=server)
-        mark = source.mark("clone", slug=self.slug, created="2026-01-02T03:04:05+00:00")
+        mark = source.new_comment("clone", slug=self.slug, created_at="2026-01-02T03:04:05+00:00")
         return clone.build(source, database, mark, CloneOptions(method, **wish), report=self.said.append)
 
     def source(self, golden, *, server=None):
@@ -77,7 +77,7 @@ class Place:
         return self.admin.execute("SELECT oid FROM pg_database WHERE datname = %s", [database]).fetchone()[0]
 
     def fingerprint(self, database, *, of=None, server=None, lock_timeout="1min"):
-        """Read the fingerprint of *database*, or of *of* where it is a copy of that one."""
+        """Read the fingerprint of *database*, or of *of* if it is a copy of that one."""
         with (server or self.server).connect(database) as connection:
             connection.execute(f"{fingerprint.BEGIN}; SET LOCAL lock_timeout = '{lock_timeout}'")
             return fingerprint.read(connection, self.oid(of or database))
@@ -98,7 +98,7 @@ class Place:
         with self.connect(database) as connection:
             return connection.execute(query).fetchall()
 
-    def both(self, golden, cloned, query):
+    def assert_same_rows(self, golden, cloned, query):
         """Assert that *query* has the same rows in both, and return them."""
         rows = self.rows(golden, query)
         assert self.rows(cloned, query) == rows

@@ -1,5 +1,7 @@
 """
-Tidying: what takes long and nobody should wait for, done after a clone is made.
+Drop outdated copies of golden and refill the spares after a clone was made.
+
+Both take long, so they run in a background process.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CleanupResult:
-    """What was dropped, by name, and how many spares are ready."""
+    """The names of the dropped databases, and the number of spares that are ready."""
 
     dropped: list[str]
     spares: int
@@ -27,18 +29,19 @@ class CleanupResult:
 
 def clean_up(source: Source, wanted: int, report: Callable[[str], object]) -> CleanupResult:
     """
-    Drop what killed processes left and what a newer snapshot has outdated; keep *wanted* spares.
+    Drop unfinished databases of killed processes and outdated snapshots, and keep *wanted* spares ready.
 
     Raises:
-        DatabaseError: If something cannot be made or dropped.
+        DatabaseError: If a database cannot be created or dropped.
     """
-    with source.server.building() as connection:
+    with source.server.connect_for_ddl() as connection:
         require_golden(connection, source.golden)
         dropped = temporaries.drop_abandoned(source, connection)
-        # Companions have templates of their own, which change as golden does.
-        for name in {mark.golden for mark in source.made(connection, "snapshot").values()}:
+        # Companions have their own templates, with snapshots of their own.
+        templates = {comment.golden for comment in source.list_copies(connection, "snapshot").values()}
+        for name in templates:
             if golden := describe_database(connection, name):
-                of = replace(source, golden=name)
-                newest = next(iter(snapshot.list_snapshots(of, connection, golden)), None)
-                dropped += snapshot.drop_outdated(of, connection, newest)
+                template = replace(source, golden=name)
+                newest = next(iter(snapshot.list_snapshots(template, connection, golden)), None)
+                dropped += snapshot.drop_outdated(template, connection, newest)
     return CleanupResult(dropped, spares.maintain_spares(source, wanted, report))

@@ -1,21 +1,25 @@
 """
-Cloning: examine, make by the ladder, and what is left behind.
-
-`examine` is the pre-flight: it looks and refuses, and changes nothing. `build` does the work.
+Clone a golden template: check, build, publish, and drop what killed processes left.
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from tasks_lib.databases.clone import park, strategy
-from tasks_lib.databases.clone.strategy import DEFAULT_OPTIONS, CloneOptions, CloneRequest, Made
-from tasks_lib.databases.ownership import comment, temporaries
+from tasks_lib.databases.clone.strategy import DEFAULT_OPTIONS, CloneOptions, CloneRequest
+from tasks_lib.databases.copy.result import CloneResult
+from tasks_lib.databases.ownership import temporaries
+from tasks_lib.databases.ownership.comment import MAINTENANCE_NAMES, require_ours
+from tasks_lib.databases.ownership.drop import drop_owned
 from tasks_lib.databases.ownership.golden_template import Golden, require_golden, require_space
 from tasks_lib.databases.server.connection import scalar
+from tasks_lib.databases.server.ddl import database_exists, is_invalid
 from tasks_lib.errors import CloneError, OwnershipError
 
 if TYPE_CHECKING:
@@ -23,213 +27,192 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from tasks_lib.databases.ownership.comment import OwnershipComment
+    from tasks_lib.databases.ownership.comment import Owner, OwnershipComment
     from tasks_lib.databases.ownership.source import Source
     from tasks_lib.databases.server.connection import Server
 
 _ATTEMPTS = 5
 
 
-@dataclass(frozen=True)
-class Clone:
-    """
-    A published clone.
-
-    Attributes:
-        method: `spare`, `snapshot`, `template`, `dump` or `empty`, or `kept` where a complete one was there.
-        reason: Why that one, in a few words.
-        seconds: How long building and publishing took.
-        bytes: Its size on disk.
-        fingerprint: Golden's at the moment that the clone shows, empty where it is not known.
-        warnings: What of golden's settings could not be repeated.
-        outdated: Whether a snapshot was taken for it, which leaves the one before to be swept.
-        parked: What the database is called now whose place it took, empty where it took none.
-    """
-
-    database: str
-    method: str
-    reason: str
-    seconds: float
-    bytes: int
-    fingerprint: str = ""
-    warnings: tuple[str, ...] = ()
-    outdated: bool = False
-    parked: str = ""
-
-
 def check_clone(source: Source, database: str, *, slug: str) -> Golden:
     """
-    Return what is known of golden after making sure that *database* can be made from it, or is ours already.
+    Check that *database* can be cloned from golden, or is this worktree's clone already; return golden's properties.
 
     Raises:
         ServerError: If the server cannot be reached, or only through a pooler.
-        GoldenMissingError: If there is no golden template.
-        OwnershipError: If there is a database of that name that is not this worktree's clone.
-        DatabaseError: If our role may not make it, or the disk has no space for it.
+        GoldenMissingError: If the golden template does not exist.
+        OwnershipError: If a database of that name is not this worktree's clone.
+        DatabaseError: If our role may not create it, or the disk has no space for it.
     """
     with source.server.connect() as connection:
         source.server.require_direct(connection)
-        described = require_golden(connection, source.golden)
+        golden = require_golden(connection, source.golden)
         if not require_name(source, connection, database, slug=slug):
-            require_space(connection, described)
-    return described
+            require_space(connection, golden)
+    return golden
 
 
 def require_name(source: Source, connection: Connection[Any], database: str, *, slug: str) -> bool:
     """
-    Make sure that the worktree may have a database named *database*; return whether it has it already.
+    Check that the worktree may have a database named *database*; return whether it has one already.
 
     Raises:
-        OwnershipError: If that is golden's name or PostgreSQL's own, or anybody else's database bears it.
+        OwnershipError: If the name is golden's or PostgreSQL's own, or another owner's database has it.
     """
-    if database == source.golden or database in comment.MAINTENANCE_NAMES:
+    if database == source.golden or database in MAINTENANCE_NAMES:
         raise OwnershipError(f"the clone may not be named `{database}`", hint="set WORKTREE_DB_PREFIX")
-    there = comment.exists(connection, database)
-    if there:
-        comment.require_ours(connection, database, repository=source.repository, slug=slug, role="clone")
-    return there
+    exists = database_exists(connection, database)
+    if exists:
+        require_ours(connection, database, source.owner(slug), "clone")
+    return exists
 
 
-def is_complete(server: Server, database: str, *, repository: str, slug: str) -> bool:
+def is_complete(server: Server, database: str, owner: Owner) -> bool:
     """
-    Whether *database* is there; a database that bears its final name is complete.
+    Whether *database* exists and is complete; a database gets its final name only when it is complete.
 
     Raises:
-        OwnershipError: If it is not this worktree's clone.
+        OwnershipError: If it is not *owner*'s clone.
     """
     with server.connect() as connection:
-        if not comment.exists(connection, database):
+        if not database_exists(connection, database):
             return False
-        comment.require_ours(connection, database, repository=repository, slug=slug, role="clone")
-        return not comment.is_invalid(connection, database)
+        require_ours(connection, database, owner, "clone")
+        return not is_invalid(connection, database)
 
 
 def build(
     source: Source,
     database: str,
-    mark: OwnershipComment,
+    comment: OwnershipComment,
     options: CloneOptions = DEFAULT_OPTIONS,
     report: Callable[[str], object] = lambda _: None,
-) -> Clone:
+) -> CloneResult:
     """
     Clone golden as *database*.
 
     Args:
-        mark: The clone's mark.
-        report: Is told what takes long.
+        comment: The clone's ownership comment.
+        report: Called with a line of text for anything that takes longer than a second.
 
     Raises:
-        DatabaseError: If it could not be built; nothing is left behind then.
+        DatabaseError: If it could not be built; nothing is left behind.
     """
-    return publish_unless_exists(
-        source, database, mark, lambda connection: _climb(source, connection, database, mark, options, report), report
-    )
+
+    def make(connection: Connection[Any]) -> CloneResult:
+        return _build_clone(source, connection, database, comment, options, report)
+
+    return publish_unless_exists(source, database, comment, make, report)
 
 
 def rebuild(
     source: Source,
     database: str,
-    mark: OwnershipComment,
+    comment: OwnershipComment,
     options: CloneOptions = DEFAULT_OPTIONS,
     report: Callable[[str], object] = lambda _: None,
-) -> Clone:
+) -> CloneResult:
     """
-    Clone golden as *database*, and park the clone that bears the name; they change places in one transaction.
+    Clone golden as *database*, and park the clone that has this name; both are renamed in one transaction.
 
     Args:
-        mark: The new clone's mark; the old one is parked at the moment that it was created.
-        report: Is told what takes long.
+        comment: The new clone's ownership comment; its `created_at` is also when the old clone is parked.
+        report: Called with a line of text for anything that takes longer than a second.
 
     Raises:
         OwnershipError: If *database* is not this worktree's clone.
-        DatabaseError: If it could not be built; the old one bears the name then.
+        DatabaseError: If it could not be built; the old clone keeps its name.
     """
     started = time.monotonic()
-    with source.server.building() as connection:
-        _sweep(source, connection, report)
-        require_name(source, connection, database, slug=mark.slug)
-        _drop_invalid(source, connection, database, mark)
-        with temporaries.temporary_database(source, connection) as interim:
-            made = _climb(source, connection, interim, replace(mark, role="temporary"), options, report)
-            mark = replace(mark, fingerprint=made.fingerprint)
-            # Golden's settings were repeated for it by the ladder.
+    with source.server.connect_for_ddl() as connection:
+        _drop_abandoned(source, connection, report)
+        require_name(source, connection, database, slug=comment.slug)
+        _drop_invalid(source, connection, database, comment)
+        with temporaries.temporary_database(source, connection) as temporary:
+            unpublished = msgspec.structs.replace(comment, role="temporary")
+            result = _build_clone(source, connection, temporary, unpublished, options, report)
+            comment = msgspec.structs.replace(comment, fingerprint=result.fingerprint.digest)
+            # No golden here: building the clone has already copied its settings.
             replaced = park.publish_and_park_old(
-                source.server, connection, None, interim, database, mark, now=mark.created, report=report
+                source.server,
+                connection,
+                None,
+                temporary,
+                database,
+                comment,
+                parked_at=comment.created_at,
+                report=report,
             )
-        return _described(connection, database, made, started, parked=replaced.parked)
+        return _measured(connection, database, replace(result, parked=replaced.parked), started)
 
 
 def publish_unless_exists(
     source: Source,
     database: str,
-    mark: OwnershipComment,
-    make: Callable[[Connection[Any]], Made],
+    comment: OwnershipComment,
+    make: Callable[[Connection[Any]], CloneResult],
     report: Callable[[str], object],
-) -> Clone:
+) -> CloneResult:
     """
-    Have *make* make and publish *database*, unless another process does so first.
+    Create and publish *database* with *make*, unless another process publishes it first.
 
     Raises:
-        OwnershipError: If somebody else takes the name meanwhile.
+        OwnershipError: If another owner takes the name in the meantime.
     """
     from psycopg import errors
 
     started = time.monotonic()
-    with source.server.building() as connection:
-        _sweep(source, connection, report)
-        _drop_invalid(source, connection, database, mark)
+    with source.server.connect_for_ddl() as connection:
+        _drop_abandoned(source, connection, report)
+        _drop_invalid(source, connection, database, comment)
         try:
-            made = make(connection)
+            result = make(connection)
         except (errors.DuplicateDatabase, errors.UniqueViolation):
-            comment.require_ours(connection, database, repository=mark.repository, slug=mark.slug, role="clone")
-            made = Made("kept", "another process made it meanwhile", "")
-        return _described(connection, database, made, started)
+            require_ours(connection, database, comment.owner, "clone")
+            result = CloneResult("kept", "another process has just made it")
+        return _measured(connection, database, result, started)
 
 
-def _described(connection: Connection[Any], database: str, made: Made, started: float, *, parked: str = "") -> Clone:
+def _measured(connection: Connection[Any], database: str, result: CloneResult, started: float) -> CloneResult:
     size = scalar(connection, "SELECT pg_database_size(%s)", [database])
-    seconds = round(time.monotonic() - started, 3)
-    warnings = tuple(made.warnings)
-    return Clone(database, made.method, made.reason, seconds, size, made.fingerprint, warnings, made.outdated, parked)
+    return replace(result, database=database, bytes=size, seconds=round(time.monotonic() - started, 3))
 
 
-def _drop_invalid(source: Source, connection: Connection[Any], database: str, mark: OwnershipComment) -> None:
-    if comment.is_invalid(connection, database):
-        comment.drop(
-            connection, database, repository=mark.repository, slug=mark.slug, role="clone", golden=source.golden
-        )
+def _drop_invalid(source: Source, connection: Connection[Any], database: str, comment: OwnershipComment) -> None:
+    if is_invalid(connection, database):
+        drop_owned(connection, database, comment.owner, "clone", golden=source.golden)
 
 
 def drop_abandoned_temporaries(source: Source, report: Callable[[str], object]) -> None:
-    """Drop what killed runs left half-made; *report* is told the names."""
+    """Drop the unfinished databases of killed processes; call *report* with a line for each."""
     with source.server.connect() as connection:
-        _sweep(source, connection, report)
+        _drop_abandoned(source, connection, report)
 
 
-def _sweep(source: Source, connection: Connection[Any], report: Callable[[str], object]) -> None:
-    for left in temporaries.drop_abandoned(source, connection):
-        report(f"swept {left}, which a killed run left")
+def _drop_abandoned(source: Source, connection: Connection[Any], report: Callable[[str], object]) -> None:
+    for name in temporaries.drop_abandoned(source, connection):
+        report(f"dropped {name}, which a killed process left unfinished")
 
 
-def drop(server: Server, database: str, *, repository: str, slug: str, golden: str) -> bool:
+def drop(server: Server, database: str, owner: Owner, *, golden: str) -> bool:
     """
-    Drop this worktree's clone, ending the sessions in it; return whether there was one.
+    Drop *owner*'s clone and end the sessions in it; return whether it existed.
 
     Raises:
-        OwnershipError: If *database* is not provably this worktree's clone.
+        OwnershipError: If *database* is not provably *owner*'s clone.
     """
     with server.connect() as connection:
-        return comment.drop(connection, database, repository=repository, slug=slug, role="clone", golden=golden)
+        return drop_owned(connection, database, owner, "clone", golden=golden)
 
 
-def _climb(
+def _build_clone(
     source: Source,
     connection: Connection[Any],
     database: str,
-    mark: OwnershipComment,
+    comment: OwnershipComment,
     options: CloneOptions,
     report: Callable[[str], object],
-) -> Made:
+) -> CloneResult:
     from psycopg import errors
 
     for _ in range(_ATTEMPTS):
@@ -237,7 +220,7 @@ def _climb(
         require_space(connection, golden)
         # Another process may replace the snapshot that we were about to copy.
         with suppress(errors.InvalidCatalogName):
-            return strategy.build_clone(CloneRequest(source, connection, golden, database, mark, options, report))
+            return strategy.build_clone(CloneRequest(source, connection, golden, database, comment, options, report))
     raise CloneError(
         f"`{source.golden}` changes faster than it can be cloned",
         why=f"{_ATTEMPTS} snapshots in a row were replaced by newer ones before they could be copied",

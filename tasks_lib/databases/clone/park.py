@@ -1,26 +1,28 @@
 """
-Parking: a worktree's databases are renamed and closed rather than dropped, so that they can be brought back.
+Park and restore a worktree's databases: rename and close them instead of dropping them.
 
-A rename keeps rows, settings and privileges, and takes milliseconds whatever the size. Everything that one call
-does is one transaction: killed at any point, all of the databases are parked, or none is. Nobody can connect to
-one meanwhile, as RENAME keeps logins waiting; who waited is told that there is no such database.
+A rename keeps rows, settings and privileges, and takes milliseconds at any size. Each call is one transaction: if it is
+killed, either all databases are parked or none is. RENAME blocks new logins; blocked clients then get
+"database does not exist".
 """
 
 from __future__ import annotations
 
-import dataclasses
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from tasks_lib.databases.clone.publish import publish
 from tasks_lib.databases.copy import evict
-from tasks_lib.databases.ownership import comment
-from tasks_lib.databases.ownership.comment import TOOL, set_comment
+from tasks_lib.databases.ownership.comment import Owner, require_ours, set_comment
+from tasks_lib.databases.ownership.drop import drop_owned
 from tasks_lib.databases.ownership.managed import ManagedDatabase, list_managed
-from tasks_lib.databases.server.connection import scalar
-from tasks_lib.databases.server.ddl import allow_connections, rename_database
+from tasks_lib.databases.server.connection import TOOL, scalar
+from tasks_lib.databases.server.ddl import allow_connections, database_exists, rename_database
+from tasks_lib.databases.server.sessions import await_no_sessions
 from tasks_lib.errors import DatabaseError, OwnershipError
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Parked:
-    """A parked database: the name that it bears now, the one that it had, and its size on disk."""
+    """A parked database: its new name, its previous name *database*, and its size on disk."""
 
     name: str
     database: str
@@ -44,7 +46,7 @@ class Parked:
 
 @dataclass(frozen=True)
 class Replaced:
-    """What `replace` did: the parked database's name, empty where none was in the place; and publishing's warnings."""
+    """The result of `publish_and_park_old`: the parked database's name, empty for none, and publishing's warnings."""
 
     parked: str
     warnings: list[str]
@@ -52,84 +54,88 @@ class Replaced:
 
 def park(
     server: Server,
+    owner: Owner,
     *,
-    repository: str,
-    slug: str,
-    now: str,
+    parked_at: str,
     report: Callable[[str], object],
     only: Collection[str] | None = None,
 ) -> list[Parked]:
     """
-    Park this worktree's databases, its companions too, whatever they are called by now; end the sessions in them.
+    Park this worktree's databases, companions included, whatever their names; end the sessions in them.
 
-    What an interrupted DROP DATABASE has left is dropped.
+    Databases that an interrupted DROP DATABASE has left are dropped.
 
     Returns:
-        What is parked at that moment, also by a call that was killed.
+        All databases parked at *parked_at*, including those of an earlier call that was killed.
 
     Args:
-        now: The time, in ISO 8601; `unpark` finds them by it.
-        report: Is told whose sessions are ended.
-        only: The names of those to park.
+        parked_at: The current time in ISO 8601; `unpark` finds them by it.
+        report: Called with a line of text when sessions are ended.
+        only: Park only databases with these names.
 
     Raises:
-        DatabaseError: If one cannot be renamed; none is parked then.
+        DatabaseError: If one cannot be renamed; none is parked.
     """
-    with server.building() as connection:
-        with _alone(connection, repository, slug):
-            ours = _ours(connection, repository, slug, "clone")
-            chosen = [one for one in ours if only is None or one.name in only]
-            usable = [one for one in chosen if not one.invalid]
-            for one in usable:
-                require_no_prepared(connection, one.name)
-            parked = [
-                Parked(one.name, one.mark.database, one.bytes)
-                for one in _ours(connection, repository, slug, "parked")
-                if one.mark.parked == now
+    with server.connect_for_ddl() as connection:
+        with _exclusive_transaction(connection, owner):
+            chosen = [
+                database
+                for database in _list_owned(connection, owner, "clone")
+                if only is None or database.name in only
             ]
-            parked += [_park(server, connection, one, now, report) for one in usable]
-        for one in chosen:
-            if one.invalid:
-                comment.drop(connection, one.name, repository=repository, slug=slug, role="clone", golden="")
+            usable = [database for database in chosen if not database.invalid]
+            for database in usable:
+                require_no_prepared(connection, database.name)
+            parked = [
+                Parked(database.name, database.comment.database, database.bytes)
+                for database in _list_owned(connection, owner, "parked")
+                if database.comment.parked_at == parked_at
+            ]
+            parked += [_park(server, connection, database, parked_at, report) for database in usable]
+        for database in chosen:
+            if database.invalid:
+                drop_owned(connection, database.name, owner, "clone", golden="")
     return parked
 
 
-def unpark(
-    server: Server, *, repository: str, slug: str, parked: str, now: str, report: Callable[[str], object]
-) -> list[str]:
+def unpark(server: Server, owner: Owner, *, parked_at: str, now: str, report: Callable[[str], object]) -> list[str]:
     """
-    Bring back what this worktree parked at the moment *parked*; return the names that are borne again.
+    Restore the databases that this worktree parked at *parked_at*; return the restored names.
 
-    A clone that the worktree has made meanwhile is parked for it. Where nothing of that moment is parked,
-    as after a call that was killed in its last moment, nothing is done.
+    A clone that has one of these names is parked in turn. If nothing was parked at that instant, as when the call was
+    killed just before, nothing is done.
 
     Args:
-        now: The time, in ISO 8601.
-        report: Is told whose sessions are ended.
+        now: The current time, in ISO 8601.
+        report: Called with a line of text when sessions are ended.
 
     Raises:
-        OwnershipError: If one of the names belongs to anything else.
-        DatabaseError: If one cannot be renamed; nothing is changed then.
+        OwnershipError: If a database of another owner has one of the names.
+        DatabaseError: If one cannot be renamed; nothing is changed.
     """
-    with server.building() as connection, _alone(connection, repository, slug):
-        back = [one for one in _ours(connection, repository, slug, "parked") if one.mark.parked == parked]
-        present = {one.name: one for one in _ours(connection, repository, slug, "clone")}
-        in_the_way = [one.mark.database for one in back if comment.exists(connection, one.mark.database)]
-        for name in in_the_way:
-            if name not in present:
+    with server.connect_for_ddl() as connection, _exclusive_transaction(connection, owner):
+        parked = [
+            database for database in _list_owned(connection, owner, "parked") if database.comment.parked_at == parked_at
+        ]
+        active = {database.name: database for database in _list_owned(connection, owner, "clone")}
+        names = [database.comment.database for database in parked]
+        taken = [name for name in names if database_exists(connection, name)]
+        for name in taken:
+            if name not in active:
                 raise OwnershipError(
-                    f"database `{name}` is in the way of what was parked",
-                    why="it is not this worktree's clone",
+                    f"a database named `{name}` exists already",
+                    why="it is not this worktree's clone, so the parked database cannot get its name back",
                     hint="rename it, then run the same command",
                 )
             require_no_prepared(connection, name)
-        for name in in_the_way:
-            _park(server, connection, present[name], now, report)
-        for one in back:
-            allow_connections(connection, one.name, True)
-            set_comment(connection, one.name, dataclasses.replace(one.mark, role="clone", database="", parked=""))
-            rename_database(connection, one.name, one.mark.database)
-        return [one.mark.database for one in back]
+        for name in taken:
+            _park(server, connection, active[name], now, report)
+        for database in parked:
+            allow_connections(connection, database.name, True)
+            comment = structs.replace(database.comment, role="clone", database="", parked_at="")
+            set_comment(connection, database.name, comment)
+            rename_database(connection, database.name, database.comment.database)
+        return names
 
 
 def publish_and_park_old(
@@ -138,57 +144,58 @@ def publish_and_park_old(
     golden: Golden | None,
     temporary: str,
     final: str,
-    mark: OwnershipComment,
+    comment: OwnershipComment,
     *,
-    now: str,
+    parked_at: str,
     report: Callable[[str], object],
 ) -> Replaced:
     """
-    Publish *temporary* as *final*, like `publish.publish`, and park the database that bears the name.
+    Publish *temporary* as *final*, like `publish.publish`, and park the database that has this name.
 
-    One transaction: the name leads to the old one, or to the new one, never to neither. `unpark` at
-    the moment *now* brings the old one back.
+    This is one transaction: at every moment, one of the two has the name. `unpark` with *parked_at* restores the old
+    one.
 
     Args:
-        connection: In autocommit mode; it made *temporary*.
-        golden: Whose settings and privileges *temporary* gets; None where it has its own already.
-        mark: The new one's; the present one must be of the same repository and worktree.
-        now: The time, in ISO 8601.
-        report: Is told whose sessions are ended.
+        connection: In autocommit mode; it created *temporary*.
+        golden: Its settings and privileges are copied to *temporary*; None if that has been done.
+        comment: The new database's ownership comment; the old one must have the same owner.
+        parked_at: The current time, in ISO 8601.
+        report: Called with a line of text when sessions are ended.
 
     Raises:
         OwnershipError: If *final* is not this worktree's clone.
-        DatabaseError: If it cannot be renamed; nothing is changed then.
+        DatabaseError: If it cannot be renamed; nothing is changed.
     """
-    # Not below: within a transaction, the server shows the same sessions again and again.
-    comment.await_no_sessions(connection, temporary)
-    with _alone(connection, mark.repository, mark.slug):
+    # Not in the transaction: there, pg_stat_activity does not change.
+    await_no_sessions(connection, temporary)
+    with _exclusive_transaction(connection, comment.owner):
         parked = ""
-        if comment.exists(connection, final):
-            comment.require_ours(connection, final, repository=mark.repository, slug=mark.slug, role="clone")
+        if database_exists(connection, final):
+            require_ours(connection, final, comment.owner, "clone")
             require_no_prepared(connection, final)
-            present = next(one for one in list_managed(connection, mark.repository) if one.name == final)
-            parked = _park(server, connection, present, now, report).name
-        return Replaced(parked, publish(connection, golden, temporary, final, mark))
+            managed = list_managed(connection, comment.repository)
+            old = next(database for database in managed if database.name == final)
+            parked = _park(server, connection, old, parked_at, report).name
+        return Replaced(parked, publish(connection, golden, temporary, final, comment))
 
 
-def has_active_database(server: Server, repository: str, slug: str) -> bool:
+def has_active_database(server: Server, owner: Owner) -> bool:
     """Whether this worktree has a database that is not parked."""
     with server.connect() as connection:
-        return bool(_ours(connection, repository, slug, "clone"))
+        return bool(_list_owned(connection, owner, "clone"))
 
 
-def parked_name(connection: Connection[Any], name: str, now: str) -> str:
-    """Return what the database *name* is called when it is parked *now*; a free name of at most 63 bytes."""
-    stamp = "_parked_" + "".join(character for character in now[:19] if character.isdigit())
+def parked_name(connection: Connection[Any], name: str, parked_at: str) -> str:
+    """Return a free name of at most 63 bytes for the database *name*, parked at *parked_at*."""
+    stamp = "_parked_" + "".join(character for character in parked_at[:19] if character.isdigit())
     suffixes = chain([stamp], (f"{stamp}_{number}" for number in count(2)))
     names = (name.encode()[: 63 - len(suffix)].decode(errors="ignore") + suffix for suffix in suffixes)
-    return next(parked for parked in names if not comment.exists(connection, parked))
+    return next(parked for parked in names if not database_exists(connection, parked))
 
 
 def require_no_prepared(connection: Connection[Any], name: str) -> None:
     """
-    Make sure that no prepared transaction holds *name*: such a one has no session that could be ended.
+    Check that no prepared transaction holds *name*; it has no session that could be ended.
 
     Raises:
         DatabaseError: If one does.
@@ -197,38 +204,48 @@ def require_no_prepared(connection: Connection[Any], name: str) -> None:
     if found is not None:
         raise DatabaseError(
             f"a prepared transaction holds `{name}`",
-            hint=f"psql {name} -c \"ROLLBACK PREPARED '{found}'\"  # or COMMIT PREPARED",
+            why="it has to be committed (COMMIT PREPARED) or rolled back first",
+            hint=f"psql {name} -c \"ROLLBACK PREPARED '{found}'\"",
         )
 
 
 @contextmanager
-def _alone(connection: Connection[Any], repository: str, slug: str) -> Iterator[None]:
-    """One transaction, in which nobody else parks or brings back this worktree's databases."""
+def _exclusive_transaction(connection: Connection[Any], owner: Owner) -> Iterator[None]:
+    """Begin a transaction in which no other process parks or restores this worktree's databases."""
     with connection.transaction():
         connection.execute("SET LOCAL lock_timeout = '10s'")
-        key = f"{TOOL} databases of {repository} {slug}"
+        key = f"{TOOL} databases of {owner.repository} {owner.slug}"
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])
         yield
 
 
-def _ours(connection: Connection[Any], repository: str, slug: str, role: Role) -> list[ManagedDatabase]:
-    """Return this worktree's databases of that *role*, but not one that somebody has made a golden template."""
-    everything = list_managed(connection, repository)
-    golden = {one.mark.golden for one in everything}
-    return [one for one in everything if (one.mark.slug, one.mark.role) == (slug, role) and one.name not in golden]
+def _list_owned(connection: Connection[Any], owner: Owner, role: Role) -> list[ManagedDatabase]:
+    """Return this worktree's databases of that *role*, without one that has become a golden template."""
+    managed = list_managed(connection, owner.repository)
+    golden = {database.comment.golden for database in managed}
+    return [
+        database
+        for database in managed
+        if (database.comment.owner, database.comment.role) == (owner, role) and database.name not in golden
+    ]
 
 
 def _park(
-    server: Server, connection: Connection[Any], one: ManagedDatabase, now: str, report: Callable[[str], object]
+    server: Server,
+    connection: Connection[Any],
+    database: ManagedDatabase,
+    parked_at: str,
+    report: Callable[[str], object],
 ) -> Parked:
-    """Park *one* in the caller's transaction, which has proven that it is ours."""
+    """Park *database* in the caller's transaction, which has proven that it is ours."""
     from psycopg import sql
 
-    name = parked_name(connection, one.name, now)
-    if one.sessions:
-        report(f"ending {one.sessions} session{'s' if one.sessions > 1 else ''} in {one.name}")
-    away = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(one.name), sql.Identifier(name))
-    evict.run_exclusively(server, connection, one.name, away, busy=True)
-    set_comment(connection, name, dataclasses.replace(one.mark, role="parked", database=one.name, parked=now))
+    name = parked_name(connection, database.name, parked_at)
+    if database.sessions:
+        report(f"ending {database.sessions} session{'s' if database.sessions > 1 else ''} in {database.name}")
+    rename = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(database.name), sql.Identifier(name))
+    evict.run_exclusively(server, connection, database.name, rename, end_busy=True)
+    comment = structs.replace(database.comment, role="parked", database=database.name, parked_at=parked_at)
+    set_comment(connection, name, comment)
     allow_connections(connection, name, False)
-    return Parked(name, one.name, one.bytes)
+    return Parked(name, database.name, database.bytes)

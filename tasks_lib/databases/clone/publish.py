@@ -1,9 +1,8 @@
 """
-Publishing: a finished database gets its final name in the same transaction as its label.
+Give a finished database golden's settings, its ownership comment and its final name, in one transaction.
 
-Whatever lives in shared catalogs (settings, database privileges, the comment) is copied by neither
-pg_dump nor TEMPLATE; it is replayed here. The rename comes last, so a database that bears a final
-name is complete, and a process killed anywhere leaves nothing that anyone would connect to.
+Neither pg_dump nor TEMPLATE copies what is in shared catalogs: settings, database privileges and the comment. The
+rename comes last, so a database with a final name is complete, and a killed process leaves only temporary names.
 """
 
 from __future__ import annotations
@@ -11,9 +10,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases.ownership.comment import await_no_sessions, set_comment
+from tasks_lib.databases.ownership.comment import set_comment
 from tasks_lib.databases.server.connection import scalar
 from tasks_lib.databases.server.ddl import rename_database
+from tasks_lib.databases.server.sessions import await_no_sessions
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tasks_lib.databases.ownership.comment import OwnershipComment
     from tasks_lib.databases.ownership.golden_template import Golden
 
-# Those whose stored text is a list of quoted identifiers (pg_dump: variable_is_guc_list_quote, dumputils.c).
+# Settings stored as a list of quoted identifiers (pg_dump: variable_is_guc_list_quote, dumputils.c).
 _LISTS = frozenset(
     {
         "local_preload_libraries",
@@ -33,23 +33,24 @@ _LISTS = frozenset(
 
 
 def publish(
-    connection: Connection[Any], golden: Golden | None, temporary: str, final: str, mark: OwnershipComment
+    connection: Connection[Any], golden: Golden | None, temporary: str, final: str, comment: OwnershipComment
 ) -> list[str]:
     """
-    Give the finished database *temporary* its settings, privileges and mark, and the name *final*.
+    Give the finished database *temporary* its settings, privileges and ownership comment, and the name *final*.
 
     Args:
-        golden: Whose settings and privileges; None where it has its own already, or none at all.
+        golden: Its settings and privileges are copied; None to copy none.
 
-    Returns a warning for each of golden's settings that our role may not set.
+    Returns:
+        A warning for each of golden's settings that our role may not set.
 
     Raises:
-        psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation: If somebody else took the name.
+        psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation: If another process took the name.
     """
     await_no_sessions(connection, temporary)
     with connection.transaction():
-        warnings = replay_settings(connection, golden, temporary) if golden else []
-        set_comment(connection, temporary, mark)
+        warnings = copy_settings(connection, golden, temporary) if golden else []
+        set_comment(connection, temporary, comment)
         rename_database(connection, temporary, final)
     return warnings
 
@@ -58,20 +59,20 @@ def publish_as_golden(connection: Connection[Any], temporary: str, golden: str) 
     """Make the finished database *temporary* the golden template *golden*, in the caller's transaction."""
     from psycopg import sql
 
-    # Golden is its users', not ours: it bears no mark.
+    # The golden template belongs to its users, so it has no ownership comment.
     connection.execute(sql.SQL("COMMENT ON DATABASE {} IS NULL").format(sql.Identifier(temporary)))
     rename_database(connection, temporary, golden)
 
 
-def replay_settings(connection: Connection[Any], golden: Golden, name: str) -> list[str]:
+def copy_settings(connection: Connection[Any], golden: Golden, name: str) -> list[str]:
     """Give the database *name* golden's settings and privileges; return a warning for each that was refused."""
-    warnings = _replay_settings(connection, golden, name)
-    _replay_privileges(connection, golden, name)
+    warnings = _copy_settings(connection, golden, name)
+    _copy_privileges(connection, golden, name)
     return warnings
 
 
-def _replay_settings(connection: Connection[Any], golden: Golden, name: str) -> list[str]:
-    """Repeat `ALTER DATABASE ... SET` and `ALTER ROLE ... IN DATABASE ... SET`; return what was refused."""
+def _copy_settings(connection: Connection[Any], golden: Golden, name: str) -> list[str]:
+    """Copy `ALTER DATABASE ... SET` and `ALTER ROLE ... IN DATABASE ... SET`; return a warning for each refused one."""
     from psycopg import Error, sql
 
     settings = connection.execute(
@@ -94,21 +95,21 @@ def _replay_settings(connection: Connection[Any], golden: Golden, name: str) -> 
             with connection.transaction():
                 connection.execute(statement)
         except Error as error:
-            warnings.append(f"golden's setting `{key}` could not be repeated: {error.diag.message_primary}")
+            warnings.append(f"golden's setting `{key}` could not be copied: {error.diag.message_primary}")
     return warnings
 
 
 def _elements(value: str) -> list[str]:
-    """Return the elements of a stored list such as `"$user", public`; as one literal it would be one element."""
+    """Return the elements of a stored list such as `"$user", public`, which SET would take for one element."""
     return [quoted.replace('""', '"') or plain for quoted, plain in re.findall(r'"((?:[^"]|"")*)"|([^",\s]+)', value)]
 
 
-def _replay_privileges(connection: Connection[Any], golden: Golden, name: str) -> None:
+def _copy_privileges(connection: Connection[Any], golden: Golden, name: str) -> None:
     """Give the database *name* golden's own privileges (CONNECT, CREATE, TEMPORARY)."""
     from psycopg import sql
 
     if scalar(connection, "SELECT datacl IS NULL FROM pg_database WHERE oid = %s", [golden.oid]):
-        return  # nobody ever changed them
+        return  # the defaults were never changed
     grants = connection.execute(
         "SELECT pg_get_userbyid(nullif(a.grantee, 0)), a.privilege_type, a.is_grantable "
         "FROM pg_database d, aclexplode(d.datacl) a WHERE d.oid = %s",

@@ -1,15 +1,16 @@
 """
-Spares: ready clones of the current snapshot, waiting for a name.
+Keep spares ready: clones of the current snapshot that only need to be renamed.
 
-A spare carries golden's fingerprint and settings of the moment it was made; it is handed out only
-while golden still has that fingerprint, by one transaction that gives it its mark and its name.
+A spare has golden's fingerprint and settings from when it was made. It is used only while golden still has that
+fingerprint; one transaction gives it its ownership comment and its name.
 """
 
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
 
 from tasks_lib.databases.clone import snapshot
 from tasks_lib.databases.clone.publish import publish
@@ -37,13 +38,13 @@ def take_spare(
     ready: dict[str, OwnershipComment],
     fingerprint: str,
     database: str,
-    mark: OwnershipComment,
+    comment: OwnershipComment,
 ) -> bool:
     """
-    Turn a spare among *ready* that has the *fingerprint* into the clone *database*; return whether there was one.
+    Turn a spare among *ready* with that *fingerprint* into the clone *database*; return whether there was one.
 
     Raises:
-        psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation: If somebody else took the name *database*.
+        psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation: If another process took the name *database*.
     """
     from psycopg import errors
 
@@ -52,7 +53,7 @@ def take_spare(
             continue
         try:
             with connection.transaction():
-                set_comment(connection, name, replace(mark, fingerprint=fingerprint))
+                set_comment(connection, name, structs.replace(comment, fingerprint=fingerprint))
                 rename_database(connection, name, database)
         except (errors.InvalidCatalogName, errors.ObjectInUse, errors.InternalError_):
             continue  # another process took it just now
@@ -62,40 +63,42 @@ def take_spare(
 
 def maintain_spares(source: Source, count: int, report: Callable[[str], object]) -> int:
     """
-    Keep *count* spares of golden as it is now: make those that are missing, drop what is outdated or too many.
+    Keep *count* spares of golden's current state: build missing ones, drop outdated and surplus ones.
 
-    Returns how many there are. Where another process is at it already, that one goes on, and this one does nothing.
+    Returns the number of spares. If another process is maintaining them, nothing is done.
 
     Raises:
-        DatabaseError: If one cannot be made.
+        DatabaseError: If one cannot be built.
     """
-    with source.server.building() as connection:
+    with source.server.connect_for_ddl() as connection:
         golden = require_golden(connection, source.golden)
         if not try_advisory_lock(connection, source.prefix("spare", golden.oid)):
-            return len(source.made(connection, "spare", golden.oid))
+            return len(source.list_copies(connection, "spare", golden.oid))
         asked = freshness.read_baseline(connection, golden.oid)
         digest = freshness.read_current_fingerprint(source, golden, asked).found.digest if count else ""
         ready = 0
-        for name, mark in source.made(connection, "spare").items():
-            if mark.golden != source.golden:
+        for name, comment in source.list_copies(connection, "spare").items():
+            if comment.golden != source.golden:
                 continue
-            if mark.fingerprint == digest != "" and ready < count:
+            if comment.fingerprint == digest != "" and ready < count:
                 ready += 1
             else:
                 source.drop(connection, name, "spare")
         if digest and ready < count:
-            taken = snapshot.reuse_or_take(source, connection, golden, lambda one: one.fingerprint == digest, report)
-            # Golden may have changed in this moment; the next call looks again.
-            for _ in range(count - ready if taken.fingerprint == digest else 0):
+            current = snapshot.reuse_or_take(
+                source, connection, golden, lambda taken: taken.fingerprint == digest, report
+            )
+            # If golden has changed just now, the next call builds them.
+            for _ in range(count - ready if current.fingerprint == digest else 0):
                 require_space(connection, golden)
-                _make(source, connection, golden, taken)
+                _build_spare(source, connection, golden, current)
                 ready += 1
         return ready
 
 
-def _make(source: Source, connection: Connection[Any], golden: Golden, taken: Snapshot) -> None:
+def _build_spare(source: Source, connection: Connection[Any], golden: Golden, taken: Snapshot) -> None:
     name = source.prefix("spare", golden.oid) + secrets.token_hex(8)
-    mark = source.mark("spare", created=taken.taken.isoformat(), fingerprint=taken.fingerprint)
-    with temporary_database(source, connection) as under_construction:
-        template.copy(connection, golden, under_construction, snapshot=taken.name)
-        publish(connection, golden, under_construction, name, mark)
+    comment = source.new_comment("spare", created_at=taken.taken_at.isoformat(), fingerprint=taken.fingerprint)
+    with temporary_database(source, connection) as temporary:
+        template.copy(connection, golden, temporary, snapshot=taken.name)
+        publish(connection, golden, temporary, name, comment)

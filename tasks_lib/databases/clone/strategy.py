@@ -1,28 +1,32 @@
 """
-The ladder: ways to a clone, the quickest first, every one of them exact.
+Build a clone with the first strategy that applies; every one of them is exact.
 
-1. A spare of the fingerprint that golden has now: it only has to be renamed.
-2. A snapshot of that fingerprint, copied; nobody's login waits for that.
-3. Golden itself, copied while nobody is connected to it.
-4. A new snapshot, copied: the dump it may take is made once for all who wait.
-5. A dump of golden, where its fingerprint cannot be known.
+1. Rename a spare, if its fingerprint is golden's current one.
+2. Copy a snapshot with golden's current fingerprint; no login waits for that.
+3. Copy golden itself while no session is connected to it.
+4. Build a new snapshot and copy it: concurrent callers share the dump that this may take.
+5. Dump golden, if its fingerprint cannot be read.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from tasks_lib.databases.clone import snapshot, spares
 from tasks_lib.databases.clone.publish import publish
 from tasks_lib.databases.compare import fingerprint, freshness
-from tasks_lib.databases.compare.fingerprint import UNKNOWN
+from tasks_lib.databases.compare.fingerprint import UNKNOWN, Fingerprint
 from tasks_lib.databases.copy import fill, template
-from tasks_lib.databases.ownership import comment
+from tasks_lib.databases.copy.result import CloneResult
+from tasks_lib.databases.ownership.drop import drop_temporary
 from tasks_lib.databases.ownership.golden_template import SMALL_BYTES, require_golden
 from tasks_lib.databases.ownership.temporaries import temporary_database
+from tasks_lib.databases.server.sessions import await_readers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +34,6 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from tasks_lib.databases.clone.snapshot import Snapshot
-    from tasks_lib.databases.compare.fingerprint import Fingerprint
     from tasks_lib.databases.compare.freshness import Baseline
     from tasks_lib.databases.ownership.comment import OwnershipComment
     from tasks_lib.databases.ownership.golden_template import Golden
@@ -40,13 +43,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class CloneOptions:
     """
-    How a clone is wanted.
+    How to build a clone.
 
     Attributes:
-        method: `auto` for the ladder; `template` or `dump` to copy golden itself that way.
-        fresh: Build a new snapshot whatever is there.
+        method: `auto` for the first strategy that applies; `template` or `dump` to copy golden itself that way.
+        fresh: Build a new snapshot even if the newest is current.
         evict_idle: End idle sessions on golden rather than dump it.
-        max_age: How old a snapshot may be that is taken without looking whether golden has changed.
+        max_age: Use a snapshot up to this age without checking whether golden has changed.
     """
 
     method: str = "auto"
@@ -59,150 +62,141 @@ DEFAULT_OPTIONS = CloneOptions()
 
 
 @dataclass(frozen=True)
-class Made:
-    """
-    A published clone: by which rung, why by that one, and of which fingerprint of golden's, where known.
-
-    Attributes:
-        method: `spare`, `snapshot`, `template` or `dump`.
-        warnings: What of golden's settings could not be repeated.
-        outdated: Whether a snapshot was taken for it, which leaves the one before to be swept.
-    """
-
-    method: str
-    reason: str
-    fingerprint: str
-    warnings: list[str] = field(default_factory=list)
-    outdated: bool = False
-
-
-@dataclass(frozen=True)
 class CloneRequest:
     """
-    One clone to make: *database*, to be published with *mark*.
+    One clone to build: *database*, to be published with the ownership *comment*.
 
     Attributes:
-        report: Is told what takes long.
+        report: Called with a line of text for anything that takes longer than a second.
     """
 
     source: Source
     connection: Connection[Any]
     golden: Golden
     database: str
-    mark: OwnershipComment
+    comment: OwnershipComment
     options: CloneOptions
     report: Callable[[str], object]
 
 
-def build_clone(job: CloneRequest) -> Made:
+def build_clone(request: CloneRequest) -> CloneResult:
     """
-    Make the clone by the first rung that holds.
+    Build and publish the clone with the first strategy that applies.
 
     Raises:
         DatabaseError: If none does.
-        psycopg.errors.InvalidCatalogName: If another process replaced the snapshot meanwhile; climb again.
-        psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation: If somebody else took the name.
+        psycopg.errors.InvalidCatalogName: If another process has replaced the snapshot; call again.
+        psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation: If another process took the name.
     """
-    options = job.options
+    options = request.options
     if options.method != "auto":
-        return _from_golden(job, options.method)
-    asked = freshness.read_baseline(job.connection, job.golden.oid)
+        return _copy_golden(request, options.method)
+    asked = freshness.read_baseline(request.connection, request.golden.oid)
     found = UNKNOWN
     if not options.fresh:
-        made, found = _of_what_is_there(job, asked)
-        if made is not None:
-            return made
+        result, found = _try_existing(request, asked)
+        if result is not None:
+            return result
     if not found.digest:
-        found = freshness.read_current_fingerprint(job.source, job.golden, asked).found
+        found = freshness.read_current_fingerprint(request.source, request.golden, asked).found
     if not found.digest and not options.max_age:
-        made = _from_golden(job, "dump")
-        return replace(made, reason=f"no snapshot could be proven current: {found.obstacle}")
+        result = _copy_golden(request, "dump")
+        return replace(result, reason=f"no snapshot could be proven current: {found.obstacle}")
 
     def accept(other: Snapshot) -> bool:
-        # What is newer than the request is exact, whatever has happened since.
-        return other.taken >= asked.moment or (not options.fresh and other.fingerprint == found.digest != "")
+        # A snapshot newer than the request is exact, whatever has changed since.
+        return other.taken_at >= asked.read_at or (not options.fresh and other.fingerprint == found.digest != "")
 
-    taken = snapshot.reuse_or_take(
-        job.source, job.connection, job.golden, accept, job.report, evict_idle=options.evict_idle
+    chosen = snapshot.reuse_or_take(
+        request.source, request.connection, request.golden, accept, request.report, evict_idle=options.evict_idle
     )
-    if taken.taken < asked.moment:
-        return _of_snapshot(job, taken, _current(taken))
-    made = _of_snapshot(job, taken, f"snapshot of {taken.time} was taken just now")
-    return replace(made, outdated=True)
+    if chosen.taken_at < asked.read_at:
+        return _copy_snapshot(request, chosen, _reason_current(chosen))
+    result = _copy_snapshot(request, chosen, f"snapshot of {chosen.time} was taken just now")
+    return replace(result, built_snapshot=True)
 
 
-def _of_what_is_there(job: CloneRequest, asked: Baseline) -> tuple[Made | None, Fingerprint]:
-    """Make the clone without a new snapshot, if that can be; return golden's fingerprint too, where it was read."""
+def _try_existing(request: CloneRequest, asked: Baseline) -> tuple[CloneResult | None, Fingerprint]:
+    """Build the clone without a new snapshot, if possible; also return golden's fingerprint, if it was read."""
     found = UNKNOWN
-    known = snapshot.list_snapshots(job.source, job.connection, job.golden)
-    if known and asked.moment - known[0].taken <= job.options.max_age:
+    known = snapshot.list_snapshots(request.source, request.connection, request.golden)
+    if known and asked.read_at - known[0].taken_at <= request.options.max_age:
         reason = f"snapshot of {known[0].time} is younger than WORKTREE_GOLDEN_MAX_AGE"
-        return _of_snapshot(job, known[0], reason), found
+        return _copy_snapshot(request, known[0], reason), found
     if known:
-        made, found = _of_current(job, known, asked)
-        if made is not None:
-            return made, found
-    # Sessions come and go, our own that has just read golden among them.
-    comment.await_readers(job.connection, job.golden.name)
-    golden = require_golden(job.connection, job.golden.name)
-    if fill.template_obstacle(golden):
+        result, found = _try_current_snapshot(request, known, asked)
+        if result is not None:
+            return result, found
+    # Sessions have come and gone since the request began, our own that just read golden among them.
+    await_readers(request.connection, request.golden.name)
+    golden = require_golden(request.connection, request.golden.name)
+    if fill.template_obstacle(golden) is not None:
         return None, found
-    return _directly(replace(job, golden=golden)), found
+    return _try_template(replace(request, golden=golden)), found
 
 
-def _of_current(job: CloneRequest, known: list[Snapshot], asked: Baseline) -> tuple[Made | None, Fingerprint]:
-    """Clone the snapshot that golden has not changed since, if one of *known* is; return golden's fingerprint too."""
-    ready = job.source.made(job.connection, "spare", job.golden.oid, usable=True)
-    small = job.golden.bytes <= SMALL_BYTES
-    if ready or not small or not freshness.looks_unchanged(job.source, job.golden, asked):
-        seen = freshness.read_current_fingerprint(job.source, job.golden, asked)
-        if spares.take_spare(job.connection, ready, seen.found.digest, job.database, job.mark):
-            return Made("spare", "a spare is current", seen.found.digest), seen.found
-        current = next((one for one in known if one.fingerprint == seen.found.digest != ""), None)
-        return _of_snapshot(job, current, _current(current)) if current else None, seen.found
-    # A small one is copied while golden is being read, in the hope that it is current.
-    with ThreadPoolExecutor(1) as beside, temporary_database(job.source, job.connection) as name:
-        examining = beside.submit(freshness.read_current_fingerprint, job.source, job.golden, asked)
-        template.copy(job.connection, job.golden, name, snapshot=known[0].name)
-        found = examining.result().found
+def _try_current_snapshot(
+    request: CloneRequest, known: list[Snapshot], asked: Baseline
+) -> tuple[CloneResult | None, Fingerprint]:
+    """Build the clone from a spare or snapshot that is current, if there is one; also return golden's fingerprint."""
+    ready = request.source.list_copies(request.connection, "spare", request.golden.oid, usable=True)
+    small = request.golden.bytes <= SMALL_BYTES
+    if ready or not small or not freshness.looks_unchanged(request.source, request.golden, asked):
+        found = freshness.read_current_fingerprint(request.source, request.golden, asked).found
+        if spares.take_spare(request.connection, ready, found.digest, request.database, request.comment):
+            return CloneResult("spare", "a spare is current", found), found
+        current = next((taken for taken in known if taken.fingerprint == found.digest != ""), None)
+        return _copy_snapshot(request, current, _reason_current(current)) if current else None, found
+    # A small snapshot is copied while golden is being read, because it is probably current.
+    with ThreadPoolExecutor(1) as executor, temporary_database(request.source, request.connection) as name:
+        reading = executor.submit(freshness.read_current_fingerprint, request.source, request.golden, asked)
+        template.copy(request.connection, request.golden, name, snapshot=known[0].name)
+        found = reading.result().found
         if found.digest and found.digest == known[0].fingerprint:
-            return _published(job, name, "snapshot", _current(known[0]), found.digest), found
-        comment.drop_temporary(job.connection, name, repository=job.source.repository)
+            return _publish(request, name, CloneResult("snapshot", _reason_current(known[0]), found)), found
+        drop_temporary(request.connection, name, repository=request.source.repository)
     return None, found
 
 
-def _of_snapshot(job: CloneRequest, taken: Snapshot, reason: str) -> Made:
-    with temporary_database(job.source, job.connection) as name:
-        template.copy(job.connection, job.golden, name, snapshot=taken.name)
-        return _published(job, name, "snapshot", reason, taken.fingerprint)
+def _copy_snapshot(request: CloneRequest, taken: Snapshot, reason: str) -> CloneResult:
+    with temporary_database(request.source, request.connection) as name:
+        template.copy(request.connection, request.golden, name, snapshot=taken.name)
+        return _publish(request, name, CloneResult("snapshot", reason, Fingerprint(taken.fingerprint)))
 
 
-def _directly(job: CloneRequest) -> Made | None:
-    with temporary_database(job.source, job.connection) as name:
-        mark = replace(job.mark, role="temporary")
-        if fill.copy_by_template(job.source.server, job.connection, job.golden, name, mark):
+def _try_template(request: CloneRequest) -> CloneResult | None:
+    with temporary_database(request.source, request.connection) as name:
+        comment = msgspec.structs.replace(request.comment, role="temporary")
+        obstacle = fill.copy_by_template(request.source.server, request.connection, request.golden, name, comment)
+        if obstacle is not None:
             return None
         found = UNKNOWN
-        if job.golden.bytes <= SMALL_BYTES:
-            # Only for the record: what golden was then can be told from the copy as long as nobody has used it.
-            found = fingerprint.read_from(job.source.server, name, job.golden.oid)
-        return _published(job, name, "template", "nobody is connected to golden", found.digest)
+        if request.golden.bytes <= SMALL_BYTES:
+            # Until a session connects to the copy, it has the fingerprint that golden had at copy time.
+            found = fingerprint.read_from(request.source.server, name, request.golden.oid)
+        return _publish(request, name, CloneResult("template", "no session is connected to golden", found))
 
 
-def _from_golden(job: CloneRequest, method: str) -> Made:
-    with temporary_database(job.source, job.connection) as name:
-        mark = replace(job.mark, role="temporary")
-        filled = fill.copy_golden(
-            job.source.server, job.connection, job.golden, name, mark,
-            method=method, evict_idle=job.options.evict_idle, report=job.report,
-        )  # fmt: skip
-        return _published(job, name, filled.method, filled.reason, filled.found.digest)
+def _copy_golden(request: CloneRequest, method: str) -> CloneResult:
+    with temporary_database(request.source, request.connection) as name:
+        result = fill.copy_golden(
+            request.source.server,
+            request.connection,
+            request.golden,
+            name,
+            msgspec.structs.replace(request.comment, role="temporary"),
+            method=method,
+            evict_idle=request.options.evict_idle,
+            report=request.report,
+        )
+        return _publish(request, name, result)
 
 
-def _published(job: CloneRequest, name: str, method: str, reason: str, digest: str) -> Made:
-    mark = replace(job.mark, fingerprint=digest)
-    return Made(method, reason, digest, publish(job.connection, job.golden, name, job.database, mark))
+def _publish(request: CloneRequest, name: str, result: CloneResult) -> CloneResult:
+    comment = msgspec.structs.replace(request.comment, fingerprint=result.fingerprint.digest)
+    warnings = publish(request.connection, request.golden, name, request.database, comment)
+    return replace(result, warnings=tuple(warnings))
 
 
-def _current(taken: Snapshot) -> str:
+def _reason_current(taken: Snapshot) -> str:
     return f"snapshot of {taken.time} is current"

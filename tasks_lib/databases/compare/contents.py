@@ -1,8 +1,8 @@
 """
-What a database holds, so that a clone can be held against its golden template.
+Read a database's row counts, sequences and object counts, and compare a clone with its golden template.
 
-Everything is read in the caller's transaction: with golden's exported snapshot open, the facts are
-exactly those that the dump copied.
+Everything is read in the caller's transaction. With golden's exported snapshot open, the contents are exactly what the
+dump copied.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 _USER_SCHEMAS: LiteralString = r"n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 
-# The server writes the statements that are run next, one SELECT for each relation: it quotes names best.
+# This query returns one SELECT for each relation, so that the server quotes the names.
 _TABLES: LiteralString = (
     # Opening an empty table would cost more than counting a small one.
     "SELECT format(CASE WHEN pg_relation_size(c.oid) > 0 OR c.relrowsecurity "
     "THEN 'SELECT %L, count(*) FROM ONLY %I.%I' ELSE 'SELECT %L, 0::int8' END, "
     "format('%I.%I', nspname, relname), nspname, relname) "
     "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-    # Not materialized views: a dump refreshes them, so a stale one in golden has other rows.
+    # Without materialized views: a dump refreshes them, so a stale one in golden has different rows.
     "WHERE c.relkind = 'r' AND " + _USER_SCHEMAS + " ORDER BY nspname, relname"
 )
 _SEQUENCES: LiteralString = (
@@ -47,11 +47,11 @@ _OBJECTS: LiteralString = (
     "WHEN 'm' THEN 'materialized views' WHEN 'p' THEN 'partitioned tables' WHEN 'f' THEN 'foreign tables' "
     "ELSE 'composite types' END, count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
     "WHERE relkind NOT IN ('r', 'S', 't') AND " + _USER_SCHEMAS + " "
-    # What a failed CREATE INDEX CONCURRENTLY leaves is not dumped.
+    # pg_dump leaves out the invalid indexes of a failed CREATE INDEX CONCURRENTLY.
     "AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indexrelid = c.oid AND relkind = 'i' AND NOT i.indisvalid) "
     "GROUP BY 1 "
     "UNION ALL SELECT 'constraints', count(*) FROM pg_constraint x JOIN pg_namespace n ON n.oid = x.connamespace "
-    # PostgreSQL 18 lists NOT NULLs as constraints too, and names them anew on restore.
+    # PostgreSQL 18 also lists NOT NULL as constraints, and gives them new names on restore.
     "WHERE x.contype <> 'n' AND " + _USER_SCHEMAS + " "
     "UNION ALL SELECT 'triggers', count(*) FROM pg_trigger WHERE NOT tgisinternal "
     "UNION ALL SELECT 'functions', count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace "
@@ -64,14 +64,14 @@ _OBJECTS: LiteralString = (
 @dataclass(frozen=True)
 class Contents:
     """
-    What is compared, topic by topic: a name and its value.
+    A database's contents, as far as they are compared: for each topic, values by name.
 
     Attributes:
         locale: Encoding, collation and provider.
         extensions: Version and schema.
         tables: Exact row counts, by `schema.table`.
         sequences: `last_value` and `is_called`, by `schema.sequence`.
-        objects: How many there are of each other kind.
+        objects: The number of objects of each other kind.
     """
 
     locale: dict[str, str]
@@ -82,13 +82,13 @@ class Contents:
 
     @property
     def rows(self) -> int:
-        """Rows in all tables together."""
+        """Total number of rows in all tables."""
         return sum(self.tables.values())
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that differs: its topic and name, and both values; None where it is not there."""
+    """One difference: topic, name, and both values; None for a missing one."""
 
     topic: str
     name: str
@@ -96,30 +96,30 @@ class Difference:
     clone: Any
 
     def __str__(self) -> str:
-        return f"{self.topic} `{self.name}`: {_shown(self.golden)} in golden, {_shown(self.clone)} in the clone"
+        return f"{self.topic} `{self.name}`: {_format(self.golden)} in golden, {_format(self.clone)} in the clone"
 
 
 def read_contents(connection: Connection[Any]) -> Contents:
-    """Read the facts of the database that *connection* is connected to, in its current transaction."""
-    # A row-level policy would hide rows from the count; an error is the honest answer.
+    """Read the contents of the database that *connection* is connected to, in its current transaction."""
+    # Raise an error rather than miss the rows that a row-level policy hides.
     connection.execute("SET LOCAL row_security = off")
     return Contents(
         locale={key: value for key, value in connection.execute(_LOCALE) if value is not None},
         extensions=dict(connection.execute(_EXTENSIONS).fetchall()),
-        tables={name: row[0] for name, row in _each(connection, _TABLES)},
+        tables={name: row[0] for name, row in _run_listed(connection, _TABLES)},
         sequences=read_sequences(connection),
         objects={kind: count for kind, count in connection.execute(_OBJECTS) if count},
     )
 
 
 def read_sequences(connection: Connection[Any]) -> dict[str, tuple[int, bool]]:
-    """Read every sequence; unlike rows they belong to no snapshot, so this is the state right now."""
-    # Not pg_sequences.last_value: it is NULL until the first nextval, whatever setval said.
-    return {name: (row[0], row[1]) for name, row in _each(connection, _SEQUENCES)}
+    """Read the current state of every sequence; a transaction's snapshot does not freeze sequences."""
+    # pg_sequences.last_value would be NULL until the first nextval, even after setval.
+    return {name: (row[0], row[1]) for name, row in _run_listed(connection, _SEQUENCES)}
 
 
 def find_differences(golden: Contents, clone: Contents) -> list[Difference]:
-    """Return everything in which *clone* is not what *golden* was."""
+    """Return the differences between *golden* and *clone*."""
     return [
         Difference(topic, name, ours.get(name), theirs.get(name))
         for topic in ("locale", "extensions", "tables", "sequences", "objects")
@@ -129,11 +129,11 @@ def find_differences(golden: Contents, clone: Contents) -> list[Difference]:
     ]
 
 
-def _each(connection: Connection[Any], listing: LiteralString) -> list[tuple[str, tuple[Any, ...]]]:
-    """Run the SELECTs that *listing* writes; return each row's label and the rest of it."""
+def _run_listed(connection: Connection[Any], listing: LiteralString) -> list[tuple[str, tuple[Any, ...]]]:
+    """Run the SELECTs that the query *listing* returns; return each row's label and its other columns."""
     selects = [row[0] for row in connection.execute(listing)]
     return [(row[0], row[1:]) for row in select_all(connection, selects)]
 
 
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     return "missing" if value is None else str(value)

@@ -1,13 +1,13 @@
 """
-The fingerprint: a digest of everything that a database holds, read without reading the rows themselves.
+Read a database's fingerprint: a digest of its whole contents that does not need to read column values.
 
-Every visible row version has an address (`ctid`) and the transaction that wrote it (`xmin`), which
-freezing keeps. A new version has an `xmin` of its own, and a deletion changes the count; so a count
-and a sum of hashes per relation, the catalogs among them, tell whether anything that SELECT could
-see has changed. A physical copy keeps both, so it has its original's fingerprint.
+Every visible row version has an address (`ctid`) and the id of the transaction that wrote it (`xmin`), which freezing
+keeps. A new version has a new `xmin`, and a deletion changes the count. So a count and a sum of hashes for each
+relation, catalogs included, change whenever anything changes that SELECT could see. A physical copy keeps both, so it
+has its original's fingerprint.
 
-Sequences live outside of transactions and are read themselves. What the shared catalogs say about
-the database (settings, privileges, owner, comment) is not in it, and counted all the same.
+Sequences are not transactional, so their values are read. Settings, privileges, owner and comment of the database are
+in shared catalogs rather than in the database, and are included as well.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 BEGIN: LiteralString = (
     "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL search_path = pg_catalog; SET LOCAL jit = off; "
-    # An error is better than rows that a policy filtered.
+    # Raise an error rather than miss rows that a policy hides.
     "SET LOCAL row_security = off; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
 )
-"""How the transaction begins that a fingerprint is read in."""
+"""Statements that begin the transaction in which a fingerprint is read."""
 
-# The server writes the statements that are run next, one SELECT for each relation: it quotes names best.
+# This query returns one SELECT for each relation, so that the server quotes the names.
 _LISTING: LiteralString = """
     SELECT c.relkind = 'S', format({}, c.oid::int8, n.nspname, c.relname),
         CASE WHEN NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))
@@ -41,21 +41,21 @@ _LISTING: LiteralString = """
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE (c.relkind IN ('r', 'S') OR c.relkind = 'm' AND c.relispopulated)
         AND c.relpersistence <> 't' AND NOT c.relisshared
-        -- ANALYZE rewrites the first two; the third never changes. Ordinary roles may not read any.
+        -- ANALYZE rewrites the first two; the third never changes. Ordinary roles may not read any of them.
         AND c.oid NOT IN ('pg_statistic'::regclass, 'pg_statistic_ext_data'::regclass,
             'information_schema.sql_parts'::regclass)
-        -- Closed to ordinary roles, who can tell from outside that nothing is in them.
+        -- Ordinary roles may not read these catalogs, but public views show whether they are empty.
         AND NOT (c.oid = 'pg_user_mapping'::regclass AND NOT EXISTS (SELECT FROM pg_user_mappings))
         AND NOT (c.oid = 'pg_largeobject'::regclass AND NOT EXISTS (SELECT FROM pg_largeobject_metadata))
         -- Opening an empty relation would cost more than reading a small one.
         AND (pg_relation_size(c.oid) > 0 OR c.relrowsecurity)
     ORDER BY c.oid"""
 _TABLE: LiteralString = "SELECT %s::int8, count(*), coalesce(sum({}), 0)::text FROM ONLY %I.%I"
-# Not pg_sequences.last_value: it is NULL until the first nextval, whatever setval said.
+# pg_sequences.last_value would be NULL until the first nextval, even after setval.
 _SEQUENCE: LiteralString = "SELECT %s::int8, last_value, is_called::text FROM %I.%I"
 _FORMAT: LiteralString = "CASE c.relkind WHEN 'S' THEN {} ELSE {} END"
 
-# `hashtidextended` came with 14.
+# `hashtidextended` is new in PostgreSQL 14.
 _HASHES: tuple[tuple[int, LiteralString], ...] = (
     (140_000, "hashtidextended(ctid, int8in(xidout(xmin)))"),
     (0, "hashtextextended(xmin::text || ctid::text, 0)"),
@@ -74,12 +74,12 @@ _SHARED: LiteralString = (
 @dataclass(frozen=True)
 class Fingerprint:
     """
-    What was found, or why nothing could be.
+    A fingerprint, or the reason why it could not be read.
 
     Attributes:
-        digest: SHA-256 in hex; empty where it is not known.
-        outside: Digest of the part that no transaction's snapshot holds: sequences and shared catalogs.
-        obstacle: Why *digest* is not known.
+        digest: SHA-256 in hex; empty if unknown.
+        outside: Digest of the part that snapshots do not freeze: sequences and shared catalogs.
+        obstacle: Why *digest* is unknown.
     """
 
     digest: str
@@ -103,17 +103,17 @@ def read(connection: Connection[Any], oid: int) -> Fingerprint:
 
     Args:
         connection: In a transaction that began with `BEGIN`.
-        oid: The database whose entries in the shared catalogs count: the original's, where this is its copy.
+        oid: The database whose entries in the shared catalogs are read; for a copy, its original.
 
     Raises:
-        psycopg.errors.LockNotAvailable: If a lock was in the way for longer than the session's `lock_timeout`.
+        psycopg.errors.LockNotAvailable: If a relation was locked for longer than the session's `lock_timeout`.
     """
     listed = _listed(connection)
     obstacle = next((text for _, _, text in listed if text), "")
     if obstacle:
         return Fingerprint("", obstacle=obstacle)
     outside = _outside(connection, oid, [select for is_sequence, select, _ in listed if is_sequence])
-    # An emptied table is left out: whether VACUUM has given its pages back changes nothing.
+    # Leave out empty tables, because a table that VACUUM has truncated to no pages is not listed.
     tables = [
         row for row in _run(connection, [select for is_sequence, select, _ in listed if not is_sequence]) if row[1]
     ]
@@ -121,7 +121,7 @@ def read(connection: Connection[Any], oid: int) -> Fingerprint:
 
 
 def read_outside(connection: Connection[Any], oid: int) -> str:
-    """Return what `Fingerprint.outside` is at this moment."""
+    """Read the current `Fingerprint.outside`."""
     return _outside(connection, oid, [select for is_sequence, select, _ in _listed(connection) if is_sequence])
 
 
@@ -139,7 +139,7 @@ def _listed(connection: Connection[Any]) -> list[tuple[bool, str, str | None]]:
 
 
 def _run(connection: Connection[Any], selects: list[str]) -> list[tuple[Any, ...]]:
-    # Parallel workers bring the large tables' rows in the order in which they finish.
+    # Parallel workers return rows in any order.
     return sorted(select_all(connection, selects))
 
 

@@ -1,34 +1,34 @@
 """
-Freshness: golden's fingerprint, with less work where it can be proven to be what it was.
+Return golden's fingerprint, reusing the cached one when it is provably still valid.
 
-The last fingerprint is remembered together with the state of the server just before it was read.
-Two proofs are tried against that state before everything is read again:
+The last fingerprint is cached together with the server's state just before it was read, the baseline. Before everything
+is read again, two proofs are tried:
 
-- no transaction has ended on the whole server since;
-- nobody wrote to golden since: its sessions have been idle for longer, and its counters of written
-  rows stand still. A session betrays itself by one or the other: its activity is visible at once,
-  and its counters arrive before it is gone (PostgreSQL 15 on; before, they could get lost). Only a
-  superuser who switches `track_counts` off for one session, writes and leaves is not seen.
+- no transaction has ended on the whole server since the baseline;
+- no session has written to golden since the baseline: all its sessions have been idle for longer, and its counters of
+  written rows have not changed. A writing session shows up in one or the other: its activity is visible at once, and
+  its counters are written before it ends (from PostgreSQL 15 on; earlier versions could lose them). Only a superuser
+  who switches `track_counts` off for one session, writes and disconnects is missed.
 
-Sequences and the shared catalogs move without either, so they are read every time.
+Sequences and shared catalogs change without either sign, so they are read every time.
 
-Of processes that ask at the same time one reads; what was read after the others had asked is as good
-for them.
+Concurrent callers share one read: a fingerprint read after a caller asked is valid for that caller.
 """
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from tasks_lib.databases.compare import fingerprint
 from tasks_lib.databases.compare.fingerprint import Fingerprint
-from tasks_lib.databases.ownership.comment import READER
 from tasks_lib.databases.ownership.golden_template import SMALL_BYTES
 from tasks_lib.databases.server.connection import scalar
+from tasks_lib.databases.server.sessions import READER
 from tasks_lib.files import LockHeldError, atomic_write, file_lock
 
 if TYPE_CHECKING:
@@ -43,19 +43,19 @@ if TYPE_CHECKING:
 _TURN_SECONDS = 10.0
 
 _LOCK_TIMEOUT = "200ms"
-"""A relation that is locked for longer is being changed."""
+"""A relation that is locked for longer counts as being changed."""
 
 
 @dataclass(frozen=True)
 class Baseline:
     """
-    The state of the server at one moment, as far as it tells whether golden changed.
+    The server's state at one instant, as far as it shows whether golden has changed.
 
     Attributes:
-        epoch: Differs after a restart and after a crash, which empties unlogged tables and forgets the counters.
-        at: The server's clock, in seconds since 1970; as text, which keeps every digit.
-        transactions: Which ones had ended.
-        writes: Rows inserted, updated and deleted in golden since its counters were *reset*; 0 where nobody counts.
+        epoch: Changes with a restart and with a crash, which empties unlogged tables and resets the counters.
+        at: The server's clock, in seconds since 1970; as text, to keep every digit.
+        transactions: Which transactions had ended, as a snapshot's text.
+        writes: Rows inserted, updated and deleted in golden since its counters were *reset*; 0 if counting is off.
     """
 
     epoch: str
@@ -65,7 +65,7 @@ class Baseline:
     reset: str
 
     @property
-    def moment(self) -> datetime:
+    def read_at(self) -> datetime:
         """When it was read, by the server's clock."""
         return datetime.fromtimestamp(float(self.at), UTC)
 
@@ -73,11 +73,11 @@ class Baseline:
 @dataclass(frozen=True)
 class Freshness:
     """
-    Golden's fingerprint now.
+    Golden's current fingerprint.
 
     Attributes:
-        how: What told: `transactions`, `counters`, `fingerprint` where everything was read, or `shared` where another
-            process has just found it.
+        how: What proved it: `transactions` or `counters`; `fingerprint` if everything was read; `shared` if another
+            process has just read it.
     """
 
     found: Fingerprint
@@ -86,36 +86,36 @@ class Freshness:
 
 def read_current_fingerprint(source: Source, golden: Golden, asked: Baseline) -> Freshness:
     """
-    Return golden's fingerprint as it is now, or why it cannot be known.
+    Return golden's current fingerprint, or why it cannot be read.
 
     Args:
-        asked: The state of the server when it was asked for.
+        asked: The server's state when the caller asked.
 
     Raises:
         DatabaseError: If golden cannot be connected to.
     """
-    with _in_turn(source, golden):
-        remembered = _recall(source, golden)
-        if remembered and remembered[1].epoch == asked.epoch and float(remembered[1].at) >= float(asked.at):
-            return Freshness(remembered[0], "shared")
-        return _examine(source, golden, remembered)
+    with _one_reader(source, golden):
+        cached = _read_cache(source, golden)
+        if cached and cached.baseline.epoch == asked.epoch and float(cached.baseline.at) >= float(asked.at):
+            return Freshness(cached.fingerprint, "shared")
+        return _prove_or_read(source, golden, cached)
 
 
-def _examine(source: Source, golden: Golden, remembered: tuple[Fingerprint, Baseline] | None) -> Freshness:
+def _prove_or_read(source: Source, golden: Golden, cached: _Cached | None) -> Freshness:
     from psycopg import errors
 
     with source.server.connect(golden.name) as inside:
-        # Read before the fingerprint: what changes in between counts as changed.
+        # Read before the fingerprint, so that a change in between counts as a change.
         baseline = read_baseline(inside, golden.oid)
-        how = _proof(inside, golden, remembered[1], baseline) if remembered else None
+        how = _find_proof(inside, golden, cached.baseline, baseline) if cached else None
         begin = f"{fingerprint.BEGIN}; SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"
         inside.execute(f"SET application_name = '{READER}'; {begin}".encode())
         try:
-            if remembered and how and fingerprint.read_outside(inside, golden.oid) == remembered[0].outside:
-                found = remembered[0]
+            if cached and how and fingerprint.read_outside(inside, golden.oid) == cached.outside:
+                found = cached.fingerprint
             else:
                 found, how = fingerprint.read(inside, golden.oid), "fingerprint"
-        # The second is a relation that was dropped after it was listed.
+        # UndefinedTable: a relation was dropped after it was listed.
         except (errors.LockNotAvailable, errors.UndefinedTable) as error:
             return Freshness(Fingerprint("", obstacle=f"it is being changed ({error.diag.message_primary})"), "")
     cache_fingerprint(source, golden, found, baseline)
@@ -123,27 +123,27 @@ def _examine(source: Source, golden: Golden, remembered: tuple[Fingerprint, Base
 
 
 @contextmanager
-def _in_turn(source: Source, golden: Golden) -> Iterator[None]:
-    """Be the only process of this repository that reads golden, unless another takes unusually long."""
+def _one_reader(source: Source, golden: Golden) -> Iterator[None]:
+    """Let one process of this repository read golden at a time; after ten seconds do not wait any longer."""
     source.folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as turn:
         with suppress(LockHeldError):
-            turn.enter_context(file_lock(_memory(source, golden).with_suffix(".lock"), timeout=_TURN_SECONDS))
+            turn.enter_context(file_lock(_cache_file(source, golden).with_suffix(".lock"), timeout=_TURN_SECONDS))
         yield
 
 
 def looks_unchanged(source: Source, golden: Golden, now: Baseline) -> bool:
-    """Whether nobody seems to have written to golden: no proof, but a guess that costs nothing."""
-    remembered = _recall(source, golden)
-    return remembered is not None and (now.epoch, now.writes) == (remembered[1].epoch, remembered[1].writes)
+    """Whether golden has probably not changed: a guess from the counters, which costs nothing."""
+    cached = _read_cache(source, golden)
+    return cached is not None and (now.epoch, now.writes) == (cached.baseline.epoch, cached.baseline.writes)
 
 
 def read_baseline(connection: Connection[Any], oid: int) -> Baseline:
-    """Read the baseline for the database *oid*."""
+    """Read the server's state for the database *oid*."""
     row = connection.execute(
         "SELECT concat_ws(' ', (SELECT system_identifier FROM pg_control_system()), "
         "extract(epoch FROM pg_postmaster_start_time()), "
-        # Everyone may read this one, and a crash resets it (pgstat_reset_after_failure, pgstat.c).
+        # Any role may read this, and a crash resets it (pgstat_reset_after_failure, pgstat.c).
         "(SELECT extract(epoch FROM stats_reset) FROM pg_stat_bgwriter)), "
         "extract(epoch FROM clock_timestamp())::text, pg_current_snapshot()::text, "
         "CASE WHEN current_setting('track_counts')::bool AND current_setting('track_activities')::bool "
@@ -157,32 +157,54 @@ def read_baseline(connection: Connection[Any], oid: int) -> Baseline:
 
 
 def cache_fingerprint(source: Source, golden: Golden, found: Fingerprint, baseline: Baseline) -> None:
-    """Keep *found* and the *baseline* that was read before it."""
+    """Cache *found* and the *baseline* that was read before it; an unknown fingerprint is not cached."""
     if not found.digest:
         return
-    path = _memory(source, golden)
+    path = _cache_file(source, golden)
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, json.dumps({"oid": golden.oid, **asdict(found), **asdict(baseline)}))
+    cached = _Cached(golden.oid, found.digest, found.outside, found.obstacle, *astuple(baseline))
+    atomic_write(path, msgspec.json.encode(cached))
 
 
-def _memory(source: Source, golden: Golden) -> Path:
+class _Cached(msgspec.Struct, frozen=True):
+    """The cache file: golden's oid, and the attributes of `Fingerprint` and `Baseline`."""
+
+    oid: int
+    digest: str
+    outside: str
+    obstacle: str
+    epoch: str
+    at: str
+    transactions: str
+    writes: int
+    reset: str
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        return Fingerprint(self.digest, self.outside, self.obstacle)
+
+    @property
+    def baseline(self) -> Baseline:
+        return Baseline(self.epoch, self.at, self.transactions, self.writes, self.reset)
+
+
+def _cache_file(source: Source, golden: Golden) -> Path:
     return source.folder / f"fingerprint-{golden.oid}.json"
 
 
-def _recall(source: Source, golden: Golden) -> tuple[Fingerprint, Baseline] | None:
-    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-        data = json.loads(_memory(source, golden).read_text(encoding="utf-8"))
-        if data.pop("oid") == golden.oid:
-            found = Fingerprint(data.pop("digest"), data.pop("outside"), data.pop("obstacle"))
-            return found, Baseline(**data)
+def _read_cache(source: Source, golden: Golden) -> _Cached | None:
+    with suppress(OSError, msgspec.MsgspecError, UnicodeError):
+        cached = msgspec.json.decode(_cache_file(source, golden).read_bytes(), type=_Cached)
+        if cached.oid == golden.oid:
+            return cached
     return None
 
 
-def _proof(connection: Connection[Any], golden: Golden, before: Baseline, now: Baseline) -> str | None:
-    """Return what proves that no transaction has changed golden between *before* and *now*, None if nothing does."""
+def _find_proof(connection: Connection[Any], golden: Golden, before: Baseline, now: Baseline) -> str | None:
+    """Return the proof that no transaction has changed golden between *before* and *now*, None if there is none."""
     if replace(now, at=before.at) == before:
         return "transactions"
-    # Where everything is read in no time, the longer proof is not worth its words.
+    # For a small golden, reading everything costs no more than the second proof.
     if connection.info.server_version < 150_000 or golden.bytes <= SMALL_BYTES:
         return None
     if golden.prepared or not before.writes or before.epoch != now.epoch:
@@ -190,11 +212,11 @@ def _proof(connection: Connection[Any], golden: Golden, before: Baseline, now: B
     busy = scalar(
         connection,
         "SELECT count(*) FROM pg_stat_activity WHERE datid = %s AND pid <> pg_backend_pid() "
-        # Of other roles' sessions an ordinary role sees neither: unknown counts as busy.
+        # An ordinary role cannot see the state of other roles' sessions: unknown counts as busy.
         "AND (backend_type = 'client backend' AND state = 'idle' AND state_change < to_timestamp(%s)) IS NOT TRUE",
         [golden.oid, float(before.at)],
     )
-    # The counters once more, after the sessions: whoever wrote and left in between has counted by now.
+    # Read the counters again after the sessions: a session that wrote and ended in between has updated them.
     after = read_baseline(connection, golden.oid)
     if busy or (after.writes, after.reset) != (before.writes, before.reset):
         return None

@@ -1,5 +1,5 @@
 """
-Questions about one database, each answered in a transaction of its own.
+Answer simple questions about one database, over a new connection each.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def read_migration_keys(server: Server, database: str, table: str, query: str) -> list[str]:
     """
-    Return the first column of *query* in *database*, nothing where *table* is not there.
+    Return the keys of the applied migrations: the first column of *query* in *database*, nothing if *table* is missing.
 
     Raises:
         DatabaseError: If the query fails.
@@ -34,7 +34,7 @@ def read_migration_keys(server: Server, database: str, table: str, query: str) -
 
 
 def read_size_and_table_count(server: Server, database: str) -> tuple[int, int]:
-    """Return the size of *database* in bytes and how many tables its users made."""
+    """Return the size of *database* in bytes and its number of user tables."""
     with server.connect(database) as connection:
         row = connection.execute(
             "SELECT pg_database_size(current_database()), count(*) FROM pg_class c "
@@ -45,14 +45,14 @@ def read_size_and_table_count(server: Server, database: str) -> tuple[int, int]:
 
 
 def read_contents_of(server: Server, database: str) -> contents.Contents:
-    """Return what *database* holds at one moment."""
+    """Read the contents of *database* in one snapshot."""
     with server.connect(database) as connection:
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         return contents.read_contents(connection)
 
 
 def find_client_directory(server: Server) -> Path | None:
-    """Return the folder of the `pg_dump` and `psql` that fit *server*, None where there are none."""
+    """Return the folder of the `pg_dump` and `psql` that fit *server*, None if none are installed."""
     with server.connect() as connection:
         version = connection.info.server_version
     with suppress(ServerError):

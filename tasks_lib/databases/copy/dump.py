@@ -1,7 +1,7 @@
 """
-Method `dump`: seed 000's `pg_dump | psql`, made safe. It works while others use golden.
+Copy golden with `pg_dump | psql`, which works while other sessions use it.
 
-How a dump travels, and how what arrives is compared with what was sent, is `transfer`'s business.
+`transfer` runs the programs and compares the copy with golden.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from tasks_lib.databases.copy.transfer import Dump
 from tasks_lib.databases.ownership.golden_template import role_transfer_privilege
 from tasks_lib.databases.server.connection import scalar
 from tasks_lib.errors import CloneError
+from tasks_lib.output import format_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,12 +30,12 @@ if TYPE_CHECKING:
 
 def copy(server: Server, golden: Golden, create: Callable[[], None], temporary: str) -> Fingerprint:
     """
-    Dump *golden* into the database *temporary*, which *create* makes from template0.
+    Dump *golden* into the database *temporary*, which *create* creates from template0.
 
-    Returns the fingerprint that golden had at the moment that was dumped.
+    Returns golden's fingerprint in the dumped snapshot.
 
     Raises:
-        CloneError: If either end fails, or what arrived is not what was sent.
+        CloneError: If either program fails, or the copy differs from golden.
         DatabaseError: If golden cannot be read.
     """
     with server.connect(golden.name) as source:
@@ -48,16 +49,16 @@ def copy(server: Server, golden: Golden, create: Callable[[], None], temporary: 
             found = fingerprint.read(source, golden.oid)
     if different := transfer.find_differences(dump, sent):
         raise CloneError(
-            f"the clone is not what `{golden.name}` was",
-            why="\n".join(str(difference) for difference in different[:10]),
-            hint="WORKTREE_CLONE_METHOD=template copies everything, while nobody is connected to golden",
+            f"the clone differs from `{golden.name}`",
+            why=format_first([str(difference) for difference in different], 10),
+            hint="WORKTREE_CLONE_METHOD=template copies everything, if no session is connected to golden",
         )
-    # One of chance, which golden will never have: nobody can tell at which moment the sequence was dumped.
+    # A random digest that never matches: a sequence moved during the dump, so the copy's state is unknown.
     return replace(found, digest=secrets.token_hex(32)) if sent.moving and found.digest else found
 
 
 def empty_database_options(golden: Golden, server_version: int) -> Any:
-    """Return the options of CREATE DATABASE for an empty database with golden's encoding and locale."""
+    """Return the options of CREATE DATABASE for an empty database with the encoding and locale of *golden*."""
     from psycopg import sql
 
     options: list[tuple[str, str]] = [
@@ -73,9 +74,9 @@ def empty_database_options(golden: Golden, server_version: int) -> Any:
             options.append(("ICU_RULES", golden.icu_rules))
     return sql.SQL(" ").join(
         [
-            # template1 may hold objects of somebody's own, or another locale.
+            # template1 may have objects that users added, or another locale.
             sql.SQL("TEMPLATE template0"),
-            # Tables keep their owners only where our role may give them away; so does the database.
+            # Our role can only make another role the owner if it is a member of that role.
             *([sql.SQL("OWNER {}").format(sql.Identifier(golden.owner))] if golden.ours else []),
             *([sql.SQL("TABLESPACE {}").format(sql.Identifier(golden.tablespace))] if golden.tablespace else []),
             *(sql.SQL(f"{option} {{}}").format(sql.Literal(value)) for option, value in options),
@@ -84,7 +85,7 @@ def empty_database_options(golden: Golden, server_version: int) -> Any:
 
 
 def _owners_are_ours(source: Connection[Any]) -> bool:
-    """Whether our role may give every object its owner back, so that owners and privileges can be kept."""
+    """Whether our role may restore the owner of every object, so that owners and privileges can be kept."""
     query = """
         SELECT coalesce(bool_and(pg_has_role(owner, %s)), true)
         FROM (
@@ -95,7 +96,7 @@ def _owners_are_ours(source: Connection[Any]) -> bool:
             UNION ALL SELECT 'pg_namespace'::regclass, oid, nspowner FROM pg_namespace WHERE nspname !~ '^pg_'
             UNION ALL SELECT 'pg_default_acl'::regclass, oid, defaclrole FROM pg_default_acl
         ) AS objects
-        -- Below are PostgreSQL's own; what belongs to an extension or to another object is not dumped by itself.
+        -- Lower oids are PostgreSQL's own; members of extensions and parts of other objects are not dumped separately.
         WHERE oid >= 16384 AND NOT EXISTS (
             SELECT FROM pg_depend d WHERE d.classid = class AND d.objid = objects.oid AND d.deptype IN ('e', 'i')
         )"""

@@ -1,10 +1,10 @@
 """
-Eviction: a statement that needs a database to itself, while others are connected to it.
+Run a statement that needs a database to itself while other sessions are connected to it.
 
-To end the sessions first loses the race against whoever logs in again, and to forbid logins leaves
-the database closed when we are killed. So the statement starts first: its lock keeps new logins
-waiting from then on, and the sessions are ended while it waits for them. Killed at any point,
-nothing has to be taken back (24 of 24 attempts against clients in a hurry took about 0.2 s).
+Ending the sessions first would lose the race against clients that reconnect, and forbidding logins would leave the
+database closed if this process is killed. So the statement starts first: its lock makes new logins wait, and the
+sessions are ended while the statement waits for them. Nothing has to be undone if this process is killed.
+Measured: 24 of 24 runs against constantly reconnecting clients finished in about 0.2 s.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 from tasks_lib.databases.server.connection import scalar
 from tasks_lib.errors import DatabaseError
+from tasks_lib.output import format_first
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -23,77 +24,77 @@ if TYPE_CHECKING:
 
     from tasks_lib.databases.server.connection import Server
 
-_PATIENCE = 4.0
-"""Seconds to get the lock and to end the sessions; the server itself gives up after five."""
+_EVICTION_SECONDS = 4.0
+"""Time to get the lock and end the sessions; the server itself gives up after five seconds."""
 
-# Of other roles' sessions an ordinary role does not see the state: unknown counts as busy.
-_IN_USE: LiteralString = (
+# An ordinary role cannot see the state of other roles' sessions: unknown counts as busy.
+_BUSY: LiteralString = (
     "SELECT format('process %%s (%%s) is %%s', pid, coalesce(application_name, '?'), "
     "coalesce(state, backend_type, '?')) "
     "FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid() "
     "AND backend_type IS DISTINCT FROM 'autovacuum worker' "
-    # Who is just logging in has none yet.
+    # A session that is just logging in has no state yet.
     "AND (backend_type = 'client backend' AND coalesce(state, 'starting') IN ('idle', 'starting')) IS NOT TRUE"
 )
 
 
 def require_idle(connection: Connection[Any], database: str) -> None:
     """
-    Make sure that every session in *database* is idle, outside of a transaction.
+    Check that every session in *database* is idle and outside a transaction.
 
     Raises:
-        DatabaseError: If one is at work, or cannot be told.
+        DatabaseError: If one is busy, or its state cannot be read.
     """
-    busy = [text for (text,) in connection.execute(_IN_USE, [database])]
+    busy = [text for (text,) in connection.execute(_BUSY, [database])]
     if busy:
         raise DatabaseError(
             f"`{database}` is in use",
-            why="\n".join([*busy[:10], "only idle sessions are ended"]),
-            hint="wait until they are done; without --evict nobody has to leave",
+            why=f"{format_first(busy, 10)}\nonly idle sessions are ended",
+            hint="wait until they have finished, then run the same command; or leave out --evict",
         )
 
 
 def run_exclusively(
-    server: Server, connection: Connection[Any], database: str, statement: Any, *, busy: bool = False
+    server: Server, connection: Connection[Any], database: str, statement: Any, *, end_busy: bool = False
 ) -> None:
     """
-    Run *statement*, which needs *database* to itself, and end the idle sessions that are in its way.
+    Run *statement*, which needs *database* to itself, and end the idle sessions that block it.
 
     Args:
-        busy: End those at work, too.
+        end_busy: Also end sessions that are active or in a transaction.
 
     Raises:
-        DatabaseError: If a session is active or in a transaction, or may not be ended by our role.
-        psycopg.Error: As the statement fails.
+        DatabaseError: If a session is busy, or our role may not end it.
+        psycopg.Error: If the statement fails.
     """
-    if not busy:
+    if not end_busy:
         require_idle(connection, database)
     pid = connection.info.backend_pid
-    with server.connect() as other, ThreadPoolExecutor(1) as beside:
-        running = beside.submit(connection.execute, statement)
+    with server.connect() as other, ThreadPoolExecutor(1) as executor:
+        running = executor.submit(connection.execute, statement)
         try:
-            _clear(other, database, pid, running, busy)
+            _end_sessions(other, database, pid, running, end_busy)
         except BaseException:
             connection.cancel_safe()
             raise
-    # Only here, where *other* does not take what it raises for its own.
+    # Outside the `with`: there, an error of the statement would be taken for one of *other*.
     running.result()
 
 
-def _clear(other: Connection[Any], database: str, pid: int, running: Future[Any], busy: bool) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    holding: LiteralString = (
+def _end_sessions(other: Connection[Any], database: str, pid: int, running: Future[Any], end_busy: bool) -> None:
+    deadline = time.monotonic() + _EVICTION_SECONDS
+    has_lock: LiteralString = (
         "SELECT 1 FROM pg_locks WHERE pid = %s AND granted AND locktype = 'object' "
         "AND classid = 'pg_database'::regclass AND objid = (SELECT oid FROM pg_database WHERE datname = %s)"
     )
-    while not running.done() and time.monotonic() < deadline and not scalar(other, holding, [pid, database]):
+    while not running.done() and time.monotonic() < deadline and not scalar(other, has_lock, [pid, database]):
         time.sleep(0.002)
     while not running.done() and time.monotonic() < deadline:
-        if not busy:
+        if not end_busy:
             require_idle(other, database)
         other.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s "
             "AND (state = 'idle' OR %s AND backend_type IS DISTINCT FROM 'autovacuum worker')",
-            [database, busy],
+            [database, end_busy],
         )
         time.sleep(0.01)

@@ -1,10 +1,9 @@
 """
-Physical copies by `CREATE DATABASE ... TEMPLATE`.
+Copy a database physically with `CREATE DATABASE ... TEMPLATE`.
 
-The server waits five seconds for sessions to leave the original, and holds up every login to it
-meanwhile (measured: 4.5 s). A snapshot has no sessions and nobody logs in to it. Of a golden
-template that nobody uses, the attempt is cut short: whoever connects in between keeps the database
-to themselves.
+The server waits five seconds for sessions to leave the original, and every login to it waits too (measured: 4.5 s). A
+snapshot accepts no logins, so this does not matter. A copy of golden itself gets a time limit, so that a client that
+connects at that moment does not wait for long.
 """
 
 from __future__ import annotations
@@ -22,22 +21,24 @@ if TYPE_CHECKING:
 
 
 _SHARING = frozenset({"apfs", "bcachefs", "btrfs", "xfs"})
-"""Not zfs: its block cloning has lost data (openzfs #15526, #15933)."""
+"""File systems that can share blocks. Not zfs: its block cloning has lost data (openzfs #15526, #15933)."""
 
 _GUARD_MILLISECONDS = 700
 _MILLISECONDS_PER_MB = 4
-"""How long an attempt may take before it counts as held up; copies of 18 and 640 MB take about 100 and 1230 ms,
-and several times that on a busy machine."""
+"""
+The time limit of a copy of golden. Copies of 18 and 640 MB take about 100 and 1230 ms, and several times that on a busy
+machine.
+"""
 
 
 def copy(connection: Connection[Any], golden: Golden, temporary: str, *, snapshot: str | None = None) -> None:
     """
-    Create the database *temporary* as a copy of *golden*, or of the *snapshot* that was made from it.
+    Create the database *temporary* as a copy of *golden*, or of a *snapshot* of it.
 
     Raises:
-        psycopg.errors.ObjectInUse: If somebody is connected to golden.
-        psycopg.errors.QueryCanceled: If the attempt took so long that it may have held up a login.
-        psycopg.errors.InvalidCatalogName: If the original is gone.
+        psycopg.errors.ObjectInUse: If a session is connected to golden.
+        psycopg.errors.QueryCanceled: If the copy took so long that it may have held up a login.
+        psycopg.errors.InvalidCatalogName: If the original does not exist.
     """
     if snapshot is not None:
         connection.execute(statement(connection, golden, temporary, snapshot))
@@ -53,20 +54,20 @@ def copy(connection: Connection[Any], golden: Golden, temporary: str, *, snapsho
 
 
 def statement(connection: Connection[Any], golden: Golden, temporary: str, original: str) -> Any:
-    """Return the CREATE DATABASE that copies *original*, as large as *golden*, and prepare the session for it."""
+    """Return the CREATE DATABASE that copies *original*, which has golden's size; set up the session for it."""
     from psycopg import errors, sql
 
     version, strategy = connection.info.server_version, ""
     if version >= 150_000:
         strategy = "STRATEGY WAL_LOG" if golden.bytes <= SMALL_BYTES else "STRATEGY FILE_COPY"
     if version >= 180_000 and golden.bytes > SMALL_BYTES and _can_share_blocks(connection):
-        # A build for a system without such a call does not know the value.
+        # A server built for a system without this call does not know the value.
         with suppress(errors.InvalidParameterValue):
             connection.execute("SET file_copy_method = 'clone'")
     return sql.SQL("CREATE DATABASE {} TEMPLATE {} {} {}").format(
         sql.Identifier(temporary),
         sql.Identifier(original),
-        # As whose it is made decides who may open it; a role that is not golden's owner can only make its own.
+        # The owner decides who may connect. A role that is not a member of golden's owner can only own the copy itself.
         sql.SQL("OWNER {}").format(sql.Identifier(golden.owner)) if golden.ours else sql.SQL(""),
         sql.SQL(strategy),
     )
@@ -74,14 +75,14 @@ def statement(connection: Connection[Any], golden: Golden, temporary: str, origi
 
 def _can_share_blocks(connection: Connection[Any]) -> bool:
     """
-    Whether the server's file system can, as far as that can be told.
+    Whether the server's file system is known to share blocks.
 
-    Where it cannot, asking for it costs 150 ms more than a plain copy (measured on ext4).
+    Asking for it on another file system costs 150 ms more than a plain copy (measured on ext4).
     """
     directory = server_directory(connection)
     if directory is None:
         return False
     import psutil
 
-    mounted = {Path(one.mountpoint): one.fstype for one in psutil.disk_partitions(all=True)}
+    mounted = {Path(partition.mountpoint): partition.fstype for partition in psutil.disk_partitions(all=True)}
     return next((mounted[path] for path in [directory, *directory.parents] if path in mounted), "") in _SHARING

@@ -1,8 +1,8 @@
 """
-`pg_dump | psql` from one database into another, under a snapshot that stays open.
+Run `pg_dump | psql` from one database into another, and compare the two.
 
-So what arrives can be compared with exactly what was sent. `pg_dump` starts first: it reads the
-source's catalogs while the empty database is being made.
+The dump's snapshot stays open, so the copy is compared with exactly what was dumped. `pg_dump` starts first: it reads
+the catalogs while the empty database is being created.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from tasks_lib.databases.server.connection import Server
 
 LOCK_TIMEOUT = "5s"
-"""How long to queue behind a migration's lock on the source: whoever waits there holds up those who come after."""
+"""How long to wait for a migration's lock on the source; while pg_dump waits, later sessions wait behind it."""
 
 
 @dataclass(frozen=True)
 class Dump:
     """
-    A dump on its way from one database to another.
+    A dump from one database to another.
 
     Attributes:
-        snapshot: The exported snapshot that it shows, from `begin`.
-        options: pg_dump's, beside those that every dump has.
-        extensions: The versions to restore by name; pg_dump names none.
-        target: The server that *temporary* is on, of the version *target_version*.
+        snapshot: The exported snapshot that it reads, from `export_snapshot`.
+        options: Options for pg_dump, besides those of every dump.
+        extensions: The versions of extensions to restore, by name; pg_dump does not write versions.
+        target: The server of the database *temporary*, of the version *target_version*.
     """
 
     server: Server
@@ -60,20 +60,20 @@ class Dump:
 
 @dataclass
 class Sent:
-    """What was sent, and the sequences that moved meanwhile: they move outside every snapshot."""
+    """The dumped contents, and the sequences that moved during the dump: no snapshot freezes a sequence."""
 
-    facts: Contents
+    contents: Contents
     moving: set[str] = field(default_factory=set)
 
 
 def export_snapshot(source: Connection[Any]) -> str:
-    """Begin the transaction that a dump is taken under, and return its exported snapshot."""
+    """Begin the transaction that a dump reads in, and return its exported snapshot."""
     source.execute(f"{fingerprint.BEGIN}; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'".encode())
     return str(scalar(source, "SELECT pg_export_snapshot()"))
 
 
 def read_extensions(source: Connection[Any]) -> dict[str, str]:
-    """Return the versions of the database's extensions by name."""
+    """Return the versions of the database's extensions, by name."""
     return dict(
         source.execute("SELECT extname, extversion FROM pg_extension WHERE extname <> 'plpgsql'").fetchall(),
     )
@@ -82,13 +82,13 @@ def read_extensions(source: Connection[Any]) -> dict[str, str]:
 @contextmanager
 def dump_and_restore(dump: Dump, source: Connection[Any], create: Callable[[], None]) -> Iterator[Sent]:
     """
-    Run *dump* around the body, and give what it sends; *create* makes the empty database meanwhile.
+    Run *dump* during the body, and give what it sends. *create* creates the empty database while pg_dump starts.
 
     Args:
-        source: The session whose transaction `begin` began.
+        source: The session in which `export_snapshot` began a transaction.
 
     Raises:
-        CloneError: If either end fails.
+        CloneError: If either program fails.
         DatabaseError: If the source cannot be read.
     """
     from psycopg import errors
@@ -105,29 +105,29 @@ def dump_and_restore(dump: Dump, source: Connection[Any], create: Callable[[], N
 
 
 def find_differences(dump: Dump, sent: Sent) -> list[Difference]:
-    """Return everything in which the database that arrived is not what was sent; gather its statistics beside."""
-    with ThreadPoolExecutor(1) as beside:
-        analyzing = beside.submit(_analyze, dump.target, dump.temporary)
+    """Return the differences between the copy and what was dumped; concurrently run ANALYZE on the copy."""
+    with ThreadPoolExecutor(1) as executor:
+        analyzing = executor.submit(_analyze, dump.target, dump.temporary)
         with dump.target.connect(dump.temporary) as target, target.transaction():
             target.execute("SET LOCAL statement_timeout = 0")
             arrived = contents.read_contents(target)
         analyzing.result()
-    # One that moved while we looked cannot be compared.
+    # A sequence that moved during the dump cannot be compared.
     return [
         difference
-        for difference in contents.find_differences(sent.facts, arrived)
+        for difference in contents.find_differences(sent.contents, arrived)
         if difference.topic != "sequences" or difference.name not in sent.moving
     ]
 
 
 @contextmanager
 def _pipeline(dump: Dump, create: Callable[[], None], source: Connection[Any]) -> Iterator[None]:
-    """Run `pg_dump | psql` around the body; at its end both must have succeeded."""
+    """Run `pg_dump | psql` during the body; at its end both must have succeeded."""
     client = binaries.find_clients(source.info.server_version)
-    # A service file would come before these variables; the URL's parameters have what it says.
+    # libpq prefers a service file to these variables; the URL's parameters already include the file's settings.
     inherited = {key: value for key, value in os.environ.items() if key != "PGSERVICE"}
     dumping = {**inherited, **dump.server.url.environment(dbname=dump.database), "LC_ALL": "C"}
-    # Safe although not waited for: the publishing commit flushes everything before it.
+    # Commits need not wait for the disk, because the one that publishes the database flushes all earlier ones.
     restoring = {**inherited, **dump.target.url.environment(dbname=dump.temporary), "LC_ALL": "C"}
     restoring["PGOPTIONS"] = f"{restoring.get('PGOPTIONS', '')} -c synchronous_commit=off"
     # fmt: off
@@ -142,11 +142,11 @@ def _pipeline(dump: Dump, create: Callable[[], None], source: Connection[Any]) -
     children: list[subprocess.Popen[bytes]] = []
 
     def start(command: list[Any], environment: dict[str, str], **pipes: Any) -> subprocess.Popen[bytes]:
-        # In a process group of its own: Ctrl-C is ours to handle.
+        # In its own process group, so that Ctrl-C reaches only this process, which cleans up.
         children.append(subprocess.Popen(command, env=environment, process_group=0, **pipes))
         return children[-1]
 
-    # What they print goes to files: a pipe that nobody drains would block them.
+    # Their output goes to files: a full pipe would block them.
     with tempfile.TemporaryFile() as dump_log, tempfile.TemporaryFile() as restore_log:
         try:
             sender = start(dump_command, dumping, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=dump_log)
@@ -167,7 +167,7 @@ def _pipeline(dump: Dump, create: Callable[[], None], source: Connection[Any]) -
                 child.wait()
             raise
         if sender.returncode or receiver.returncode:
-            # When psql leaves early, pg_dump meets a broken pipe; whatever else ends pg_dump is the cause.
+            # If psql exits early, pg_dump gets a broken pipe. Any other failure of pg_dump is the cause.
             broken = receiver.returncode and sender.returncode in (0, -signal.SIGPIPE)
             program, child, log = ("psql", receiver, restore_log) if broken else ("pg_dump", sender, dump_log)
             raise _failure(dump, f"{program} exited with {child.returncode}", _last_lines(log), source)
@@ -175,21 +175,21 @@ def _pipeline(dump: Dump, create: Callable[[], None], source: Connection[Any]) -
 
 def _header_rewriter(extensions: dict[str, str], *, unknown: bool) -> Callable[[BufferedReader, IO[bytes]], None]:
     """
-    Return a function that carries a dump from one end to the other and corrects its head on the way.
+    Return a function that copies a dump from one pipe to the other and corrects its header.
 
-    pg_dump names no extension versions, so a restore would upgrade them.
+    pg_dump does not write the versions of extensions, so a plain restore would upgrade them.
 
     Args:
         extensions: The versions to restore, by name.
-        unknown: Whether pg_dump sets `transaction_timeout`, which the target's server does not know.
+        unknown: Whether to remove `SET transaction_timeout`, because the target server does not know it.
     """
     versions = {name.encode(): version.encode() for name, version in extensions.items()}
 
     def pump(dumped: BufferedReader, restoring: IO[bytes]) -> None:
         nonlocal unknown
-        # psql leaving early is reported by its exit status.
+        # If psql exits early, its exit status reports that.
         with dumped, suppress(BrokenPipeError), restoring:
-            # Both come before every function and table (pg_dump_sort.c), whose text is nobody's to touch.
+            # Both come before every function and table (pg_dump_sort.c), whose text must not be changed.
             while (versions or unknown) and (line := dumped.readline()):
                 extension = re.match(rb'CREATE EXTENSION IF NOT EXISTS "?([^" ]+)"? WITH SCHEMA [^;]+(?=;)', line)
                 if unknown and line.startswith(b"SET transaction_timeout"):
@@ -199,7 +199,7 @@ def _header_rewriter(extensions: dict[str, str], *, unknown: bool) -> Callable[[
                 else:
                     restoring.write(line)
             restoring.flush()
-            # Whatever is there at once, not a full buffer: psql works while pg_dump goes on.
+            # Forward what is available instead of waiting for a full buffer, so that psql and pg_dump work in parallel.
             while some := dumped.read1(1 << 16):
                 restoring.write(some)
                 restoring.flush()
@@ -209,9 +209,9 @@ def _header_rewriter(extensions: dict[str, str], *, unknown: bool) -> Callable[[
 
 def _analyze(server: Server, temporary: str) -> None:
     """
-    Gather the statistics that pg_dump does not carry; the catalogs' come from template0.
+    Run ANALYZE on the tables, because pg_dump does not copy statistics; those of the catalogs come from template0.
 
-    Without them the clone's first queries would be planned blindly.
+    Without statistics, PostgreSQL would choose bad plans for the clone's first queries.
     """
     from psycopg import sql
 
@@ -237,14 +237,14 @@ def _failure(dump: Dump, what: str, said: str, source: Connection[Any]) -> Clone
     elif "No space left" in said:
         hint = "free space on the server's disk, then run the same command"
     elif "row-level security" in said:
-        hint = "log in as a role with BYPASSRLS, or as a superuser: a filtered copy would be a wrong one"
+        hint = "log in as a role with BYPASSRLS, or as a superuser: a copy without those rows would be wrong"
     elif 'extension "' in said and dump.server == dump.target:
         hint = "update the extension in golden (ALTER EXTENSION ... UPDATE), or use WORKTREE_CLONE_METHOD=template"
     return CloneError(f"copying `{dump.database}` failed: {what}", why=said, hint=hint)
 
 
 def _lock_holders(source: Connection[Any]) -> list[str]:
-    """Return who keeps readers out of the source's tables, those included who queue for it ahead of us."""
+    """Describe the sessions that lock the source's tables against readers, or wait to do so."""
     source.execute("ROLLBACK")
     rows = source.execute(
         "SELECT a.pid, coalesce(a.usename, '?'), l.relation::regclass::text, l.granted, left(a.query, 80) "

@@ -1,5 +1,5 @@
 """
-An overview of one repository's databases: what it owns, and golden's fingerprints now, over one connection.
+Report one repository's databases and the fingerprints of its golden templates, over one connection.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Overview:
     """
-    What the server holds for one repository.
+    One repository's databases on the server.
 
     Attributes:
         databases: Those that it owns.
-        goldens: The fingerprint of each golden template as it is now, or the obstacle to it.
+        goldens: The current fingerprint of each golden template, or why it could not be read.
     """
 
     databases: list[ManagedDatabase]
@@ -38,7 +38,7 @@ class Overview:
 
 def report_overview(source: Source, goldens: Collection[str]) -> Overview:
     """
-    Look at the databases of *source*'s repository, and at the golden templates named *goldens*.
+    Report the databases of *source*'s repository, and the fingerprints of the golden templates named *goldens*.
 
     Raises:
         ServerError: If the server cannot be reached.
@@ -46,11 +46,11 @@ def report_overview(source: Source, goldens: Collection[str]) -> Overview:
     with source.server.connect() as connection:
         return Overview(
             list_managed(connection, source.repository),
-            {name: _fingerprint(connection, replace(source, golden=name)) for name in goldens},
+            {name: _read_fingerprint(connection, replace(source, golden=name)) for name in goldens},
         )
 
 
-def _fingerprint(connection: Connection[Any], source: Source) -> Fingerprint:
+def _read_fingerprint(connection: Connection[Any], source: Source) -> Fingerprint:
     try:
         golden = require_golden(connection, source.golden)
         asked = freshness.read_baseline(connection, golden.oid)

@@ -1,28 +1,29 @@
 """
-Promotion: a worktree's database becomes the golden template, and the one before it is parked.
+Make a copy of a worktree's database the golden template, and park the previous one; or restore a parked one.
 
-The database is copied, so the worktree keeps its own. Both renames, golden's settings, privileges
-and comment happen in one transaction: there is a golden template at every moment.
+The worktree keeps its own database. Both renames, golden's settings, privileges and comment are changed in one
+transaction: a golden template exists at every moment.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from tasks_lib.databases.clone import snapshot
 from tasks_lib.databases.clone.park import parked_name, require_no_prepared
-from tasks_lib.databases.clone.publish import replay_settings
+from tasks_lib.databases.clone.publish import copy_settings
 from tasks_lib.databases.compare import freshness
 from tasks_lib.databases.copy import evict, fill
-from tasks_lib.databases.ownership import comment as ownership
-from tasks_lib.databases.ownership.comment import set_comment
+from tasks_lib.databases.ownership.comment import require_ours, set_comment
 from tasks_lib.databases.ownership.golden_template import require_golden, require_space
 from tasks_lib.databases.ownership.managed import list_managed
 from tasks_lib.databases.ownership.temporaries import temporary_database
 from tasks_lib.databases.server.connection import scalar
 from tasks_lib.databases.server.ddl import allow_connections, rename_database
+from tasks_lib.databases.server.sessions import await_no_sessions, await_readers
 from tasks_lib.errors import DatabaseError, OwnershipError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Promotion:
-    """What became of a promotion: the name that the old golden has now, how the copy was made, and warnings."""
+    """The result of a promotion: the previous golden's new name, how the copy was made, and warnings."""
 
     parked: str
     method: str
@@ -46,121 +47,131 @@ class Promotion:
 
 def check_promotion(source: Source, database: str, *, slug: str, force: bool, evict_idle: bool) -> None:
     """
-    Make sure, before any change, that the clone *database* can become the golden template.
+    Check that the clone *database* can become the golden template; nothing is changed.
+
+    Args:
+        force: Allow it even if golden has changed since it was cloned.
+        evict_idle: Allow idle sessions on golden.
 
     Raises:
         OwnershipError: If it is not this worktree's clone.
-        DatabaseError: If golden is not ours to rename, is in use, or has changed since it was cloned.
+        DatabaseError: If our role may not rename golden, or golden is in use or has changed since it was cloned.
     """
     with source.server.connect() as connection:
-        mark = ownership.require_ours(connection, database, repository=source.repository, slug=slug, role="clone")
+        comment = require_ours(connection, database, source.owner(slug), "clone")
         golden = require_golden(connection, source.golden)
         require_space(connection, golden)
         require_renamable(connection, golden, evict_idle=evict_idle)
         if not force:
-            _require_unchanged(source, connection, golden, mark)
+            _require_unchanged(source, connection, golden, comment)
 
 
 def promote(
     source: Source, database: str, *, slug: str, now: str, evict_idle: bool, report: Callable[[str], object]
 ) -> Promotion:
     """
-    Make a copy of the clone *database* the golden template; `examine` has passed.
+    Make a copy of the clone *database* the golden template, after `check_promotion` has passed.
 
     Args:
-        now: The time, in ISO 8601 with offset; the old golden's new name has it.
+        now: The current time in ISO 8601 with offset; it is part of the previous golden's new name.
         evict_idle: End idle sessions on golden.
-        report: Is told what takes long.
+        report: Called with a line of text for anything that takes longer than a second.
 
     Raises:
-        DatabaseError: If the copy cannot be made, or somebody uses golden; golden is what it was then.
+        DatabaseError: If the copy cannot be made, or golden is in use; golden is unchanged.
     """
-    with source.server.building() as connection:
-        ownership.require_ours(connection, database, repository=source.repository, slug=slug, role="clone")
+    with source.server.connect_for_ddl() as connection:
+        require_ours(connection, database, source.owner(slug), "clone")
         with temporary_database(source, connection) as name:
             original = require_golden(connection, database)
-            mark = source.mark("temporary", created=now, slug=slug)
-            filled = fill.copy_golden(source.server, connection, original, name, mark, report=report)
-            ownership.await_no_sessions(connection, name)
-            ownership.await_readers(connection, source.golden)
+            comment = source.new_comment("temporary", created_at=now, slug=slug)
+            result = fill.copy_golden(source.server, connection, original, name, comment, report=report)
+            await_no_sessions(connection, name)
+            await_readers(connection, source.golden)
             golden = require_golden(connection, source.golden)
             require_renamable(connection, golden, evict_idle=evict_idle)
             with connection.transaction():
-                warnings = replay_settings(connection, golden, name)
+                warnings = copy_settings(connection, golden, name)
                 parked = swap_golden(source, connection, golden, name, now, evict_idle=evict_idle)
-        # They show the golden template that was.
+        # All snapshots are of the previous golden template.
         snapshot.drop_outdated(source, connection, None)
-    return Promotion(parked, filled.method, tuple(warnings))
+    return Promotion(parked, result.method, tuple(warnings))
 
 
 def restore_golden(source: Source, name: str, *, now: str, evict_idle: bool) -> str:
     """
-    Make *name*, a parked golden template, the golden template again; return what the one that was is called now.
+    Make *name*, a parked golden template, the golden template again; return the new name of the one it replaces.
 
     Args:
-        now: The time, in ISO 8601 with offset; that new name has it.
+        now: The current time in ISO 8601 with offset; it is part of that new name.
         evict_idle: End idle sessions on golden.
 
     Raises:
         OwnershipError: If *name* is not provably a parked golden template of this repository.
-        DatabaseError: If somebody uses golden; it is what it was then.
+        DatabaseError: If golden is in use; it is unchanged.
     """
-    with source.server.building() as connection:
-        mark = ownership.require_ours(connection, name, repository=source.repository, slug="", role="parked")
-        if mark.golden != source.golden:
-            raise OwnershipError(f"`{name}` was the golden template `{mark.golden}`, not `{source.golden}`")
-        ownership.await_readers(connection, source.golden)
+    with source.server.connect_for_ddl() as connection:
+        comment = require_ours(connection, name, source.owner(), "parked")
+        if comment.golden != source.golden:
+            raise OwnershipError(f"`{name}` was the golden template `{comment.golden}`, not `{source.golden}`")
+        await_readers(connection, source.golden)
         golden = require_golden(connection, source.golden)
         require_renamable(connection, golden, evict_idle=evict_idle)
         with connection.transaction():
             allow_connections(connection, name, True)
-            aside = swap_golden(source, connection, golden, name, now, evict_idle=evict_idle)
+            parked = swap_golden(source, connection, golden, name, now, evict_idle=evict_idle)
         snapshot.drop_outdated(source, connection, None)
-    return aside
+    return parked
 
 
 def list_parked_goldens(source: Source) -> list[str]:
-    """Return the names of the golden templates that were parked, the last one first."""
+    """Return the names of the parked golden templates, the last parked first."""
     with source.server.connect() as connection:
-        found = [one for one in list_managed(connection, source.repository) if not one.invalid]
-    golden = [one for one in found if (one.mark.role, one.mark.slug, one.mark.golden) == ("parked", "", source.golden)]
-    # Earlier versions wrote the moment only there.
-    return [one.name for one in sorted(golden, key=lambda one: one.mark.parked or one.mark.created, reverse=True)]
+        managed = list_managed(connection, source.repository)
+    parked = [
+        database
+        for database in managed
+        if not database.invalid
+        and (database.comment.role, database.comment.owner) == ("parked", source.owner())
+        and database.comment.golden == source.golden
+    ]
+    parked.sort(key=lambda database: database.comment.parked_at, reverse=True)
+    return [database.name for database in parked]
 
 
 def swap_golden(
     source: Source, connection: Connection[Any], golden: Golden, name: str, now: str, *, evict_idle: bool
 ) -> str:
     """
-    Let *name* take golden's place, and its comment, in the caller's transaction; return what *golden* is called now.
+    Park *golden* and give *name* its name and comment, in the caller's transaction; return *golden*'s new name.
 
     Raises:
-        DatabaseError, psycopg.errors.ObjectInUse: If somebody is connected to golden who is not to be ended.
+        DatabaseError, psycopg.errors.ObjectInUse: If a session that may not be ended is connected to golden.
     """
     from psycopg import sql
 
     new, old = sql.Identifier(name), sql.Identifier(golden.name)
-    aside = parked_name(connection, golden.name, now)
-    comment = scalar(connection, "SELECT shobj_description(%s, 'pg_database')", [golden.oid])
-    away = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(old, sql.Identifier(aside))
-    connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(new, sql.Literal(comment)))
+    parked = parked_name(connection, golden.name, now)
+    text = scalar(connection, "SELECT shobj_description(%s, 'pg_database')", [golden.oid])
+    rename = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(old, sql.Identifier(parked))
+    connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(new, sql.Literal(text)))
     if evict_idle:
-        evict.run_exclusively(source.server, connection, golden.name, away)
+        evict.run_exclusively(source.server, connection, golden.name, rename)
     else:
-        connection.execute(away)
-    mark = source.mark("parked", created=now)
-    set_comment(connection, aside, dataclasses.replace(mark, database=golden.name, parked=now))
-    allow_connections(connection, aside, False)
+        connection.execute(rename)
+    comment = source.new_comment("parked", created_at=now)
+    set_comment(connection, parked, structs.replace(comment, database=golden.name, parked_at=now))
+    allow_connections(connection, parked, False)
     rename_database(connection, name, golden.name)
-    return aside
+    return parked
 
 
 def require_renamable(connection: Connection[Any], golden: Golden, *, evict_idle: bool) -> None:
     """
-    Make sure that *golden* can be renamed.
+    Check that *golden* can be renamed.
 
     Raises:
-        DatabaseError: If it belongs to somebody else, or is in use by sessions that are not to be ended.
+        DatabaseError: If our role may not rename it, or sessions that may not be ended are connected to it.
     """
     if not golden.ours:
         raise DatabaseError(
@@ -174,16 +185,17 @@ def require_renamable(connection: Connection[Any], golden: Golden, *, evict_idle
     elif golden.sessions:
         raise DatabaseError(
             f"{golden.connected} to `{golden.name}`",
-            why="a database cannot be renamed while somebody is connected to it",
-            hint="inv golden.status  # who it is\n--evict ends them, if they are idle",
+            why="a database cannot be renamed while a session is connected to it",
+            hint="--evict ends idle sessions; to list all sessions:\ninv golden.status",
         )
 
 
-def _require_unchanged(source: Source, connection: Connection[Any], golden: Golden, mark: OwnershipComment) -> None:
-    found = freshness.read_current_fingerprint(source, golden, freshness.read_baseline(connection, golden.oid)).found
-    if not mark.fingerprint or found.digest != mark.fingerprint:
+def _require_unchanged(source: Source, connection: Connection[Any], golden: Golden, comment: OwnershipComment) -> None:
+    asked = freshness.read_baseline(connection, golden.oid)
+    found = freshness.read_current_fingerprint(source, golden, asked).found
+    if not comment.fingerprint or found.digest != comment.fingerprint:
         raise DatabaseError(
-            f"`{golden.name}` may have changed since this worktree's database was cloned on {mark.created[:16]}",
-            why=found.obstacle or "what was added to it since would be missing from the new one",
-            hint="--force promotes all the same; the old golden template is kept, parked",
+            f"`{golden.name}` may have changed since this worktree's database was cloned on {comment.created_at[:16]}",
+            why=found.obstacle or "the new golden template would lack those changes",
+            hint="--force promotes it anyway; the previous golden template is parked, not dropped",
         )

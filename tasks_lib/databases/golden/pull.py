@@ -1,8 +1,8 @@
 """
-Pulling: another server's data, read-only and masked, takes the place of a worktree's database or of golden.
+Pull another server's data, read-only and masked, into a worktree's database or into golden.
 
-It is built under a temporary name, closed to everybody but its owner until it is masked; then both
-renames happen in one transaction. Whatever fails before that leaves nothing behind.
+The data is restored under a temporary name, and only the owner can connect to it until it is masked. Then both
+databases are renamed in one transaction. A failure before that leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases.clone import clone, park, snapshot
-from tasks_lib.databases.clone.publish import publish_as_golden, replay_settings
+from tasks_lib.databases.clone.publish import copy_settings, publish_as_golden
 from tasks_lib.databases.copy import fill, transfer
 from tasks_lib.databases.golden import promote
 from tasks_lib.databases.golden.pull_source import check_pull_source
 from tasks_lib.databases.golden.pull_target import create_pull_target
-from tasks_lib.databases.ownership import comment
 from tasks_lib.databases.ownership.golden_template import describe_database, require_golden, require_space
 from tasks_lib.databases.ownership.managed import list_managed
 from tasks_lib.databases.ownership.temporaries import temporary_database
 from tasks_lib.databases.server.connection import scalar
+from tasks_lib.databases.server.ddl import database_exists
+from tasks_lib.databases.server.sessions import await_no_sessions, await_readers
 from tasks_lib.errors import CloneError
+from tasks_lib.output import format_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
     from tasks_lib.databases.ownership.source import Source
     from tasks_lib.databases.server.url import DatabaseUrl
 
-_FOREIGN = ("--no-owner", "--no-privileges", "--no-tablespaces", "--no-security-labels")
-"""What names roles, directories and modules of the other server stays there."""
+_OPTIONS = ("--no-owner", "--no-privileges", "--no-tablespaces", "--no-security-labels")
+"""Leave out roles, directories and modules, which are specific to the other server."""
 
 _PROGRESS_SECONDS = 0.5
 
@@ -43,13 +45,13 @@ _PROGRESS_SECONDS = 0.5
 @dataclass(frozen=True)
 class Pull:
     """
-    One pull, wherever it goes.
+    The parameters of a pull, whether into a clone or into golden.
 
     Attributes:
-        now: The time, in ISO 8601; what is parked for it has that moment.
-        mask: Masks the database at a URL before anyone can connect to it; None to leave it as it is.
-        report: Is told what takes long.
-        at: Is told how many bytes have arrived, and about how many there will be.
+        now: The current time in ISO 8601; the database that the pull replaces is parked at this instant.
+        mask: Masks the database at a URL before any other role can connect to it; None to leave it as it is.
+        report: Called with a line of text for anything that takes longer than a second.
+        on_progress: Called with the bytes that have arrived, and about how many there will be.
     """
 
     source: Source
@@ -57,12 +59,22 @@ class Pull:
     now: str
     mask: Callable[[DatabaseUrl], object] | None
     report: Callable[[str], object]
-    at: Callable[[int, int], object]
+    on_progress: Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
 class PullResult:
-    """What was pulled: bytes on disk, tables and rows as they came; and what was parked for it, empty for nothing."""
+    """
+    The result of a pull.
+
+    Attributes:
+        bytes: Size on disk, masked.
+        tables: The number of pulled tables.
+        rows: The number of pulled rows, before masking.
+        parked: The new name of the database that was replaced, empty for none.
+        seconds: How long it took.
+        remarks: Differences from the other server's database.
+    """
 
     bytes: int
     tables: int
@@ -74,148 +86,150 @@ class PullResult:
 
 def check_pull(pull: Pull) -> None:
     """
-    Make sure, before any change, that the data can be pulled.
+    Check that the data can be pulled; nothing is changed.
 
     Raises:
-        ServerError, DatabaseError: As `pull_remote.examine` does.
+        ServerError, OwnershipError, DatabaseError: As `check_pull_source`.
+        DatabaseError: If the disk has no space for it.
     """
     with (
-        pull.source.server.connect() as here,
-        pull.remote.server.connect(pull.remote.database) as there,
+        pull.source.server.connect() as target,
+        pull.remote.server.connect(pull.remote.database) as remote,
     ):
-        require_space(here, check_pull_source(pull.remote, there, pull.source, here).described)
+        require_space(target, check_pull_source(pull.remote, remote, pull.source, target).described)
 
 
 def check_golden_replaceable(source: Source, *, evict_idle: bool) -> None:
     """
-    Make sure, before any change, that another database can take golden's place, if there is a golden template.
+    Check that another database can replace golden, if there is a golden template; nothing is changed.
 
     Raises:
-        DatabaseError: If golden is not ours to rename, or in use.
+        DatabaseError: If our role may not rename golden, or it is in use.
     """
-    with source.server.connect() as here:
-        if comment.exists(here, source.golden):
-            promote.require_renamable(here, require_golden(here, source.golden), evict_idle=evict_idle)
+    with source.server.connect() as target:
+        if database_exists(target, source.golden):
+            promote.require_renamable(target, require_golden(target, source.golden), evict_idle=evict_idle)
 
 
 def pull_into_clone(pull: Pull, database: str, *, slug: str) -> PullResult:
     """
-    Pull into the clone *database* of the worktree *slug*; the one that was is parked, its settings stay.
+    Pull into the clone *database* of the worktree *slug*; the previous one is parked, and its settings are copied.
 
     Raises:
-        CloneError: If what arrived is not what was sent.
-        DatabaseError: If it cannot be made; the old one bears the name then.
+        CloneError: If the copy differs from the original.
+        DatabaseError: If it cannot be made; the previous clone keeps its name.
     """
     source = pull.source
 
-    def publish(here: Connection[Any], name: str) -> tuple[str, list[str]]:
-        mark = source.mark("clone", slug=slug, created=pull.now)
-        old = describe_database(here, database)
-        with here.transaction():
-            _open(here, name)
+    def publish(target: Connection[Any], name: str) -> tuple[str, list[str]]:
+        comment = source.new_comment("clone", slug=slug, created_at=pull.now)
+        old = describe_database(target, database)
+        with target.transaction():
+            _allow_everyone(target, name)
             replaced = park.publish_and_park_old(
-                source.server, here, old, name, database, mark, now=pull.now, report=pull.report
+                source.server, target, old, name, database, comment, parked_at=pull.now, report=pull.report
             )
         return replaced.parked, replaced.warnings
 
-    return _pulled(pull, publish)
+    return _pull(pull, publish)
 
 
 def pull_into_golden(pull: Pull, *, evict_idle: bool) -> PullResult:
     """
-    Pull into the golden template; the one that was is parked, its settings, privileges and comment stay.
+    Pull into the golden template; the previous one is parked, and its settings, privileges and comment are copied.
 
     Args:
         evict_idle: End idle sessions on golden.
 
     Raises:
-        CloneError: If what arrived is not what was sent.
-        DatabaseError: If it cannot be made, or somebody uses golden; golden is what it was then.
+        CloneError: If the copy differs from the original.
+        DatabaseError: If it cannot be made, or golden is in use; golden is unchanged.
     """
     source = pull.source
 
-    def publish(here: Connection[Any], name: str) -> tuple[str, list[str]]:
-        if not comment.exists(here, source.golden):
-            with here.transaction():
-                _open(here, name)
-                publish_as_golden(here, name, source.golden)
+    def publish(target: Connection[Any], name: str) -> tuple[str, list[str]]:
+        if not database_exists(target, source.golden):
+            with target.transaction():
+                _allow_everyone(target, name)
+                publish_as_golden(target, name, source.golden)
             return "", []
-        comment.await_readers(here, source.golden)
-        golden = require_golden(here, source.golden)
-        promote.require_renamable(here, golden, evict_idle=evict_idle)
-        with here.transaction():
-            _open(here, name)
-            warnings = replay_settings(here, golden, name)
-            parked = promote.swap_golden(source, here, golden, name, pull.now, evict_idle=evict_idle)
-        # They show the golden template that was.
-        snapshot.drop_outdated(source, here, None)
+        await_readers(target, source.golden)
+        golden = require_golden(target, source.golden)
+        promote.require_renamable(target, golden, evict_idle=evict_idle)
+        with target.transaction():
+            _allow_everyone(target, name)
+            warnings = copy_settings(target, golden, name)
+            parked = promote.swap_golden(source, target, golden, name, pull.now, evict_idle=evict_idle)
+        # All snapshots are of the previous golden template.
+        snapshot.drop_outdated(source, target, None)
         return parked, warnings
 
-    return _pulled(pull, publish)
+    return _pull(pull, publish)
 
 
 def is_parked(pull: Pull) -> bool:
-    """Whether a database was parked for *pull*: then it has come to its end, whatever happened after that."""
-    with pull.source.server.connect() as here:
-        return any(one.mark.parked == pull.now for one in list_managed(here, pull.source.repository, sizes=False))
+    """Whether a database was parked for *pull*: then the pull was complete, even if a later error is reported."""
+    with pull.source.server.connect() as target:
+        managed = list_managed(target, pull.source.repository, sizes=False)
+    return any(database.comment.parked_at == pull.now for database in managed)
 
 
-def _open(here: Connection[Any], name: str) -> None:
-    """Let everybody connect to *name*, as to any new database; what is replayed after this may override it."""
+def _allow_everyone(target: Connection[Any], name: str) -> None:
+    """Let every role connect to *name*, as to any new database; settings that are copied later may override this."""
     from psycopg import sql
 
-    here.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO PUBLIC").format(sql.Identifier(name)))
+    target.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO PUBLIC").format(sql.Identifier(name)))
 
 
-def _pulled(pull: Pull, publish: Callable[[Connection[Any], str], tuple[str, list[str]]]) -> PullResult:
+def _pull(pull: Pull, publish: Callable[[Connection[Any], str], tuple[str, list[str]]]) -> PullResult:
     started = time.monotonic()
     server = pull.source.server
     clone.drop_abandoned_temporaries(pull.source, pull.report)
-    with server.building() as here, temporary_database(pull.source, here) as name:
-        sent, remarks = _copy(pull, here, name)
+    with server.connect_for_ddl() as target, temporary_database(pull.source, target) as name:
+        contents, remarks = _copy(pull, target, name)
         if pull.mask:
             pull.mask(server.url.with_database(name))
-        comment.await_no_sessions(here, name)
-        size = scalar(here, "SELECT pg_database_size(%s)", [name])
-        parked, warnings = publish(here, name)
+        await_no_sessions(target, name)
+        size = scalar(target, "SELECT pg_database_size(%s)", [name])
+        parked, warnings = publish(target, name)
     seconds = round(time.monotonic() - started, 3)
-    return PullResult(size, len(sent.tables), sent.rows, parked, seconds, (*remarks, *warnings))
+    return PullResult(size, len(contents.tables), contents.rows, parked, seconds, (*remarks, *warnings))
 
 
-def _copy(pull: Pull, here: Connection[Any], name: str) -> tuple[Contents, list[str]]:
-    """Make the database *name* and fill it; return what was sent, and what is not as it is there."""
-    remote, server = pull.remote, pull.source.server
-    with remote.server.connect(remote.database) as there:
-        found = check_pull_source(remote, there, pull.source, here)
-        require_space(here, found.described)
-        remarks, mark = list(found.remarks), pull.source.mark("temporary", created=pull.now)
+def _copy(pull: Pull, target: Connection[Any], name: str) -> tuple[Contents, list[str]]:
+    """Create the database *name* and fill it; return what was sent, and remarks on differences."""
+    server = pull.source.server
+    with pull.remote.server.connect(pull.remote.database) as remote:
+        checked = check_pull_source(pull.remote, remote, pull.source, target)
+        require_space(target, checked.described)
+        remarks, comment = list(checked.remarks), pull.source.new_comment("temporary", created_at=pull.now)
         dump = transfer.Dump(
-            remote.server,
-            remote.database,
-            transfer.export_snapshot(there),
-            _FOREIGN,
-            found.extensions,
+            pull.remote.server,
+            pull.remote.database,
+            transfer.export_snapshot(remote),
+            _OPTIONS,
+            checked.extensions,
             server,
-            here.info.server_version,
+            target.info.server_version,
             name,
         )
+
+        def create() -> None:
+            remarks.extend(create_pull_target(target, checked.described, name, comment))
+
+        def on_progress(arrived: int) -> None:
+            pull.on_progress(arrived, checked.described.bytes)
+
         with (
-            fill.report_size(
-                server, name, lambda arrived: pull.at(arrived, found.described.bytes), seconds=_PROGRESS_SECONDS
-            ),
-            transfer.dump_and_restore(
-                dump, there, lambda: remarks.extend(create_pull_target(here, found.described, name, mark))
-            ) as sent,
+            fill.report_size(server, name, on_progress, seconds=_PROGRESS_SECONDS),
+            transfer.dump_and_restore(dump, remote, create) as sent,
         ):
-            pull.report(f"{len(sent.facts.tables)} tables with {sent.facts.rows} rows")
+            pull.report(f"{len(sent.contents.tables)} tables with {sent.contents.rows} rows")
     different = [
-        difference
+        f"{difference.topic} `{difference.name}`: {difference.golden} there, {difference.clone} here"
         for difference in transfer.find_differences(dump, sent)
-        if difference.golden is not None and found.is_comparable(difference.topic, difference.name)
+        if difference.golden is not None and checked.is_comparable(difference.topic, difference.name)
     ]
     if different:
-        raise CloneError(
-            f"what arrived is not what `{remote.database}` was",
-            why="\n".join(f"{one.topic} `{one.name}`: {one.golden} there, {one.clone} here" for one in different[:10]),
-        )
-    return sent.facts, remarks
+        raise CloneError(f"the copy differs from `{pull.remote.database}`", why=format_first(different, 10))
+    return sent.contents, remarks

@@ -1,5 +1,5 @@
 """
-The empty database that pulled data arrives in: in the encoding and locale of the other server, and closed.
+Create the empty database for pulled data, with the encoding and locale of the original, and closed to other roles.
 """
 
 from __future__ import annotations
@@ -19,30 +19,31 @@ if TYPE_CHECKING:
     from tasks_lib.databases.ownership.golden_template import Golden
 
 
-def create_pull_target(here: Connection[Any], described: Golden, name: str, mark: OwnershipComment) -> list[str]:
+def create_pull_target(here: Connection[Any], described: Golden, name: str, comment: OwnershipComment) -> list[str]:
     """
-    Make the empty database *name* for what is *described*, closed to everybody but its owner.
+    Create the empty database *name* for the data of *described*; only its owner can connect.
 
-    Returns what is not as it is there.
+    Returns:
+        Remarks on differences from the original.
     """
     from psycopg import sql
 
     database = sql.Identifier(name)
     obstacle = _create_closed(here, described, name)
     here.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(database))
-    set_comment(here, name, mark)
+    set_comment(here, name, comment)
     allow_connections(here, name, True)
     if not obstacle:
         return []
     collate = scalar(here, "SELECT datcollate FROM pg_database WHERE datname = %s", [name])
-    return [f"text sorts by the locale `{collate}` here, as there is no such one as there: {obstacle}"]
+    return [f"text sorts by the locale `{collate}`, because the original's is not available: {obstacle}"]
 
 
 def _create_closed(here: Connection[Any], described: Golden, name: str) -> str:
-    """Make the empty database *name*, which nobody can connect to; return why not in its locale, if so."""
+    """Create the empty database *name*, closed to all; return why it has not the original's locale, empty if it has."""
     from psycopg import errors, sql
 
-    # It belongs to our role, like all that is in it.
+    # Our role owns the database and everything in it.
     theirs, version = replace(described, ours=False, tablespace=None), here.info.server_version
     plain = replace(theirs, collate="C", ctype="C", provider="c", locale=None, icu_rules=None)
     attempts = [
@@ -59,7 +60,7 @@ def _create_closed(here: Connection[Any], described: Golden, name: str) -> str:
     obstacle = ""
     for options in attempts:
         try:
-            # Nobody gets in before CONNECT is taken away: who is in, stays.
+            # Closed until CONNECT is revoked, because revoking it does not end sessions.
             here.execute(sql.SQL("CREATE DATABASE {} ALLOW_CONNECTIONS false {}").format(sql.Identifier(name), options))
             break
         except unknown_locale as error:

@@ -1,5 +1,5 @@
 """
-A survey of golden: what it is, who is connected, and what has been made from it.
+Report the golden template's size, sessions, newest snapshot and spares.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Session:
-    """Somebody who is connected to golden; *state* is empty where our role may not see it."""
+    """A session that is connected to golden; *state* is empty if our role may not see it."""
 
     pid: int
     user: str
@@ -33,25 +33,25 @@ class Session:
 @dataclass(frozen=True)
 class GoldenStatus:
     """
-    What is known of golden.
+    The state of the golden template.
 
     Attributes:
         owner: The role that owns it.
-        bytes: Its size on disk.
-        taken: The newest snapshot, None where there is none.
-        age: How old that is, in seconds.
-        taken_bytes: The snapshot's size on disk.
-        freshness: Golden's fingerprint now, and what told it.
-        changed: Whether golden has changed since the snapshot; None where that cannot be told.
-        spares: How many current ones are ready.
+        bytes: Size on disk.
+        snapshot: The current snapshot, else the newest; None if there are none.
+        age: The snapshot's age in seconds.
+        snapshot_bytes: The snapshot's size on disk.
+        freshness: Golden's current fingerprint, and what proved it.
+        changed: Whether golden has changed since the snapshot; None if unknown.
+        spares: The number of current spares.
     """
 
     owner: str
     bytes: int
     sessions: list[Session]
-    taken: Snapshot | None
+    snapshot: Snapshot | None
     age: float | None
-    taken_bytes: int | None
+    snapshot_bytes: int | None
     freshness: Freshness
     changed: bool | None
     spares: int
@@ -59,35 +59,36 @@ class GoldenStatus:
 
 def report_golden_status(source: Source) -> GoldenStatus:
     """
-    Look at golden.
+    Report the state of the golden template; nothing is changed.
 
     Raises:
-        GoldenMissingError: If there is none.
+        GoldenMissingError: If it does not exist.
         DatabaseError: If it cannot be connected to.
     """
     with source.server.connect() as connection:
         golden = require_golden(connection, source.golden)
-        sessions = _sessions(connection, golden.name)
+        sessions = _list_sessions(connection, golden.name)
         known = snapshot.list_snapshots(source, connection, golden)
         asked = freshness.read_baseline(connection, golden.oid)
-        seen = freshness.read_current_fingerprint(source, golden, asked)
-        digest = seen.found.digest
-        current = next((one for one in known if one.fingerprint == digest != ""), None)
-        taken = current or next(iter(known), None)
+        read = freshness.read_current_fingerprint(source, golden, asked)
+        digest = read.found.digest
+        current = next((taken for taken in known if taken.fingerprint == digest != ""), None)
+        newest = current or next(iter(known), None)
+        spares = source.list_copies(connection, "spare", golden.oid).values()
         return GoldenStatus(
             golden.owner,
             golden.bytes,
             sessions,
-            taken,
-            (asked.moment - taken.taken).total_seconds() if taken else None,
-            scalar(connection, "SELECT pg_database_size(%s)", [taken.name]) if taken else None,
-            seen,
-            current is None if taken and digest else None,
-            sum(mark.fingerprint == digest != "" for mark in source.made(connection, "spare", golden.oid).values()),
+            newest,
+            (asked.read_at - newest.taken_at).total_seconds() if newest else None,
+            scalar(connection, "SELECT pg_database_size(%s)", [newest.name]) if newest else None,
+            read,
+            current is None if newest and digest else None,
+            sum(comment.fingerprint == digest != "" for comment in spares),
         )
 
 
-def _sessions(connection: Connection[Any], golden: str) -> list[Session]:
+def _list_sessions(connection: Connection[Any], golden: str) -> list[Session]:
     rows = connection.execute(
         "SELECT pid, coalesce(usename, '?'), coalesce(application_name, ''), coalesce(state, '') "
         "FROM pg_stat_activity WHERE datname = %s AND backend_type IS DISTINCT FROM 'autovacuum worker' ORDER BY pid",

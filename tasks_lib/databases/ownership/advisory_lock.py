@@ -1,5 +1,5 @@
 """
-Advisory locks: one process at a time builds, uses or drops a database.
+Take and release advisory locks, so that one process at a time builds, uses or drops a database.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 
-def advisory_lock(connection: Connection[Any], name: str, *, patience: str = "10s") -> None:
+def advisory_lock(connection: Connection[Any], name: str, *, timeout: str = "10s") -> None:
     """
     Take the advisory lock *name* until `advisory_unlock`, or until *connection* ends.
 
     Args:
-        patience: How long to wait, as PostgreSQL writes durations; `0` for as long as it takes.
+        timeout: How long to wait, as PostgreSQL writes durations; `0` waits for ever.
 
     Raises:
-        DatabaseError: If another process still has it then.
+        DatabaseError: If another process still holds it after *timeout*.
     """
     from psycopg import errors
 
-    connection.execute("SELECT set_config('lock_timeout', %s, false)", [patience])
+    connection.execute("SELECT set_config('lock_timeout', %s, false)", [timeout])
     try:
         connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
     except errors.LockNotAvailable:
@@ -42,5 +42,5 @@ def try_advisory_lock(connection: Connection[Any], name: str) -> bool:
 
 
 def advisory_unlock(connection: Connection[Any], name: str) -> None:
-    """Let go of the advisory lock *name*."""
+    """Release the advisory lock *name*."""
     connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])

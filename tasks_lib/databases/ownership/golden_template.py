@@ -1,8 +1,7 @@
 """
-The golden template as the server describes it, looked up from the maintenance database.
+Look up the golden template's properties from the maintenance database, and check that it can be cloned.
 
-Nothing here connects to golden itself: a session of ours there would be one too many for a copy by
-TEMPLATE.
+Nothing here connects to golden itself, because any session there would block a copy by TEMPLATE.
 """
 
 from __future__ import annotations
@@ -13,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
 
-from tasks_lib.databases.ownership.comment import TOOL
-from tasks_lib.databases.server.connection import is_local, scalar
+from tasks_lib.databases.server.connection import TOOL, is_local, scalar
 from tasks_lib.errors import DatabaseError, GoldenMissingError
 from tasks_lib.output import connected
 
@@ -25,15 +23,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Golden:
     """
-    What must be known of the golden template before it is cloned.
+    Properties of the golden template that cloning depends on.
 
     Attributes:
-        provider: `c` libc, `i` ICU, `b` builtin (PostgreSQL 17 on).
-        locale: ICU's or the builtin provider's locale; *collate* and *ctype* are libc's.
-        bytes: Its size on disk.
-        sessions: How many others are connected; autovacuum is not counted, the server itself sends it away.
-        prepared: How many prepared transactions hold it.
-        tablespace: None where our role may not put a database there.
+        provider: `c` libc, `i` ICU, `b` builtin (from PostgreSQL 17 on).
+        locale: The locale for ICU or the builtin provider; *collate* and *ctype* are for libc.
+        bytes: Size on disk.
+        sessions: Number of connected sessions, without autovacuum workers, which the server ends itself.
+        prepared: Number of prepared transactions in it.
+        tablespace: None if our role may not create a database there.
         ours: Whether our role may act as its owner and make it the owner of a copy.
     """
 
@@ -54,16 +52,16 @@ class Golden:
 
     @property
     def connected(self) -> str:
-        """How many are connected, as a sentence begins."""
+        """The number of sessions as the beginning of a sentence: "2 sessions are connected"."""
         return connected(self.sessions)
 
 
 _LOG_BYTES = 1024**3
-"""What the write-ahead log grows to before it is recycled, by default (`max_wal_size`)."""
+"""Default size at which the write-ahead log is recycled (`max_wal_size`)."""
 
 _RESERVE_BYTES = 64 * 1024**2
 
-# One row per major in which pg_database's locale columns changed (its catalog page in each manual).
+# One row for each major version that changed pg_database's locale columns (the catalog's page in each manual).
 _LOCALE_COLUMNS: tuple[tuple[int, LiteralString], ...] = (
     (17, "d.datlocprovider::text, d.datlocale, d.daticurules"),
     (16, "d.datlocprovider::text, d.daticulocale, d.daticurules"),
@@ -77,7 +75,7 @@ def require_golden(connection: Connection[Any], name: str) -> Golden:
     Describe the golden template *name*.
 
     Raises:
-        GoldenMissingError: If there is none.
+        GoldenMissingError: If it does not exist.
         DatabaseError: If it does not accept connections, or our role may not create databases.
     """
     golden = require_open(connection, name)
@@ -87,10 +85,10 @@ def require_golden(connection: Connection[Any], name: str) -> Golden:
 
 def require_open(connection: Connection[Any], name: str) -> Golden:
     """
-    Describe the golden template *name*, which is to be connected to alone.
+    Describe the golden template *name*, for callers that only connect to it.
 
     Raises:
-        GoldenMissingError: If there is none.
+        GoldenMissingError: If it does not exist.
         DatabaseError: If it does not accept connections.
     """
     found = _look_up(connection, name)
@@ -107,28 +105,28 @@ def require_open(connection: Connection[Any], name: str) -> Golden:
 
 def require_may_create(connection: Connection[Any]) -> None:
     """
-    Make sure that our role may create databases.
+    Check that our role may create databases.
 
     Raises:
-        DatabaseError: If not.
+        DatabaseError: If it may not.
     """
     if not scalar(connection, "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"):
         role = connection.info.user
         raise DatabaseError(
             f"role `{role}` may not create databases",
-            why="every worktree gets one of its own",
+            why="every worktree gets its own database",
             hint=f'as a superuser: ALTER ROLE "{role}" CREATEDB',
         )
 
 
 def describe_database(connection: Connection[Any], name: str) -> Golden | None:
-    """Describe the database *name* as if it were a golden template, whatever our role may do; None if there is none."""
+    """Describe the database *name* as if it were a golden template, without checks; None if it does not exist."""
     found = _look_up(connection, name)
     return found[0] if found else None
 
 
 def _look_up(connection: Connection[Any], name: str) -> tuple[Golden, bool] | None:
-    """Return what is known of the database *name*, and whether it accepts connections."""
+    """Return the properties of the database *name*, and whether it accepts connections."""
     major = connection.info.server_version // 10_000
     locale = next(columns for since, columns in _LOCALE_COLUMNS if major >= since)
     query: LiteralString = (
@@ -153,12 +151,12 @@ def _look_up(connection: Connection[Any], name: str) -> tuple[Golden, bool] | No
 
 def require_space(connection: Connection[Any], golden: Golden, *, copies: int = 1) -> None:
     """
-    Refuse to fill up the disk of a server on this machine, where that can be told.
+    Check that the server's disk has room for copies of *golden*, if the server is on this machine.
 
-    A server whose log finds no space stops, and cannot start again (measured on 15 and 18).
+    A server that cannot extend its write-ahead log stops and cannot start again (measured on 15 and 18).
 
     Raises:
-        DatabaseError: If so many copies of *golden* and what they write to the log may not fit.
+        DatabaseError: If *copies* of golden and the log that they write may not fit.
     """
     directory = server_directory(connection)
     if directory is None:
@@ -174,16 +172,16 @@ def require_space(connection: Connection[Any], golden: Golden, *, copies: int = 
 
 
 def server_directory(connection: Connection[Any]) -> Path | None:
-    """Return where the server keeps its data, if that is on this machine and our role may know it."""
+    """Return the server's data directory, None if it is not on this machine or our role may not read the setting."""
     if not is_local(connection):
         return None
-    # Ordinary roles do not see that setting; a container's directory is not there.
+    # Ordinary roles cannot read this setting; a container's directory does not exist here.
     found = scalar(connection, "SELECT setting FROM pg_settings WHERE name = 'data_directory'")
     return Path(found) if found and os.access(found, os.F_OK) else None
 
 
 def role_transfer_privilege(connection: Connection[Any]) -> str:
-    """Return what `pg_has_role` calls the right to give something to a role; from 16 on, not every member has it."""
+    """Return what `pg_has_role` calls the right to make a role an owner; from 16 on, not every member has it."""
     return "SET" if connection.info.server_version >= 160_000 else "MEMBER"
 
 
@@ -198,18 +196,18 @@ def _missing(connection: Connection[Any], name: str) -> GoldenMissingError:
         )
     ]
     return GoldenMissingError(
-        f"there is no golden template `{name}` on the server",
+        f"golden template `{name}` does not exist on the server",
         why=f"databases there: {', '.join(others)}",
-        hint=f"inv golden.pull makes it of PULL_DATABASE_URL; or create {name} and restore into it\n"
-        "(inv server.status tells how to log in to the embedded server); or set WORKTREE_TEMPLATE_DB\n"
-        "inv golden.build makes it from nothing, where the product is Loquent",
+        hint=f"set WORKTREE_TEMPLATE_DB; or create {name} and restore into it (log in with `inv server.status`); or\n"
+        "inv golden.pull   # creates it from PULL_DATABASE_URL\n"
+        "inv golden.build  # creates it from migrations, for Loquent",
     )
 
 
 SMALL_BYTES = 96 * 1024**2
 """
-Up to here the copy goes through the write-ahead log, beyond it file by file.
+Up to this size a copy is written through the write-ahead log, above it file by file.
 
-Measured on 15 and 18 (bench/strategies.py): the log is faster up to 97 MB everywhere, files are from 203 MB on, and
-shared blocks from 132 MB on. A full disk during a logged copy stops the whole server, so a large one never takes it.
+Measured on 15 and 18 (bench/strategies.py): the log is always faster up to 97 MB; plain files are faster from 203 MB
+on, shared blocks from 132 MB on. A full disk during a logged copy stops the whole server, so large copies never use it.
 """

@@ -1,8 +1,7 @@
 """
-Leftovers: what this repository has on the server and nobody needs any more.
+Find and drop databases of this repository that are no longer needed.
 
-They are found forwards, from the marks of its databases and what is known to be alive, and each is
-proven again right before it is dropped. No session is ever ended for that.
+They are found by their ownership comments, and checked again right before each is dropped. No session is ended.
 """
 
 from __future__ import annotations
@@ -11,10 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, LiteralString
 
-from tasks_lib.databases.ownership import comment, temporaries
+from tasks_lib.databases.ownership import temporaries
 from tasks_lib.databases.ownership.advisory_lock import advisory_unlock, try_advisory_lock
+from tasks_lib.databases.ownership.comment import read_comment
+from tasks_lib.databases.ownership.drop import drop_owned, drop_temporary
 from tasks_lib.databases.ownership.managed import list_managed
 from tasks_lib.databases.server.connection import scalar
+from tasks_lib.databases.server.ddl import database_exists
 from tasks_lib.errors import DatabaseError, OwnershipError
 from tasks_lib.output import age
 
@@ -27,27 +29,28 @@ if TYPE_CHECKING:
     from tasks_lib.databases.ownership.managed import ManagedDatabase
     from tasks_lib.databases.ownership.source import Source
 
-_GONE = "whoever was making it is gone"
+_MAKER_DIED = "the process that was making it has died"
 
 _CONNECTED: LiteralString = (
     "SELECT 1 FROM pg_stat_activity WHERE datname = %s AND backend_type IS DISTINCT FROM 'autovacuum worker'"
 )
 
 _MINIMUM_AGE = timedelta(hours=1)
-"""A clone may be there before the record that claims it can be seen."""
+"""A clone may exist before the worktree's record can be seen."""
 
 
 @dataclass(frozen=True)
 class Leftover:
     """
-    A database that nobody needs any more.
+    A database that is no longer needed.
 
     Attributes:
-        kind: What it was; `invalid` is what an interrupted DROP DATABASE has left of anything.
-        bytes: Its size on disk; 0 where our role may not know it.
-        reason: Why nobody needs it.
-        sessions: How many are connected to it; with any, it is not dropped.
-        mark: Its mark; None where its maker died before it had one, and the note of its name is the proof.
+        kind: Its role; `invalid` for any database that an interrupted DROP DATABASE has left.
+        bytes: Size on disk; 0 if our role may not read it.
+        reason: Why it is no longer needed.
+        sessions: Number of connected sessions; with any, it is not dropped.
+        comment: Its ownership comment; None if its maker died before writing it, and only its recorded name proves that
+            it is ours.
     """
 
     kind: Role | Literal["invalid"]
@@ -55,122 +58,127 @@ class Leftover:
     bytes: int
     reason: str
     sessions: int
-    mark: OwnershipComment | None
+    comment: OwnershipComment | None
 
 
 def find_leftovers(
     source: Source, *, live: Collection[str], keep: timedelta, now: datetime, templates: Collection[str] = ()
 ) -> list[Leftover]:
     """
-    Return what of this repository's databases nobody needs any more, by name.
+    Return this repository's databases that are no longer needed, by name.
 
     Args:
-        live: The slugs of all worktrees that are recorded, in whatever state.
+        live: The slugs of all worktrees with a record, in whatever state.
         keep: How long parked databases are kept.
-        now: The time, aware of its zone.
+        now: The current time, with its zone.
         templates: The golden templates in use besides that of *source*.
 
     Raises:
         ServerError: If the server cannot be reached.
     """
-    golden = {source.golden, *templates}
+    goldens = {source.golden, *templates}
     with source.server.connect() as connection:
         oids: dict[str, int] = dict(connection.execute("SELECT datname, oid::int8 FROM pg_database").fetchall())
 
-        def reason(one: ManagedDatabase) -> str:
-            if one.invalid:
-                return "an interrupted DROP DATABASE has left it"
-            if one.mark.role == "temporary":
-                return _GONE if _is_free(connection, one.name) else ""
-            if one.mark.role == "parked":
-                return _of_parked(one.mark, keep, now)
-            if one.mark.role == "clone":
-                return _of_clone(one.mark, live, now)
-            return _of_copy(source, one, oids, golden)
+        def find_reason(database: ManagedDatabase) -> str:
+            if database.invalid:
+                return "an interrupted DROP DATABASE left it behind"
+            if database.comment.role == "temporary":
+                return _MAKER_DIED if _is_unlocked(connection, database.name) else ""
+            if database.comment.role == "parked":
+                return _reason_for_parked(database.comment, keep, now)
+            if database.comment.role == "clone":
+                return _reason_for_clone(database.comment, live, now)
+            return _reason_for_copy(source, database, oids, goldens)
 
-        ours = [(one, reason(one)) for one in list_managed(connection, source.repository) if one.name not in golden]
-        nameless = [
+        ours = [
+            (database, find_reason(database))
+            for database in list_managed(connection, source.repository)
+            if database.name not in goldens
+        ]
+        uncommented = [
             name
-            for name in temporaries.list_noted(source, connection)
-            if name in oids and comment.read_comment(connection, name) is None and _is_free(connection, name)
+            for name in temporaries.list_recorded(source, connection)
+            if name in oids and read_comment(connection, name) is None and _is_unlocked(connection, name)
         ]
     found = [
-        Leftover("invalid" if one.invalid else one.mark.role, one.name, one.bytes, why, one.sessions, one.mark)
-        for one, why in ours
-        if why
+        Leftover(
+            "invalid" if database.invalid else database.comment.role,
+            database.name,
+            database.bytes,
+            reason,
+            database.sessions,
+            database.comment,
+        )
+        for database, reason in ours
+        if reason
     ]
-    found += [Leftover("temporary", name, 0, _GONE, 0, None) for name in nameless]
-    return sorted(found, key=lambda one: one.name)
+    found += [Leftover("temporary", name, 0, _MAKER_DIED, 0, None) for name in uncommented]
+    return sorted(found, key=lambda leftover: leftover.name)
 
 
 def drop_leftover(source: Source, leftover: Leftover) -> bool:
     """
-    Drop *leftover* if it still is what it was found as; return whether it was there.
+    Drop *leftover* if it has not changed since it was found; return whether it existed.
 
-    The caller sees to it that no worktree of its slug is made meanwhile.
+    The caller makes sure that no worktree of its slug is created at the same time.
 
     Raises:
-        OwnershipError: If it bears another mark by now.
-        DatabaseError: If somebody is connected to it, or at work on it.
+        OwnershipError: If its ownership comment has changed.
+        DatabaseError: If a session is connected to it, or another process is building it.
     """
-    name, mark = leftover.name, leftover.mark
-    with source.server.building() as connection:
-        if not comment.exists(connection, name):
+    name, comment = leftover.name, leftover.comment
+    with source.server.connect_for_ddl() as connection:
+        if not database_exists(connection, name):
             return False
-        if comment.read_comment(connection, name) != mark:
-            raise OwnershipError(f"database `{name}` has been changed meanwhile", hint="run the same command again")
+        if read_comment(connection, name) != comment:
+            raise OwnershipError(
+                f"the ownership comment of database `{name}` has changed", hint="run the same command again"
+            )
         if scalar(connection, _CONNECTED, [name]):
-            raise DatabaseError(f"somebody is connected to `{name}`", hint="it can be dropped once they have left")
+            raise DatabaseError(f"a session is connected to `{name}`", hint="disconnect it, then run the same command")
         connection.execute("SET lock_timeout = '2s'")
-        if mark is None or mark.role == "temporary":
+        if comment is None or comment.role == "temporary":
             # Held until the connection ends.
             if not try_advisory_lock(connection, name):
-                raise DatabaseError(f"another process is at work on `{name}`")
-            return comment.drop_temporary(connection, name, repository=source.repository, force=False)
-        return comment.drop(
-            connection,
-            name,
-            repository=source.repository,
-            slug=mark.slug,
-            role=mark.role,
-            golden=source.golden,
-            force=False,
-        )
+                raise DatabaseError(f"another process is using `{name}`")
+            return drop_temporary(connection, name, repository=source.repository, force=False)
+        return drop_owned(connection, name, source.owner(comment.slug), comment.role, golden=source.golden, force=False)
 
 
-def _of_parked(mark: OwnershipComment, keep: timedelta, now: datetime) -> str:
-    # Earlier versions wrote the moment only there.
-    moment = mark.parked or mark.created
-    return f"parked on {moment[:10]}, kept for {age(keep.total_seconds())}" if _is_older(moment, keep, now) else ""
-
-
-def _of_clone(mark: OwnershipComment, live: Collection[str], now: datetime) -> str:
-    if mark.slug in live or not _is_older(mark.created, _MINIMUM_AGE, now):
+def _reason_for_parked(comment: OwnershipComment, keep: timedelta, now: datetime) -> str:
+    if not _is_older(comment.parked_at, keep, now):
         return ""
-    return f"no worktree has the slug `{mark.slug}`"
+    return f"parked on {comment.parked_at[:10]}, kept for {age(keep.total_seconds())}"
 
 
-def _of_copy(source: Source, one: ManagedDatabase, oids: dict[str, int], golden: Collection[str]) -> str:
-    """Return why nobody needs the snapshot or spare *one*, whose name begins with what its golden's oid gives."""
-    template = one.mark.golden
-    if template not in golden:
-        return f"`{template}` is no golden template of this repository"
+def _reason_for_clone(comment: OwnershipComment, live: Collection[str], now: datetime) -> str:
+    if comment.slug in live or not _is_older(comment.created_at, _MINIMUM_AGE, now):
+        return ""
+    return f"no worktree has the slug `{comment.slug}`"
+
+
+def _reason_for_copy(source: Source, database: ManagedDatabase, oids: dict[str, int], goldens: Collection[str]) -> str:
+    """Return why a snapshot or spare is not needed; its name begins with a prefix made from its golden's oid."""
+    template = database.comment.golden
+    if template not in goldens:
+        return f"`{template}` is not a golden template of this repository"
     if template not in oids:
-        return f"its golden template `{template}` is gone"
-    if not one.name.startswith(source.prefix(one.mark.role, oids[template])):
-        return f"another golden template has taken the place of its `{template}`"
+        return f"its golden template `{template}` does not exist"
+    if not database.name.startswith(source.prefix(database.comment.role, oids[template])):
+        return f"another golden template has replaced its `{template}`"
     return ""
 
 
-def _is_older(moment: str, than: timedelta, now: datetime) -> bool:
+def _is_older(instant: str, than: timedelta, now: datetime) -> bool:
     try:
-        return now - datetime.fromisoformat(moment).astimezone() > than
-    except ValueError:  # somebody edited the comment
+        return now - datetime.fromisoformat(instant).astimezone() > than
+    except ValueError:  # a user edited the comment
         return False
 
 
-def _is_free(connection: Connection[Any], name: str) -> bool:
-    """Whether nobody is at work on the temporary database *name*."""
+def _is_unlocked(connection: Connection[Any], name: str) -> bool:
+    """Whether no process holds the advisory lock of the temporary database *name*."""
     if free := try_advisory_lock(connection, name):
         advisory_unlock(connection, name)
     return free

@@ -1,5 +1,5 @@
 """
-What clones are made from: a golden template on a server, as one repository uses it.
+Name, list and drop the databases that one repository makes from a golden template.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases.ownership.comment import TOOL, OwnershipComment, drop, list_commented
+from tasks_lib.databases.ownership.comment import Owner, OwnershipComment, list_commented
+from tasks_lib.databases.ownership.drop import drop_owned
+from tasks_lib.databases.server.connection import TOOL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,11 +24,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Source:
     """
-    The golden template *golden* on *server*.
+    The golden template *golden* on *server*, as one repository uses it.
 
     Attributes:
-        repository: Id of the repository that the databases made from it belong to.
-        folder: Where that repository keeps what must outlive a killed process; made when first needed.
+        repository: Id of the repository that owns the databases made from it.
+        folder: Where the repository keeps the names of databases under construction, and golden's fingerprint; created
+            on first use.
     """
 
     server: Server
@@ -34,34 +37,41 @@ class Source:
     repository: str
     folder: Path
 
+    def owner(self, slug: str = "") -> Owner:
+        """Return the owner of a database: the worktree *slug*, or the repository as a whole."""
+        return Owner(self.repository, slug)
+
     def prefix(self, role: Role, oid: int) -> str:
         """Return how the names of this repository's databases of that *role* begin, made from the golden *oid*."""
-        whose = hashlib.sha256(f"{self.repository} {oid}".encode()).hexdigest()[:8]
-        return f"{TOOL}_{role}_{whose}_"
+        digest = hashlib.sha256(f"{self.repository} {oid}".encode()).hexdigest()[:8]
+        return f"{TOOL}_{role}_{digest}_"
 
-    def made(
+    def list_copies(
         self, connection: Connection[Any], role: Role, oid: int | None = None, *, usable: bool = False
     ) -> dict[str, OwnershipComment]:
         """
-        Return this repository's databases of that *role* by name.
+        Return the ownership comments of this repository's databases of that *role*, by name.
 
         Args:
-            oid: Only those made from that golden.
-            usable: Leave out what an interrupted DROP DATABASE has left.
+            oid: Only databases made from that golden.
+            usable: Leave out databases that an interrupted DROP DATABASE has left behind.
         """
         prefix = f"{TOOL}_{role}_" if oid is None else self.prefix(role, oid)
-        marks = list_commented(connection, prefix, usable=usable)
-        return {name: mark for name, mark in marks.items() if (mark.repository, mark.role) == (self.repository, role)}
+        return {
+            name: comment
+            for name, comment in list_commented(connection, prefix, usable=usable).items()
+            if (comment.repository, comment.role) == (self.repository, role)
+        }
 
     def drop(self, connection: Connection[Any], name: str, role: Role) -> bool:
         """
-        Drop *name*, which belongs to no single worktree; return whether it was there.
+        Drop *name*, which belongs to the repository as a whole; return whether it existed.
 
         Raises:
-            OwnershipError: If it is not provably this repository's, in that *role*.
+            OwnershipError: If it does not provably belong to this repository in that *role*.
         """
-        return drop(connection, name, repository=self.repository, slug="", role=role, golden=self.golden)
+        return drop_owned(connection, name, self.owner(), role, golden=self.golden)
 
-    def mark(self, role: Role, *, created: str, slug: str = "", fingerprint: str = "") -> OwnershipComment:
-        """Return the mark of a database made from it."""
-        return OwnershipComment(self.repository, slug, role, self.golden, created, fingerprint)
+    def new_comment(self, role: Role, *, created_at: str, slug: str = "", fingerprint: str = "") -> OwnershipComment:
+        """Return the ownership comment for a database that is about to be made from golden."""
+        return OwnershipComment(self.repository, slug, role, self.golden, created_at, fingerprint)

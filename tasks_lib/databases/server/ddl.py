@@ -1,13 +1,28 @@
 """
-Statements that change a database as a whole.
+Look up, rename, open and close databases.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tasks_lib.databases.server.connection import scalar
+
 if TYPE_CHECKING:
     from psycopg import Connection
+
+INVALID = -2
+"""`datconnlimit` of a database that an interrupted DROP DATABASE has left (DATCONNLIMIT_INVALID_DB, pg_database.h)."""
+
+
+def database_exists(connection: Connection[Any], name: str) -> bool:
+    """Whether the database *name* exists."""
+    return scalar(connection, "SELECT 1 FROM pg_database WHERE datname = %s", [name]) is not None
+
+
+def is_invalid(connection: Connection[Any], name: str) -> bool:
+    """Whether an interrupted DROP DATABASE has left *name*: it is still listed, but can only be dropped."""
+    return bool(scalar(connection, "SELECT datconnlimit = %s FROM pg_database WHERE datname = %s", [INVALID, name]))
 
 
 def rename_database(connection: Connection[Any], name: str, to: str) -> None:
@@ -18,7 +33,7 @@ def rename_database(connection: Connection[Any], name: str, to: str) -> None:
 
 
 def allow_connections(connection: Connection[Any], name: str, allowed: bool) -> None:
-    """Open the database *name* to connections, or close it, to superusers too."""
+    """Open the database *name* to connections, or close it to everyone, superusers included."""
     from psycopg import sql
 
     statement = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")

@@ -1,5 +1,5 @@
 """
-Which server: the one that DATABASE_URL names, else the embedded one.
+Choose the server: the one of DATABASE_URL, else the embedded one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def configured_server(settings: Settings) -> Server:
     """
-    Return the server to work on; without a DATABASE_URL, start the embedded one.
+    Return the configured server; without a DATABASE_URL, start the embedded one.
 
     Raises:
         SettingsError: If DATABASE_URL cannot be used.
@@ -32,11 +32,11 @@ def configured_server(settings: Settings) -> Server:
 
 def running_server(settings: Settings) -> Server:
     """
-    Return the server to work on, for those who only look: the embedded one is not started.
+    Return the configured server for callers that only read: the embedded one is not started.
 
     Raises:
         SettingsError: If DATABASE_URL cannot be used.
-        ServerError: If the embedded server does not run.
+        ServerError: If the embedded server is not running.
     """
     if settings.database_url is None:
         from tasks_lib.databases.server.embedded.cluster import Cluster, default_root

@@ -1,9 +1,9 @@
 """
-Database URLs: the one that names the server, and the same one for another database.
+Parse database URLs, and replace the database name in them.
 
-Users write what their application's driver takes: any libpq URL or key-value string, SQLAlchemy's
-`postgresql+driver://`, Prisma's extra parameters. Only the database name is ever replaced, in the
-text as it was written; libpq's own parser judges every result.
+Users write what their application's driver accepts: any libpq URL or key-value string, SQLAlchemy's
+`postgresql+driver://`, Prisma's extra parameters. Only the database name is ever replaced, in the text as it was
+written, and libpq's own parser checks every result.
 """
 
 from __future__ import annotations
@@ -31,32 +31,36 @@ class DatabaseUrl:
     """
     A database URL as the user wrote it.
 
-    Its text holds the password: it goes into env files and children's environments, never into
-    output. `str()` and `repr()` give the masked form.
+    Its text contains the password: it is written to env files and child processes' environments, never to output.
+    `str()` and `repr()` return the masked form.
     """
 
     text: str
     parameters: dict[str, str]
-    """What libpq understood, by its keywords; instead of a service, what its file says."""
+    """The parameters as libpq parses them, by its keywords; a service is replaced by the settings in its file."""
     source: str = field(default="DATABASE_URL", compare=False)
-    """Where it is written, for errors."""
+    """The setting that contains it, for errors."""
 
     @classmethod
     def parse(cls, text: str, *, source: str = "DATABASE_URL") -> DatabaseUrl:
         """
-        Understand *text* as libpq does.
+        Parse *text* as libpq does.
 
         Raises:
-            SettingsError: If libpq does not accept it, or it names a connection pooler. Never shows *text*.
+            SettingsError: If libpq does not accept it, or it points to a connection pooler. Never shows *text*.
         """
         from psycopg import ProgrammingError, conninfo
 
         if "${" in text:
-            raise SettingsError(f"{source} holds a `${{...}}` that nothing fills in", hint=f"write {source} out")
+            raise SettingsError(
+                f"{source} contains a `${{...}}`",
+                why="variables in it are not expanded",
+                hint=f"write {source} in full",
+            )
         try:
             parameters = {key: str(value) for key, value in conninfo.conninfo_to_dict(_for_libpq(text)).items()}
         except (ProgrammingError, UnicodeError):
-            # libpq's message may quote what it took for a port or host: part of the password.
+            # libpq's message may quote part of the password as a port or host.
             raise _unparsable(source) from None
         if not _is_plausible(text, parameters):
             raise _unparsable(source)
@@ -68,12 +72,12 @@ class DatabaseUrl:
 
     @property
     def database(self) -> str | None:
-        """The database that the URL names, None where it leaves that to libpq."""
+        """The database name in the URL, None if it has none."""
         return self.parameters.get("dbname")
 
     @property
     def masked(self) -> str:
-        """The URL for people: no password, no parameters."""
+        """The URL for output, without password and parameters."""
         user = quote(self.parameters.get("user", ""), safe="")
         login = f"{user}{':***' if 'password' in self.parameters else ''}@" if user else ""
         hosts = (self.parameters.get("host") or self.parameters.get("hostaddr", "")).split(",")
@@ -94,10 +98,10 @@ class DatabaseUrl:
 
     def with_database(self, name: str) -> DatabaseUrl:
         """
-        Return the same URL for the database *name*; everything else stays as it was written.
+        Return the same URL for the database *name*; the rest of the text is unchanged.
 
         Raises:
-            SettingsError: If libpq reads anything but the name differently afterwards.
+            SettingsError: If libpq then parses anything but the name differently.
         """
         from psycopg import conninfo
 
@@ -112,23 +116,25 @@ class DatabaseUrl:
         changed = DatabaseUrl.parse(text, source=self.source)
         if changed.parameters != {**self.parameters, "dbname": name}:
             raise SettingsError(
-                f"the database name in {self.masked} cannot be replaced without changing more",
+                f"the database name in {self.masked} cannot be replaced without other changes",
                 hint=f"write {self.source} as postgresql://user:password@host:port/database",
             )
         return changed
 
     def conninfo(self, **overrides: str) -> str:
-        """Return a libpq connection string with *overrides*; it holds the password."""
+        """Return a libpq connection string with *overrides*; it contains the password."""
         from psycopg import conninfo
 
         return conninfo.make_conninfo("", **{**self.parameters, **overrides})
 
     def environment(self, **overrides: str) -> dict[str, str]:
         """
-        Return the URL with *overrides* as libpq's environment variables, for children: an argument list is public.
+        Return the URL with *overrides* as libpq's environment variables.
+
+        Child processes get these, because other users can read a process's arguments.
 
         Raises:
-            SettingsError: If it holds a secret for which libpq has no variable.
+            SettingsError: If it contains a secret for which libpq has no variable.
         """
         from psycopg import pq
 
@@ -141,7 +147,7 @@ class DatabaseUrl:
     def _refuse_poolers(self) -> None:
         hosts = _hosts(self.parameters)
         poolers = [f"`{host}`" for host in hosts if "-pooler." in host or ".pooler." in host]
-        # On this machine it may be any container's mapped port; `Server.require_direct` finds out.
+        # A port on this machine may be mapped to any container; `Server.require_direct` checks the connection itself.
         if any(host not in ("localhost", "127.0.0.1", "::1") and not host.startswith("/") for host in hosts):
             ports = self.parameters.get("port", "").split(",")
             poolers += [name for port, name in POOLER_PORTS.items() if port in ports]
@@ -150,13 +156,13 @@ class DatabaseUrl:
         if poolers:
             raise SettingsError(
                 f"{self.source} goes through a connection pooler: {', '.join(poolers)}",
-                why="databases cannot be created, nor locks held, through one",
+                why="a pooler can neither create databases nor hold locks",
                 hint=f"set {self.source} to the direct URL of the server",
             )
 
 
 def _for_libpq(text: str) -> str:
-    """Return *text* without what only SQLAlchemy or Prisma understand."""
+    """Return *text* without the parts that only SQLAlchemy or Prisma understand."""
     from psycopg import pq
 
     match = _URI.fullmatch(text)
@@ -166,9 +172,9 @@ def _for_libpq(text: str) -> str:
     query = []
     for part in (match["query"] or "?")[1:].split("&"):
         key, is_, value = part.partition("=")
-        # asyncpg's `ssl` takes the values of `sslmode`; libpq knows `ssl=true` alone.
+        # asyncpg's `ssl` has the values of `sslmode`; libpq only knows `ssl=true`.
         key = "sslmode" if key == "ssl" and value != "true" else key
-        # What has no value stays, for libpq to refuse: it may be the rest of a password.
+        # Keep a part without a value, so that libpq rejects it: it may be the rest of a password.
         if key in known or (part and not is_):
             query.append(key + is_ + value)
     return (
@@ -180,10 +186,10 @@ def _for_libpq(text: str) -> str:
 
 def _with_service(parameters: dict[str, str], source: str) -> dict[str, str]:
     """
-    Return *parameters* with what the service file adds, as libpq combines them.
+    Return *parameters* combined with the service file's, as libpq combines them.
 
-    Children get variables, and to libpq a service file's `dbname` comes before PGDATABASE: a restore
-    would go there. Only a started connection tells what libpq made of it; it is not waited for.
+    In a child process, libpq would prefer a service file's `dbname` to PGDATABASE, and use the wrong database.
+    libpq shows the combined parameters only for a started connection, which need not succeed.
     """
     from psycopg import conninfo, pq
 
@@ -191,7 +197,7 @@ def _with_service(parameters: dict[str, str], source: str) -> dict[str, str]:
     try:
         known = {option.keyword.decode(): option.val.decode() for option in started.info if option.val}
         if not known:
-            raise SettingsError(f"{source} names a service that libpq cannot find", why=started.get_error_message())
+            raise SettingsError(f"libpq cannot find the service that {source} names", why=started.get_error_message())
     finally:
         started.finish()
     known.pop("service", None)
@@ -203,8 +209,8 @@ def _hosts(parameters: dict[str, str]) -> list[str]:
 
 
 def _is_plausible(text: str, parameters: dict[str, str]) -> bool:
-    """Whether no part of a password that was not percent-encoded has ended up in another parameter."""
-    # libpq ends the login at the first `@`, or finds none when a `/` comes before: the true `@` is left over.
+    """Whether no part of a password without percent-encoding was parsed as another parameter."""
+    # libpq ends the login at the first `@`, or finds none if a `/` comes before; then the real `@` is left over.
     match = _URI.fullmatch(text)
     if match and (" " in text or "@" in text[match.start("hosts") :]):
         return False

@@ -61,13 +61,7 @@ def require_own_database(project: Project, record: Record, path: Path, environ: 
 
     url = require_own_database_name(project, record, path, environ)
     with Server(url).connect() as connection:
-        require_ours(
-            connection,
-            record.identity.database,
-            repository=project.registry.repository_id,
-            slug=record.slug,
-            role="clone",
-        )
+        require_ours(connection, record.identity.database, project.owner(record.slug), "clone")
     return url
 
 

@@ -91,7 +91,7 @@ def _delete_files(project: Project, removal: RemovalRecord) -> str:
 def _drop_database(project: Project, leftover: Leftover) -> str:
     from tasks_lib.databases.ownership.leftovers import drop_leftover
 
-    slug = leftover.mark.slug if leftover.mark else ""
+    slug = leftover.comment.slug if leftover.comment else ""
     with project.registry.working_on(slug) if slug else nullcontext():
         if leftover.kind == "clone" and project.registry.find(slug) is not None:
             raise RegistryError(f"worktree `{slug}` was created since the search")

@@ -101,9 +101,8 @@ class _RecordReplaced:
 
         park.unpark(
             self.project.server,
-            repository=self.project.registry.repository_id,
-            slug=self.removal.slug,
-            parked=self.removal.removed_at,
+            self.project.owner(self.removal.slug),
+            parked_at=self.removal.removed_at,
             now=removal_record.timestamp(),
             report=self.narrator.detail,
         )

@@ -264,18 +264,16 @@ class _Unpark:
     def do(self) -> str:
         from tasks_lib.databases.clone import park
 
-        server, slug, record = self.project.server, self.removal.slug, self.removal.worktree
-        repository = self.project.registry.repository_id
+        server, owner, record = self.project.server, self.project.owner(self.removal.slug), self.removal.worktree
         found = park.unpark(
             server,
-            repository=repository,
-            slug=slug,
-            parked=self.removal.removed_at,
+            owner,
+            parked_at=self.removal.removed_at,
             now=self.parked_at,
             report=self.narrator.detail,
         )
         self.restored.extend(found)
-        if record and record.clone and not found and not park.has_active_database(server, repository, slug):
+        if record and record.clone and not found and not park.has_active_database(server, owner):
             self.narrator.say("warning: its parked databases were deleted; in the worktree, run: inv worktree.db")
         if self.replaced is not None and not found:
             removal_record.delete(self.project, self.replaced)
@@ -287,9 +285,8 @@ class _Unpark:
         if self.restored:
             park.park(
                 self.project.server,
-                repository=self.project.registry.repository_id,
-                slug=self.removal.slug,
-                now=self.removal.removed_at,
+                self.project.owner(self.removal.slug),
+                parked_at=self.removal.removed_at,
                 report=self.narrator.detail,
                 only=self.restored,
             )

@@ -76,9 +76,8 @@ def park_steps(project: Project, removal: Removal, narrator: Narrator) -> list[S
         try:
             parked = park(
                 project.server,
-                repository=project.registry.repository_id,
-                slug=slug,
-                now=removed_at,
+                project.owner(slug),
+                parked_at=removed_at,
                 report=narrator.detail,
             )
         except ServerError as error:

@@ -73,14 +73,18 @@ def report_database_states(project: Project, places: Mapping[str, tuple[Record, 
         found = asked.result()
 
     def state(slug: str, record: Record) -> DatabaseState:
-        ours = [database for database in found.databases if (database.mark.slug, database.mark.role) == (slug, "clone")]
+        ours = [
+            database
+            for database in found.databases
+            if (database.comment.slug, database.comment.role) == (slug, "clone")
+        ]
         own = next((database for database in ours if database.name == record.identity.database), None)
         companions = tuple(database for database in ours if database is not own)
         if own is None:
             why = f"this worktree has no database `{record.identity.database}` on {server.url}" if record.clone else ""
             return DatabaseState(None, companions, why=why)
         golden, drifted = found.goldens[record.golden], migrations[slug]
-        changed = golden.digest != own.mark.fingerprint if golden.digest and own.mark.fingerprint else None
+        changed = golden.digest != own.comment.fingerprint if golden.digest and own.comment.fingerprint else None
         why = golden.obstacle and f"golden cannot be compared: {golden.obstacle}"
         if isinstance(drifted, GoldentreeError):
             return DatabaseState(own, companions, None, changed, why or drifted.what)

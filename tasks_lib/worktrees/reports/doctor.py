@@ -231,7 +231,7 @@ def _record(
     elif wrong:
         yield Finding("problem", branch, f"{project.env_name} has other values of {', '.join(wrong)}", setup)
     database = databases.get(record.identity.database)
-    if database is None or (database.mark.slug, database.mark.role) != (record.slug, "clone"):
+    if database is None or (database.comment.slug, database.comment.role) != (record.slug, "clone"):
         yield Finding(
             "problem",
             branch,

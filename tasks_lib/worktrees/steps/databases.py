@@ -17,8 +17,8 @@ from tasks_lib.worktrees.steps.run_once import clear_ran
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tasks_lib.databases.clone.clone import Clone
     from tasks_lib.databases.clone.strategy import CloneOptions
+    from tasks_lib.databases.copy.result import CloneResult
     from tasks_lib.databases.ownership.comment import OwnershipComment
     from tasks_lib.databases.ownership.source import Source
     from tasks_lib.databases.server.url import DatabaseUrl
@@ -63,10 +63,10 @@ class Origin(Protocol):
     def check(self, source: Source, name: str, slug: str) -> None:
         """Check that the database can be created or exists already, changing nothing."""
 
-    def build(self, request: BuildRequest) -> Clone:
+    def build(self, request: BuildRequest) -> CloneResult:
         """Create the database."""
 
-    def rebuild(self, request: BuildRequest) -> Clone:
+    def rebuild(self, request: BuildRequest) -> CloneResult:
         """Create the database and park the previous one."""
 
 
@@ -86,13 +86,13 @@ class FromTemplate:
 
         check_clone(source, name, slug=slug)
 
-    def build(self, request: BuildRequest) -> Clone:
+    def build(self, request: BuildRequest) -> CloneResult:
         """Clone the template."""
         from tasks_lib.databases.clone import clone
 
         return clone.build(request.source, request.name, request.comment, request.options, request.report)
 
-    def rebuild(self, request: BuildRequest) -> Clone:
+    def rebuild(self, request: BuildRequest) -> CloneResult:
         """Clone the template and park the previous database."""
         from tasks_lib.databases.clone import clone
 
@@ -115,21 +115,20 @@ class Empty:
 
         check_empty(source, name, slug=slug)
 
-    def build(self, request: BuildRequest) -> Clone:
+    def build(self, request: BuildRequest) -> CloneResult:
         """Create an empty database."""
         from tasks_lib.databases.clone.empty import build_empty
 
         return build_empty(request.source, request.name, request.comment, request.report)
 
-    def rebuild(self, request: BuildRequest) -> Clone:
+    def rebuild(self, request: BuildRequest) -> CloneResult:
         """Park the previous database and create an empty one."""
         from tasks_lib.databases.clone.park import park
 
         parked = park(
             request.source.server,
-            repository=request.comment.repository,
-            slug=request.comment.slug,
-            now=request.comment.created,
+            request.comment.owner,
+            parked_at=request.comment.created_at,
             report=request.report,
             only={request.name},
         )
@@ -189,8 +188,7 @@ class Database:
         """
         from tasks_lib.databases.clone import clone
 
-        server, repository = self.project.server, self.project.registry.repository_id
-        return clone.is_complete(server, self.name, repository=repository, slug=self.slug)
+        return clone.is_complete(self.project.server, self.name, self.project.owner(self.slug))
 
     def size(self) -> int:
         """
@@ -203,7 +201,7 @@ class Database:
 
         return queries.read_size_and_table_count(self.project.server, self.name)[0]
 
-    def build(self, options: CloneOptions, narrator: Narrator) -> Clone:
+    def build(self, options: CloneOptions, narrator: Narrator) -> CloneResult:
         """
         Create it.
 
@@ -212,7 +210,7 @@ class Database:
         """
         return self._record_built(self.origin.build(self._request(options, narrator, now())), narrator)
 
-    def rebuild(self, options: CloneOptions, narrator: Narrator, *, moment: str) -> Clone:
+    def rebuild(self, options: CloneOptions, narrator: Narrator, *, moment: str) -> CloneResult:
         """
         Create it again, and park the previous one with the timestamp *moment*.
 
@@ -230,14 +228,13 @@ class Database:
         """
         from tasks_lib.databases.clone import clone
 
-        server, repository = self.project.server, self.project.registry.repository_id
-        clone.drop(server, self.name, repository=repository, slug=self.slug, golden=self.origin.template)
+        clone.drop(self.project.server, self.name, self.project.owner(self.slug), golden=self.origin.template)
 
     def _request(self, options: CloneOptions, narrator: Narrator, moment: str) -> BuildRequest:
-        comment = self.source.mark("clone", slug=self.slug, created=moment)
+        comment = self.source.new_comment("clone", slug=self.slug, created_at=moment)
         return BuildRequest(self.source, self.name, comment, options, narrator.detail)
 
-    def _record_built(self, built: Clone, narrator: Narrator) -> Clone:
+    def _record_built(self, built: CloneResult, narrator: Narrator) -> CloneResult:
         registry = self.project.registry
         clear_ran(registry, self.slug, self.one_off)
         if self.recorded:
@@ -245,7 +242,7 @@ class Database:
             registry.update(self.slug, clone=summary)
         for warning in built.warnings:
             narrator.say(f"warning: {warning}")
-        if built.outdated or (self.origin.template and self.project.settings.spares):
+        if built.built_snapshot or (self.origin.template and self.project.settings.spares):
             start_cleanup(self.project)
         return built
 
@@ -392,7 +389,7 @@ class _BuildOwnDatabase(_BuildDatabase):
         return record is not None and record.clone is not None and super().done()
 
 
-def format_result(built: Clone) -> str:
+def format_result(built: CloneResult) -> str:
     """Return a remark on how a database was created."""
     how = f"by {built.method}, as {built.reason}" if built.method in {"template", "dump"} else built.reason
     return f"{how}: {1000 * built.seconds:.0f} ms"

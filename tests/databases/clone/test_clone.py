@@ -12,12 +12,12 @@ import pytest
 from tasks_lib.databases.clone import clone, strategy
 from tasks_lib.databases.ownership import golden_template as golden_module
 from tasks_lib.databases.ownership import temporaries
-from tasks_lib.databases.ownership.comment import OwnershipComment, read_comment
+from tasks_lib.databases.ownership.comment import Owner, OwnershipComment, read_comment
 from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import CloneError, DatabaseError, GoldenMissingError, OwnershipError, ServerError
 
-WHOSE = {"repository": "repo", "slug": "feat_1"}
+OWNER = Owner("repo", "feat_1")
 
 
 def examine(place, golden, database="free_name", *, server=None):
@@ -53,7 +53,7 @@ def test_a_taken_name(place, small):
     with pytest.raises(OwnershipError, match="is not ours"):
         examine(place, small, stranger)
     with pytest.raises(OwnershipError, match="is not ours"):
-        clone.is_complete(place.server, stranger, **WHOSE)
+        clone.is_complete(place.server, stranger, OWNER)
     place.repository = "another"
     theirs = place.clone(small).database
     place.repository = "repo"
@@ -69,7 +69,7 @@ def test_refusals_make_nothing(place, small, method):
     powerless = place.as_role(place.role("LOGIN"))
     before = place.databases()
     for golden, server, error, said in (
-        ("nowhere_latest", None, GoldenMissingError, "no golden template"),
+        ("nowhere_latest", None, GoldenMissingError, "does not exist"),
         (closed, None, DatabaseError, "accepts no connections"),
         (small, powerless, DatabaseError, "may not create databases"),
     ):
@@ -97,10 +97,12 @@ def test_built(place, small, patient, method):
     assert made.method == method
     assert made.seconds > 0
     assert made.bytes > 6_000_000
-    assert clone.is_complete(place.server, made.database, **WHOSE)
+    assert clone.is_complete(place.server, made.database, OWNER)
     assert not [name for name in place.databases() if name.startswith("goldentree_tmp_")]
     mark = read_comment(place.admin, made.database)
-    assert mark == OwnershipComment("repo", "feat_1", "clone", small, "2026-01-02T03:04:05+00:00", made.fingerprint)
+    assert mark == OwnershipComment(
+        "repo", "feat_1", "clone", small, "2026-01-02T03:04:05+00:00", made.fingerprint.digest
+    )
 
 
 @pytest.mark.every_major
@@ -109,8 +111,8 @@ def test_the_fixture_golden(place, golden, patient):
     for method in ("dump", "template"):
         made = place.clone(golden, method=method)
 
-        assert place.both(golden, made.database, "SELECT count(*) FROM seaql_migrations") == [(297,)]
-        assert place.both(golden, made.database, "SELECT count(*) FROM ai_agent") == [(9,)]
+        assert place.assert_same_rows(golden, made.database, "SELECT count(*) FROM seaql_migrations") == [(297,)]
+        assert place.assert_same_rows(golden, made.database, "SELECT count(*) FROM ai_agent") == [(9,)]
         assert made.bytes > 12_000_000
 
 
@@ -120,17 +122,17 @@ def test_clones_are_separate(place, small):
     place.execute(first.database, "INSERT INTO t VALUES (4)")
 
     assert place.rows(first.database, "SELECT count(*) FROM t") == [(4,)]
-    assert place.both(small, second.database, "SELECT count(*) FROM t") == [(3,)]
+    assert place.assert_same_rows(small, second.database, "SELECT count(*) FROM t") == [(3,)]
 
 
 def test_dropped(place, small):
     """The worktree's clone is dropped with the sessions in it; then there is none, and golden stays."""
     made = place.clone(small)
     with place.connect(made.database):
-        assert clone.drop(place.server, made.database, golden=small, **WHOSE)
+        assert clone.drop(place.server, made.database, OWNER, golden=small)
 
-    assert not clone.drop(place.server, made.database, golden=small, **WHOSE)
-    assert not clone.is_complete(place.server, made.database, **WHOSE)
+    assert not clone.drop(place.server, made.database, OWNER, golden=small)
+    assert not clone.is_complete(place.server, made.database, OWNER)
     assert small in place.databases()
 
 
@@ -195,7 +197,8 @@ from tasks_lib.databases.ownership.source import Source
 from tasks_lib.databases.server.url import DatabaseUrl
 url, golden, folder, method = sys.argv[1:]
 source = Source(Server(DatabaseUrl.parse(url)), golden, "repo", Path(folder))
-clone.build(source, "never", source.mark("clone", slug="feat_1", created="now"), CloneOptions(method))
+comment = source.new_comment("clone", slug="feat_1", created_at="now")
+clone.build(source, "never", comment, CloneOptions(method))
 """
 
 

@@ -18,8 +18,9 @@ import psycopg
 import pytest
 
 from tasks_lib.databases.clone import cleanup
-from tasks_lib.databases.ownership import comment, temporaries
+from tasks_lib.databases.ownership import temporaries
 from tasks_lib.databases.server.embedded.cluster import Cluster
+from tasks_lib.databases.server.sessions import await_no_sessions
 
 # Forks for every build, as starting Python costs more than a build does.
 STRUCK = """
@@ -81,7 +82,7 @@ for line in sys.stdin:
     job = json.loads(line)
     if not (pid := os.fork()):
         try:
-            mark = source.mark("clone", slug="feat_1", created="2026-01-02T03:04:05+00:00")
+            mark = source.new_comment("clone", slug="feat_1", created_at="2026-01-02T03:04:05+00:00")
             getattr(clone, job["how"])(source, "final", mark, CloneOptions(**job["options"]))
             cleanup.clean_up(source, 0, lambda _: None)
             os._exit(struck)
@@ -150,7 +151,7 @@ class Golden:
         eventually(self.is_swept)
         source = place.source(self.name)
         cleanup.clean_up(source, 0, place.said.append)
-        assert len(source.made(place.admin, "snapshot", place.oid(self.name))) <= 1
+        assert len(source.list_copies(place.admin, "snapshot", place.oid(self.name))) <= 1
 
     def is_swept(self):
         """Sweep, and tell whether anything is left: what the server is still at work on is, for a moment."""
@@ -189,7 +190,7 @@ def test_struck(place, golden, eventually, request, scenario, blow):
             if scenario in ("refresh", "idle"):
                 golden.add()
             if scenario == "idle":
-                comment.await_no_sessions(place.admin, golden.name)
+                await_no_sessions(place.admin, golden.name)
             ends.append(strike(at, blow, options=options))
             if scenario == "evict":
                 golden.connect()

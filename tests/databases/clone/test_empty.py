@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tasks_lib.databases.clone import cleanup, clone, empty, park, snapshot
-from tasks_lib.databases.ownership.comment import read_comment
+from tasks_lib.databases.ownership.comment import Owner, read_comment
 from tasks_lib.databases.ownership.source import Source
 from tasks_lib.errors import DatabaseError, OwnershipError
 
@@ -18,13 +18,13 @@ NOW = "2026-01-02T03:04:05+00:00"
 def test_an_empty_companion(place):
     """It is empty, in UTF-8, bears the worktree's mark, and a second process's is kept; an ordinary role makes one."""
     source = Source(place.as_role(place.role()), "", "repo", place.folder)
-    mark = source.mark("clone", slug="feat_1", created=NOW)
+    mark = source.new_comment("clone", slug="feat_1", created_at=NOW)
     place.made.append("jobs")
 
     empty.check_empty(source, "jobs", slug="feat_1")
     made = empty.build_empty(source, "jobs", mark, place.said.append)
 
-    assert (made.method, made.bytes > 6_000_000, made.fingerprint) == ("empty", True, "")
+    assert (made.method, made.bytes > 6_000_000, made.fingerprint.digest) == ("empty", True, "")
     assert read_comment(place.admin, "jobs") == mark
     assert place.rows("jobs", "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'jobs'") == [
         ("UTF8",)
@@ -34,7 +34,7 @@ def test_an_empty_companion(place):
     empty.check_empty(source, "jobs", slug="feat_1")
     assert empty.build_empty(source, "jobs", mark, place.said.append).method == "kept"
     assert place.rows("jobs", "SELECT count(*) FROM pg_stat_user_tables") == [(1,)]
-    assert clone.is_complete(source.server, "jobs", repository="repo", slug="feat_1")
+    assert clone.is_complete(source.server, "jobs", Owner("repo", "feat_1"))
     assert not list((place.folder / "temporaries").iterdir())
 
 
@@ -46,10 +46,14 @@ def test_names_that_a_companion_may_not_have(place):
         with pytest.raises(OwnershipError):
             empty.check_empty(source, name, slug="feat_1")
     with pytest.raises(OwnershipError, match="is not ours"):
-        empty.build_empty(source, stranger, source.mark("clone", slug="feat_1", created=NOW), place.said.append)
+        empty.build_empty(
+            source, stranger, source.new_comment("clone", slug="feat_1", created_at=NOW), place.said.append
+        )
     powerless = replace(source, server=place.as_role(place.role("LOGIN")))
     with pytest.raises(DatabaseError, match="no permission") as caught:
-        empty.build_empty(powerless, "jobs", source.mark("clone", slug="feat_1", created=NOW), place.said.append)
+        empty.build_empty(
+            powerless, "jobs", source.new_comment("clone", slug="feat_1", created_at=NOW), place.said.append
+        )
     assert "create database" in caught.value.why
     assert place.databases() == before
 
@@ -67,17 +71,16 @@ def test_a_companion_with_a_template(place):
     assert place.rows(fresh.database, "SELECT i FROM jobs") == [(1,)]
     assert read_comment(place.admin, companion).golden == template
     for name in (golden, template):
-        assert len(place.source(name).made(place.admin, "snapshot")) == 2, "one for each template"
+        assert len(place.source(name).list_copies(place.admin, "snapshot")) == 2, "one for each template"
         assert clone.check_clone(place.source(name), companion, slug="feat_1").name == name
     found = park.park(
         place.server,
-        repository="repo",
-        slug="feat_1",
-        now=NOW,
+        Owner("repo", "feat_1"),
+        parked_at=NOW,
         report=place.said.append,
         only=[first, companion],
     )
     place.made += [one.name for one in found]
     assert {one.database for one in found} == {first, companion}
     assert snapshot.drop_outdated(place.source(golden), place.admin, None)
-    assert len(place.source(template).made(place.admin, "snapshot")) == 1
+    assert len(place.source(template).list_copies(place.admin, "snapshot")) == 1

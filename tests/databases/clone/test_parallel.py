@@ -25,7 +25,7 @@ from tasks_lib.databases.ownership.source import Source
 from tasks_lib.databases.server.url import DatabaseUrl
 url, golden, folder, database = sys.argv[1:]
 source = Source(Server(DatabaseUrl.parse(url)), golden, "repo", Path(folder))
-mark = source.mark("clone", slug=database, created="2026-01-02T03:04:05+00:00")
+mark = source.new_comment("clone", slug=database, created_at="2026-01-02T03:04:05+00:00")
 made = clone.build(source, database, mark, report=print)
 print(made.method, made.reason, sep=": ")
 """
@@ -68,7 +68,7 @@ def test_one_refresh_serves_all(place):
     assert sum(line.startswith("dumping") for lines in said.values() for line in lines) == 1
     for name, lines in said.items():
         assert lines[-1].startswith("snapshot: ")
-        assert place.both(golden, name, "SELECT count(*), sum(i) FROM t")
+        assert place.assert_same_rows(golden, name, "SELECT count(*), sum(i) FROM t")
     assert nothing_is_left(place)
 
 
@@ -80,7 +80,7 @@ def test_an_idle_golden(place):
 
     for name, lines in said.items():
         assert lines[-1].startswith(("template: ", "snapshot: "))
-        assert place.both(golden, name, "SELECT count(*), sum(i) FROM t")
+        assert place.assert_same_rows(golden, name, "SELECT count(*), sum(i) FROM t")
     assert nothing_is_left(place)
 
 

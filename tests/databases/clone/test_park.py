@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import closing, suppress
-from dataclasses import replace
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 
 from tasks_lib.databases.clone import park
-from tasks_lib.databases.ownership.comment import INVALID, OwnershipComment, read_comment, set_comment
+from tasks_lib.databases.ownership.comment import Owner, OwnershipComment, read_comment, set_comment
 from tasks_lib.databases.ownership.managed import list_managed
+from tasks_lib.databases.server.ddl import INVALID
 from tasks_lib.errors import DatabaseError, OwnershipError
 
 NOW, LATER, LATEST = "2026-02-03T04:05:06+00:00", "2026-02-03T04:05:07+00:00", "2026-02-03T04:05:08+00:00"
@@ -31,15 +32,13 @@ def made(place, name=None, script="CREATE TABLE t AS SELECT 1 AS i", **changes):
 
 
 def parked(place, *, server=None, slug="feat_1", only=None):
-    found = park.park(
-        server or place.server, repository="repo", slug=slug, now=NOW, report=place.said.append, only=only
-    )
+    found = park.park(server or place.server, Owner("repo", slug), parked_at=NOW, report=place.said.append, only=only)
     place.made += [one.name for one in found]
     return found
 
 
 def unparked(place, moment=NOW, *, now=LATER):
-    back = park.unpark(place.server, repository="repo", slug="feat_1", parked=moment, now=now, report=place.said.append)
+    back = park.unpark(place.server, Owner("repo", "feat_1"), parked_at=moment, now=now, report=place.said.append)
     place.made += [one.name for one in list_managed(place.admin, "repo")]
     return back
 
@@ -92,7 +91,7 @@ def test_parked_and_back(place, pool):
     assert not {first, companion} & place.databases()
     for one in found:
         was = clone_mark(golden="" if one.database == companion else "gold")
-        assert read_comment(place.admin, one.name) == replace(was, role="parked", database=one.database, parked=NOW)
+        assert read_comment(place.admin, one.name) == replace(was, role="parked", database=one.database, parked_at=NOW)
         with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
             place.connect(one.name)
     assert any(f"sessions in {first}" in line for line in place.said)
@@ -137,10 +136,10 @@ def test_only_what_is_ours(place):
 
     stranger = place.golden(name=name)
     before = world(place)
-    with pytest.raises(OwnershipError, match=f"`{stranger}` is in the way"):
+    with pytest.raises(OwnershipError, match=f"`{stranger}` exists already"):
         unparked(place)
     set_comment(place.admin, stranger, clone_mark(slug="feat_2"))
-    with pytest.raises(OwnershipError, match=f"`{stranger}` is in the way"):
+    with pytest.raises(OwnershipError, match=f"`{stranger}` exists already"):
         unparked(place)
     place.run("COMMENT ON DATABASE {} IS NULL", stranger)
     assert world(place) == before

@@ -9,8 +9,9 @@ import pytest
 from psycopg import sql
 
 from tasks_lib.databases.clone.publish import publish
-from tasks_lib.databases.ownership.comment import OwnershipComment, exists, read_comment
+from tasks_lib.databases.ownership.comment import OwnershipComment, read_comment
 from tasks_lib.databases.ownership.golden_template import require_golden
+from tasks_lib.databases.server.ddl import database_exists
 
 pytestmark = pytest.mark.every_major
 
@@ -112,7 +113,7 @@ def test_settings_that_are_refused_are_warned_of(connection, names, role):
         alter(connection, name, "ALTER DATABASE {database} OWNER TO CURRENT_USER")
 
     assert len(warnings) == 1
-    assert "`session_preload_libraries` could not be repeated: permission denied" in warnings[0]
+    assert "`session_preload_libraries` could not be copied: permission denied" in warnings[0]
     assert settings(connection, final) == [("-", "TimeZone=UTC")]
 
 
@@ -150,7 +151,7 @@ def test_a_taken_name_changes_nothing(connection, names):
     with pytest.raises((psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation)):
         publish(connection, require_golden(connection, golden), temporary, golden, MARK)
 
-    assert exists(connection, temporary)
+    assert database_exists(connection, temporary)
     assert read_comment(connection, temporary) is None
     assert read_comment(connection, golden) is None
 
@@ -161,4 +162,4 @@ def test_the_mark_comes_with_the_name(connection, names):
     publish(connection, require_golden(connection, golden), temporary, final, MARK)
 
     assert read_comment(connection, final) == MARK
-    assert not exists(connection, temporary)
+    assert not database_exists(connection, temporary)

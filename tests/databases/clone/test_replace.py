@@ -8,8 +8,9 @@ import pytest
 
 from tasks_lib.databases.clone import clone, park, spares
 from tasks_lib.databases.clone.strategy import CloneOptions
-from tasks_lib.databases.ownership.comment import INVALID, read_comment
+from tasks_lib.databases.ownership.comment import Owner, read_comment
 from tasks_lib.databases.ownership.temporaries import temporary_database
+from tasks_lib.databases.server.ddl import INVALID
 from tasks_lib.errors import DatabaseError, OwnershipError
 
 FIRST, SECOND = "2026-01-02T03:04:05+00:00", "2026-02-03T04:05:06+00:00"
@@ -24,7 +25,7 @@ def small(place):
 
 
 def rebuilt(place, golden, name, *, slug="feat_1", **wish):
-    mark = place.source(golden).mark("clone", slug=slug, created=SECOND)
+    mark = place.source(golden).new_comment("clone", slug=slug, created_at=SECOND)
     made = clone.rebuild(place.source(golden), name, mark, CloneOptions(**wish), place.said.append)
     if made.parked:
         place.made.append(made.parked)
@@ -48,14 +49,14 @@ def test_reset(place, small, method):
     assert place.rows(name, "SELECT count(*) FROM t") == [(3,)]
     assert place.rows(name, "SHOW search_path") == [("a, public",)]
     mark = read_comment(place.admin, name)
-    assert (mark.role, mark.created, mark.fingerprint) == ("clone", SECOND, made.fingerprint)
+    assert (mark.role, mark.created_at, mark.fingerprint) == ("clone", SECOND, made.fingerprint.digest)
     assert not [one for one in place.databases() if one.startswith("goldentree_tmp_")]
     assert not list((place.folder / "temporaries").iterdir())
 
-    park.unpark(place.server, repository="repo", slug="feat_1", parked=SECOND, now=SECOND, report=place.said.append)
+    park.unpark(place.server, Owner("repo", "feat_1"), parked_at=SECOND, now=SECOND, report=place.said.append)
     place.made.append(f"{name}{PARKED}_2")
     assert place.rows(name, "SELECT count(*) FROM t") == [(4,)]
-    assert read_comment(place.admin, name).created == FIRST
+    assert read_comment(place.admin, name).created_at == FIRST
 
 
 def test_nothing_to_replace(place, small):
@@ -92,16 +93,16 @@ def test_a_failure_leaves_the_old_one(place, small):
     """What fails after the old one is out of the way takes that back."""
     name = place.clone(small).database
     source = place.source(small)
-    mark = source.mark("clone", slug="feat_1", created=SECOND)
+    mark = source.new_comment("clone", slug="feat_1", created_at=SECOND)
     with (
         pytest.raises(DatabaseError),
-        source.server.building() as connection,
+        source.server.connect_for_ddl() as connection,
         temporary_database(source, connection) as never,
     ):
         park.publish_and_park_old(
-            source.server, connection, None, never, name, mark, now=SECOND, report=place.said.append
+            source.server, connection, None, never, name, mark, parked_at=SECOND, report=place.said.append
         )
 
     assert place.rows(name, "SELECT count(*) FROM t") == [(3,)]
-    assert read_comment(place.admin, name).created == FIRST
+    assert read_comment(place.admin, name).created_at == FIRST
     assert name + PARKED not in place.databases()

@@ -68,10 +68,10 @@ def test_frozen(place, busy):
     assert place.admin.execute(
         "SELECT datistemplate, datallowconn FROM pg_database WHERE datname = %s", [taken.name]
     ).fetchone() == (True, False)
-    mark = OwnershipComment("repo", "", "snapshot", golden, taken.taken.isoformat(), made.fingerprint)
+    mark = OwnershipComment("repo", "", "snapshot", golden, taken.taken_at.isoformat(), made.fingerprint.digest)
     assert read_comment(place.admin, taken.name) == mark
-    assert len(made.fingerprint) == 64
-    assert f"_{made.fingerprint[:16]}" in taken.name
+    assert len(made.fingerprint.digest) == 64
+    assert f"_{made.fingerprint.digest[:16]}" in taken.name
     with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
         place.connect(taken.name)
     assert not temporaries(place)
@@ -87,7 +87,7 @@ def test_the_second_clone_takes_it(place, busy):
         made, rows, dumped = auto(place, golden)
         assert (made.method, rows, dumped) == ("snapshot", [1], False)
         assert made.reason == f"snapshot of {taken.time} is current"
-        assert made.fingerprint == first.fingerprint
+        assert made.fingerprint.digest == first.fingerprint.digest
     assert kept(place, golden) == [taken]
     assert session.execute("SELECT i FROM t").fetchall() == [(1,)]
 
@@ -106,7 +106,7 @@ def test_a_change_needs_a_new_one(place, busy):
     assert [one.name for one in kept(place, golden)[1:]] == [old.name]
     assert tidied(place, golden) == [old.name]
     (new,) = kept(place, golden)
-    assert new.taken > old.taken
+    assert new.taken_at > old.taken_at
     assert old.name not in place.databases()
     _, rows, dumped = auto(place, golden)
     assert (rows, dumped) == ([1, 2], False)
@@ -170,7 +170,7 @@ def test_fresh(place, busy):
 
     assert (rows, dumped) == ([1], True)
     assert re.fullmatch(TAKEN, made.reason)
-    assert kept(place, golden)[0].taken > old.taken
+    assert kept(place, golden)[0].taken_at > old.taken_at
     made, _, dumped = auto(place, golden)
     assert not dumped
     assert re.fullmatch(CURRENT, made.reason)
@@ -328,8 +328,8 @@ def test_a_sequence_that_never_rests(place, meanwhile):
         stop.set()
         writing.join()
     made, rows, _ = auto(place, golden)
-    assert place.both(golden, made.database, "SELECT last_value, is_called FROM t_i_seq")
-    assert place.both(golden, made.database, "SELECT count(*) FROM t") == [(len(rows),)]
+    assert place.assert_same_rows(golden, made.database, "SELECT last_value, is_called FROM t_i_seq")
+    assert place.assert_same_rows(golden, made.database, "SELECT count(*) FROM t") == [(len(rows),)]
 
 
 @pytest.mark.every_major
@@ -400,7 +400,7 @@ def test_a_fingerprint_that_cannot_be_read(place):
         session.execute("CREATE TABLE t AS SELECT lo_from_bytea(4711, 'large')::int - 4710 AS i")
         made, rows, dumped = auto(place, golden, server=server)
 
-        assert (made.method, made.fingerprint, rows, dumped) == ("dump", "", [1], True)
+        assert (made.method, made.fingerprint.digest, rows, dumped) == ("dump", "", [1], True)
         assert made.reason == (
             f"no snapshot could be proven current: role {role} may not read `pg_catalog.pg_largeobject`"
         )
@@ -408,7 +408,7 @@ def test_a_fingerprint_that_cannot_be_read(place):
         # Who accepts a snapshot of some age needs no fingerprint.
         for expected in (True, False):
             made, rows, dumped = auto(place, golden, server=server, max_age=HOUR)
-            assert (made.method, made.fingerprint, rows, dumped) == ("snapshot", "", [1], expected)
+            assert (made.method, made.fingerprint.digest, rows, dumped) == ("snapshot", "", [1], expected)
             assert place.rows(made.database, "SELECT lo_get(4711)") == [(b"large",)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks_lib.databases.clone import clone, spares
-from tasks_lib.databases.ownership.comment import read_comment
+from tasks_lib.databases.ownership.comment import Owner, read_comment
 
 
 @pytest.fixture
@@ -35,11 +35,11 @@ def test_handed_out(place, golden):
     assert (made.method, made.reason) == ("spare", "a spare is current")
     assert len(before) == 2
     assert len(names(place)) == 1
-    assert place.both(golden, made.database, "SELECT i FROM t ORDER BY 1") == [(1,), (2,), (3,)]
-    assert place.both(golden, made.database, "SHOW search_path")
+    assert place.assert_same_rows(golden, made.database, "SELECT i FROM t ORDER BY 1") == [(1,), (2,), (3,)]
+    assert place.assert_same_rows(golden, made.database, "SHOW search_path")
     mark = read_comment(place.admin, made.database)
-    assert (mark.role, mark.slug, mark.fingerprint) == ("clone", "feat_1", made.fingerprint)
-    assert clone.is_complete(place.server, made.database, repository="repo", slug="feat_1")
+    assert (mark.role, mark.slug, mark.fingerprint) == ("clone", "feat_1", made.fingerprint.digest)
+    assert clone.is_complete(place.server, made.database, Owner("repo", "feat_1"))
 
 
 @pytest.mark.every_major
@@ -60,8 +60,8 @@ def test_never_of_another_golden(place, golden, change):
     made = place.clone(golden, method="auto")
 
     assert made.method == "snapshot"
-    assert place.both(golden, made.database, "SELECT count(*) FROM t")
-    assert place.both(golden, made.database, "SELECT last_value, is_called FROM s")
+    assert place.assert_same_rows(golden, made.database, "SELECT count(*) FROM t")
+    assert place.assert_same_rows(golden, made.database, "SELECT last_value, is_called FROM s")
     assert keep(place, golden, 1) == 1
     assert len(names(place) - old) == len(names(place)) == 1
     assert place.clone(golden, method="auto").method == "spare"
@@ -89,7 +89,7 @@ def test_each_to_one(place, golden, meanwhile):
 
     assert sorted(one.method for one in made) == ["snapshot"] * 2 + ["spare"] * 3
     for one in made:
-        assert place.both(golden, one.database, "SELECT count(*) FROM t") == [(3,)]
+        assert place.assert_same_rows(golden, one.database, "SELECT count(*) FROM t") == [(3,)]
     assert len({one.database for one in made}) == 5
 
 

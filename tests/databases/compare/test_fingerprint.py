@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks_lib.databases.copy import template
-from tasks_lib.databases.ownership.comment import await_no_sessions
+from tasks_lib.databases.server.sessions import await_no_sessions
 from tasks_lib.errors import DatabaseError
 
 pytestmark = pytest.mark.every_major

@@ -72,8 +72,12 @@ def test_an_owners_grants_are_kept(place):
         )
     made = place.clone(golden, server=place.as_role(owner))
 
-    place.both(golden, made.database, "SELECT relowner::regrole::text, relacl::text FROM pg_class WHERE relname = 't'")
-    place.both(golden, made.database, "SELECT defaclrole::regrole::text, defaclacl::text FROM pg_default_acl")
+    place.assert_same_rows(
+        golden, made.database, "SELECT relowner::regrole::text, relacl::text FROM pg_class WHERE relname = 't'"
+    )
+    place.assert_same_rows(
+        golden, made.database, "SELECT defaclrole::regrole::text, defaclacl::text FROM pg_default_acl"
+    )
 
 
 def test_a_superusers_extension_is_no_obstacle(place):
@@ -84,7 +88,9 @@ def test_a_superusers_extension_is_no_obstacle(place):
         connection.execute("CREATE SCHEMA app; CREATE TABLE app.t (i int); GRANT SELECT ON app.t TO pg_monitor")
     made = place.clone(golden, server=place.as_role(owner))
 
-    assert place.both(golden, made.database, "SELECT relacl::text FROM pg_class WHERE relname = 't'") != [(None,)]
+    assert place.assert_same_rows(golden, made.database, "SELECT relacl::text FROM pg_class WHERE relname = 't'") != [
+        (None,)
+    ]
 
 
 def test_without_the_owners_role(place):
@@ -97,7 +103,7 @@ def test_without_the_owners_role(place):
     place.run("ALTER DATABASE {} SET session_preload_libraries = plpgsql", golden)
     made = place.clone(golden, server=place.as_role(reader))
 
-    assert "`session_preload_libraries` could not be repeated" in made.warnings[0]
+    assert "`session_preload_libraries` could not be copied" in made.warnings[0]
     assert place.rows(
         made.database, "SELECT relowner::regrole::text, relacl::text FROM pg_class WHERE relname = 't'"
     ) == [(reader, None)]
@@ -194,8 +200,8 @@ def test_a_newer_pg_dump(place, monkeypatch):
     made = place.clone(golden)
 
     assert place.schema(made.database) == place.schema(golden)
-    place.both(golden, made.database, "SELECT extname, extversion FROM pg_extension ORDER BY 1")
-    place.both(golden, made.database, "SELECT misleading()")
+    place.assert_same_rows(golden, made.database, "SELECT extname, extversion FROM pg_extension ORDER BY 1")
+    place.assert_same_rows(golden, made.database, "SELECT misleading()")
 
 
 def test_a_newer_pg_dump_without_extensions(place, monkeypatch):
@@ -371,7 +377,7 @@ def test_what_did_not_arrive_is_found(place):
     with pytest.raises(CloneError) as caught:
         place.clone(golden)
 
-    assert caught.value.what == f"the clone is not what `{golden}` was"
+    assert caught.value.what == f"the clone differs from `{golden}`"
     assert "tables `public.lost`: 1 in golden, missing in the clone" in caught.value.why
     assert place.databases() == before
 

@@ -45,7 +45,7 @@ def test_idle_sessions_make_way(place, golden):
     assert place.rows(made.database, "SELECT i FROM t") == [(1,)]
     # Its fingerprint is golden's own: the copy is a physical one.
     physical = "SELECT ctid::text, xmin::text, i FROM t WHERE i = 1"
-    assert place.both(golden, made.database, physical)
+    assert place.assert_same_rows(golden, made.database, physical)
 
 
 @pytest.mark.every_major
@@ -84,7 +84,7 @@ def test_work_is_never_interrupted(place, golden, eventually, work, state):
             place.clone(golden, method="auto", evict_idle=True)
 
         assert f"process {busy.info.backend_pid} (payroll) is {state}" in caught.value.why
-        assert "without --evict nobody has to leave" in caught.value.hint
+        assert "or leave out --evict" in caught.value.hint
         assert place.databases() == before
         assert place.admin.execute(query, [busy.info.backend_pid, state]).fetchone()
         assert not ended(idle)
@@ -114,7 +114,7 @@ def test_work_that_begins_meanwhile(place, golden, monkeypatch, eventually):
 
 def test_sessions_that_do_not_go_in_time(place, golden, monkeypatch):
     """Where the sessions are still there when the server gives up, golden is dumped, and they stay."""
-    monkeypatch.setattr(evict, "_PATIENCE", 0)
+    monkeypatch.setattr(evict, "_EVICTION_SECONDS", 0)
     with place.connect(golden) as session:
         made = place.clone(golden, method="auto", evict_idle=True)
         assert not ended(session)
@@ -187,9 +187,10 @@ def look(*_):
     time.sleep(3600)
 
 # The copy waits for the sessions from now on, and they are never ended.
-evict._clear = look
+evict._end_sessions = look
 source = Source(Server(DatabaseUrl.parse(url)), golden, "repo", Path(folder))
-clone.build(source, "never", source.mark("clone", slug="feat_1", created="now"), CloneOptions("auto", evict_idle=True))
+comment = source.new_comment("clone", slug="feat_1", created_at="now")
+clone.build(source, "never", comment, CloneOptions("auto", evict_idle=True))
 """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks_lib.databases.copy import template
-from tasks_lib.databases.ownership.comment import await_no_sessions
+from tasks_lib.databases.server.sessions import await_no_sessions
 
 pytestmark = pytest.mark.every_major
 
@@ -213,7 +213,7 @@ def made(lasting, golden, way):
 @pytest.mark.parametrize("query", SAME.values(), ids=SAME)
 def test_the_same(lasting, golden, made, query):
     """What golden has, the clone has, and golden has some of it."""
-    assert lasting.both(golden, made.database, query)
+    assert lasting.assert_same_rows(golden, made.database, query)
 
 
 def test_the_whole_schema(lasting, golden, made):
@@ -260,14 +260,14 @@ def test_locales(place, way):
         )
         made = clone(place, golden, way)
 
-        place.both(
+        place.assert_same_rows(
             golden,
             made.database,
             "SELECT encoding, datcollate, datctype, to_jsonb(d) ->> 'datlocprovider', to_jsonb(d) ->> 'daticulocale', "
             "to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'datcollversion' FROM pg_database d "
             "WHERE datname = current_database()",
         )
-        place.both(golden, made.database, "SELECT s, octet_length(s) FROM t ORDER BY s")
+        place.assert_same_rows(golden, made.database, "SELECT s, octet_length(s) FROM t ORDER BY s")
 
 
 @pytest.fixture

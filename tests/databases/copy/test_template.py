@@ -9,7 +9,7 @@ import pytest
 from psycopg import errors
 
 from tasks_lib.databases.copy import template
-from tasks_lib.databases.ownership.comment import new_temporary_name
+from tasks_lib.databases.ownership.drop import new_temporary_name
 from tasks_lib.databases.ownership.golden_template import require_golden
 from tasks_lib.errors import CloneError
 
@@ -30,7 +30,7 @@ def test_an_idle_golden_is_copied(place, patient, method):
     place.run("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC", golden)
     made = place.clone(golden, method=method)
 
-    assert (made.method, made.reason, made.warnings) == ("template", "nobody is connected to golden", ())
+    assert (made.method, made.reason, made.warnings) == ("template", "no session is connected to golden", ())
     assert place.schema(made.database) == place.schema(golden)
     for query in (
         "SELECT ctid::text, xmin::text, i FROM t",
@@ -40,7 +40,7 @@ def test_an_idle_golden_is_copied(place, patient, method):
         "SELECT datdba::regrole::text, datacl::text FROM pg_database WHERE datname = current_database()",
         "SHOW search_path",
     ):
-        assert place.both(golden, made.database, query)
+        assert place.assert_same_rows(golden, made.database, query)
 
 
 def test_a_large_golden_is_copied_by_files(place, patient, monkeypatch):
@@ -81,7 +81,7 @@ def test_somebody_elses_golden(place):
     made = place.clone(golden, method="auto", server=server)
 
     assert made.method == "snapshot"
-    assert place.said == [f"dumping {golden}, as it belongs to role `goldentree`, which ours is no member of"]
+    assert place.said == [f"dumping {golden}, as it belongs to role `goldentree`, and our role is not a member of it"]
     with pytest.raises(CloneError, match="cannot be copied by TEMPLATE"):
         place.clone(golden, method="template", server=server)
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from tasks_lib.databases.golden import build as building
-from tasks_lib.databases.ownership import comment
+from tasks_lib.databases.ownership import temporaries
 from tasks_lib.databases.server.connection import Server
 from tasks_lib.errors import DatabaseError
 
@@ -62,7 +62,7 @@ def test_published(place, build):
     ).fetchone()
     assert described == (role, "UTF8", None)
     cloned = place.clone(build.name, method="auto").database
-    assert place.both(build.name, cloned, "SELECT * FROM t") == [("ö",)]
+    assert place.assert_same_rows(build.name, cloned, "SELECT * FROM t") == [("ö",)]
     assert not list(place.folder.glob("temporaries/*"))
 
 
@@ -86,7 +86,7 @@ def test_a_name_taken_meanwhile(place, build):
     def late(url):
         place.golden("CREATE TABLE theirs (i int)", name=build.name)
 
-    taken = f"a database `{build.name}` has been made meanwhile"
+    taken = f"a database `{build.name}` has been created in the meantime"
     with pytest.raises(DatabaseError, match=taken):
         build(late)
     build.fails(pytest.fail, match=taken)
@@ -102,7 +102,7 @@ def test_one_after_the_other(place, build, meanwhile, eventually):
         go.wait()
 
     def late():
-        with pytest.raises(DatabaseError, match="has been made meanwhile"):
+        with pytest.raises(DatabaseError, match="has been created in the meantime"):
             build(pytest.fail)
 
     first = meanwhile(lambda: build(slowly))
@@ -131,8 +131,8 @@ def test_a_cleanup_that_fails(place, build, monkeypatch):
         raise DatabaseError("the first reason")
 
     with monkeypatch.context() as patch:
-        patch.setattr(comment, "drop_temporary", stuck)
+        patch.setattr(temporaries, "drop_temporary", stuck)
         with pytest.raises(DatabaseError, match="the first reason"):
             build(failing)
     build(fill)
-    assert [said.startswith("swept goldentree_tmp_") for said in place.said] == [True]
+    assert [said.startswith("dropped goldentree_tmp_") for said in place.said] == [True]

@@ -131,10 +131,10 @@ def test_our_own_databases(place, golden):
         spellings = [url, url.replace("127.0.0.1", "localhost")]
         spellings += [url.replace("127.0.0.1", quote(socket, safe=""))] if socket else []
         for spelling in spellings:
-            with pytest.raises(OwnershipError, match="on this very server") as caught:
+            with pytest.raises(OwnershipError, match="on this server") as caught:
                 pull.check_pull(wanted(place, golden, spelling))
             assert said in caught.value.why
-    with pytest.raises(OwnershipError, match="on this very server") as caught:
+    with pytest.raises(OwnershipError, match="on this server") as caught:
         pull.check_pull(wanted(place, golden, url_of(place, place.server.url.database)))
     assert "DATABASE_URL" in caught.value.why
     assert state(place) == before
@@ -156,13 +156,13 @@ def test_a_mask_that_fails(place, production, golden):
 
 
 def test_no_way_in(place, production, golden):
-    """A source that is down, or refuses the login, is an error about PULL_DATABASE_URL; no password is shown."""
+    """A source that is down, or rejects the login, is an error about PULL_DATABASE_URL; no password is shown."""
     there = production.golden()
     url = url_of(production, there, password=WORD)
     port = production.server.url.parameters["port"]
     for wrong, said in [
-        (url, "refuses the login"),
-        (url.replace(f":{quote(WORD, safe='')}", ""), "refuses the login"),
+        (url, "rejects the login"),
+        (url.replace(f":{quote(WORD, safe='')}", ""), "rejects the login"),
         (url.replace(f":{port}/", ":1/"), "no PostgreSQL server answers"),
     ]:
         with pytest.raises(ServerError, match=said) as caught:
@@ -171,9 +171,9 @@ def test_no_way_in(place, production, golden):
         assert "without DATABASE_URL" not in caught.value.hint
         assert WORD not in str(caught.value)
         assert quote(WORD, safe="") not in str(caught.value)
-    with pytest.raises(DatabaseError, match="there is no database `nowhere`"):
+    with pytest.raises(DatabaseError, match="database `nowhere` does not exist"):
         pull.check_pull(wanted(place, golden, url_of(production, "nowhere")))
-    with pytest.raises(SettingsError, match="PULL_DATABASE_URL names no database"):
+    with pytest.raises(SettingsError, match="PULL_DATABASE_URL contains no database name"):
         PullSource.parse("postgresql://127.0.0.1")
 
 
@@ -188,7 +188,7 @@ def test_what_is_missing_here(place, production, golden):
     there, database = production.golden(SCRIPT), place.clone(golden).database
     production.execute(there, "UPDATE pg_extension SET extversion = '0.1' WHERE extname = 'pg_trgm'")
     made = pulled(place, golden, database, url_of(production, there))
-    assert made.remarks == ("extension `pg_trgm` 0.1 is not here; its default version takes its place",)
+    assert made.remarks == ("extension `pg_trgm` 0.1 is not available here; its default version is used",)
     assert place.rows(database, "SELECT count(*) FROM person") == [(3,)]
     production.execute(there, "UPDATE pg_extension SET extname = 'nowhere' WHERE extname = 'pg_trgm'")
     with pytest.raises(DatabaseError, match="lacks extensions: `nowhere`"):
@@ -201,7 +201,9 @@ def test_a_locale_that_is_missing_here(place, production, golden, encoding):
     there, name = production.golden(), "goldentree_tmp_0123456789abcdef"
     described = replace(describe_database(production.admin, there), encoding=encoding, collate="xx_XX", ctype="xx_XX")
     try:
-        remarks = create_pull_target(place.admin, described, name, place.source(golden).mark("temporary", created=NOW))
+        remarks = create_pull_target(
+            place.admin, described, name, place.source(golden).new_comment("temporary", created_at=NOW)
+        )
         row = place.admin.execute(
             "SELECT pg_encoding_to_char(encoding), datcollate, has_database_privilege('public', oid, 'CONNECT') "
             "FROM pg_database WHERE datname = %s",

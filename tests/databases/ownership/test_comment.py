@@ -9,15 +9,19 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 from psycopg import sql
 
 from tasks_lib.databases.ownership import comment as ownership
 from tasks_lib.databases.ownership.comment import OwnershipComment, set_comment
+from tasks_lib.databases.ownership.drop import drop_owned, drop_temporary, new_temporary_name
 from tasks_lib.databases.server.connection import scalar
+from tasks_lib.databases.server.ddl import database_exists
+from tasks_lib.databases.server.sessions import await_no_sessions
 from tasks_lib.errors import OwnershipError
 
 OURS = OwnershipComment(
-    repository="repo", slug="feat_1", role="clone", golden="gold", created="2026-01-02T03:04:05+00:00"
+    repository="repo", slug="feat_1", role="clone", golden="gold", created_at="2026-01-02T03:04:05+00:00"
 )
 
 
@@ -54,8 +58,7 @@ def create(connection, name):
 
 
 def drop(connection, name, **changes):
-    expected = {"repository": "repo", "slug": "feat_1", "role": "clone", "golden": "gold", **changes}
-    return ownership.drop(connection, name, **expected)
+    return drop_owned(connection, name, OURS.owner, "clone", **{"golden": "gold", **changes})
 
 
 def edited(**changes):
@@ -70,7 +73,7 @@ def test_ours_is_dropped(connection, make, server):
         assert drop(connection, name)
         with pytest.raises(psycopg.OperationalError):
             session.execute("SELECT 1")
-    assert not ownership.exists(connection, name)
+    assert not database_exists(connection, name)
 
 
 def test_an_absent_one_is_no_error(connection):
@@ -102,7 +105,7 @@ def test_what_is_not_provably_ours_stays(connection, make, comment):
     name = make(comment)
     with pytest.raises(OwnershipError, match=name):
         drop(connection, name)
-    assert ownership.exists(connection, name)
+    assert database_exists(connection, name)
 
 
 def test_each_refusal_says_what_was_found(connection, make):
@@ -128,7 +131,7 @@ def test_the_golden_template_is_never_dropped(connection, make):
     name = make(OURS)
     with pytest.raises(OwnershipError, match="never dropped"):
         drop(connection, name, golden=name)
-    assert ownership.exists(connection, name)
+    assert database_exists(connection, name)
 
 
 def test_a_renamed_database_takes_its_mark_along(connection, make):
@@ -146,44 +149,44 @@ def test_a_renamed_database_takes_its_mark_along(connection, make):
 
 def test_marks_survive_the_round_trip(connection, make):
     """What is written is what is read, odd characters too."""
-    mark = OwnershipComment(repository="r'%\"", slug="s\\", role="clone", golden='a "b"\n%s', created="now")
+    mark = OwnershipComment(repository="r'%\"", slug="s\\", role="clone", golden='a "b"\n%s', created_at="now")
 
     assert ownership.read_comment(connection, make(mark)) == mark
 
 
 def temporary(**changes):
-    return OwnershipComment(**{**OURS.__dict__, "role": "temporary", **changes})
+    return replace(OURS, role="temporary", **changes)
 
 
 @pytest.mark.parametrize("mark", [None, temporary(), temporary(slug="feat_2")])
 def test_temporary_databases_are_swept(connection, make, mark):
     """What a killed run left goes, though it died before the comment was there."""
-    name = make(mark, name=ownership.new_temporary_name())
+    name = make(mark, name=new_temporary_name())
 
-    assert ownership.drop_temporary(connection, name, repository="repo")
-    assert not ownership.exists(connection, name)
-    assert not ownership.drop_temporary(connection, name, repository="repo")
+    assert drop_temporary(connection, name, repository="repo")
+    assert not database_exists(connection, name)
+    assert not drop_temporary(connection, name, repository="repo")
 
 
 @pytest.mark.parametrize("comment", [temporary(repository="another"), OURS, "somebody's notes"])
 def test_other_databases_are_not_swept(connection, make, comment):
     """A temporary name alone is not enough where the comment says otherwise."""
-    name = make(comment, name=ownership.new_temporary_name())
+    name = make(comment, name=new_temporary_name())
     with pytest.raises(OwnershipError):
-        ownership.drop_temporary(connection, name, repository="repo")
-    assert ownership.exists(connection, name)
+        drop_temporary(connection, name, repository="repo")
+    assert database_exists(connection, name)
 
 
 @pytest.mark.parametrize("name", ["postgres", "goldentree_tmp_1", "x" * 30, "goldentree_tmp_0123456789abcdef0"])
 def test_only_our_temporary_names_are_swept(connection, name):
     """A name that this tool cannot have given out is refused before anything is looked up."""
     with pytest.raises(OwnershipError, match="not a temporary name"):
-        ownership.drop_temporary(connection, name, repository="repo")
+        drop_temporary(connection, name, repository="repo")
 
 
 def test_temporary_names_do_not_repeat():
     """Every name is new, and within PostgreSQL's 63 bytes."""
-    names = {ownership.new_temporary_name() for _ in range(1000)}
+    names = {new_temporary_name() for _ in range(1000)}
 
     assert len(names) == 1000
     assert max(map(len, names)) <= 63
@@ -200,5 +203,5 @@ def test_waiting_for_sessions(connection, server, make):
     name = make()
     with session(server, name) as leaving:
         threading.Timer(0.2, leaving.close).start()
-        ownership.await_no_sessions(connection, name)
+        await_no_sessions(connection, name)
         assert not scalar(connection, "SELECT count(*) FROM pg_stat_activity WHERE datname = %s", [name])

@@ -63,7 +63,7 @@ def test_missing(server):
     with pytest.raises(GoldenMissingError) as caught:
         describe(server, "no_such_latest")
 
-    assert "no golden template `no_such_latest`" in caught.value.what
+    assert "golden template `no_such_latest` does not exist" in caught.value.what
     assert "postgres" in caught.value.why
     assert "WORKTREE_TEMPLATE_DB" in caught.value.hint
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
-from tasks_lib.databases.ownership import comment, leftovers, temporaries
+from tasks_lib.databases.ownership import leftovers, temporaries
 from tasks_lib.databases.ownership.advisory_lock import advisory_lock, advisory_unlock
-from tasks_lib.databases.ownership.comment import INVALID, OwnershipComment, set_comment
+from tasks_lib.databases.ownership.comment import OwnershipComment, set_comment
+from tasks_lib.databases.ownership.drop import new_temporary_name
+from tasks_lib.databases.server.ddl import INVALID
 from tasks_lib.errors import DatabaseError, OwnershipError
 
 NOW = datetime(2026, 2, 20, 12, tzinfo=UTC)
@@ -45,14 +47,14 @@ def ground(place):
 def test_found_and_dropped(ground, place):
     """Each kind of leftover is told with its reason and size, is dropped, and then there is none; the rest stays."""
     made, source = ground.made, ground.source
-    parked = made("parked", slug="live_1", database="app_live_1", parked=OLD)
+    parked = made("parked", slug="live_1", database="app_live_1", parked_at=OLD)
     clone, companion = made("clone"), made("clone", golden="")
     broken = made("clone", slug="live_1")
     place.admin.execute("UPDATE pg_database SET datconnlimit = %s WHERE datname = %s", [INVALID, broken])
     foreign = made("snapshot", "goldentree_snapshot_00000000_1", slug="", golden="old_latest")
     place.run("ALTER DATABASE {} IS_TEMPLATE true", foreign)
     outdated = made("spare", "goldentree_spare_00000000_1", slug="")
-    forgotten, nameless = comment.new_temporary_name(), comment.new_temporary_name()
+    forgotten, nameless = new_temporary_name(), new_temporary_name()
     made("temporary", forgotten)
     place.golden(name=nameless)
     with temporaries.temporary_database(source, place.admin) as maker:
@@ -63,13 +65,13 @@ def test_found_and_dropped(ground, place):
             source.golden,
             maker,
             made("clone", slug="live_1"),
-            made("clone", created=RECENT),
-            made("clone", created="edited by hand"),
-            made("parked", parked=RECENT),
+            made("clone", created_at=RECENT),
+            made("clone", created_at="edited by hand"),
+            made("parked", parked_at=RECENT),
             made("snapshot", f"{source.prefix('snapshot', place.oid(source.golden))}1", slug=""),
             made("clone", repository="another"),
             made("snapshot", "goldentree_snapshot_00000000_2", slug="", repository="another"),
-            place.golden(name=comment.new_temporary_name()),
+            place.golden(name=new_temporary_name()),
             place.golden(name="app_live_1_parked_20260203040506"),
             place.golden(name="goldentree_spare_00000000_2"),
         }
@@ -79,14 +81,14 @@ def test_found_and_dropped(ground, place):
             parked: ("parked", "parked on 2026-02-03, kept for 14 days"),
             clone: ("clone", "no worktree has the slug `gone_1`"),
             companion: ("clone", "no worktree has the slug `gone_1`"),
-            broken: ("invalid", "an interrupted DROP DATABASE has left it"),
-            foreign: ("snapshot", "`old_latest` is no golden template of this repository"),
-            outdated: ("spare", f"another golden template has taken the place of its `{source.golden}`"),
-            forgotten: ("temporary", "whoever was making it is gone"),
-            nameless: ("temporary", "whoever was making it is gone"),
+            broken: ("invalid", "an interrupted DROP DATABASE left it behind"),
+            foreign: ("snapshot", "`old_latest` is not a golden template of this repository"),
+            outdated: ("spare", f"another golden template has replaced its `{source.golden}`"),
+            forgotten: ("temporary", "the process that was making it has died"),
+            nameless: ("temporary", "the process that was making it has died"),
         }
-        assert all(one.bytes > 6_000_000 for one in found.values() if one.mark)
-        assert ground.found("old_latest")[foreign].reason == "its golden template `old_latest` is gone"
+        assert all(one.bytes > 6_000_000 for one in found.values() if one.comment)
+        assert ground.found("old_latest")[foreign].reason == "its golden template `old_latest` does not exist"
         assert all(leftovers.drop_leftover(source, one) for one in found.values())
         assert not any(leftovers.drop_leftover(source, one) for one in found.values()), "they are gone"
         assert ground.found() == {}
@@ -96,25 +98,25 @@ def test_found_and_dropped(ground, place):
 
 def test_proven_again(ground, place):
     """What has been changed, is used, or is being made since it was listed stays."""
-    used, renewed, brought_back = ground.made("clone"), ground.made("clone"), ground.made("parked", parked=OLD)
-    making = ground.made("temporary", comment.new_temporary_name())
+    used, renewed, brought_back = ground.made("clone"), ground.made("clone"), ground.made("parked", parked_at=OLD)
+    making = ground.made("temporary", new_temporary_name())
     found = ground.found()
     assert set(found) == {used, renewed, brought_back, making}
     before = place.databases()
 
-    set_comment(place.admin, renewed, replace(found[renewed].mark, created=RECENT))
+    set_comment(place.admin, renewed, replace(found[renewed].comment, created_at=RECENT))
     place.run("COMMENT ON DATABASE {} IS NULL", brought_back)
     for name in (renewed, brought_back):
-        with pytest.raises(OwnershipError, match=f"`{name}` has been changed meanwhile"):
+        with pytest.raises(OwnershipError, match=f"comment of database `{name}` has changed"):
             leftovers.drop_leftover(ground.source, found[name])
     with closing(place.connect(used)) as session:
         assert ground.found()[used].sessions == 1
-        with pytest.raises(DatabaseError, match=f"somebody is connected to `{used}`"):
+        with pytest.raises(DatabaseError, match=f"a session is connected to `{used}`"):
             leftovers.drop_leftover(ground.source, found[used])
         session.execute("SELECT 1")
     advisory_lock(place.admin, making)
     assert making not in ground.found()
-    with pytest.raises(DatabaseError, match="another process is at work"):
+    with pytest.raises(DatabaseError, match="another process is using"):
         leftovers.drop_leftover(ground.source, found[making])
     advisory_unlock(place.admin, making)
     assert place.databases() == before

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 
 import pytest
-from psycopg import sql
 
-from tasks_lib.databases.ownership.comment import INVALID, OwnershipComment, set_comment
+from tasks_lib.databases.ownership.comment import OwnershipComment, set_comment
 from tasks_lib.databases.ownership.managed import ManagedDatabase, list_managed
+from tasks_lib.databases.server.ddl import INVALID
 
 OURS = OwnershipComment("repo", "feat_1", "clone", "gold", "2026-01-02T03:04:05+00:00")
 
@@ -18,13 +17,13 @@ OURS = OwnershipComment("repo", "feat_1", "clone", "gold", "2026-01-02T03:04:05+
 def test_owned(place):
     """Any role and name counts; not another repository's, nor what only speaks of ours; who is connected is counted."""
     parked = OwnershipComment(
-        "repo", "feat_1", "parked", "gold", OURS.created, database="app_feat_1", parked=OURS.created
+        "repo", "feat_1", "parked", "gold", OURS.created_at, database="app_feat_1", parked_at=OURS.created_at
     )
     first, second, broken, theirs, stranger = sorted(place.golden() for _ in range(5))
     set_comment(place.admin, first, OURS)
     set_comment(place.admin, second, parked)
     set_comment(place.admin, broken, OURS)
-    set_comment(place.admin, theirs, OwnershipComment("another", "repo", "clone", "repo", OURS.created))
+    set_comment(place.admin, theirs, OwnershipComment("another", "repo", "clone", "repo", OURS.created_at))
     place.run("COMMENT ON DATABASE {} IS 'the \"repo\" database'", stranger)
     place.admin.execute("UPDATE pg_database SET datconnlimit = %s WHERE datname = %s", [INVALID, broken])
     role = place.role()
@@ -37,7 +36,7 @@ def test_owned(place):
         with place.as_role(role).connect() as connection:
             limited = list_managed(connection, "repo")
 
-    assert [(one.name, one.mark, one.sessions, one.invalid) for one in found] == [
+    assert [(one.name, one.comment, one.sessions, one.invalid) for one in found] == [
         (first, OURS, 2, False),
         (second, parked, 0, False),
         (broken, OURS, 0, True),
@@ -45,12 +44,3 @@ def test_owned(place):
     assert all(one.bytes > 6_000_000 for one in found)
     assert [one.bytes > 0 for one in limited] == [True, False, True], "a role that may not connect is not told the size"
     assert list_managed(place.admin, "repo", sizes=False)[1] == ManagedDatabase(second, parked, 0, 0, invalid=False)
-
-
-def test_marks_of_earlier_versions(place):
-    """What had no word yet of parking reads as never parked."""
-    name = place.golden()
-    old = {key: value for key, value in json.loads(OURS.text()).items() if key not in {"database", "parked"}}
-    place.admin.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), json.dumps(old)))
-
-    assert [one.mark for one in list_managed(place.admin, "repo")] == [OURS]

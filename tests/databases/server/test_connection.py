@@ -47,13 +47,13 @@ def test_wrong_password(url):
     error = refused(DatabaseUrl.parse(text))
 
     assert isinstance(error, ServerError)
-    assert "the server refuses the login of postgresql://goldentree:***@" in error.what
+    assert "the server rejects the login of postgresql://goldentree:***@" in error.what
     assert "hunter2" not in str(error)
 
 
 def test_unknown_role(url):
     """So does one of a role that does not exist."""
-    assert "refuses the login" in refused(DatabaseUrl.parse(url.text.replace("goldentree:", "nobody_known:"))).what
+    assert "rejects the login" in refused(DatabaseUrl.parse(url.text.replace("goldentree:", "nobody_known:"))).what
 
 
 def test_missing_database(url):
@@ -61,7 +61,7 @@ def test_missing_database(url):
     error = refused(url, "no such %s")
 
     assert type(error) is DatabaseError
-    assert "there is no database `no such %s`" in error.what
+    assert "database `no such %s` does not exist" in error.what
 
 
 def test_server_down(url):

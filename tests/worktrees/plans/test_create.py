@@ -160,7 +160,7 @@ class TestRefusals:
     def test_missing_golden_lists_databases(self, repository):
         """The error lists the databases that exist, and no other database is cloned instead."""
         said = repository.refuses("worktree.create", "a", env={"WORKTREE_TEMPLATE_DB": "nowhere_latest"})
-        assert "there is no golden template `nowhere_latest`" in said
+        assert "golden template `nowhere_latest` does not exist" in said
         assert "WORKTREE_TEMPLATE_DB" in said
 
     def test_unreachable_server_is_named(self, repository):
@@ -175,7 +175,7 @@ class TestRefusals:
         user, _, rest = repository.url.partition("://")[2].partition(":")
         change_env(repository, f"postgresql://{user}:s3cret@{rest.partition('@')[2]}")
         said = repository.refuses("worktree.create", "a")
-        assert "the server refuses the login" in said
+        assert "the server rejects the login" in said
         assert "s3cret" not in said
 
     def test_missing_right_to_create_databases(self, repository):

@@ -185,7 +185,7 @@ def test_setup_refuses_before_any_change(team):
     text = (team.path / "invoke.yaml").read_text()
     (team.path / "invoke.yaml").write_text(text.replace(f"template: template{team.prefix}", "template: nowhere"))
     said = team.refuses("worktree.create", "b")
-    assert "there is no golden template `nowhere`" in said
+    assert "golden template `nowhere` does not exist" in said
     assert f"correct the template of `world{team.prefix}` in `db.companions`" in said
     (team.path / "invoke.yaml").write_text(text.replace(f"name: queue{team.prefix}", f"name: {team.prefix}"))
     assert "would both be named" in team.refuses("worktree.create", "b")

@@ -1,0 +1,97 @@
+"""
+Drop databases of this tool; no other module drops one.
+
+The golden template and PostgreSQL's own databases are never dropped.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from tasks_lib.databases.ownership.comment import (
+    MAINTENANCE_NAMES,
+    OwnershipComment,
+    read_comment_text,
+    require_ours,
+)
+from tasks_lib.databases.server.connection import TOOL, scalar
+from tasks_lib.databases.server.ddl import database_exists
+from tasks_lib.errors import OwnershipError
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+    from tasks_lib.databases.ownership.comment import Owner, Role
+
+
+def drop_owned(
+    connection: Connection[Any], name: str, owner: Owner, role: Role, *, golden: str, force: bool = True
+) -> bool:
+    """
+    Drop the database *name* of *owner*; return whether it existed.
+
+    Args:
+        golden: Name of the golden template, which is never dropped.
+        force: End the sessions in it.
+
+    Raises:
+        OwnershipError: If it does not provably belong to *owner* in that *role*.
+        psycopg.errors.ObjectInUse: If a session is connected to it and *force* is false.
+    """
+    if name in MAINTENANCE_NAMES or name == golden:
+        raise OwnershipError(f"database `{name}` is never dropped", why="it is the golden template or PostgreSQL's own")
+    if not database_exists(connection, name):
+        return False
+    require_ours(connection, name, owner, role)
+    _drop(connection, name, force=force)
+    return True
+
+
+def new_temporary_name() -> str:
+    """
+    Return a random name for a database under construction.
+
+    The name is recorded before the database is created. If the process dies before it writes the comment, the name's
+    64 random bits prove that the database is ours.
+    """
+    return f"{TOOL}_tmp_{secrets.token_hex(8)}"
+
+
+def drop_temporary(connection: Connection[Any], name: str, *, repository: str, force: bool = True) -> bool:
+    """
+    Drop the database with the temporary name *name*; return whether it existed.
+
+    The caller has recorded the name and holds its advisory lock.
+
+    Args:
+        force: End the sessions in it.
+
+    Raises:
+        OwnershipError: If this tool did not generate the name, or the comment says that the database is another's.
+        psycopg.errors.ObjectInUse: If a session is connected to it and *force* is false.
+    """
+    if not re.fullmatch(rf"{TOOL}_tmp_[0-9a-f]{{16}}", name):
+        raise OwnershipError(f"`{name}` is not a temporary name of this tool")
+    if not database_exists(connection, name):
+        return False
+    text = read_comment_text(connection, name)
+    comment = OwnershipComment.parse(text)
+    if text is not None and (comment is None or (comment.repository, comment.role) != (repository, "temporary")):
+        raise OwnershipError(
+            f"database `{name}` is not a temporary one of this repository", why=f"its comment says: {text[:200]}"
+        )
+    _drop(connection, name, force=force)
+    return True
+
+
+def _drop(connection: Connection[Any], name: str, *, force: bool) -> None:
+    from psycopg import sql
+
+    database = sql.Identifier(name)
+    if scalar(connection, "SELECT datistemplate FROM pg_database WHERE datname = %s", [name]):
+        connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(database))
+    # FORCE needs PostgreSQL 13, our oldest.
+    statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)" if force else "DROP DATABASE IF EXISTS {}")
+    connection.execute(statement.format(database))
