@@ -98,7 +98,7 @@ class Server:
 
 
 def scalar(connection: Connection[Any], query: LiteralString, parameters: Any = None) -> Any:
-    """Return the first column of the first row, None if there is no row."""
+    """Return the first column of the first row, None without a row."""
     row = connection.execute(query, parameters).fetchone()
     return None if row is None else row[0]
 

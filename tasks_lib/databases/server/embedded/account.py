@@ -1,4 +1,4 @@
-"""Run PostgreSQL as somebody who is not root: initdb, pg_ctl and postgres all refuse root."""
+"""Run PostgreSQL as an unprivileged account: initdb, pg_ctl and postgres all refuse root."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def unprivileged_account() -> Account | None:
     Return the account that runs PostgreSQL: None for our own, unless we are root.
 
     Raises:
-        ServerError: We are root and the machine has neither `postgres` nor `nobody`.
+        ServerError: We are root and the machine has no unprivileged account.
     """
     if os.geteuid() != 0:
         return None

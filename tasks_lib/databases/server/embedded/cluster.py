@@ -76,7 +76,7 @@ class Cluster:
 
     Args:
         root: That directory; made when missing.
-        durable: False trades safety at a power cut for speed: for data that nobody will miss.
+        durable: False trades safety at a power cut for speed: for data that can be lost.
         binaries: The programs to use; by default those that made the data, else `server_binaries()`.
     """
 
@@ -106,7 +106,7 @@ class Cluster:
         Any number of processes may call this at once.
 
         Raises:
-            ServerError: There are no programs, the directory or the port cannot be used, or the server ended.
+            ServerError: If no programs are found, the directory or the port cannot be used, or the server ends.
         """
         with self._lock():
             if not postmaster.await_ready(self.data, _PATIENCE):
@@ -273,7 +273,7 @@ class Cluster:
         running = postmaster.find(self.data)
         if running and not running.end(how, _PATIENCE):
             raise ServerError(
-                f"the embedded server is still there {_PATIENCE} seconds after it was told to stop",
+                f"the embedded server is still there {_PATIENCE} seconds after the signal to stop",
                 why=f"The log is `{self.log}`.",
                 hint=f"kill -QUIT {running.pid}",
             )

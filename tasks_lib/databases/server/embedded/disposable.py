@@ -25,7 +25,7 @@ def disposable_server(binaries: Binaries | None = None) -> Iterator[str]:
     """
     Run a server for the length of a `with` block and give its URL; nothing of it remains.
 
-    Its directory stays locked for as long as this process lives. When that dies without a word (`kill -9`), the lock
+    Its directory stays locked for as long as this process lives. If it is killed (`kill -9`), the lock
     goes with it, and the next disposable server of the same user ends and removes the orphan.
     """
     from filelock import lock_descriptor
@@ -48,7 +48,7 @@ def _sweep() -> None:
     from filelock import lock_descriptor
 
     for root in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with suppress(OSError, ServerError):  # in use, another user's, or just removed by somebody else
+        with suppress(OSError, ServerError):  # in use, another user's, or just removed by another process
             # Anybody can put a link of that name there: it must be a directory, and ours.
             lock = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:

@@ -66,7 +66,7 @@ def await_ready(data: Path, patience: float) -> bool:
 
 
 def remove_stale_pid_file(data: Path) -> None:
-    """Remove a pid file that no live server stands behind, lest the next server believe it."""
+    """Remove a pid file without a live server, because the next server would believe it."""
     if find(data) is None:
         (data / "postmaster.pid").unlink(missing_ok=True)
 

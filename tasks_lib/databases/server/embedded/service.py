@@ -54,7 +54,7 @@ def read_service(file: Path) -> Service:
     Return what *file* says.
 
     Raises:
-        ServerError: There is no such file, because no server was ever started, or it was damaged by an edit.
+        ServerError: If the file does not exist, because no server was ever started, or an edit has damaged it.
     """
     parser = configparser.ConfigParser(interpolation=None)
     try:
