@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks_lib.toolchains.presets.sqlacodegen import MARK
+
 
 @pytest.fixture
 def there(repository):
@@ -298,7 +300,16 @@ class TestStatus:
         assert "error: alembic exited with 0, but did not apply two_step\n" in said
         own = alembic.inv("worktree.create", "a", env={"WORKTREE_MIGRATE": "true"})
         assert own.returncode == 0, own.stderr
-        assert "warning: `true` ended well, and yet these migrations are pending: two_step" in own.stderr
+        assert "warning: `true` exited with 0, but these migrations are pending: two_step" in own.stderr
+
+    def test_generated_code_goes_where_the_setting_says(self, alembic):
+        """WORKTREE_GENERATE_TO names the file, relative to the worktree."""
+        created = alembic.inv("worktree.create", "a", env={"WORKTREE_GENERATE_TO": "generated.py"})
+        assert created.returncode == 0, created.stderr
+        generated = (alembic.worktree("a") / "generated.py").read_text()
+        assert generated.startswith(MARK)
+        assert "alembic_version" in generated
+        assert not (alembic.path / "generated.py").exists()
 
     def test_without_a_tool(self, repository):
         """There is nothing to say about migrations then."""

@@ -450,3 +450,13 @@ def test_an_unparsable_source_is_named_and_the_target_not_made(tmp_path: Path):
         dotenv_file.update_env_file(source, target, {"PORT": "5001"})
 
     assert not target.exists()
+
+
+def test_an_edit_that_changes_another_key_is_refused(tmp_path, monkeypatch):
+    """The edited text is parsed again before it is written, in case an edit goes wrong."""
+    file = tmp_path / ".env"
+    file.write_text("PORT=1\nSECRET=keep\n")
+    monkeypatch.setattr(dotenv_file, "_with_value", lambda *_: "PORT='2\n")
+    with pytest.raises(EnvFileError, match="cannot be edited without changing other keys"):
+        dotenv_file.update_env_file(file, file, {"PORT": "2"})
+    assert file.read_text() == "PORT=1\nSECRET=keep\n"
