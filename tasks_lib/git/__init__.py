@@ -1,1 +1,1 @@
-"""git, and nothing else: no database, no settings, no records of ours."""
+"""git, independent of databases, settings and our records."""

@@ -1,5 +1,5 @@
 """
-Branch names that would come to grief later, refused before anything is made.
+Refuse branch names that would cause failures later.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tasks_lib.git.repository import Repository
 
 LONGEST_BYTES = 200
-"""File systems end names at 255 bytes; git adds `.lock`, the worktree's directory the repository's name."""
+"""File systems limit names to 255 bytes; git adds `.lock`, and the worktree's directory the repository's name."""
 
 
 def require_plain_name(repository: Repository, branch: str) -> None:
@@ -23,7 +23,7 @@ def require_plain_name(repository: Repository, branch: str) -> None:
     Refuse a name that git, Postgres or a file system would mangle.
 
     Raises:
-        BranchError: Saying what is wrong with it.
+        BranchError: If so, with the reason.
     """
     _require_plain(branch)
     if run_git("check-ref-format", f"refs/heads/{branch}", cwd=repository.main, check=False).returncode != 0:
@@ -32,17 +32,17 @@ def require_plain_name(repository: Repository, branch: str) -> None:
 
 def require_free_branch(repository: Repository, branch: str) -> None:
     """
-    Refuse a branch that cannot get a worktree now.
+    Refuse a branch that cannot have a new worktree.
 
     Raises:
-        BranchError: Saying what stands in its way.
+        BranchError: If it is checked out already, or conflicts with another branch.
     """
     _require_no_conflict(repository, branch)
     for listed in list_worktrees(repository.main):
         if listed.branch == branch:
             raise BranchError(
                 f"branch `{branch}` is checked out at {listed.path} already",
-                why="git gives a branch one worktree",
+                why="git allows one worktree per branch",
                 hint="cd there, or choose another branch",
             )
 
@@ -50,7 +50,7 @@ def require_free_branch(repository: Repository, branch: str) -> None:
 def _require_plain(branch: str) -> None:
     shown = branch.encode("ascii", "backslashreplace").decode()
     if branch.startswith("-"):
-        raise BranchError(f"branch name `{shown}` begins with a dash", why="git and psql would take it for an option")
+        raise BranchError(f"branch name `{shown}` starts with a dash", why="git and psql would read it as an option")
     if len(branch.encode(errors="surrogateescape")) > LONGEST_BYTES:
         raise BranchError(
             f"branch name `{shown[:40]}…` is longer than {LONGEST_BYTES} bytes",
@@ -65,9 +65,9 @@ def _require_plain(branch: str) -> None:
     ]
     if odd:
         raise BranchError(
-            f"branch name `{shown}` holds a character that is neither letter nor digit nor ASCII punctuation",
+            f"branch name `{shown}` contains a character that is not a letter, a digit or ASCII punctuation",
             why=f"{', '.join(unicodedata.name(character, repr(character)) for character in odd)}: "
-            "file systems and terminals disagree on it",
+            "file systems and terminals treat it differently",
             hint="choose a name of letters, digits, `-`, `_`, `.` and `/`",
         )
 
@@ -85,5 +85,5 @@ def _require_no_conflict(repository: Repository, branch: str) -> None:
         raise BranchError(
             f"branch `{branch}` cannot exist beside branch `{blocker}`",
             why="git stores branches as files: a name cannot be a file and a directory",
-            hint=f"choose another name, or rename the other: git branch -m {blocker} NEW",
+            hint=f"choose another name, or rename the other branch:\ngit branch -m {blocker} NEW",
         )

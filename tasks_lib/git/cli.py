@@ -1,7 +1,7 @@
 """
-git, called so that nothing around us changes what it does.
+Run git so that nothing in the environment changes what it does.
 
-Argument lists only, machine-readable output only, no inherited `GIT_DIR`. Errors keep git's own words.
+Argument lists only, machine-readable output only, no inherited `GIT_DIR`. Errors quote git's message.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-# Inside a hook git exports GIT_DIR, GIT_INDEX_FILE, GIT_WORK_TREE and friends, which would send our
+# Inside a hook git exports GIT_DIR, GIT_INDEX_FILE, GIT_WORK_TREE and others, which would send our
 # calls to another repository (the damage per variable: pre-commit's git.py, no_git_env). What people
 # set on purpose (transport, authorship, configuration such as a container's safe.directory) stays.
 _KEPT = ("GIT_SSH", "GIT_ASKPASS", "GIT_EXEC_PATH", "GIT_SSL_", "GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_TRACE")
 _KEPT_CONFIG = ("GLOBAL", "SYSTEM", "NOSYSTEM", "COUNT", "KEY_", "VALUE_")
 
 CALLER = {"GOLDENTREE": "1"}
-"""Tells a hook of git's that calls us that we are at work already."""
+"""Tells a git hook that calls us that this program is already running."""
 
 
 def git_environment() -> dict[str, str]:
-    """Return the process environment without what points git at some repository, and without prompts."""
+    """Return the process environment without variables that name a repository, and with prompts disabled."""
     kept = {
         key: value
         for key, value in os.environ.items()
         if not key.startswith("GIT_") or key.startswith((*_KEPT, *(f"GIT_CONFIG_{name}" for name in _KEPT_CONFIG)))
     }
-    # LANGUAGE outranks LC_ALL in every locale but plain C, and we read git's words.
+    # LANGUAGE overrides LC_ALL in every locale but plain C, and we parse git's messages.
     return {**kept, **CALLER, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", "LANGUAGE": ""}
 
 
 _HALF_WRITTEN = re.compile(r"failed to read .*worktrees/[^/]+/commondir")
 """
-What git dies of when it looks through the worktrees while another process makes one.
+git's error when it lists the worktrees while another process creates one.
 
-The file is there before its content is (setup.c, get_common_dir_noenv); seen with eight at once.
+The file exists before its content does (setup.c, get_common_dir_noenv); seen with eight processes at once.
 """
 
 _ATTEMPTS = 20
@@ -57,7 +57,7 @@ def run_git(
     Run git with *arguments* in *cwd*, on the worktree's own index or on the file *index*.
 
     Raises:
-        GitError: If git is not installed, or exits with another status than 0 while *check* is on.
+        GitError: If git is not installed, or *check* is on and it does not exit with 0.
     """
     for _ in range(_ATTEMPTS):
         try:
@@ -72,7 +72,7 @@ def run_git(
                 check=False,
             )
         except FileNotFoundError as error:
-            what = "git is not installed" if error.filename == "git" else f"there is no directory `{cwd}`"
+            what = "git is not installed" if error.filename == "git" else f"directory `{cwd}` does not exist"
             raise GitError(what) from None
         if result.returncode == 0 or not _HALF_WRITTEN.search(result.stderr):
             break
@@ -95,10 +95,10 @@ def read_git(*arguments: str | Path, cwd: Path) -> str:
 
 def git_succeeds(*arguments: str | Path, cwd: Path) -> bool:
     """
-    Return the answer of a question that git answers by exit status: 0 yes, 1 no.
+    Return git's answer to a yes-or-no question: exit status 0 is yes, 1 is no.
 
     Raises:
-        GitError: On any other status: a question that could not be answered is not a no.
+        GitError: On any other status. An error must not be read as "no".
     """
     result = run_git(*arguments, cwd=cwd, check=False)
     if result.returncode not in (0, 1):
@@ -107,5 +107,5 @@ def git_succeeds(*arguments: str | Path, cwd: Path) -> bool:
 
 
 def _verb(arguments: Sequence[str | Path]) -> str:
-    """Return git's subcommand; options before it may have values of the form `key=value`."""
+    """Return git's subcommand. Options before it may have values of the form `key=value`."""
     return next(word for word in map(str, arguments) if not word.startswith("-") and "=" not in word)

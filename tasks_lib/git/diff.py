@@ -1,5 +1,5 @@
 """
-What a branch changes since it parted from another one, as text for people and in numbers for programs.
+What a branch has changed since it diverged from another one, as text for people and as numbers for programs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tasks_lib.git.repository import Repository
 
-# Plumbing: what `diff.*` says of prefixes and colours would be in the way of whoever reads a patch by program.
+# Plumbing ignores `diff.*`, whose prefixes and colours would break programs that parse the patch.
 _DIFF = ("-c", "core.quotePath=false", "diff-tree", "-r", "--no-ext-diff", "--ignore-submodules=none")
 
 
@@ -44,15 +44,15 @@ class Diff:
     new: str
 
     def patch(self, *, color: bool = False) -> str:
-        """Return the patch; bytes that are no UTF-8 are replaced."""
+        """Return the patch. Bytes that are not UTF-8 are replaced."""
         return self._git("--patch", "--find-renames", f"--color={'always' if color else 'never'}")
 
     def stat(self) -> str:
-        """Return a line for each file, and a sum."""
+        """Return one line per file, and the totals."""
         return self._git("--stat", "--find-renames")
 
     def files(self) -> list[ChangedFile]:
-        """Return the files; one that was renamed is removed and added."""
+        """Return the files. A renamed file is listed as removed and as added."""
         rows = (row.split("\t", 2) for row in self._git("--numstat", "--no-renames", "-z").split("\0")[:-1])
         return [ChangedFile(path, _count(added), _count(removed)) for added, removed, path in rows]
 
@@ -62,27 +62,29 @@ class Diff:
 
 def diff_since(repository: Repository, base: str, branch: str, at: Path | None = None) -> Diff:
     """
-    Return what *branch* changes since it parted from *base*.
+    Return what *branch* has changed since it diverged from *base*.
 
     Args:
         base: A branch or commit.
-        at: The worktree of *branch* whose uncommitted work, untracked files included, counts as well.
+        at: The worktree of *branch*, to include its uncommitted work and untracked files.
 
     Raises:
-        BranchError: If one of them is not there, or they have no history in common.
+        BranchError: If one of them does not exist, or they have no common history.
     """
     tip, other = repository.commit(f"refs/heads/{branch}"), repository.commit(base)
     if tip is None or other is None:
         missing = branch if tip is None else base
-        raise BranchError(f"there is no branch `{missing}` here", why="deleted or renamed?", hint="git branch --list")
+        raise BranchError(
+            f"branch `{missing}` does not exist", why="it may have been deleted or renamed", hint="git branch --list"
+        )
     parted = run_git("merge-base", other, tip, cwd=repository.main, check=False).stdout.strip()
     if not parted:
-        raise BranchError(f"`{branch}` and `{base}` have no history in common")
+        raise BranchError(f"`{branch}` and `{base}` have no common history")
     return Diff(repository, parted, uncommitted.write_trees(at)[1] if at else tip)
 
 
 def replace_undecodable(text: str) -> str:
-    """Return what git said with a sign in place of bytes that are no UTF-8, which cannot be printed."""
+    """Return git's output with a replacement character for bytes that are not UTF-8, which cannot be printed."""
     return text.encode(errors="surrogateescape").decode(errors="replace")
 
 

@@ -1,9 +1,9 @@
 """
-Whether a branch's work is in another one, also after a squash or a rebase.
+Find out whether a branch's work is in another branch, also after a squash or a rebase.
 
-git alone knows ancestors. The other proofs look at content: what the branch changes is in the
-target's files now, or was brought there by a commit that changes the same lines. Each of them may
-miss a merge; none may claim one, as a branch is deleted on its word.
+git itself only compares ancestors. The other proofs compare content: the target's files have the branch's
+changes now, or a commit of the target changes the same lines. Each proof may miss a merge, but none
+may claim one that did not happen, because branches are deleted on that answer.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from tasks_lib.git.repository import Repository
 
 MOST_COMMITS = 300
-"""How many commits are looked at on either side, the newest first."""
+"""How many commits are compared on either side, newest first."""
 
 MOST_PATHS = 1000
-"""How many files a branch may change for its patches to be compared: they are named on git's command line."""
+"""How many files a branch may change before its patches are not compared: their names go on git's command line."""
 
 # Plumbing does not read `diff.*`, except for the drivers that attributes name.
 _DIFF = ("diff-tree", "-r", "--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submodules=none")
@@ -36,21 +36,21 @@ def is_ancestor(repository: Repository, tip: str, target: str) -> bool:
     Whether all commits of *tip* are in *target*; the cheap first level of `find_merge_proof`.
 
     Raises:
-        GitError: If one of them is no commit.
+        GitError: If one of them is not a commit.
     """
     return git_succeeds("merge-base", "--is-ancestor", tip, target, cwd=repository.main)
 
 
 def find_merge_proof(repository: Repository, tip: str, target: str) -> str | None:
     """
-    Tell how the work of the commit *tip* came into *target*, the cheapest proof first; None if it cannot be proved.
+    Return how the work of the commit *tip* came into *target*, None if that cannot be proven. Cheapest proof first.
 
     Returns:
-        `ancestor`: the commits themselves are there. `same tree`: the files are the same. `nothing to add`: a
+        `ancestor`: the target has the commits themselves. `same tree`: the files are the same. `nothing to add`: a
         merge would change nothing (git >= 2.38). `patch`: one commit of the target changes what the branch
         changes, or there is one for each of the branch's commits.
 
-    A branch whose commits change nothing in sum is merged only as an ancestor: its files would prove anything.
+    A branch whose commits cancel out counts as merged only as an ancestor: its files would prove anything.
 
     Raises:
         GitError: If git cannot answer.
@@ -73,7 +73,7 @@ def find_merge_proof(repository: Repository, tip: str, target: str) -> str | Non
 
 
 def _base(main: Path, tip: str, target: str) -> str | None:
-    """Return the commit where the two parted, None if they have no history in common."""
+    """Return the commit where the two diverged, None if they have no common history."""
     found = run_git("merge-base", tip, target, cwd=main, check=False)
     if found.returncode not in (0, 1):
         raise GitError(f"git merge-base failed with status {found.returncode}", why=found.stderr.strip())
@@ -113,7 +113,7 @@ def _is_patched_in(main: Path, base: str, tip: str, target: str, paths: list[str
 
 
 def _patches(main: Path, commits: str, paths: list[str]) -> Iterable[str]:
-    """Return for each of *commits* what it changes in *paths*, as text that does not depend on where."""
+    """Return the patch of each of *commits* in *paths*, as text without line numbers."""
     arguments = ("--literal-pathspecs", *_PATCH, "--stdin", "--always", "--", *paths)
     text = run_git(*arguments, cwd=main, stdin=commits + "\n").stdout
     # In a patch every line of content is indented by its sign.

@@ -43,7 +43,7 @@ def list_worktrees(cwd: Path) -> list[WorktreeEntry]:
             branch = row.get("branch")
             listed.append(
                 WorktreeEntry(
-                    # git tells the path that it was made at, where there may be a link by now.
+                    # git prints the path at creation, which may be a link since then.
                     path=Path(os.path.realpath(row["worktree"])),
                     branch=branch.removeprefix("refs/heads/") if branch else None,
                     head=row.get("HEAD"),
@@ -62,7 +62,7 @@ class Repository:
     Attributes:
         common: The git common directory, shared by all worktrees.
         main: The main worktree.
-        here: The worktree that the directory lies in.
+        here: The current worktree, which contains the directory.
     """
 
     common: Path
@@ -75,7 +75,7 @@ class Repository:
         Find the repository around *cwd*.
 
         Raises:
-            GitError: If there is none, it is bare, it has no commit yet, or its main worktree cannot be found.
+            GitError: If *cwd* is not in a repository, or that is bare, has no commit or no main worktree.
         """
         probe = run_git("rev-parse", "--path-format=absolute", "--git-common-dir", cwd=cwd, check=False)
         if probe.returncode != 0:
@@ -87,14 +87,14 @@ class Repository:
         if main.bare:
             raise GitError(
                 f"`{main.path}` is a bare repository",
-                why="there is no main worktree to take settings and the env file from",
-                hint=f"git clone {main.path} and work there",
+                why="settings and the env file are read from a main worktree, which it lacks",
+                hint=f"work in a clone:\ngit clone {main.path}",
             )
         if main.path == common:
             # git derives the main worktree from the common directory's name (worktree.c, get_main_worktree).
             raise GitError(
                 f"the main worktree of `{common}` cannot be found",
-                why="git does not tell it for a submodule, or after `git init --separate-git-dir`",
+                why="git does not know it for a submodule, or after `git init --separate-git-dir`",
                 hint="work in a clone whose `.git` is a directory",
             )
         if main.head is None or not main.head.strip("0"):
@@ -108,7 +108,7 @@ class Repository:
 
     @property
     def linked(self) -> bool:
-        """Whether we stand in a linked worktree."""
+        """Whether the current worktree is a linked one."""
         return self.here != self.main
 
     def default_branch(self) -> str:
@@ -116,7 +116,7 @@ class Repository:
         Return the short name of the default branch: what `origin/HEAD` points to, else the main worktree's own.
 
         Raises:
-            GitError: If neither can be told.
+            GitError: If neither is known.
         """
         remote = run_git("symbolic-ref", "--short", "--quiet", "refs/remotes/origin/HEAD", cwd=self.main, check=False)
         if remote.returncode == 0:

@@ -1,5 +1,5 @@
 """
-How worktrees stand in git: uncommitted changes, and their commits beside the default branch's.
+Read the git state of worktrees: uncommitted changes, and commits ahead of and behind the default branch.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from tasks_lib.git.repository import Repository, WorktreeEntry
 
 _THREADS = 8
-"""Enough for a few cores: the work is git's, in processes of its own."""
+"""Enough for a few cores: git does the work in separate processes."""
 
 
 @dataclass(frozen=True)
 class Upstream:
-    """What the branch tracks; without numbers where that is gone from the remote."""
+    """The branch that is tracked; without numbers if the remote no longer has it."""
 
     branch: str
     ahead: int | None
@@ -34,15 +34,15 @@ class Upstream:
 @dataclass(frozen=True)
 class GitState:
     """
-    One worktree; None for what cannot be told.
+    The state of one worktree; None for what is unknown.
 
     Attributes:
         head: The commit that is checked out.
         dirty: How many paths have uncommitted changes, untracked ones included.
         ahead: How many commits it has that the default branch lacks.
         behind: How many the default branch has that it lacks.
-        merged: How its own commits have come into the default branch; None also where it has none.
-        why: Why something cannot be told.
+        merged: How its commits came into the default branch; None also if it has none.
+        why: Why something is unknown.
     """
 
     head: str | None
@@ -67,7 +67,7 @@ class GitState:
 
 
 def read_states(repository: Repository, worktrees: Sequence[WorktreeEntry]) -> list[GitState]:
-    """Return the state of each of *worktrees*; one that cannot be examined does not keep the others."""
+    """Return the state of each of *worktrees*. An error in one of them does not affect the others."""
     heads = {listed.head for listed in worktrees if listed.head and listed.head.strip("0")}
     try:
         target = _target(repository)
@@ -92,7 +92,7 @@ def read_states(repository: Repository, worktrees: Sequence[WorktreeEntry]) -> l
 
 
 def _target(repository: Repository) -> str | None:
-    """Return the commit of the default branch, here or as last fetched, None where there is none to compare with."""
+    """Return the commit of the default branch, local or as last fetched, None if it has none."""
     try:
         branch = repository.default_branch()
     except GitError:
@@ -113,7 +113,7 @@ class _Divergence:
 
 
 def _count_ahead_behind(repository: Repository, target: str, heads: set[str]) -> dict[str, _Divergence]:
-    """Return how many commits each of *heads* is ahead of *target* and behind it, by one walk for all of them."""
+    """Count how many commits each of *heads* is ahead of and behind *target*, in one walk for all of them."""
     tips = [target, *heads - {target}]
     found = run_git("merge-base", "--octopus", *tips, cwd=repository.main, check=False)
     shared = [f"^{found.stdout.strip()}"] if found.returncode == 0 else []
@@ -146,8 +146,8 @@ def _status(listed: WorktreeEntry) -> tuple[dict[str, str], int]:
     """Return the headers of `git status`, and the number of changed paths."""
     if not (listed.path / ".git").exists():
         # git would look for a repository above.
-        raise GitError(f"there is no worktree at {listed.path}")
-    # Without the lock on the index, which a commit of its user would run into.
+        raise GitError(f"no worktree was found at {listed.path}")
+    # Do not lock the index: a commit at the same time would fail.
     options = ("--porcelain=v2", "--branch", "--untracked-files=normal", "-z")
     lines = iter(read_git("--no-optional-locks", "status", *options, cwd=listed.path).split("\0"))
     headers, dirty = {}, 0
@@ -163,22 +163,22 @@ def _status(listed: WorktreeEntry) -> tuple[dict[str, str], int]:
 
 
 def _merged(repository: Repository, head: str, target: str, divergence: _Divergence) -> str | None:
-    """Tell how the commits of a branch have come into *target*; a branch without any is new, and not merged."""
+    """Return how a branch's commits came into *target*. A branch without commits is new, not merged."""
     if divergence.on_trunk or not divergence.behind:
         return None
     if not divergence.ahead:
         return "ancestor"
     ours, theirs = _changed(repository, target, head), _changed(repository, head, target)
-    # Most branches are out at this: what the target has not touched it cannot have.
+    # Cheap pre-check: if the branch changes a path that the target never touched, it cannot be merged.
     if ours and theirs and not ours <= theirs:
         return None
     return find_merge_proof(repository, head, target)
 
 
 def _changed(repository: Repository, other: str, commit: str) -> set[str]:
-    """Return the paths that *commit* has changed since it parted from the *other*, none where that is ambiguous."""
+    """Return the paths that *commit* has changed since it diverged from *other*, none if that is ambiguous."""
     options = ("-r", "-z", "--name-only", "--no-renames", "--merge-base")
-    # git fails where they parted never, or more than once.
+    # git fails if they have no merge base, or several.
     found = run_git("diff-tree", *options, other, commit, cwd=repository.main, check=False)
     return set(found.stdout.split("\0")[:-1])
 

@@ -1,9 +1,9 @@
 """
-Uncommitted work, kept as a commit behind a reference when its worktree is removed all the same.
+Save uncommitted work as a commit behind a reference, for worktrees that are removed anyway.
 
-The commit's tree is the worktree as it was: tracked, changed and untracked files, not the ignored
-ones. Its parents are HEAD and, except in a conflict, a commit of what was staged; `git stash` keeps
-things in much the same way. What lies in a repository within the worktree is not kept, only its HEAD.
+The commit's tree is the whole worktree: tracked, changed and untracked files, not the ignored
+ones. Its parents are HEAD and, except in a conflict, a commit of the staged changes, as with `git
+stash`. Of a repository inside the worktree only its HEAD is saved.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ _SETTINGS = {
 
 def save(path: Path, reference: str, *, message: str) -> str:
     """
-    Write what the worktree at *path* holds as a commit, and let *reference* point to it.
+    Commit everything in the worktree at *path* except ignored files, and point *reference* to that commit.
 
     Returns:
-        The commit; HEAD itself when there is nothing beside it.
+        The commit; HEAD itself if nothing is uncommitted.
 
-    The worktree and its index stay as they are; no hook is run, nothing is signed.
+    The worktree and its index do not change. No hook runs and nothing is signed.
 
     Raises:
         GitError: If it has no commit yet, or git cannot read something.
     """
     if not git_succeeds("rev-parse", "--verify", "--quiet", "HEAD", cwd=path):
         raise GitError(
-            f"there is no commit yet at `{path}` to keep uncommitted work on", hint="commit there what is to be kept"
+            f"`{path}` has no commit yet that uncommitted work could be saved on", hint="commit the work there"
         )
     head = read_git("rev-parse", "--verify", "HEAD", cwd=path)
     committed = read_git("rev-parse", "HEAD^{tree}", cwd=path)
@@ -63,13 +63,13 @@ def save(path: Path, reference: str, *, message: str) -> str:
 
 def restore(path: Path, commit: str) -> None:
     """
-    Bring back into *path*, a fresh checkout of the same HEAD, what `save` wrote as *commit*.
+    Restore into *path*, a fresh checkout of the same HEAD, what `save` wrote as *commit*.
 
     Untracked files come back untracked, staged changes staged, deletions are deleted again. A
     conflict comes back as its files, no longer marked as one.
 
     Raises:
-        GitError: If HEAD is another one, or something in *path* is in the way; nothing is overwritten.
+        GitError: If HEAD is a different commit, or a file in *path* is in the way. Nothing is overwritten.
     """
     head = read_git("rev-parse", "--verify", "HEAD", cwd=path)
     if commit == head:
@@ -85,7 +85,7 @@ def restore(path: Path, commit: str) -> None:
 
 def is_restored(path: Path, commit: str) -> bool:
     """
-    Whether what `save` wrote as *commit* is back in the worktree at *path*; other files do not matter.
+    Whether the worktree at *path* has everything that `save` wrote as *commit*, besides any other files.
 
     Raises:
         GitError: If git cannot read something.
@@ -99,7 +99,7 @@ def is_restored(path: Path, commit: str) -> bool:
 
 
 def delete(repository: Repository, reference: str) -> None:
-    """Delete *reference*; git then drops in its own time what it alone held."""
+    """Delete *reference*. git collects the commits that only it protected."""
     _git(repository.main, "update-ref", "-d", reference)
 
 

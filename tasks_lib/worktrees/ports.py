@@ -1,5 +1,5 @@
 """
-Ports: leases, not hashes. The hash names the preferred one; the registry and a bind decide.
+Lease ports. A hash names the preferred one; the registry and a bind decide.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def lease(key: str, taken: Container[int]) -> int:
     Return a free port, the preferred one of *key* if possible.
 
     Args:
-        key: Whatever is stable for the worktree.
-        taken: Ports that other worktrees hold, in use or not.
+        key: Text that is stable for the worktree.
+        taken: Ports leased by other worktrees, in use or not.
 
     Raises:
         WorktreeError: If all are taken.
@@ -44,12 +44,12 @@ def lease(key: str, taken: Container[int]) -> int:
 
 
 def is_free(port: int) -> bool:
-    """Whether nothing listens on *port* of 127.0.0.1 and, where the machine has it, of ::1."""
+    """Whether no process listens on *port* of 127.0.0.1 and, if the machine has IPv6, of ::1."""
     return all(_binds(family, host, port) for family, host in _LOOPBACKS)
 
 
 def answers(port: int) -> bool:
-    """Whether something listens on *port* of this machine; asked by connecting, as a bind could be in its way."""
+    """Whether a process listens on *port* of this machine. Connects, because a bind could block that process."""
     return any(_connects(family, host, port) for family, host in _LOOPBACKS)
 
 

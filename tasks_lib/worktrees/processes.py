@@ -1,7 +1,7 @@
 """
-Processes that live in a worktree: dev servers, watchers, shells.
+Find and end the processes that run in a worktree: dev servers, watchers, shells.
 
-A worktree that is deleted under them leaves half a directory and servers that keep their ports.
+Deleting a worktree under them leaves half a directory, and servers that keep their ports.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import psutil
 
 GRACE_SECONDS = 2.0
-"""How long processes may take to end by themselves."""
+"""How long processes may take to exit after SIGTERM."""
 
 _PAUSE_SECONDS = 0.02
 
@@ -54,10 +54,10 @@ class EndedProcess:
 
 def find_processes_in(path: Path) -> list[RunningProcess]:
     """
-    Return the processes whose working directory is *path* or lies in it, by pid.
+    Return the processes whose working directory is *path* or inside it, by pid.
 
-    Without ourselves and our ancestors, such as the shell that runs us, and without those whose working
-    directory we may not see: other users' ones.
+    Without this process and its ancestors, such as the shell, and without processes of other users, whose
+    working directory is not readable.
     """
     import psutil
 
@@ -78,11 +78,11 @@ def end_processes(running: Sequence[RunningProcess], grace: float = GRACE_SECOND
     End processes: TERM to all, KILL to those that are still there *grace* seconds later.
 
     Returns:
-        What was ended; a process that had gone by itself is left out. A pid that another process has
-        by now is not touched: psutil compares the time of its start.
+        The ended processes, without those that had exited by themselves. A pid that was reused is not
+        touched: psutil compares start times.
 
     Raises:
-        WorktreeError: If one of them is not ours to end, and none was ended then; or if one cannot be killed.
+        WorktreeError: If one of them may not be ended, and none was ended then; or if one cannot be killed.
     """
     for one in running:
         _send(one, 0)
@@ -107,7 +107,7 @@ def _send(one: RunningProcess, number: int) -> bool:
         return False
     except psutil.AccessDenied:
         raise WorktreeError(
-            f"{_named(one)} is not ours to end", why="it belongs to another user", hint=f"sudo kill {one.pid}"
+            f"{_named(one)} may not be ended", why="it belongs to another user", hint=f"sudo kill {one.pid}"
         ) from None
     return True
 

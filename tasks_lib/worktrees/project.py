@@ -1,5 +1,5 @@
 """
-A project: one repository with its settings, its registry and its server. Every task begins here.
+A project: one repository with its settings, its registry and its server. Every task starts with one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Project:
-    """The repository around a directory, and everything that is known of it."""
+    """One repository and everything that this tool knows about it."""
 
     repository: Repository
     settings: Settings
@@ -40,7 +40,7 @@ class Project:
     @cached_property
     def server(self) -> Server:
         """
-        The server that the clones live on; the embedded one is started where none is configured.
+        The server of the clones. The embedded one is started if none is configured.
 
         Raises:
             SettingsError: If `DATABASE_URL` cannot be used.
@@ -51,7 +51,7 @@ class Project:
         return configured_server(self.settings)
 
     def source(self, golden: str | None = None) -> Source:
-        """Return what clones are made from: the golden template *golden*, by default the configured one."""
+        """Return the source of clones: the golden template *golden*, by default the configured one."""
         from tasks_lib.databases.ownership.source import Source
 
         folder = self.registry.directory / "databases"
@@ -76,18 +76,18 @@ class Project:
 
     @property
     def shared_env_name(self) -> str | None:
-        """Name of the env file that linked worktrees link to the main worktree's, None where they copy."""
+        """Name of the env file that linked worktrees share by a link, None if they copy."""
         return next(iter(self.settings.env_files[1:]), None)
 
     def find(self, name: str) -> tuple[Path | None, Record | None]:
         """
-        Return the linked worktree that *name* means and its record; either may be missing, not both.
+        Return the path and the record of the linked worktree *name*. Either may be missing, not both.
 
         Args:
             name: A branch as it is checked out now, a branch at creation, a slug, or a path.
 
         Raises:
-            WorktreeError: If there is no such worktree, or it is the main one.
+            WorktreeError: If no linked worktree has that name.
         """
         listed = list_worktrees(self.repository.main)
         records = self.registry.records()
@@ -100,7 +100,7 @@ class Project:
         record = next((record for record in records if name in (record.identity.branch, record.slug)), None)
         if record is None:
             known = ", ".join(row.branch or str(row.path) for row in listed[1:]) or "none"
-            raise WorktreeError(f"there is no worktree of `{name}`", why=f"linked worktrees: {known}")
+            raise WorktreeError(f"no worktree of `{name}` was found", why=f"linked worktrees: {known}")
         return self.registry.paths().get(record.slug), record
 
     def record_at(self, path: Path) -> Record | None:
@@ -110,30 +110,32 @@ class Project:
 
     def require_record_here(self) -> Record:
         """
-        Return the record of the linked worktree that we stand in.
+        Return the record of the current linked worktree.
 
         Raises:
-            WorktreeError: If we stand in the main worktree, or in one that this tool does not know.
+            WorktreeError: In the main worktree, or in one that has no record.
         """
         here = self.require_linked()
         record = self.record_at(here)
         if record is None:
             raise WorktreeError(
-                f"`{here}` has no database of its own yet", why="it was made without this tool", hint="inv worktree.db"
+                f"`{here}` has no database of its own yet",
+                why="it was created without this tool",
+                hint="inv worktree.db",
             )
         return record
 
     def require_linked(self) -> Path:
         """
-        Return the linked worktree that we stand in.
+        Return the path of the current linked worktree.
 
         Raises:
-            WorktreeError: If it is the main one, whose database is never touched.
+            WorktreeError: In the main worktree, whose database no task here changes.
         """
         if not self.repository.linked:
             raise WorktreeError(
                 f"`{self.repository.here}` is the main worktree",
-                why="its database is its own business; clones belong to linked worktrees",
+                why="its database is not managed by this tool; only linked worktrees have clones",
                 hint="inv worktree.create BRANCH, then run this there",
             )
         return self.repository.here

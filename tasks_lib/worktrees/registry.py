@@ -1,10 +1,10 @@
 """
 The registry: one JSON file per worktree in the git common directory, and the locks around it.
 
-A record in `creating` or `removing` is unfinished work, found and finished by the next call. The
+A record in state `creating` or `removing` is unfinished work, which the next run finishes. The
 worktree's own administrative directory (`.git/worktrees/<id>`) holds a file with the slug: it
-moves with `git worktree move` and goes with `git worktree remove`, so record and worktree name
-each other, whatever happens to paths and branches.
+moves with `git worktree move` and is deleted by `git worktree remove`, so record and worktree refer
+to each other whatever happens to paths and branches.
 """
 
 from __future__ import annotations
@@ -87,9 +87,9 @@ class Registry:
     @cached_property
     def repository_id(self) -> str:
         """
-        Return the id by which databases name this repository, made on first use.
+        Return the id of this repository in ownership comments, created on first use.
 
-        It stays when the repository moves. A copy gets its own, so that it cannot drop the original's databases.
+        It stays when the repository moves. A copy gets a new one, so that it cannot drop the original's databases.
 
         Raises:
             RegistryError: If the file that holds it cannot be read.
@@ -102,7 +102,7 @@ class Registry:
                 return str(stored["id"])
             if stored is not None:
                 original = Path(str(stored.get("common"))) / "goldentree" / path.name
-                # The same file under another name (a bind mount, another case on macOS) is no copy.
+                # The same file under another name (a bind mount, another case on macOS) is not a copy.
                 other = original.exists() and not original.samefile(path)
                 copied = other and read(original).get("id") == stored.get("id")
                 identifier = secrets.token_hex(8) if copied else str(stored["id"])
@@ -116,15 +116,15 @@ class Registry:
         Return all records, by slug.
 
         Raises:
-            RegistryError: If one cannot be read; a broken record is never taken for none.
+            RegistryError: If one cannot be read. A broken record must not count as missing.
         """
         slugs = sorted(path.stem for path in (self.directory / "worktrees").glob("*.json"))
-        # One that another process has just deleted is none.
+        # Another process may have just deleted one.
         return [record for slug in slugs if (record := self.find(slug)) is not None]
 
     def find(self, slug: str) -> Record | None:
         """
-        Return the record of *slug*, None if there is none.
+        Return the record of *slug*, None if it does not exist.
 
         Raises:
             RegistryError: If it cannot be read.
@@ -139,15 +139,15 @@ class Registry:
         Return the record of *slug*.
 
         Raises:
-            RegistryError: If there is none, or it cannot be read.
+            RegistryError: If it does not exist or cannot be read.
         """
         record = self.find(slug)
         if record is None:
-            raise RegistryError(f"there is no record of worktree `{slug}`")
+            raise RegistryError(f"worktree `{slug}` has no record")
         return record
 
     def save(self, record: Record) -> Record:
-        """Write *record* so that a reader sees the old one or the new one, and return it."""
+        """Write *record* atomically, and return it."""
         write(self._path(record.slug), data_of(record))
         return record
 
@@ -156,7 +156,7 @@ class Registry:
         Change fields of the record of *slug*.
 
         Raises:
-            RegistryError: If there is no such record.
+            RegistryError: If it does not exist.
         """
         # Steps of one stage write at the same time.
         with self.locked():
@@ -181,21 +181,21 @@ class Registry:
         (git_directory / "goldentree").write_text(slug)
 
     def unmark(self, git_directory: Path) -> None:
-        """Take the slug out of the worktree's administrative directory."""
+        """Delete the slug from the worktree's administrative directory."""
         (git_directory / "goldentree").unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the repository's lock; for moments, as everyone else waits."""
+        """Hold the repository's lock. Only for milliseconds: every other process waits."""
         with self._lock("lock"):
             yield
 
     @contextmanager
     def working_on(self, slug: str) -> Iterator[None]:
         """
-        Hold the lock of one worktree while it is being made or removed.
+        Hold the lock of one worktree while it is created or removed.
 
-        The kernel releases it when the process dies, so a record in `creating` without it is unfinished work.
+        The kernel releases it when the process dies, so a record in `creating` whose lock is free is unfinished work.
 
         Raises:
             RegistryError: If another process holds it.
@@ -253,16 +253,16 @@ def record_of(data: dict[str, Any]) -> Record:
 
 
 def now() -> str:
-    """Return the time as records and marks hold it: ISO 8601, UTC, whole seconds."""
+    """Return the current time for records and ownership comments: ISO 8601, UTC, whole seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def read(path: Path) -> dict[str, Any]:
     """
-    Return the object in the JSON file *path*.
+    Read the object in the JSON file *path*.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If the file does not exist.
         RegistryError: If it cannot be read.
     """
     try:
@@ -277,10 +277,10 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def corrupt(path: Path, error: Exception) -> RegistryError:
-    """Return the error that says that the file *path* is not what this tool wrote."""
+    """Return the error for a file that this tool did not write, or that was damaged."""
     return RegistryError(
         f"record `{path}` cannot be read",
-        why=f"{error}\na record that is passed over would free its port and orphan its database",
+        why=f"{error}\nignoring it would free its port and orphan its database",
         hint="restore the file, or remove it after looking at `git worktree list` and the server's databases",
     )
 
@@ -293,10 +293,10 @@ def _unwritable(path: Path, error: OSError) -> RegistryError:
 
 def write(path: Path, data: dict[str, Any]) -> None:
     """
-    Write *data* to the JSON file *path*, so that a reader sees the old one or the new one.
+    Write *data* to the JSON file *path* atomically.
 
     Raises:
-        RegistryError: If that cannot be done.
+        RegistryError: If it cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

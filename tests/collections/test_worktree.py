@@ -136,7 +136,7 @@ def test_a_reader_that_goes_away(repository):
 
 def test_an_unknown_worktree(repository):
     """The error is one document with `--json`, and names what there is without."""
-    assert "there is no worktree of `b`" in repository.refuses("worktree.path", "b")
+    assert "no worktree of `b` was found" in repository.refuses("worktree.path", "b")
     assert "checked out in the main worktree" in repository.refuses("worktree.path", "main")
 
 

@@ -68,7 +68,7 @@ def test_no_commits_of_its_own(world):
 
 
 def test_unmerged(world):
-    """Work is no work of others; commits that change nothing prove nothing; nor does a file that came and went."""
+    """Other branches' work, empty commits and a file that was added and removed again prove nothing."""
     world.commit("Other", on="main", file={29: "other"})
     world.commit("Empty", on="a")
     assert world.how() is None
@@ -169,7 +169,7 @@ def test_the_users_settings(world):
 
 
 def test_no_history_in_common(world):
-    """Nothing can be proved then, and a question that git cannot answer is no answer."""
+    """Nothing can be proven then, and an error of git's must not be read as an answer."""
     world.git("checkout", "--quiet", "--orphan", "other")
     world.commit("Unrelated", file="other")
     world.git("branch", "--force", "a", "other")

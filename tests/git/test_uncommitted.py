@@ -137,7 +137,7 @@ def test_nothing(there):
 
 
 def test_conflict(there):
-    """The files of a conflict are saved with their markers; it is no conflict any more when they come back."""
+    """The files of a conflict are saved with their markers; restored, they are no longer marked as a conflict."""
     (there / "changed").write_text("ours\n")
     run(there, *ADA, "commit", "--quiet", "--all", "--message", "Ours")
     run(there, *ADA, "switch", "--quiet", "--create", "b", "HEAD~1")

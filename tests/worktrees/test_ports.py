@@ -17,7 +17,7 @@ def test_the_preferred_port_is_stable():
 
 
 def test_a_lease_is_skipped():
-    """A port that a worktree holds is taken, though nobody listens."""
+    """A port that a worktree has leased is taken, even if no process listens on it."""
     first = ports.lease("a", set())
     assert ports.lease("a", {first}) == first + 1
 

@@ -1,4 +1,4 @@
-"""Processes in a worktree: found by where they are, ended gently, and nobody else's are."""
+"""Processes in a worktree: found by their working directory, and ended with SIGTERM first; no others are."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_what_is_found(start, tmp_path):
 
 
 def test_never_ourselves(start, tmp_path):
-    """Whoever asks from inside, and what runs it, is spared; the server beside it is not."""
+    """The calling process and its ancestors are spared, the server beside them is not."""
     server = start(tmp_path)
     shell = start(tmp_path, "sh", "-c", f'"{sys.executable}" -c "{ASK}"; true')
     assert shell.communicate()[0].decode().split() == [str(server.pid)]
@@ -88,7 +88,7 @@ def test_how_they_end(start, tmp_path):
 
 
 def test_dead_but_not_collected(start, tmp_path):
-    """A process whose parent never collects it is dead all the same; nobody waits for it."""
+    """A process whose parent never collects it counts as dead, so nothing waits for it."""
     parent = start(tmp_path.parent, sys.executable, "-c", CARELESS, str(tmp_path))
     parent.stdout.readline()
     running = find_processes_in(tmp_path)
@@ -106,7 +106,7 @@ def test_not_ours_to_end(start, tmp_path):
     if root:
         os.setresuid(nobody, nobody, 0)
     try:
-        with pytest.raises(WorktreeError, match=r"process \d+ \(`sleep` in .*\) is not ours to end"):
+        with pytest.raises(WorktreeError, match=r"process \d+ \(`sleep` in .*\) may not be ended"):
             end_processes(running)
     finally:
         if root:

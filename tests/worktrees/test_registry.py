@@ -97,7 +97,7 @@ def test_one_id_for_all_who_ask_first(tmp_path):
 
 
 def test_a_port_in_use_and_a_port_leased(repository):
-    """A new worktree is given neither what somebody listens on nor what another worktree holds."""
+    """A new worktree gets neither a port in use nor one that another worktree has leased."""
     port = repository.json("worktree.create", "a")["port"]
     repository.json("worktree.remove", "a")
     with socket.create_server(("127.0.0.1", port)):

@@ -1,5 +1,5 @@
 """
-Env files: read as applications read them, edited without touching any other byte.
+Read env files as applications do, and edit them without changing any other byte.
 
 python-dotenv finds the bindings and checks the result. Its own `set_key` is not used: it drops inline comments, blank
 lines, `export` and CRLF. Its parser hands back the text of every binding, and those texts joined are the whole file;
@@ -72,7 +72,7 @@ def edit(text: str, values: Mapping[str, str], *, name: str = ".env") -> str:
 
     Args:
         text: The file with its own line ends and byte order mark.
-        values: What to set. A `${X}` is written as it stands, in single quotes: python-dotenv still expands it,
+        values: What to set. A `${X}` is written as is, in single quotes: python-dotenv still expands it,
             a shell does not.
         name: What errors call the file.
 
@@ -110,7 +110,7 @@ def edit(text: str, values: Mapping[str, str], *, name: str = ".env") -> str:
 
 def load(path: Path) -> dict[str, str | None]:
     """
-    Return what applications read from the file at *path*; nothing when there is none.
+    Return what applications read from the file at *path*; nothing if it does not exist.
 
     Raises:
         EnvFileError: The file is not UTF-8 or may not be read.
@@ -120,10 +120,10 @@ def load(path: Path) -> dict[str, str | None]:
 
 def write(path: Path, text: str, *, like: Path | None = None) -> None:
     """
-    Put *text* at *path* as one atomic, durable step: readers see the old file or the new one.
+    Write *text* to *path* atomically and durably: readers see the old file or the new one.
 
     Args:
-        path: Where to; an existing file is replaced, so a hard link to it keeps the old content.
+        path: An existing file is replaced, so a hard link to it keeps the old content.
         text: Written as it is, in UTF-8, with no translation of line ends.
         like: The file whose permissions to copy; else those of the file at *path*; else 0600.
 
@@ -144,7 +144,7 @@ def write(path: Path, text: str, *, like: Path | None = None) -> None:
 
 def require_own(path: Path) -> None:
     """
-    Refuse an env file that is another one's as well.
+    Refuse an env file that is a link to another one.
 
     Raises:
         EnvFileError: *path* is a symbolic link.
@@ -237,7 +237,7 @@ def _refuse_unwritable(values: Mapping[str, str]) -> None:
 
 def read(path: Path) -> str:
     """
-    Return the file's text, line ends and byte order mark included; empty when there is no file.
+    Return the file's text with its line ends and byte order mark; empty if the file does not exist.
 
     Raises:
         EnvFileError: The file is not UTF-8 or may not be read.

@@ -1,5 +1,5 @@
 """
-Keeping a worktree's own files out of commits: they hold passwords, or paths of one machine, and are nobody's work.
+Keep a worktree's own files out of commits: they contain passwords, or paths of one machine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def exclude_from_git(project: Project, path: Path, name: str) -> None:
-    """Let git pass over the file *name* of the worktree at *path*, tracked or not."""
+    """Make git ignore the file *name* of the worktree at *path*, tracked or not."""
     if git_succeeds("check-ignore", "--quiet", "--", name, cwd=path):
         return  # ignored, and not tracked: git says no to what it tracks
     if is_tracked(path, name):
@@ -28,7 +28,7 @@ def exclude_from_git(project: Project, path: Path, name: str) -> None:
 
 
 def stop_excluding(path: Path, name: str) -> None:
-    """Let git see *name* again where it is tracked; a line in `info/exclude` stays, for other worktrees."""
+    """Make git see *name* again if it is tracked. A line in `info/exclude` stays, for other worktrees."""
     if is_tracked(path, name):
         run_git("update-index", "--no-skip-worktree", "--", name, cwd=path)
 
@@ -39,13 +39,13 @@ def is_tracked(path: Path, name: str) -> bool:
 
 
 def _exclude(project: Project, pattern: str) -> None:
-    """Add *pattern* to the file that all worktrees share."""
+    """Add *pattern* to `info/exclude`, which all worktrees share."""
     file = project.repository.common / "info" / "exclude"
     try:
         with project.registry.locked():
             text = file.read_text(encoding="utf-8", errors="surrogateescape") if file.exists() else ""
             if pattern in text.splitlines():
-                return  # by another process, a moment ago
+                return  # another process has just added it
             file.parent.mkdir(exist_ok=True)
             with file.open("a", encoding="utf-8", errors="surrogateescape") as lines:
                 lines.write(f"\n# goldentree: one worktree's own\n{pattern}\n")
@@ -53,5 +53,5 @@ def _exclude(project: Project, pattern: str) -> None:
         raise WorktreeError(
             f"`{file}` cannot be written: {error.strerror}",
             why=f"{pattern} must not get into a commit",
-            hint="have .gitignore name it, or mend the file",
+            hint="add it to .gitignore, or fix the file",
         ) from None

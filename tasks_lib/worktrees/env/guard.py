@@ -1,9 +1,8 @@
 """
-The guard: whatever works on a worktree's database first proves that it is that worktree's.
+Prove that a database belongs to a worktree before anything works on it.
 
-An application takes DATABASE_URL from its process environment before it looks into an env file, and from
-`.env.local` before `.env`. A variable that was exported in the main worktree would send a linked worktree's
-migrations there.
+Applications prefer DATABASE_URL from the process environment to any env file, and from `.env.local` to
+`.env`. A variable exported in the main worktree would send a linked worktree's migrations there.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.registry import Record
 
 OVERRIDING_ENV_FILES = (".env.development.local", ".env.local")
-"""What Next.js, Vite, Rails' dotenv and others read before `.env`."""
+"""The files that Next.js, Vite, Rails' dotenv and others read before `.env`."""
 
 
 def require_no_conflicting_export(project: Project, environ: Mapping[str, str]) -> None:
@@ -30,7 +29,7 @@ def require_no_conflicting_export(project: Project, environ: Mapping[str, str]) 
     Refuse an exported DATABASE_URL that contradicts the main worktree's env files.
 
     Raises:
-        SettingsError: Naming both, without passwords.
+        SettingsError: If so, with both URLs, without passwords.
     """
     from tasks_lib.databases.server.url import DatabaseUrl
 
@@ -42,19 +41,19 @@ def require_no_conflicting_export(project: Project, environ: Mapping[str, str]) 
     if shell.parameters != ours.parameters:
         raise SettingsError(
             f"DATABASE_URL is exported in this shell as {shell}, but `{file.name}` says {ours}",
-            why="the exported one would win over every env file, in the new worktree too",
+            why="the exported one overrides every env file, in the new worktree too",
             hint="unset DATABASE_URL",
         )
 
 
 def require_own_database(project: Project, record: Record, path: Path, environ: Mapping[str, str]) -> DatabaseUrl:
     """
-    Return the URL that the application in the worktree at *path* would use, after proving whose database it is.
+    Return the URL that the application in the worktree at *path* would use, after proving that the worktree owns it.
 
     Raises:
-        EnvFileError: If the env files name no database, or another's.
-        SettingsError: If an exported DATABASE_URL names another's.
-        OwnershipError: If the database does not bear this worktree's mark.
+        EnvFileError: If the env files name no database, or another one.
+        SettingsError: If an exported DATABASE_URL names another database.
+        OwnershipError: If the database does not have this worktree's ownership comment.
     """
     from tasks_lib.databases.ownership.comment import require_ours
     from tasks_lib.databases.server.connection import Server
@@ -67,11 +66,11 @@ def require_own_database(project: Project, record: Record, path: Path, environ: 
 
 def require_own_database_name(project: Project, record: Record, path: Path, environ: Mapping[str, str]) -> DatabaseUrl:
     """
-    Return the URL that the application in the worktree at *path* would use; it has the name of its own database.
+    Return the URL that the application in the worktree at *path* would use, after checking its database name.
 
     Raises:
-        EnvFileError: If the env files name no database, or another's.
-        SettingsError: If an exported DATABASE_URL names another's.
+        EnvFileError: If the env files name no database, or another one.
+        SettingsError: If an exported DATABASE_URL names another database.
     """
     from tasks_lib.databases.server.url import DatabaseUrl
 
@@ -98,7 +97,7 @@ def refuse_exported_database_url(record: Record, environ: Mapping[str, str]) -> 
     Refuse an exported DATABASE_URL that names another database than this worktree's.
 
     Raises:
-        SettingsError: Saying that the environment won, and over what.
+        SettingsError: If so.
     """
     from tasks_lib.databases.server.url import DatabaseUrl
 
@@ -109,20 +108,20 @@ def refuse_exported_database_url(record: Record, environ: Mapping[str, str]) -> 
     if url.database != record.identity.database:
         raise SettingsError(
             f"DATABASE_URL is exported in this shell and names database `{url.database}`",
-            why=f"the environment wins over the env file, so what runs here would not use `{record.identity.database}`",
+            why=f"the environment overrides the env file, so this shell would not use `{record.identity.database}`",
             hint="unset DATABASE_URL",
         )
 
 
 def refuse_overriding_env_file(project: Project, record: Record, path: Path, *, incoming: Container[str] = ()) -> None:
     """
-    Refuse a file at *path* that names another database, and that frameworks prefer to the one that we write.
+    Refuse a file at *path* that names another database and that frameworks prefer to the env file.
 
     Args:
         incoming: The files that are about to be copied or linked from the main worktree.
 
     Raises:
-        EnvFileError: Naming it, and the cure.
+        EnvFileError: If there is one.
     """
     from tasks_lib.databases.server.url import DatabaseUrl
 
@@ -138,12 +137,12 @@ def refuse_overriding_env_file(project: Project, record: Record, path: Path, *, 
                 f"DATABASE_URL in `{file}` names database `{url.database}`",
                 why=f"many frameworks read {file.name} before {project.env_name}, "
                 f"which names this worktree's database `{record.identity.database}`",
-                hint=f"take DATABASE_URL out of {file.name}, or set WORKTREE_ENV=layered in the main worktree",
+                hint=f"remove DATABASE_URL from {file.name}, or set WORKTREE_ENV=layered in the main worktree",
             )
 
 
 def _written(project: Project, path: Path) -> tuple[Path, str] | None:
-    """Return the env file at *path* that decides on DATABASE_URL, and what it says; None where none does."""
+    """Return the first env file at *path* that sets DATABASE_URL, and its value; None if none does."""
     for file in (path / name for name in project.settings.env_files):
         if text := env_values(file).get("DATABASE_URL"):
             return file, text

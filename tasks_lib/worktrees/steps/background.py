@@ -1,5 +1,5 @@
 """
-Tidying is done when the user has what they came for, by a process of its own.
+Run cleanup in a detached background process, so that the user does not wait for it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def start_cleanup(project: Project) -> None:
-    """Start `golden.tidy` and do not wait for it; its log lies beside the registry."""
+    """Start `golden.tidy` without waiting for it. Its log is next to the registry."""
     with (project.registry.directory / "tidy.log").open("wb") as log:
         subprocess.Popen(
             [sys.executable, "-m", "tasks_lib", "golden.tidy"],
@@ -21,6 +21,6 @@ def start_cleanup(project: Project) -> None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            # Ctrl-C is meant for the command that it was started by.
+            # Ctrl-C must only reach the command that started it.
             start_new_session=True,
         )

@@ -1,8 +1,8 @@
 """
-Copying files and folders: without copying their blocks where the file system can share them (APFS, Btrfs, XFS).
+Copy files and folders, sharing blocks if the file system can (APFS, Btrfs, XFS).
 
-A copy appears under its name only when it is whole. What vanishes while it is being copied is passed over: caches
-and build folders are written to at all times.
+A copy gets its name only when it is complete. Files that vanish during the copy are skipped, because caches and
+build folders change at any time.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ _FICLONE = 0x40049409
 _TELL_SECONDS = 5.0
 
 
-def copy(source: Path, target: Path, say: Callable[[str], object]) -> bool:
+def copy(source: Path, target: Path, report: Callable[[str], object]) -> bool:
     """
-    Copy the file, link or folder *source* as *target*, with permissions and times; return whether it was still there.
+    Copy the file, link or folder *source* as *target*, with permissions and times; return whether it still existed.
 
     Args:
-        target: Must not be there; its folder must.
-        say: Is told every few seconds how far it is.
+        target: Must not exist; its folder must.
+        report: Called with the progress every few seconds.
 
     Raises:
-        OSError: If something cannot be read or written; nothing is left behind then.
+        OSError: If something cannot be read or written. Nothing is left behind.
     """
-    # The same name every time, so that what a killed run leaves is taken away by the next one.
+    # The same name every time, so that the next run removes what a killed run left.
     unfinished = target.with_name(f".{target.name}.goldentree")
     remove(unfinished)
     try:
         if source.is_dir() and not source.is_symlink():
-            _copy_folder(source, unfinished, say)
+            _copy_folder(source, unfinished, report)
         else:
             shutil.copy2(source, unfinished, follow_symlinks=False)
         unfinished.rename(target)
@@ -55,14 +55,14 @@ def copy(source: Path, target: Path, say: Callable[[str], object]) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Remove the file, link or folder *path*, if it is there."""
+    """Remove the file, link or folder *path*, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     elif os.path.lexists(path):
         path.unlink()
 
 
-def _copy_folder(source: Path, target: Path, say: Callable[[str], object]) -> None:
+def _copy_folder(source: Path, target: Path, report: Callable[[str], object]) -> None:
     count, told = 0, time.monotonic()
 
     def copied(file: str, to: str) -> None:
@@ -72,15 +72,15 @@ def _copy_folder(source: Path, target: Path, say: Callable[[str], object]) -> No
             count += 1
         if time.monotonic() - told > _TELL_SECONDS:
             told = time.monotonic()
-            say(f"{count} files of {source.name}")
+            report(f"{count} files of {source.name}")
 
     try:
         shutil.copytree(source, target, symlinks=True, copy_function=copied, ignore=_worktrees)
     except shutil.Error as error:
         # Each is (source, target, why).
-        failed = [one for one in error.args[0] if os.path.lexists(one[0])]
+        failed = [failure for failure in error.args[0] if os.path.lexists(failure[0])]
         if failed:
-            raise OSError("\n".join(f"{one[0]}: {one[2]}" for one in failed[:5])) from None
+            raise OSError("\n".join(f"{file}: {reason}" for file, _, reason in failed[:5])) from None
 
 
 def _worktrees(folder: str, names: list[str]) -> list[str]:

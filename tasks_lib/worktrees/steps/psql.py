@@ -1,5 +1,5 @@
 """
-A client for people: psql or pgcli, on the worktree's own database and no other.
+Open psql or pgcli on the worktree's own database.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Client:
     """
-    A client that is about to be opened.
+    A client program, ready to start.
 
     Attributes:
         command: It finds the server, the database and the password in its environment.
@@ -37,7 +37,7 @@ class Client:
     environment: dict[str, str] = field(repr=False)
 
     def replace_process(self) -> NoReturn:
-        """Become the client: terminal, Ctrl-C and exit status are its own."""
+        """Replace this process by the client, which then owns the terminal, Ctrl-C and the exit status."""
         sys.stdout.flush()
         # Python ignores it, and what is ignored stays so: `| head` would end in an error, in psql's own pager too.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -46,11 +46,11 @@ class Client:
 
 def build_client(project: Project, program: str, arguments: Sequence[str], environ: Mapping[str, str]) -> Client:
     """
-    Return *program* with *arguments* on the database of the worktree that we stand in.
+    Return *program* with *arguments* on the database of the current worktree.
 
     Raises:
-        ServerError: If there is no such program.
-        GoldentreeError: If there is no such database, or DATABASE_URL does not name it.
+        ServerError: If the program is not installed.
+        GoldentreeError: If the database does not exist, or DATABASE_URL does not name it.
     """
     record, here = project.require_record_here(), project.repository.here
     url = require_own_database(project, record, here, environ)
@@ -58,5 +58,5 @@ def build_client(project: Project, program: str, arguments: Sequence[str], envir
     found = shutil.which(program, path=environment["PATH"])
     if found is None:
         package = "postgresql-client" if program == "psql" else program
-        raise ServerError(f"there is no `{program}` on this machine", hint=f"install {package}")
+        raise ServerError(f"`{program}` is not installed", hint=f"install {package}")
     return Client([found, *arguments], record.identity.database, url.masked, environment)

@@ -168,7 +168,7 @@ def test_what_the_list_tells(errands, repository, capsys):
     assert "is gone from" in rows[deleted["id"]]["problem"]["message"]
     assert f"inv errand.abandon {deleted['id'][:8]}" in said
     assert f"{unknown['branch']} has a worktree, but no row in the ledger; inv worktree.remove" in said
-    errands.refuses(BranchError, "there is no branch", "diff", removed["id"])
+    errands.refuses(BranchError, "does not exist", "diff", removed["id"])
     errands.do("undo", removed["branch"], noun=worktree)
     errands.do("abandon", deleted["id"])
     errands.do("remove", unknown["branch"], noun=worktree)

@@ -370,7 +370,7 @@ def test_point_without_a_source_makes_a_private_file(tmp_path: Path):
 
 
 def test_a_missing_file_reads_as_empty(tmp_path: Path):
-    """No env file is not an error to whoever only wants to know what is in it."""
+    """Reading a missing env file gives an empty text, not an error."""
     assert dotenv_file.load(tmp_path / ".env") == {}
 
 
@@ -396,7 +396,7 @@ def test_a_symbolic_link_is_refused_and_its_target_untouched(tmp_path: Path):
 
 
 def test_a_file_is_replaced_and_never_written_into(tmp_path: Path):
-    """Whoever has the old file open, or another name for it, keeps the old content whole."""
+    """Open handles and hard links keep the complete old content."""
     file, other_name = tmp_path / ".env", tmp_path / "hard-link"
     file.write_text("PORT=5000\n")
     os.link(file, other_name)
@@ -422,7 +422,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path):
 
 
 def test_a_missing_folder_is_an_error_with_its_name(tmp_path: Path):
-    """The folder is the worktree; whoever wants the file has to make it first."""
+    """The folder is the worktree, which must exist first."""
     with pytest.raises(EnvFileError, match="No such file or directory") as caught:
         dotenv_file.write(tmp_path / "absent" / ".env", "")
 

@@ -26,7 +26,7 @@ def test_a_link_and_own_keys(layered):
     """The main worktree's file is linked, never written; the worktree's own holds nothing but its keys."""
     main = layered.path / ".env.local"
     before = main.read_bytes()
-    # What git does not ignore must not become somebody's uncommitted work.
+    # A file that git does not ignore must not count as uncommitted work.
     (layered.path / ".gitignore").write_text("seed.env\n")
     layered.git("commit", "--quiet", "--all", "--message", "Ignore less")
     created = layered.json("worktree.create", "a")

@@ -50,7 +50,7 @@ class TestBranchNames:
     @pytest.mark.parametrize(
         ("name", "said"),
         [
-            ("--branch=-x", "begins with a dash"),
+            ("--branch=-x", "starts with a dash"),
             ("..", "not a branch name that git accepts"),
             ("a b", "not a branch name that git accepts"),
             ("@{", "not a branch name that git accepts"),

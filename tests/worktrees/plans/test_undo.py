@@ -129,7 +129,7 @@ def test_undo_killed_after_every_step_is_finished(created):
             again = created.inv(command, "a", *options)
             if command == "worktree.remove":
                 if again.returncode:  # its record went with the last step
-                    assert "there is no worktree of `a`" in again.stderr
+                    assert "no worktree of `a` was found" in again.stderr
                 assert not created.there.exists()
                 assert created.records() == {}
                 assert created.json("worktree.undo", "a")

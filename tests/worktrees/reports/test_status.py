@@ -119,5 +119,5 @@ def test_status_of_other_worktrees(repository):
     assert [problem["hint"] for problem in plain["problems"]] == ["inv worktree.setup"]
     told = repository.inv("worktree.status", "--branch", "plain")
     assert f"hint: cd {repository.worktree('plain')} && inv worktree.setup" in told.stdout
-    assert "there is no worktree of `x`" in repository.refuses("worktree.status", "--branch", "x")
+    assert "no worktree of `x` was found" in repository.refuses("worktree.status", "--branch", "x")
     assert repository.world() == before

@@ -84,7 +84,7 @@ class TestCopy:
         os.mkfifo(folder / "pipe")
         (folder / "linked").mkdir()
         (folder / "linked" / ".git").write_text("gitdir: elsewhere")
-        # What a killed run has left of an earlier copy is taken away.
+        # A partial copy that a killed run left is removed.
         (tmp_path / ".target.goldentree" / "half").mkdir(parents=True)
         assert copy_tree.copy(folder, tmp_path / "target", lambda _: None)
         assert (tmp_path / "target" / "deep" / "file").stat().st_mtime == 1
