@@ -24,7 +24,7 @@ from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import LedgerError
 from tasks_lib.ledger.ledger import Ledger
 from tasks_lib.ledger.maintenance.backup import back_up
-from tasks_lib.ledger.maintenance.health import examine
+from tasks_lib.ledger.maintenance.health import check_health
 from tasks_lib.ledger.work import queue
 from tasks_lib.workflows.ledger_access import ledger_of
 
@@ -113,8 +113,8 @@ def test_status_tells_how_it_is(here):
     data = tasks.status(Context())
     assert data["lost"] == ["lost"]
     assert sorted(row["holder"] or "" for row in data["stale"]) == ["", "lost"]
-    assert examine(ledger_of(current_project()), (3, 51, 3)).warnings == []
-    [warning] = examine(ledger_of(current_project()), (3, 51, 2)).warnings
+    assert check_health(ledger_of(current_project()), (3, 51, 3)).warnings == []
+    [warning] = check_health(ledger_of(current_project()), (3, 51, 2)).warnings
     assert "SQLite 3.51.2 has the WAL-reset bug" in warning
     assert "inv ledger.backup" in warning
 
