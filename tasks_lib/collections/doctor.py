@@ -1,4 +1,4 @@
-"""The doctor: what is wrong here, and what cures it."""
+"""Find problems and name the command that fixes each."""
 
 from __future__ import annotations
 
@@ -18,20 +18,30 @@ _MARKS = {"ok": "✓", "warning": "!", "problem": "✗"}
 @task()
 def doctor(c: Context, json: bool = False) -> Answer:
     """
-    Find what is wrong here, and name the cure
+    Find problems and name the command that fixes each
 
-    Looks at git, the env file, the server, the golden template, every worktree
-    with its database, and leftovers. Changes nothing. Exit status 1 when there is
-    a problem; warnings do not count.
+    Checks git, the env file, the server, the golden template, every worktree with
+    its database, and leftovers. Changes nothing. Exits with 1 if there is a
+    problem; warnings do not count.
     """
     from tasks_lib.worktrees.reports.doctor import report_findings
 
     findings = report_findings(current_project())
     data = [
-        {"level": one.level, "subject": one.subject, "text": one.text, "cure": one.cure or None} for one in findings
+        {
+            "level": finding.level,
+            "subject": finding.subject,
+            "text": finding.text,
+            "cure": finding.cure or None,
+        }
+        for finding in findings
     ]
-    cells = [(_MARKS[one.level], one.subject, one.text) for one in findings]
-    problems = [one for one in findings if one.level == "problem"]
-    cures = [indent(f"{_MARKS[one.level]} {one.subject}: {one.cure}", "  ")[2:] for one in findings if one.cure]
+    cells = [(_MARKS[finding.level], finding.subject, finding.text) for finding in findings]
+    problems = [finding for finding in findings if finding.level == "problem"]
+    cures = [
+        indent(f"{_MARKS[finding.level]} {finding.subject}: {finding.cure}", "  ")[2:]
+        for finding in findings
+        if finding.cure
+    ]
     text = table(("", "SUBJECT", "FOUND"), cells)
     return Answer(data, "\n".join([text, *(["", "cures:", *cures] if cures else [])]), ok=not problems)

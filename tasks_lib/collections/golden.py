@@ -1,4 +1,4 @@
-"""The golden template: how it stands, its snapshot, and a successor."""
+"""The golden template: its status, its snapshots, and how to replace it."""
 
 from __future__ import annotations
 
@@ -14,33 +14,38 @@ if TYPE_CHECKING:
 
     from tasks_lib.databases.golden.status import GoldenStatus
 
-_EVICT = "End idle sessions on golden; refused while one is at work."
+_EVICT = "End idle sessions on golden; refused while a session is busy."
 
 
 @task(default=True)
 def status(c: Context, json: bool = False) -> Answer:
     """
-    Show the golden template, its snapshot, and who is connected
+    Show the golden template, its snapshot, and the sessions on it
 
-    Tells whether golden has changed since the snapshot was taken: then the next
-    clone takes a new one.
+    If golden has changed since the snapshot was taken, the next clone takes a new
+    one.
     """
     from tasks_lib.databases.golden.status import report_golden_status
 
-    here = current_project()
-    source = here.source()
+    project = current_project()
+    source = project.source()
     found = report_golden_status(source)
     seen, taken = found.freshness, found.snapshot
     data: dict[str, Any] = {
         "golden": source.golden,
-        "server": here.server.url.masked,
+        "server": project.server.url.masked,
         "owner": found.owner,
         "bytes": found.bytes,
         "fingerprint": seen.found.digest or None,
         "obstacle": seen.found.obstacle or None,
         "sessions": [
-            {"pid": one.pid, "user": one.user, "application": one.application, "state": one.state or None}
-            for one in found.sessions
+            {
+                "pid": session.pid,
+                "user": session.user,
+                "application": session.application,
+                "state": session.state or None,
+            }
+            for session in found.sessions
         ],
         "snapshot": taken
         and {
@@ -51,14 +56,14 @@ def status(c: Context, json: bool = False) -> Answer:
             "fingerprint": taken.fingerprint or None,
         },
         "changed": found.changed,
-        "spares": {"ready": found.spares, "wanted": here.settings.spares},
+        "spares": {"ready": found.spares, "wanted": project.settings.spares},
     }
-    return Answer(data, _told(source.golden, here.server.url.masked, found, here.settings.spares))
+    return Answer(data, _format_status(source.golden, project.server.url.masked, found, project.settings.spares))
 
 
 @task(
     help={
-        "fresh": "Take a new one even if golden has not changed since the last.",
+        "fresh": "Take a snapshot even if golden has not changed since the last.",
         "evict": _EVICT,
     }
 )
@@ -66,13 +71,12 @@ def refresh(c: Context, fresh: bool = False, evict: bool = False, json: bool = F
     """
     Take a snapshot of the golden template now
 
-    Clones do so by themselves when they need one. Nothing is done when the last
-    one is current.
+    Clones take one when they need it. Does nothing if the last one is current.
     """
     from tasks_lib.databases.clone import snapshot
 
-    here, narrator = current_project(), Narrator()
-    source, title = here.source(), f"take a snapshot of {here.settings.template}"
+    project, narrator = current_project(), Narrator()
+    source, title = project.source(), f"take a snapshot of {project.settings.template}"
     if c.config.run.dry:
         return preview([title])
     with narrator.step(title) as remarks:
@@ -89,7 +93,7 @@ def refresh(c: Context, fresh: bool = False, evict: bool = False, json: bool = F
 
 @task(
     help={
-        "force": "Go on although golden has changed since this worktree's database was cloned.",
+        "force": "Replace golden even if it has changed since this worktree's database was cloned.",
         "evict": _EVICT,
     }
 )
@@ -97,19 +101,19 @@ def promote(c: Context, force: bool = False, evict: bool = False, json: bool = F
     """
     Make a copy of this worktree's database the golden template
 
-    The worktree keeps its own. The golden template that was is parked, for
-    `golden.undo`: renamed, closed, kept as long as a removal.
+    The worktree keeps its database. The previous golden template is parked (renamed
+    and closed to sessions), so that `golden.undo` can restore it.
     """
     from tasks_lib.databases.golden import promote as promotion
     from tasks_lib.worktrees.registry import now
 
-    here, narrator = current_project(), Narrator()
-    record = here.require_record_here()
-    source, database = here.source(record.golden), record.identity.database
+    project, narrator = current_project(), Narrator()
+    record = project.require_record_here()
+    source, database = project.source(record.golden), record.identity.database
     promotion.check_promotion(source, database, slug=record.slug, force=force, evict_idle=evict)
     title = f"make a copy of {database} the golden template {source.golden}"
     if c.config.run.dry:
-        return preview([title, f"park the {source.golden} that was"])
+        return preview([title, f"park the previous {source.golden}"])
     with narrator.step(title) as remarks:
         made = promotion.promote(
             source,
@@ -131,8 +135,8 @@ def pull(c: Context, unmasked: bool = False, evict: bool = False, json: bool = F
     """
     Replace the golden template by PULL_DATABASE_URL's data, masked
 
-    That database is only read. Schema and data arrive beside golden and take its
-    place at the end; the one that was is parked, for `golden.undo`.
+    The source is only read. The copy replaces golden once it is complete; the
+    previous golden template is parked, so that `golden.undo` can restore it.
     """
     from tasks_lib.worktrees.plans.pull import plan_pull_golden
 
@@ -197,26 +201,26 @@ def verify(c: Context, into: str | None = None, json: bool = False) -> Answer:
 @task(help={"evict": _EVICT})
 def undo(c: Context, evict: bool = False, json: bool = False) -> Answer:
     """
-    Bring back the golden template that was parked last
+    Restore the golden template that was parked last
 
-    The present one is parked for it, so a second undo takes back the first.
+    The present one is parked, so a second undo reverts the first.
     """
     from tasks_lib.databases.golden import promote as promotion
     from tasks_lib.errors import DatabaseError
     from tasks_lib.worktrees.registry import now
 
-    here, narrator = current_project(), Narrator()
-    source = here.source()
+    project, narrator = current_project(), Narrator()
+    source = project.source()
     name = next(iter(promotion.list_parked_goldens(source)), None)
     if name is None:
         raise DatabaseError(
             f"no golden template `{source.golden}` is parked",
-            why="golden.promote and golden.pull park the one that was",
-            hint="inv golden.status  # the present one",
+            why="golden.promote and golden.pull park the previous one",
+            hint="to see the present one:\ninv golden.status",
         )
     title = f"make {name} the golden template {source.golden}"
     if c.config.run.dry:
-        return preview([title, f"park the {source.golden} that is"])
+        return preview([title, f"park the present {source.golden}"])
     with narrator.step(title):
         aside = promotion.restore_golden(source, name, now=now(), evict_idle=evict)
     text = pairs([("golden", f"{source.golden}  (was {name})"), ("parked", aside)])
@@ -226,31 +230,31 @@ def undo(c: Context, evict: bool = False, json: bool = False) -> Answer:
 @task()
 def tidy(c: Context, json: bool = False) -> Answer:
     """
-    Drop outdated snapshots, make the spares that WORKTREE_SPARES asks for
+    Drop outdated snapshots and create spares up to WORKTREE_SPARES
 
-    `worktree.create` starts this in the background when there is something to do.
+    `worktree.create` starts this in the background when it is needed.
     """
-    from tasks_lib.databases.clone.cleanup import clean_up as run
+    from tasks_lib.databases.clone.cleanup import clean_up
 
-    here, narrator = current_project(), Narrator()
-    source, wanted = here.source(), here.settings.spares
+    project, narrator = current_project(), Narrator()
+    source, wanted = project.source(), project.settings.spares
     titles = [f"drop the outdated snapshots of {source.golden}", f"keep {wanted} spare clones of it"]
     if c.config.run.dry:
         return preview(titles)
     with narrator.step(" and ".join(titles)):
-        done = run(source, wanted, narrator.detail)
+        done = clean_up(source, wanted, narrator.detail)
     lines = [*(f"dropped {name}" for name in done.dropped), f"spares: {done.spares} ready, {wanted} wanted"]
     return Answer({"dropped": done.dropped, "spares": {"ready": done.spares, "wanted": wanted}}, "\n".join(lines))
 
 
-def _told(golden: str, server: str, found: GoldenStatus, wanted: int) -> str:
+def _format_status(golden: str, server: str, found: GoldenStatus, wanted: int) -> str:
     rows = [
         ("golden", f"{golden}  ({size(found.bytes)}, owned by {found.owner})"),
         ("server", server),
         ("fingerprint", found.freshness.found.digest[:16] or f"unknown: {found.freshness.found.obstacle}"),
     ]
     if found.snapshot is None:
-        rows.append(("snapshot", "none; the first clone of a golden template in use takes one"))
+        rows.append(("snapshot", "none; a clone takes one if golden is in use"))
     else:
         state = {None: "cannot be compared with golden", False: "current", True: "golden has changed since"}
         rows += [
@@ -259,9 +263,12 @@ def _told(golden: str, server: str, found: GoldenStatus, wanted: int) -> str:
         ]
     if wanted or found.spares:
         rows.append(("spares", f"{found.spares} ready, {wanted} wanted"))
-    rows.append(("sessions", str(len(found.sessions)) if found.sessions else "nobody is connected"))
+    rows.append(("sessions", str(len(found.sessions)) if found.sessions else "none"))
     text = pairs(rows)
     if found.sessions:
-        cells = [(str(one.pid), one.user, one.application or "-", one.state or "?") for one in found.sessions]
+        cells = [
+            (str(session.pid), session.user, session.application or "-", session.state or "?")
+            for session in found.sessions
+        ]
         text += "\n\n" + table(("PID", "USER", "APPLICATION", "STATE"), cells)
     return text

@@ -1,4 +1,4 @@
-"""Files that make a repository ready for these tasks, and for the tools that call them."""
+"""Write the files that a repository needs for these tasks, and for the tools that call them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @task(
     help={
-        "run": "What starts the application, for Conductor; by default as justfile, package.json or Procfile.dev say.",
-        "git": "Add a post-checkout hook, for worktrees made by plain `git worktree add`.",
-        "claude": "Add the hooks by which Claude Code makes and removes worktrees.",
+        "run": "Starts the application, for Conductor; by default that of justfile, package.json or Procfile.dev.",
+        "git": "Add a post-checkout hook, for worktrees created by plain `git worktree add`.",
+        "claude": "Add the hooks that Claude Code calls to create and remove worktrees.",
         "cursor": "Add .cursor/worktrees.json.",
         "worktrunk": "Add .config/wt.toml.",
         "compose": "Add a compose file with PostgreSQL 17.",
         "mise": "Add a .mise.toml that exports the env files.",
         "env-templates": "Add examples of the env files of the `layered` style.",
-        "seed": "Add seed.env.example, whose copy golden.build reads.",
+        "seed": "Add seed.env.example, the template for the seed.env that golden.build reads.",
     }
 )
 def init(
@@ -45,17 +45,17 @@ def init(
     """
     Write tasks.py, invoke.yaml, .env.example and conductor.json
 
-    Flags add files for other tools. What exists is never changed: the answer
-    shows what has to be put into it by hand.
+    Flags add files for other tools. Existing files are never changed: the output
+    shows what to add to them by hand.
     """
     from tasks_lib.scaffold.write import examine, write
 
-    here = current_project()
-    if here.repository.linked:
+    project = current_project()
+    if project.repository.linked:
         raise WorktreeError(
             "`init` is for the main worktree",
-            why="settings and tasks are taken from there",
-            hint=f"cd {here.repository.main}",
+            why="settings and tasks are read from there",
+            hint=f"cd {project.repository.main}",
         )
     asked = {
         "git": git,
@@ -68,9 +68,9 @@ def init(
         "seed": seed,
     }
     flags = [flag for flag, wanted in asked.items() if wanted]
-    # Where only the standalone binary is installed there is no `inv` for a hook to call.
+    # If only the standalone binary is installed, a hook cannot call `inv`.
     command = "goldentree" if Path(sys.argv[0]).name == "goldentree" else "inv"
-    found = examine(here.settings, flags=flags, run=run, command=command)
+    found = examine(project.settings, flags=flags, run=run, command=command)
     new = [file for file in found if file.outcome == "created"]
     if c.config.run.dry:
         return preview([f"create {file.name}" for file in new])
@@ -80,6 +80,8 @@ def init(
         if file.remark:
             Narrator().say(f"{file.name}: {file.remark}")
     lines = [pairs((file.outcome, file.name) for file in found)]
-    lines += [f"\n{file.name} is kept as it is; this is not in it:\n\n{file.snippet}" for file in found if file.snippet]
+    lines += [
+        f"\n{file.name} exists and is not changed; add this to it:\n\n{file.snippet}" for file in found if file.snippet
+    ]
     data = [{"path": file.name, "outcome": file.outcome, "snippet": file.snippet} for file in found]
     return Answer(data, "\n".join(lines))

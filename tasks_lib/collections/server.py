@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL server, for machines that have no other."""
+"""The embedded PostgreSQL server, for machines without another one."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ def start(c: Context, json: bool = False) -> Answer:
     """
     Start the embedded PostgreSQL server
 
-    Made on first use, in the user's data directory (GOLDENTREE_HOME overrides
-    it), on 127.0.0.1 with a generated password. Every task that needs it starts
-    it by itself.
+    Created on first use in the user's data directory (or GOLDENTREE_HOME), on
+    127.0.0.1 with a generated password. Tasks that need the server start it.
     """
     cluster, narrator = _cluster(), Narrator()
     if c.config.run.dry:
@@ -40,7 +39,7 @@ def stop(c: Context, json: bool = False) -> Answer:
     """
     Stop the embedded PostgreSQL server
 
-    Sessions are ended, data is kept.
+    Ends its sessions and keeps the data.
     """
     cluster = _cluster()
     if c.config.run.dry:
@@ -52,7 +51,7 @@ def stop(c: Context, json: bool = False) -> Answer:
 @task()
 def status(c: Context, json: bool = False) -> Answer:
     """
-    Tell whether the embedded PostgreSQL server runs, and how to log in
+    Show whether the embedded PostgreSQL server runs, and how to log in
     """
     return _status(_cluster())
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.collections._project import current_project
 from tasks_lib.collections._setup import set_up
 from tasks_lib.collections._task import Answer, OptionalPositional, task
-from tasks_lib.collections.views.results import CLONE_HELP, preview, removed, report, swept
+from tasks_lib.collections.views.results import CLONE_HELP, preview, report, report_collected, report_removal
 from tasks_lib.errors import WorktreeError
 from tasks_lib.output import Narrator
 from tasks_lib.workflows.ledger_access import stop_orphaned_agents
@@ -17,16 +17,16 @@ from tasks_lib.workflows.ledger_access import stop_orphaned_agents
 if TYPE_CHECKING:
     from invoke.context import Context
 
-_BRANCH_HELP = "The branch; its slug or the worktree's path will do as well."
+_BRANCH_HELP = "The branch, its slug, or the worktree's path."
 
 
 @task(
     aliases=["up"],
     help={
-        "branch": "The branch to work on; made when there is none.",
-        "base": "What a new branch starts from; the default branch when not given.",
-        "path": "Where the worktree goes; ../<repo>-<branch> when not given.",
-        "no-db": "Leave the database out; `inv worktree.setup` adds it later.",
+        "branch": "The branch to work on; created if it does not exist.",
+        "base": "What a new branch starts from; by default the default branch.",
+        "path": "Where to put the worktree; by default ../<repo>-<branch>.",
+        "no-db": "Do not create the database; `inv worktree.setup` adds it later.",
         **CLONE_HELP,
     },
 )
@@ -41,30 +41,31 @@ def create(
     json: bool = False,
 ) -> Answer:
     """
-    Create a worktree with a database, env file and port of its own
+    Create a worktree with its own database, env file and port
 
-    Checks out BRANCH beside the main worktree while the golden template is
-    cloned, points the env file at the clone, then runs the branch's migrations
-    and code generation on it. A failure or Ctrl-C undoes what this call did; a
-    call that was killed is finished by the next one.
+    Checks out BRANCH beside the main worktree while it clones the golden template,
+    writes the clone's URL to the env file, then runs the branch's migrations and
+    code generation. A failure or Ctrl-C undoes what this call did; if the call is
+    killed, run it again to finish.
     """
     from tasks_lib.worktrees.plans.create import plan_create
 
-    here, narrator = current_project(), Narrator()
-    options = None if no_db else here.clone_options(fresh=fresh, evict_idle=evict)
-    with plan_create(here, branch, narrator, base=base, path=path, options=options) as planned:
+    project, narrator = current_project(), Narrator()
+    options = None if no_db else project.clone_options(fresh=fresh, evict_idle=evict)
+    with plan_create(project, branch, narrator, base=base, path=path, options=options) as planned:
         if c.config.run.dry:
             return preview(planned.preview())
         ran = planned.run(narrator)
-        return report(here.registry.require(planned.subject.slug), Path(planned.subject.path), ran)
+        return report(project.registry.require(planned.subject.slug), Path(planned.subject.path), ran)
 
 
 @task(help=CLONE_HELP)
 def db(c: Context, fresh: bool = False, evict: bool = False, json: bool = False) -> Answer:
     """
-    Give this worktree its database: clone, point, migrate, generate
+    Give this worktree its database: clone, env file, migrate, generate
 
-    Runs inside a linked worktree, whoever made it. A complete clone is kept.
+    For any linked worktree, including one that another tool created. A complete
+    clone is kept.
     """
     return set_up(c, fresh=fresh, evict=evict, database_only=True)
 
@@ -72,11 +73,11 @@ def db(c: Context, fresh: bool = False, evict: bool = False, json: bool = False)
 @task(name="setup", help=CLONE_HELP)
 def setup_(c: Context, fresh: bool = False, evict: bool = False, json: bool = False) -> Answer:
     """
-    Set up this worktree, which something else has made
+    Set up this worktree, which another tool created
 
-    Inside a worktree of Conductor, an editor or plain git: all that
-    `worktree.create` does but the checkout. A second call does what is missing,
-    and no more; a database that is there stays.
+    Does all that `worktree.create` does except the checkout, in a worktree created
+    by Conductor, an editor or plain git. A second call does only what is missing,
+    and keeps an existing database.
     """
     return set_up(c, fresh=fresh, evict=evict)
 
@@ -85,121 +86,124 @@ def setup_(c: Context, fresh: bool = False, evict: bool = False, json: bool = Fa
     aliases=["down"],
     help={
         "branch": _BRANCH_HELP,
-        "force": "Go on although work is not committed or not merged; `inv worktree.undo` has it.",
-        "keep-branch": "Leave the branch.",
+        "force": "Remove it with uncommitted or unmerged work; `inv worktree.undo` restores it.",
+        "keep-branch": "Keep the branch.",
     },
 )
 def remove(c: Context, branch: str, force: bool = False, keep_branch: bool = False, json: bool = False) -> Answer:
     """
     Remove a worktree and its branch, park its databases
 
-    Refuses while uncommitted, unmerged or unpushed work would be lost. Ends what
-    runs in the worktree, and stops its agents in the ledger. `inv worktree.undo`
-    brings all of it back until `inv worktree.gc --yes` sweeps it.
+    Refuses if uncommitted, unmerged or unpushed work would be lost. Ends processes
+    that run in the worktree, and stops its agents in the ledger.
+    `inv worktree.undo` restores it until `inv worktree.gc --yes` deletes it.
     """
     from tasks_lib.worktrees.plans.remove import plan_remove
 
-    here, narrator = current_project(), Narrator()
-    with plan_remove(here, branch, narrator, force=force, keep_branch=keep_branch) as planned:
+    project, narrator = current_project(), Narrator()
+    with plan_remove(project, branch, narrator, force=force, keep_branch=keep_branch) as planned:
         if c.config.run.dry:
             return preview(planned.preview())
         planned.run(narrator)
-    stop_orphaned_agents(here, narrator)
-    return removed(planned.subject)
+    stop_orphaned_agents(project, narrator)
+    return report_removal(planned.subject)
 
 
 @task()
 def teardown(c: Context, json: bool = False) -> Answer:
     """
-    Park the databases of this worktree, which somebody else removes
+    Park this worktree's databases before another tool removes it
 
-    For hooks such as Conductor's archive; harmless in a worktree that was never
-    set up. When the server is down, `inv worktree.gc` finishes it later.
+    For hooks such as Conductor's archive. Does nothing in a worktree that was never
+    set up. If the server is down, `inv worktree.gc` finishes later.
     """
     from tasks_lib.worktrees.plans.teardown import plan_teardown
 
-    here, narrator = current_project(), Narrator()
-    with plan_teardown(here, narrator) as planned:
+    project, narrator = current_project(), Narrator()
+    with plan_teardown(project, narrator) as planned:
         if planned is None:
             return Answer({"databases": "absent"}, "nothing to tear down: this worktree has no databases")
         if c.config.run.dry:
             return preview(planned.preview())
         planned.run(narrator)
-    stop_orphaned_agents(here, narrator)
-    return removed(planned.subject)
+    stop_orphaned_agents(project, narrator)
+    return report_removal(planned.subject)
 
 
 @task(
     klass=OptionalPositional,
     help={
-        "branch": "Which one: its branch, slug or former path; the last removed one when not given.",
-        "path": "Where the worktree goes; where it was when not given.",
+        "branch": "Its branch, slug or former path; by default the last one removed.",
+        "path": "Where to put the worktree; by default where it was.",
     },
 )
 def undo(c: Context, branch: str = "", path: str = "", json: bool = False) -> Answer:
     """
-    Bring a removed worktree back: branch, databases, uncommitted work
+    Restore a removed worktree: branch, databases, uncommitted work
 
-    Also what `worktree.teardown` and `db.reset` have parked. Ignored files are
-    made anew, as for a new worktree.
+    Also restores databases that `worktree.teardown` and `db.reset` parked. Ignored
+    files are created again, as for a new worktree.
     """
     from tasks_lib.worktrees.plans.undo import plan_undo
 
-    here, narrator = current_project(), Narrator()
-    with plan_undo(here, branch, narrator, path=path) as planned:
+    project, narrator = current_project(), Narrator()
+    with plan_undo(project, branch, narrator, path=path) as planned:
         if c.config.run.dry:
             return preview(planned.preview())
         ran = planned.run(narrator)
     removal, target = planned.subject.removal, planned.subject.path
-    record = here.registry.find(removal.slug)
+    record = project.registry.find(removal.slug)
     if record is None:
         return Answer({"branch": removal.branch, "path": target}, f"worktree  {target}")
     return report(record, target, ran)
 
 
-@task(help={"yes": "Do it; without, nothing is changed."})
+@task(help={"yes": "Delete them; without it, only list them."})
 def gc(c: Context, yes: bool = False, json: bool = False) -> Answer:
     """
-    Sweep what nothing owns any more
+    Delete orphaned worktrees, records and databases
 
-    Worktrees that were deleted by hand are removed, which can be undone; what was
-    parked longer ago than WORKTREE_KEEP_REMOVED is dropped, and what killed
-    processes have left. Says why for each, and changes nothing without --yes.
+    Removes worktrees that were deleted by hand, which can be undone. Drops databases
+    parked longer ago than WORKTREE_KEEP_REMOVED, and leftovers of killed processes.
+    Prints the reason for each; without --yes, changes nothing.
     """
     from tasks_lib.worktrees.plans.gc import Collected, collect
     from tasks_lib.worktrees.reports.orphans import find_orphans
 
-    here, narrator = current_project(), Narrator()
-    orphans = find_orphans(here)
+    project, narrator = current_project(), Narrator()
+    orphans = find_orphans(project)
     if not yes or c.config.run.dry:
-        return swept([Collected(orphan, "candidate" if orphan.action else "kept") for orphan in orphans])
-    collected = collect(here, orphans, narrator)
-    stop_orphaned_agents(here, narrator)
-    return swept(collected)
+        return report_collected([Collected(orphan, "candidate" if orphan.action else "kept") for orphan in orphans])
+    collected = collect(project, orphans, narrator)
+    stop_orphaned_agents(project, narrator)
+    return report_collected(collected)
 
 
 @task(help={"branch": _BRANCH_HELP})
 def stop(c: Context, branch: str, json: bool = False) -> Answer:
     """
-    End the processes whose working directory lies in a worktree
+    End the processes whose working directory is in a worktree
 
-    TERM, and KILL two seconds later. Never what runs this very command, such as
-    your shell.
+    Sends TERM, then KILL after two seconds. Never ends the processes that run this
+    command, such as your shell.
     """
     from tasks_lib.worktrees.processes import end_processes, find_processes_in
 
-    here, narrator = current_project(), Narrator()
-    path, record = here.find(branch)
+    project, narrator = current_project(), Narrator()
+    path, record = project.find(branch)
     at = path or Path(record.path if record else branch)
     running = find_processes_in(at)
     if not running:
         return Answer([], f"nothing runs in {at}")
     if c.config.run.dry:
-        return preview([f"end {one.name} ({one.pid}) in {one.cwd}" for one in running])
+        return preview([f"end {process.name} ({process.pid}) in {process.cwd}" for process in running])
     with narrator.step(f"end {len(running)} process{'es' if len(running) > 1 else ''} in {at}"):
         ended = end_processes(running)
-    data = [{"pid": one.pid, "name": one.name, "cwd": one.cwd, "signal": one.signal} for one in ended]
-    return Answer(data, "\n".join(f"ended {one.name} ({one.pid}) in {one.cwd} by {one.signal}" for one in ended))
+    data = [
+        {"pid": process.pid, "name": process.name, "cwd": process.cwd, "signal": process.signal} for process in ended
+    ]
+    lines = [f"ended {process.name} ({process.pid}) in {process.cwd} by {process.signal}" for process in ended]
+    return Answer(data, "\n".join(lines))
 
 
 @task(name="list", default=True)
@@ -207,38 +211,37 @@ def list_(c: Context, json: bool = False) -> Answer:
     """
     List all worktrees: git, database, migrations, port
 
-    States: main; ready; creating or removing, which the next call finishes;
-    unmanaged, made without this tool; gone, a record whose worktree is not there.
-    A `?` is what cannot be told; why is on stderr.
+    States: main; ready; creating or removing (interrupted: the next call
+    finishes); unmanaged (created without this tool); gone (a record without a
+    worktree). `?` is unknown, with the reason on stderr.
     """
     from tasks_lib.collections.views import worktree_table
     from tasks_lib.worktrees.reports import listing
 
-    here, narrator = current_project(), Narrator()
+    project, narrator = current_project(), Narrator()
     with narrator.looking("look at the worktrees and their databases"):
-        found, troubles = listing.report_rows(here, listing.list_rows(here))
-    for line in worktree_table.warnings(found, troubles):
+        found, troubles = listing.report_rows(project, listing.list_rows(project))
+    for line in worktree_table.format_warnings(found, troubles):
         narrator.say(f"warning: {line}")
-    return Answer([listing.format_document(row) for row in found], worktree_table.worktrees(found))
+    return Answer([listing.format_document(row) for row in found], worktree_table.format_worktrees(found))
 
 
-@task(klass=OptionalPositional, help={"branch": f"{_BRANCH_HELP} The one we stand in when not given."})
+@task(klass=OptionalPositional, help={"branch": f"{_BRANCH_HELP} By default the current worktree."})
 def status(c: Context, branch: str = "", json: bool = False) -> Answer:
     """
-    Show all that is known of a worktree; run this first when in doubt
+    Show everything about a worktree; run this first when in doubt
 
-    Names, git, databases, DATABASE_URL as the application would read it and from
-    where, migrations, golden's changes since, port, sessions. Exit status 1 when
-    something is wrong, such as a DATABASE_URL that is not this worktree's; then
-    the cure is told as well.
+    Shows names, git, databases, DATABASE_URL as the application would read it and
+    from where, migrations, changes in golden since, port and sessions. Exits with 1
+    and names the fix if something is wrong, such as another database's URL.
     """
     from tasks_lib.collections.views import worktree_status
     from tasks_lib.worktrees.reports.status import format_document, report_status
 
-    here, narrator = current_project(), Narrator()
+    project, narrator = current_project(), Narrator()
     with narrator.looking("look at the worktree and its database"):
-        found = report_status(here, branch, os.environ)
-    return Answer(format_document(found), worktree_status.told(found), ok=not found.problems)
+        found = report_status(project, branch, os.environ)
+    return Answer(format_document(found), worktree_status.format_status(found), ok=not found.problems)
 
 
 @task(help={"branch": _BRANCH_HELP})
@@ -246,12 +249,13 @@ def path(c: Context, branch: str, json: bool = False) -> Answer:
     """
     Print where a branch's worktree is
 
-    Made for `cd "$(inv worktree.path BRANCH)"`.
+    For `cd "$(inv worktree.path BRANCH)"`.
     """
     found, record = current_project().find(branch)
     if found is None or not found.exists():
         at = found or (record.path if record else "?")
         raise WorktreeError(
-            f"the worktree of `{branch}` is gone from {at}", hint=f"inv worktree.remove {branch}  # cleans up after it"
+            f"the worktree of `{branch}` is gone from {at}",
+            hint=f"to clean up after it:\ninv worktree.remove {branch}",
         )
     return Answer({"branch": branch, "path": found}, str(found))

@@ -26,7 +26,7 @@ def own(repository, server_url):
 def test_status(repository, own):
     """It tells size, fingerprint, sessions, the snapshot with its age, and whether golden has changed since."""
     golden = f"{repository.prefix}_latest"
-    assert "none; the first clone" in repository.inv("golden.status").stdout
+    assert "none; a clone takes one" in repository.inv("golden.status").stdout
     repository.json("worktree.create", "a")
     shown = repository.inv("golden.status").stdout
     told = repository.json("golden.status")

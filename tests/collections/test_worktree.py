@@ -58,7 +58,7 @@ def test_without_a_database(repository):
     """`--no-db` leaves it out, with the env file naming what `worktree.db` will make."""
     result = repository.inv("worktree.create", "a", "--no-db", env={"WORKTREE_MIGRATE": "exit 1"})
     assert result.returncode == 0, result.stderr
-    assert "(not made: inv worktree.setup)" in result.stdout
+    assert "(not created: inv worktree.setup)" in result.stdout
     assert repository.databases() == []
     assert repository.env("a")["DATABASE_URL"].endswith("_a_86f7e4")
     added = repository.json("worktree.db", cwd=repository.worktree("a"), env={"WORKTREE_MIGRATE": "touch migrated"})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.collections._arguments import read_text
 from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, OptionalPositional, task
-from tasks_lib.collections.views.results import CLONE_HELP, preview, removed, report
+from tasks_lib.collections.views.results import CLONE_HELP, preview, report, report_removal
 from tasks_lib.collections.views.rows import row_for_json
 from tasks_lib.ledger.store.ids import short_id
 from tasks_lib.output import Narrator, in_terminal
@@ -218,5 +218,5 @@ def _told(errand: Errand, *more: str, gone: Removal | None = None) -> Answer:
     lines = [f"errand {short_id(errand.id)} is {errand.status}", *more]
     if gone is None:
         return Answer(row_for_json(errand), "\n".join(lines))
-    removal = removed(gone)
+    removal = report_removal(gone)
     return Answer({**row_for_json(errand), "removed": removal.data}, "\n".join([*lines, removal.text]), ok=removal.ok)

@@ -1,5 +1,5 @@
 """
-Answers that several tasks give: a plan's preview, and what a worktree has become.
+Answers that several tasks give: a plan's preview, and the state of a worktree.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.removal.steps import Removal
 
 CLONE_HELP = {
-    "fresh": "Take a new snapshot of golden, whatever is there.",
-    "evict": "End idle sessions on golden rather than dump it; refused while one is at work.",
+    "fresh": "Take a new snapshot of golden even if the last one is current.",
+    "evict": "End idle sessions on golden instead of dumping it; refused while a session is busy.",
 }
 
-UNMASKED = "Leave the data as it is, whatever WORKTREE_PULL_MASK says."
+UNMASKED = "Do not mask the data, even if WORKTREE_PULL_MASK is set."
 
 
 def preview(titles: Sequence[str]) -> Answer:
-    """Return the answer to a dry run: what would be done."""
+    """Return the answer to a dry run."""
     return Answer({"plan": list(titles)}, "\n".join(f"would {title}" for title in titles) or "nothing to do")
 
 
 def report(record: Record, path: Path, ran: Iterable[Ran]) -> Answer:
-    """Return what the worktree of *record* at *path* has become by the steps that *ran*."""
+    """Return the state of the worktree of *record* at *path* after the steps that *ran*."""
     names, steps = record.identity, list(ran)
     clone = record.clone and {key: record.clone[key] for key in ("method", "seconds", "bytes")}
     if clone and not any(step.title.startswith("clone ") for step in steps):
@@ -57,7 +57,7 @@ def report(record: Record, path: Path, ran: Iterable[Ran]) -> Answer:
         [
             ("worktree", str(path)),
             ("branch", names.branch),
-            ("database", database if record.clone else f"{database}  (not made: inv worktree.setup)"),
+            ("database", database if record.clone else f"{database}  (not created: inv worktree.setup)"),
             ("port", str(record.port)),
             ("dev url", names.dev_url),
         ]
@@ -65,8 +65,8 @@ def report(record: Record, path: Path, ran: Iterable[Ran]) -> Answer:
     return Answer(data, text)
 
 
-def removed(removal: Removal) -> Answer:
-    """Return what a removal took away, and how to have it back."""
+def report_removal(removal: Removal) -> Answer:
+    """Return what a removal removed, and how to restore it."""
     record = removal.record
     databases = "pending" if removal.pending else "parked" if removal.parked else "absent"
     data = {
@@ -80,47 +80,48 @@ def removed(removal: Removal) -> Answer:
     }
     name = record.branch or record.slug
     text = f"{'parked the databases of' if record.only_databases else 'removed'} {name}"
-    # A hook that fails would block whoever removes the worktree; `gc` finishes what is pending.
+    # After a teardown, exit with 0: a failing hook would block the tool that removes the worktree, and
+    # `worktree.gc` finishes later.
     return Answer(
-        data, f"{text}\nto have it back: inv worktree.undo {name}", ok=record.only_databases or not removal.pending
+        data, f"{text}\nto restore: inv worktree.undo {name}", ok=record.only_databases or not removal.pending
     )
 
 
-def swept(collected: Sequence[Collected]) -> Answer:
-    """Return what garbage collection found, and what became of it."""
+def report_collected(collected: Sequence[Collected]) -> Answer:
+    """Return what garbage collection found, and the outcome for each."""
     data = [
         {
-            "kind": one.orphan.kind,
-            "name": one.orphan.name,
-            "bytes": one.orphan.bytes,
-            "reason": one.orphan.reason,
-            "outcome": one.outcome,
-            "why": one.why or None,
+            "kind": item.orphan.kind,
+            "name": item.orphan.name,
+            "bytes": item.orphan.bytes,
+            "reason": item.orphan.reason,
+            "outcome": item.outcome,
+            "why": item.why or None,
         }
-        for one in collected
+        for item in collected
     ]
     if not collected:
-        return Answer(data, "nothing to sweep")
+        return Answer(data, "nothing to delete")
     cells = [
         (
-            one.orphan.kind,
-            one.orphan.name,
-            "-" if one.orphan.bytes is None else size(one.orphan.bytes),
-            one.outcome,
-            one.why or one.orphan.reason,
+            item.orphan.kind,
+            item.orphan.name,
+            "-" if item.orphan.bytes is None else size(item.orphan.bytes),
+            item.outcome,
+            item.why or item.orphan.reason,
         )
-        for one in collected
+        for item in collected
     ]
     lines = [table(("KIND", "NAME", "SIZE", "OUTCOME", "REASON"), cells)]
-    candidates = [one for one in collected if one.outcome == "candidate"]
+    candidates = [item for item in collected if item.outcome == "candidate"]
     if candidates:
-        total = size(sum(one.orphan.bytes or 0 for one in candidates))
-        lines.append(f"\nnothing was changed; inv worktree.gc --yes sweeps {len(candidates)} of them, {total}")
-    return Answer(data, "\n".join(lines), ok=all(one.outcome != "pending" for one in collected))
+        total = size(sum(item.orphan.bytes or 0 for item in candidates))
+        lines.append(f"\nnothing was changed; inv worktree.gc --yes deletes {len(candidates)} of them, {total}")
+    return Answer(data, "\n".join(lines), ok=all(item.outcome != "pending" for item in collected))
 
 
 def report_pulled(pull: DatabasePull, narrator: Narrator) -> Answer:
-    """Return what a pull has done; remarks on it are narration."""
+    """Return the result of a pull, and print its remarks as warnings."""
     found = pull.pulled
     for remark in found.remarks:
         narrator.say(f"warning: {remark}")

@@ -1,5 +1,5 @@
 """
-The status of a worktree, as people read it.
+The status of a worktree as text.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.reports.status import Status
 
 
-def told(status: Status) -> str:
-    """Return *status* as lines, what is wrong at their end."""
+def format_status(status: Status) -> str:
+    """Return *status* as lines; problems come last."""
     text = pairs([*_git_rows(status.row), *_name_rows(status.row), *_database_rows(status)])
     for problem in status.problems:
         text += f"\n\n✗ {problem.what}" + (f"\n{indent(f'hint: {problem.cure}', '  ')}" if problem.cure else "")
@@ -28,7 +28,7 @@ def told(status: Status) -> str:
 
 
 def migration_rows(migrations: Migrations | None) -> list[tuple[str, str]]:
-    """Return how a database stands to the branch's migrations and to golden's."""
+    """Return rows on a database's migrations, compared with the branch and golden."""
     if migrations is None:
         return [("migrations", "no migration tool detected")]
     drift = migrations.drift
@@ -40,8 +40,8 @@ def migration_rows(migrations: Migrations | None) -> list[tuple[str, str]]:
     ]
 
 
-def cloned(clone: Mapping[str, Any]) -> tuple[str, str]:
-    """Return when and how the *clone* of a record was made."""
+def clone_row(clone: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the row on when and how the *clone* of a record was created."""
     since = datetime.now(UTC) - datetime.fromisoformat(clone["created"])
     return "cloned", f"{age(since.total_seconds())} ago by {clone['method']}"
 
@@ -49,7 +49,7 @@ def cloned(clone: Mapping[str, Any]) -> tuple[str, str]:
 def _git_rows(row: Row) -> list[tuple[str, str]]:
     branch = row.branch or "(detached)"
     if row.record and row.record.identity.branch != row.branch:
-        branch += f"  (made for {row.record.identity.branch})"
+        branch += f"  (created for {row.record.identity.branch})"
     state = "the main worktree" if row.state == "main" else row.state
     git = row.git.text if row.git else "-"
     if row.git and row.git.dirty:
@@ -82,38 +82,41 @@ def _database_rows(status: Status) -> list[tuple[str, str]]:
     rows = []
     if row.record:
         own = databases and databases.own
-        known = _described(own, status.tables) if own else "?" if row.record.clone else "not made"
+        known = _describe(own, status.tables) if own else "?" if row.record.clone else "not created"
         rows.append(("database", f"{row.record.identity.database}  ({known})"))
-    rows += [("companion", f"{one.name}  ({_described(one)})") for one in (databases.companions if databases else ())]
+    rows += [
+        ("companion", f"{companion.name}  ({_describe(companion)})")
+        for companion in (databases.companions if databases else ())
+    ]
     whose = {True: "this worktree's own", False: "NOT this worktree's", None: "not checked"}[status.own]
     if row.state == "main":
-        whose = "the main worktree's, which no task here changes"
+        whose = "the main worktree's; no task here changes it"
     if status.url:
         rows.append(("url", status.url))
-        rows.append(("", f"from {_layer(status.layer)}: {whose}"))
+        rows.append(("", f"from {_format_layer(status.layer)}: {whose}"))
     elif row.state != "gone":
-        rows.append(("url", "none: no env file and no variable names one"))
+        rows.append(("url", "none: not in the env file, not in the environment"))
     if row.record and (clone := row.record.clone):
-        rows.append(cloned(clone))
-    rows.append(("golden", status.template + _golden(status)))
+        rows.append(clone_row(clone))
+    rows.append(("golden", status.template + _format_golden(status)))
     if databases and databases.own and row.state != "gone":
         rows += migration_rows(databases.migrations)
     return rows
 
 
-def _described(one: ManagedDatabase, tables: int | None = None) -> str:
-    parts = [size(one.bytes) if one.bytes else "? bytes"]
+def _describe(database: ManagedDatabase, tables: int | None = None) -> str:
+    parts = [size(database.bytes) if database.bytes else "? bytes"]
     if tables is not None:
         parts.append(f"{tables} tables")
-    parts.append(f"{one.sessions} session{'' if one.sessions == 1 else 's'}")
+    parts.append(f"{database.sessions} session{'' if database.sessions == 1 else 's'}")
     return ", ".join(parts)
 
 
-def _layer(layer: str | None) -> str:
+def _format_layer(layer: str | None) -> str:
     return "the process environment" if layer == "environment" else str(layer)
 
 
-def _golden(status: Status) -> str:
+def _format_golden(status: Status) -> str:
     databases, golden = status.row.databases, status.golden
     said = []
     if golden:

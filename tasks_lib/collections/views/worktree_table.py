@@ -1,5 +1,5 @@
 """
-The list of worktrees, as people read it.
+The table of worktrees.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 HEADINGS = ("BRANCH", "STATE", "GIT", "DATABASE", "SIZE", "DRIFT", "PORT", "AGE", "PATH")
 
 _SPARE = ("DATABASE", "AGE", "PATH", "SIZE", "PORT", "DRIFT")
-"""What a narrow terminal goes without, the first of them first."""
+"""The columns that a narrow terminal drops, in this order."""
 
 _STYLES = {"gone": "red", "creating": "yellow", "removing": "yellow", "unmanaged": "dim"}
 
 
-def worktrees(rows: Sequence[Row]) -> str:
-    """Return the table of *rows*; in a terminal, the one we stand in is bold and paths are short."""
+def format_worktrees(rows: Sequence[Row]) -> str:
+    """Return the table of *rows*; in a terminal, the current worktree is bold and paths are short."""
     styles = ["bold" if row.current else _STYLES.get(row.state, "") for row in rows]
     return table(HEADINGS, map(_cells, rows), spare=_SPARE, styles=styles)
 
@@ -39,38 +39,38 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.git.text if row.git else "-",
         record.identity.database if record else "-",
         _size(row),
-        drift(databases) if databases else "?" if record else "-",
+        format_drift(databases) if databases else "?" if record else "-",
         str(record.port) if record else "-",
         age(row.age) if row.age is not None else "-",
-        short(row.path) if in_terminal() else str(row.path),
+        shorten_path(row.path) if in_terminal() else str(row.path),
     )
 
 
-def warnings(rows: Sequence[Row], troubles: Sequence[GoldentreeError]) -> list[str]:
-    """Return a line for everything that kept something from being told."""
+def format_warnings(rows: Sequence[Row], troubles: Sequence[GoldentreeError]) -> list[str]:
+    """Return a line for each reason why a cell is unknown."""
     found: dict[str, list[str]] = {trouble.what: [] for trouble in troubles}
     for row in rows:
         for why in [state.why for state in (row.git, row.databases) if state and state.why]:
             found.setdefault(why, []).append(row.branch or str(row.path))
-    # A golden template that is gone concerns all of its clones: once is enough.
+    # A missing golden template affects all of its clones, so it is reported once.
     return [f"{names[0]}: {why}" if len(names) == 1 else why for why, names in found.items()]
 
 
-def drift(databases: DatabaseState) -> str:
-    """Return how a clone stands to its branch and to golden, in a few words."""
-    said = []
+def format_drift(databases: DatabaseState) -> str:
+    """Return how a clone differs from its branch and from golden, in a few words."""
+    parts = []
     if databases.migrations is not None:
         found = databases.migrations.drift
-        said = [f"{len(names)} {name}" for name in ("pending", "missing") if (names := getattr(found, name))]
+        parts = [f"{len(names)} {name}" for name in ("pending", "missing") if (names := getattr(found, name))]
     if databases.golden_changed:
-        said.append("golden changed")
-    if said:
-        return ", ".join(said)
+        parts.append("golden changed")
+    if parts:
+        return ", ".join(parts)
     return "?" if databases.why else "-" if databases.own is None else "none"
 
 
-def short(path: Path) -> str:
-    """Return *path* as it is typed here: relative to the current directory or to the home, whatever is shortest."""
+def shorten_path(path: Path) -> str:
+    """Return *path* in its shortest form: absolute, or relative to the current directory or to the home."""
     home = Path.home()
     forms = [str(path), os.path.relpath(path)]
     if path.is_relative_to(home):

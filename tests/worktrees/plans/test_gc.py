@@ -26,7 +26,7 @@ def test_used_worktrees_are_not_orphans(created):
     """Nothing that is in use is listed, and a recent removal can still be undone."""
     created.json("worktree.remove", "b")
     assert created.json("worktree.gc", "--yes") == []
-    assert created.inv("worktree.gc").stdout == "nothing to sweep\n"
+    assert created.inv("worktree.gc").stdout == "nothing to delete\n"
     created.json("worktree.undo", "b")
 
 

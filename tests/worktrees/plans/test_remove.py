@@ -74,7 +74,7 @@ class TestRefusals:
         assert result.returncode == 0
         branches = created.git("branch", "--format=%(refname:short)").split()
         assert ("a" in branches) == (options == ["--keep-branch"])
-        assert "to have it back: inv worktree.undo a" in result.stdout
+        assert "to restore: inv worktree.undo a" in result.stdout
         reference = created.git("for-each-ref", "--format=%(objectname)", "refs/goldentree/removed")
         assert reference == tip
         assert_gone(created)

@@ -78,7 +78,7 @@ def test_status_of_a_worktree_is_complete(migrated):
     assert {key: away[key] for key in rows[None]} == rows[created["slug"]] | {"age_seconds": away["age_seconds"]}
 
     told = migrated.inv("worktree.status", cwd=there).stdout
-    assert "renamed  (made for a)" in told
+    assert "renamed  (created for a)" in told
     assert "changed since, 1 new migration)" in told
     assert "three  (golden has it, this branch lacks it)" in told
 
