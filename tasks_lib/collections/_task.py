@@ -38,7 +38,19 @@ class Answer:
     status: int = 1
 
 
-class OptionalPositional(Task):  # type: ignore[type-arg]
+class _Task(Task):  # type: ignore[type-arg]
+    """A task that keeps its help: Invoke's removes each entry that it reads, so a second call would find none."""
+
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        """Return the task's arguments."""
+        kept = dict(self.help)
+        try:
+            return super().get_arguments(ignore_unknown_help)
+        finally:
+            self.help = kept
+
+
+class OptionalPositional(_Task):
     """
     A task whose first argument is positional and optional, as in `inv worktree.status feat-x`.
 
@@ -99,6 +111,7 @@ def task(*, help: Mapping[str, str] | None = None, **options: Any) -> Callable[[
 
         # Invoke assigns short flags by first free letter, so they would change with every new parameter; and it
         # parses `-f` after a task as its own.
+        options.setdefault("klass", _Task)
         return invoke_task(help={**(help or {}), "json": JSON_HELP}, auto_shortflags=False, **options)(run)
 
     return decorate

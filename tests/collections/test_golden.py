@@ -88,7 +88,7 @@ def test_an_age_that_is_accepted(repository, own):
 
     assert "is younger than WORKTREE_GOLDEN_MAX_AGE: " in result.stderr
     wrong = repository.refuses("worktree.create", "b", env={"WORKTREE_GOLDEN_MAX_AGE": "soon"})
-    assert "`soon` in environment is no duration" in wrong
+    assert "`soon` in environment is not a duration" in wrong
 
 
 def test_spares(repository, own):
@@ -103,7 +103,7 @@ def test_spares(repository, own):
     assert made["clone"]["method"] == "spare"
     assert repository.json("golden.tidy", env=wanted)["spares"] == {"ready": 1, "wanted": 1}
     assert repository.json("golden.tidy")["spares"] == {"ready": 0, "wanted": 0}
-    assert "no number of spares" in repository.refuses("golden.tidy", env={"WORKTREE_SPARES": "-1"})
+    assert "is not a number of spares" in repository.refuses("golden.tidy", env={"WORKTREE_SPARES": "-1"})
 
 
 def test_outdated_snapshots(repository, own):

@@ -1,4 +1,4 @@
-"""The surface as a whole: help for everything, one JSON document always, the standalone binary."""
+"""All tasks: help, one JSON document per failure, the standalone binary."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from tasks_lib import __version__, ns
+from tasks_lib.program import main
 
-# Collected once: `Task.get_arguments` takes entries out of `task.help`, so a second call finds none.
 ARGUMENTS = {name: ns[name].get_arguments() for name in ns.task_names}
 
 
@@ -26,8 +26,8 @@ def goldentree(cwd, *arguments):
 
 
 @pytest.mark.parametrize("name", sorted(ARGUMENTS))
-def test_help_for_everything(name):
-    """Every task says what it does, in a line that fits, and every argument has help and no short flag."""
+def test_every_task_and_argument_has_help(name):
+    """The first line of the help fits, and each argument has help and no short flag."""
     first, *_ = ns[name].__doc__.strip().splitlines()
     assert 0 < len(first) <= 70
     assert not first.endswith(".")
@@ -38,19 +38,29 @@ def test_help_for_everything(name):
 
 
 @pytest.mark.parametrize("name", sorted(name for name in ARGUMENTS if not name.startswith(("server.", "demo"))))
-def test_a_failure_is_one_document_too(tmp_path, name):
-    """Outside of a repository every task that needs one says so in JSON, with status 1."""
+def test_failure_outside_a_repository_is_one_document(tmp_path, monkeypatch, capfd, name):
+    """Every task that needs a repository says so in JSON, with status 1."""
     arguments = ["x"] * sum(argument.positional for argument in ARGUMENTS[name])
-    result = goldentree(tmp_path, name, *arguments, "--json")
-    assert result.returncode == 1
-    assert result.stderr == ""
-    error = json.loads(result.stdout)["error"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["goldentree", name, *arguments, "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out, err = capfd.readouterr()
+    assert (ended.value.code, err) == (1, "")
+    error = json.loads(out)["error"]
     assert error["code"] == "git"
     assert "is not in a git repository" in error["message"]
     assert error["hint"]
 
 
-def test_the_tasks(repository):
+def test_failure_in_a_process_is_one_document(tmp_path):
+    """A whole process prints the document and exits with 1, too."""
+    result = goldentree(tmp_path, "worktree.list", "--json")
+    assert (result.returncode, result.stderr) == (1, "")
+    assert json.loads(result.stdout)["error"]["code"] == "git"
+
+
+def test_list_names_every_task(repository):
     """`--list` names every task in `inv` and in the binary; `worktree` alone lists the worktrees."""
     for listed in (repository.inv("--list"), goldentree(repository.path, "--list")):
         assert listed.returncode == 0
@@ -59,15 +69,15 @@ def test_the_tasks(repository):
     assert repository.inv("worktree").stdout == repository.inv("worktree.list").stdout
 
 
-def test_help_of_a_task(repository):
-    """The whole docstring and every option."""
+def test_help_prints_docstring_and_options(repository):
+    """`--help` prints the whole docstring and every option."""
     said = repository.inv("--help", "worktree.create").stdout
     assert "undoes what this call did" in said
     assert "--base=STRING" in said
     assert "--no-db" in said
 
 
-def test_without_tasks_py(repository):
+def test_binary_works_without_tasks_py(repository):
     """The binary works in any repository, with the main worktree's `invoke.yaml` from a linked one, too."""
     repository.git("rm", "--quiet", "tasks.py")
     (repository.path / "invoke.yaml").write_text("db:\n  clone_method: dump\n")
@@ -84,13 +94,13 @@ def test_without_tasks_py(repository):
     assert "Traceback" not in broken.stderr
 
 
-def test_version(tmp_path):
-    """The binary's own, not Invoke's."""
+def test_version_is_that_of_goldentree(tmp_path):
+    """The binary prints its version, not Invoke's."""
     assert goldentree(tmp_path, "--version").stdout == f"goldentree {__version__}\n"
 
 
-def test_a_directory_that_is_gone(tmp_path):
-    """A shell that stands in a removed worktree gets an error, not a traceback."""
+def test_removed_current_directory_is_an_error(tmp_path):
+    """In a removed worktree, a task prints an error, not a traceback."""
     script = "import os, sys; os.mkdir('x'); os.chdir('x'); os.rmdir('../x'); sys.argv[0] = 'goldentree'\n"
     script += "from tasks_lib.program import main; main()"
     result = subprocess.run(
@@ -101,6 +111,6 @@ def test_a_directory_that_is_gone(tmp_path):
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-def test_help_behind_a_task(repository, flag):
-    """Where Invoke takes `--help` for the branch, the error says how to get the help."""
+def test_help_flag_after_a_task_is_refused(repository, flag):
+    """Invoke takes `--help` for the branch; the error says how to get the help."""
     assert "hint: inv --help worktree.create" in repository.refuses("worktree.create", flag)
