@@ -37,13 +37,6 @@ def sourced(file: Path, *keys: str) -> list[str]:
 # --- text: examples ---------------------------------------------------------------------------------------------------
 
 
-def test_an_edit_that_changes_another_key_is_refused(monkeypatch):
-    """No input is known that causes one; the check guards against a bug in the editing itself."""
-    monkeypatch.setattr(dotenv_file, "_with_value", lambda *_: "KEY=new\nOTHER=changed\n")
-    with pytest.raises(EnvFileError, match="without changing other keys"):
-        dotenv_file.edit("OTHER=kept\nKEY=old\n", {"KEY": "new"})
-
-
 @pytest.mark.parametrize(
     ("before", "after"),
     [
