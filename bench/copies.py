@@ -1,5 +1,5 @@
 """
-Copy one golden template in every way there is, while three sessions are connected to it and while nobody is.
+Copy one golden template in every way, with three sessions connected to it and with none.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Copy:
         place: PostgreSQL's release and the file system.
         megabytes: Golden's size.
         sessions: How many were connected to golden.
-        seed: The times of the seed's pipeline in the same rounds; *floor*, those of `createdb -T`.
+        seed: The times of the shell pipeline in the same rounds; *floor*, those of `createdb -T`.
         ended: How many sessions on golden did not survive it.
     """
 
@@ -116,7 +116,7 @@ def _megabytes(connection: Connection[Any], database: str) -> int:
 
 @contextmanager
 def _idle(connection: Connection[Any], golden: str, sessions: int) -> Iterator[str]:
-    """Give a golden that nobody uses: a twin of it while *sessions* are connected to it, else itself."""
+    """Give a golden template without sessions: a twin of it while *sessions* are connected, else itself."""
     if not sessions:
         yield golden
         return

@@ -134,7 +134,7 @@ def _finish_and_claim(ledger: Ledger, agents: list[str]) -> list[str]:
 
 
 def _reading(path: Path, rounds: int) -> Iterator[Figure]:
-    """Time the query of what is ready, also while somebody writes."""
+    """Time the query for ready tasks, with and without a concurrent writer."""
     ledger, chance = Ledger.on_sqlite(path), random.Random(5)  # noqa: S311 - a graph, not a secret
     ids = [new_id() for _ in range(GRAPH)]
     edges = {

@@ -37,7 +37,7 @@ _numbers = itertools.count(1)
 
 
 class Ours:
-    """goldentree at work on *golden* of *target*, with its notes below *scratch*."""
+    """goldentree with *golden* of *target*; its records are below *scratch*."""
 
     def __init__(self, target: Target, golden: str, scratch: Path) -> None:
         self._source = Source(target.server, golden, "bench", scratch / f"notes{next(_numbers)}")
@@ -89,12 +89,12 @@ class Ours:
             }
 
     def _take_snapshot(self) -> None:
-        """Make the snapshot current; then let somebody write elsewhere on the server, as is the rule."""
+        """Make the snapshot current; then write to another database of the server, as usually happens."""
         snapshot.ensure_snapshot(self._source, _say_nothing, fresh=False, evict_idle=False)
         self._write_elsewhere()
 
     def _keep_spare(self) -> None:
-        """Have one spare ready; then let somebody write elsewhere."""
+        """Have one spare ready; then write to another database."""
         spares.maintain_spares(self._source, 1, _say_nothing)
         self._write_elsewhere()
 

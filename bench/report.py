@@ -129,7 +129,7 @@ def _copy_tables(copies: Iterable[Copy]) -> Iterator[str]:
     for place, in_place in groupby(copies, key=lambda row: row.place):
         yield from (f"## PostgreSQL {place}", "")
         for (megabytes, sessions), rows in groupby(in_place, key=lambda row: (row.megabytes, row.sessions)):
-            users = f"{sessions} sessions connected" if sessions else "nobody connected"
+            users = f"{sessions} sessions connected" if sessions else "no session connected"
             yield from (f"### Golden of {megabytes} MB, {users}", "")
             yield from _table(("faster than the seed", "time to the floor's", "way", *_TIMES), map(_copy, rows))
 

@@ -1,5 +1,5 @@
 """
-What others do to copy a database: the seed's pipeline, `createdb -T`, and the tools on PyPI.
+Other ways to copy a database: a shell pipeline of pg_dump and psql, `createdb -T`, and tools on PyPI.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def ways(target: Target, golden: str, idle: str, tools: Sequence[Tool], scratch:
 
     Args:
         target: The server, whose own client programs are used.
-        golden: What is copied, whoever is connected to it.
-        idle: The same with nobody connected, for the floor.
+        golden: The database to copy, with or without sessions.
+        idle: The same without sessions, for the floor.
         tools: What `install` returned.
         scratch: For their files.
     """

@@ -36,7 +36,7 @@ GOLDEN = "loquent_latest"
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "bench"
 
 SIZES = {17: 1.0, 200: 0.3, 1024: 0.3}
-"""Goldens in megabytes, and which share of the rounds each gets: the seed's pipeline takes 20 seconds for the last."""
+"""Goldens in megabytes, and the share of the rounds that each gets: the shell pipeline needs 20 s for the last."""
 
 _STARTED = time.monotonic()
 
@@ -90,7 +90,7 @@ def _measure_golden(target: Target, tools: Sequence[Tool], scratch: Path, rounds
     yield from measure_copies(target, GOLDEN, tools, scratch, SESSIONS, rounds)
     _say("  the parts of a clone")
     yield from measure_parts(target, GOLDEN, scratch, rounds)
-    _say("  nobody connected")
+    _say("  no session connected")
     yield from measure_copies(target, GOLDEN, tools, scratch, 0, max(1, rounds // 2))
 
 

@@ -28,7 +28,7 @@ class Sessions:
 
     def restore(self) -> int:
         """
-        Replace the sessions that somebody ended; return how many those were.
+        Replace the sessions that were ended; return their number.
 
         The others are left alone, not even asked: an idle session has not done anything for a while.
         """

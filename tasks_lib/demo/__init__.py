@@ -1,1 +1,1 @@
-"""The whole story on a throwaway repository: to be watched (demo), and to be checked (smoke)."""
+"""The whole workflow on a throwaway repository: to watch (demo), and to check (smoke)."""

@@ -1,4 +1,4 @@
-"""What both entry points have in common: how they end."""
+"""Run an entry point and return its exit status."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def exit_status(body: Callable[[], None]) -> int:
     """Run *body*; return 0, 1 after an expected failure, which is printed, or 130 after Ctrl-C."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        # Else a closed terminal would leave the server running.
+        # Otherwise a closed terminal would leave the server running.
         signal.signal(number, signal.default_int_handler)
     try:
         body()

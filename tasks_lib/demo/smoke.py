@@ -1,8 +1,8 @@
 """
-The smoke: does the main job work here, from end to end? `python -m tasks_lib.demo.smoke`.
+Check the main workflow from end to end: `python -m tasks_lib.demo.smoke`.
 
-Prints what seed 000, section 07, printed. Then a second worktree goes beside the first, and each proof that they
-share nothing is one line. The first check that fails ends it with status 1.
+Prints the counts of source and clone, then creates a second worktree and prints a line for each proof that the two
+share nothing. The first failed check ends it with status 1.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FIRST, SECOND = "feat-y", BRANCH
 
 def smoke() -> None:
     """
-    Run all checks, on a stage of their own.
+    Run all checks on a new stage.
 
     Raises:
         GoldentreeError: At the first check that fails.
@@ -42,7 +42,7 @@ def smoke() -> None:
         with here.sessions(3) as sessions:
             first = here.ask("worktree.create", FIRST, WORKTREE_CLONE_METHOD="dump")
             second = here.ask("worktree.create", SECOND)
-            for session in sessions:  # an error here is a connection that we broke
+            for session in sessions:  # fails if we broke the connection
                 session.execute("SELECT 1")
         prove_clone(here, first)
         answer(f"\nsecond worktree beside the first: OK, cloned by {second['clone']['method']}")
@@ -53,7 +53,7 @@ def smoke() -> None:
 
 
 def prove_golden(here: Stage) -> None:
-    """Build the golden template from nothing, and once more, which must change nothing."""
+    """Build the golden template from nothing, then again, which must change nothing."""
     with here.twilio():
         built = here.ask("golden.build")
         made = [block["block"] for block in built["blocks"] if block["state"] == "made"]
@@ -67,17 +67,17 @@ def prove_golden(here: Stage) -> None:
 
 
 def prove_clone(here: Stage, made: Mapping[str, Any]) -> None:
-    """Hold everything in the clone against golden: tables, rows, sequences, extensions, locale, ledger."""
+    """Compare the clone with golden: tables, rows, sequences, extensions, locale, migration history."""
     _require(made["clone"]["method"] == "dump", f"the clone was made by {made['clone']['method']}, not by dump")
     golden, clone = here.facts(GOLDEN), here.facts(made["database"])
     different = contents.find_differences(golden, clone)
     _require(not different, "the clone is not what golden is", *different)
-    ledger = here.ledger(made["database"])
-    _require(ledger == here.ledger(GOLDEN), "the clone's seaql_migrations are not golden's")
+    history = here.seaorm_migrations(made["database"])
+    _require(history == here.seaorm_migrations(GOLDEN), "the clone's seaql_migrations are not golden's")
     answer("clone pipeline: OK")
     answer(f"source  {_counts(proof(golden))}")
     answer(f"clone   {_counts(proof(clone))}")
-    answer(f"seaql_migrations carried over: {len(ledger)} applied")
+    answer(f"seaql_migrations carried over: {len(history)} applied")
 
 
 def prove_migrations(here: Stage, first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
@@ -94,7 +94,7 @@ def prove_migrations(here: Stage, first: Mapping[str, Any], second: Mapping[str,
 
 
 def prove_rows(here: Stage, first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
-    """Add a contact to the first clone, and look for it everywhere."""
+    """Add a contact to the first clone, and check that no other database has it."""
     databases = [first["database"], second["database"], GOLDEN]
     before = [proof(here.facts(name))["contacts"] for name in databases]
     with here.server.connect(first["database"]) as connection:
@@ -109,7 +109,7 @@ def prove_rows(here: Stage, first: Mapping[str, Any], second: Mapping[str, Any])
 
 
 def prove_ports_and_env_files(here: Stage, first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
-    """Check that each env file differs from the main worktree's in its own values only."""
+    """Check that each env file differs from the main worktree's only in its own values."""
     main, one, two = (dotenv_file.load(Path(path, ".env")) for path in (here.main, first["path"], second["path"]))
     ports = {env["PORT"] for env in (main, one, two)}
     _require(len(ports) == 3, "a port is used twice", *sorted(map(str, ports)))
@@ -124,7 +124,7 @@ def prove_ports_and_env_files(here: Stage, first: Mapping[str, Any], second: Map
 
 
 def prove_removal(here: Stage, first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
-    """Remove the first worktree, look for the second's, and bring the first one back."""
+    """Remove the first worktree, check the second one, and restore the first."""
     rows, before = here.facts(first["database"]), here.facts(second["database"])
     removed = here.ask("worktree.remove", FIRST)
     _require(removed["databases"] == "parked", f"the database of {FIRST} is {removed['databases']}")

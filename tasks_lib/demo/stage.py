@@ -1,8 +1,8 @@
 """
-The stage: a server, a repository of a small application, and a branch to work on.
+The demo's stage: a server, a repository of a small application, and a branch to work on.
 
-Everything on it is real: PostgreSQL, git, Alembic, sqlacodegen, and `inv` as a child process. Only Twilio is played,
-by a server on this machine.
+Everything is real: PostgreSQL, git, Alembic, sqlacodegen, and `inv` as a child process. Only Twilio is a stand-in, a
+server on this machine.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ if TYPE_CHECKING:
 GOLDEN = "loquent_latest"
 
 PROOF_TABLES = {"contacts": "contact", "agents": "ai_agent", "phones": "phone_number"}
-"""What seed 000, section 07, counts in source and clone: its label, and the table behind it."""
+"""The tables that are counted in source and clone, by label."""
 
-LEDGER = "seaql_migrations"
-"""SeaORM's table of applied migrations, from before the application went over to Alembic."""
+SEAORM_HISTORY = "seaql_migrations"
+"""SeaORM's migration history, from before the application moved to Alembic."""
 
 _OUTSIDE = ("DATABASE_URL", "WORKTREE_", "CONDUCTOR_", "GIT_", "PG", "INVOKE_")
-"""Variables that people and hooks export, and that must not reach the stage."""
+"""Variables that users and hooks export, and that must not reach the stage."""
 
 
 @dataclass(frozen=True)
 class Stage:
     """
-    The stage as it stands.
+    A stage that is set.
 
     Attributes:
-        root: The directory of it all; only a disposable server has another one.
+        root: The directory of everything except a disposable server.
         main: The main worktree.
-        environment: That of all children.
+        environment: The environment of all children.
     """
 
     root: Path
@@ -68,7 +68,7 @@ class Stage:
 
     def show(self, *arguments: str) -> None:
         """
-        Run `inv` with *arguments*; everything that it prints goes to our stdout as it comes.
+        Run `inv` with *arguments*; everything that it prints goes to our stdout immediately.
 
         Raises:
             GoldentreeError: If it fails.
@@ -80,7 +80,7 @@ class Stage:
         Run `inv` with *arguments* and return the data of its JSON document.
 
         Raises:
-            GoldentreeError: If it fails; with all that it said.
+            GoldentreeError: If it fails; contains its output.
         """
         pipe = subprocess.PIPE
         said = self._inv((*arguments, "--json"), {**self.environment, **environment}, stdout=pipe, stderr=pipe)
@@ -88,7 +88,7 @@ class Stage:
 
     @contextmanager
     def twilio(self) -> Iterator[None]:
-        """Play Twilio, with a `seed.env` that leads there; afterwards both are gone."""
+        """Run the stand-in for Twilio, and write a `seed.env` that names it; remove both afterwards."""
         seed = self.main / "seed.env"
         with playing() as stand_in:
             seed.touch(0o600)
@@ -107,13 +107,13 @@ class Stage:
             yield [opened.enter_context(self.server.connect(GOLDEN)) for _ in range(count)]
 
     def facts(self, database: str) -> Contents:
-        """Return what *database* holds."""
+        """Return the contents of *database*."""
         return queries.read_contents_of(self.server, database)
 
-    def ledger(self, database: str) -> list[str]:
+    def seaorm_migrations(self, database: str) -> list[str]:
         """Return the SeaORM migrations that *database* has, in order."""
-        query = f"SELECT version FROM {LEDGER} ORDER BY version"  # noqa: S608 - our own constant
-        return queries.read_migration_keys(self.server, database, LEDGER, query)
+        query = f"SELECT version FROM {SEAORM_HISTORY} ORDER BY version"  # noqa: S608 - our own constant
+        return queries.read_migration_keys(self.server, database, SEAORM_HISTORY, query)
 
     def drift(self, worktree: Path, database: str) -> Drift:
         """Compare the Alembic migrations of the branch at *worktree* with those that *database* has."""
@@ -137,7 +137,7 @@ class Stage:
             try:
                 said, narrated = child.communicate()
             except KeyboardInterrupt:
-                # It rolls back, and needs the server for that; leaving the block alone would wait 0.25 s.
+                # Wait until it has rolled back, for which it needs the server; Popen's own wait ends after 0.25 s.
                 child.send_signal(signal.SIGINT)
                 child.communicate()
                 raise
@@ -149,7 +149,7 @@ class Stage:
 
 
 def proof(found: Contents) -> dict[str, int]:
-    """Return the rows that seed 000, section 07, counts: its label, and how many *found* has."""
+    """Return how many rows *found* has of each of `PROOF_TABLES`, by label."""
     return {label: found.tables[f"public.{table}"] for label, table in PROOF_TABLES.items()}
 
 
@@ -159,10 +159,10 @@ def stage(narrator: Narrator, *, keep: bool = False) -> Iterator[Stage]:
     Set the stage for the length of a `with` block.
 
     Args:
-        keep: Leave everything in the end, server included.
+        keep: Keep everything afterwards, including the server.
 
     Raises:
-        GoldentreeError: If it cannot be set; nothing is left then.
+        GoldentreeError: If it cannot be set; nothing is left.
     """
     environment = _environment()
     repository.require_tools(environment["PATH"])
@@ -173,7 +173,7 @@ def stage(narrator: Narrator, *, keep: bool = False) -> Iterator[Stage]:
             url = _kept_server(root, cleanup) if keep else cleanup.enter_context(disposable_server())
         server = Server(DatabaseUrl.parse(url))
         with narrator.step("make a repository"):
-            # The project is named after the directory, and golden after the project.
+            # goldentree names the project after the directory, and golden after the project.
             main = root / "loquent"
             repository.make(main, server.url.with_database(GOLDEN), environment)
         if keep:
@@ -194,7 +194,7 @@ def _kept_server(root: Path, cleanup: ExitStack) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment for children: nothing from outside, and the tools that are installed beside us."""
+    """Return the environment for children, without the user's settings, with the tools installed beside us."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(_OUTSIDE)}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     return {**inherited, **repository.GIT_ENVIRONMENT, "PATH": path}

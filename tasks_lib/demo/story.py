@@ -1,7 +1,7 @@
 """
-The demo: one branch gets its own everything, step by step, for somebody who has never seen it.
+The demo shows step by step what a branch gets: for people who see goldentree for the first time.
 
-Nothing is told that was not measured a moment before.
+Every number that it prints has just been measured.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.databases.compare import queries
 from tasks_lib.databases.server.connection import scalar
 from tasks_lib.demo.repository import BRANCH
-from tasks_lib.demo.stage import GOLDEN, LEDGER, kept_home, proof, stage
+from tasks_lib.demo.stage import GOLDEN, SEAORM_HISTORY, kept_home, proof, stage
 from tasks_lib.errors import GoldentreeError
 from tasks_lib.git.cli import read_git
 from tasks_lib.output import Narrator, answer, pairs, size, table
@@ -35,39 +35,39 @@ WIDTH = 80
 
 def tell(*, keep: bool) -> None:
     """
-    Set the stage, create the worktree of a branch, and show what happened; take everything away unless *keep*.
+    Set the stage, create the worktree of a branch, and show what happened; delete everything unless *keep*.
 
     Raises:
         GoldentreeError: If anything goes wrong.
     """
-    # A story is one stream, in a pipe as well: what `inv` narrates belongs between our lines.
+    # Print one stream, also in a pipe: the progress of `inv` belongs between our lines.
     with redirect_stderr(sys.stdout):
-        _heading("The stage: a server, a repository")
+        _heading("Set up: a server and a repository")
         with stage(Narrator(), keep=keep) as here:
             try:
                 _introduce(here)
                 _build(here)
                 _play(here)
                 if not keep:
-                    _heading("And away with it")
+                    _heading("Remove the worktree")
                     _command(here, "worktree.remove", BRANCH, "--keep-branch")
             finally:
                 if keep:
-                    _heading("Now you")
+                    _heading("Your turn")
                     _hand_over(here)
         if not keep:
             answer(f"\nThe server is stopped, and {here.root} is deleted. Nothing else was touched.")
-            answer("To keep it all and go on by hand: inv demo --keep, or python3 -m nox -s demo -- --keep")
+            answer("To keep everything and continue by hand: inv demo --keep, or python3 -m nox -s demo -- --keep")
 
 
 def _play(here: Stage) -> None:
     with here.sessions(SESSIONS) as sessions:
-        _heading("One command for a branch")
-        answer(f"{SESSIONS} connections to {GOLDEN} stay open all the while, as those of a dev server would.\n")
+        _heading("One command gives a branch everything")
+        answer(f"{SESSIONS} connections to {GOLDEN} stay open the whole time, like those of a dev server.\n")
         _command(here, "worktree.create", BRANCH)
         made = next(row for row in here.ask("worktree.list") if row["branch"] == BRANCH)
         _explain(here, made, sessions)
-        _heading("A second worktree: golden has not changed, so its snapshot is cloned")
+        _heading("A second worktree: golden has not changed, so the snapshot is cloned again")
         _command(here, "worktree.create", "feat-y")
 
 
@@ -81,21 +81,21 @@ def _introduce(here: Stage) -> None:
             [
                 ("server", f"PostgreSQL {release} at {here.server.url}"),
                 ("repository", f"{here.main}, on main"),
-                ("branch", f"{BRANCH}, with {len(added)} more: {', '.join(Path(name).stem for name in added)}"),
+                ("branch", f"{BRANCH}, which adds {len(added)} files: {', '.join(Path(name).stem for name in added)}"),
             ]
         )
     )
 
 
 def _build(here: Stage) -> None:
-    _heading("Golden, from nothing: main's migrations, then Loquent's account")
-    answer("The phone number is that of a stand-in for Twilio, on this machine.\n")
+    _heading("Build the golden template: main's migrations, then an account of the product Loquent")
+    answer("The phone number comes from a stand-in for Twilio on this machine.\n")
     with here.twilio():
         _command(here, "golden.build")
     answer("")
     _command(here, "golden.verify")
     bytes_, tables = queries.read_size_and_table_count(here.server, GOLDEN)
-    applied, before = here.drift(here.main, GOLDEN).applied, len(here.ledger(GOLDEN))
+    applied, before = here.drift(here.main, GOLDEN).applied, len(here.seaorm_migrations(GOLDEN))
     answer(f"\n{size(bytes_)}, {tables} tables; {before} migrations of SeaORM, then {len(applied)} of Alembic.")
 
 
@@ -106,37 +106,37 @@ def _command(here: Stage, *arguments: str) -> None:
 
 def _explain(here: Stage, made: Mapping[str, Any], sessions: list[Connection[Any]]) -> None:
     worktree, database = Path(made["path"]), made["database"]
-    _heading("Identity: every name comes from the branch, once")
+    _heading("Names: all of them come from the branch")
     answer(f"{BRANCH} -> {made['slug']} -> {database}")
     answer(f"{' ' * len(BRANCH)} -> port {made['port']} -> {made['dev_url']}")
 
-    _heading("Rows: golden's, in a database of the branch's own")
+    _heading("Rows: a copy of golden's, in the branch's own database")
     answer(_rows(here, database))
 
-    _heading("Migrations: what golden has came along, what the branch adds went on top")
-    carried, ledger = here.drift(worktree, GOLDEN), here.ledger(database)
+    _heading("Migrations: golden's were copied, the branch's new ones were applied")
+    carried, history = here.drift(worktree, GOLDEN), here.seaorm_migrations(database)
     answer(
         pairs(
             [
-                ("carried over", f"{len(ledger)} of SeaORM, the last one {ledger[-1]}"),
+                ("copied", f"{len(history)} of SeaORM, the last one {history[-1]}"),
                 ("", f"{len(carried.applied)} of Alembic: {', '.join(carried.applied)}"),
                 ("applied now", f"{len(carried.pending)} of Alembic: {', '.join(carried.pending)}"),
                 ("still pending", f"{len(here.drift(worktree, database).pending)}"),
             ]
         )
     )
-    answer("\nm008 has filled its new column in from the rows that came along:")
+    answer("\nm008 has filled its new column from the copied rows:")
     answer(_preferred_channels(here, database))
 
     _heading("Models: generated from that database by sqlacodegen")
     models = worktree / "app" / "models_generated.py"
-    answer(f"{models.relative_to(worktree)}, {models.read_text().count('(Base):')} classes, among them\n")
+    answer(f"{models.relative_to(worktree)}, {models.read_text().count('(Base):')} classes, for example\n")
     answer(_model(models.read_text(), "Callback"))
 
-    _heading("The env file: APP_HOST and every other line as they were")
+    _heading("The env file: only the worktree's own keys differ")
     answer(_env_diff(here, worktree))
 
-    _heading("And golden?")
+    _heading("Golden is untouched")
     pids = [str(scalar(session, "SELECT pg_backend_pid()")) for session in sessions]
     answer(f"All {len(pids)} connections to {GOLDEN} are still open and answer (backends {', '.join(pids)}).")
 
@@ -147,7 +147,7 @@ def _rows(here: Stage, clone: str) -> str:
     cells = [(label, str(count), str(proof(own)[label])) for label, count in proof(golden).items()]
     cells += [
         (table_name.removeprefix("public."), str(golden.tables.get(table_name, "-")), str(own.tables[table_name]))
-        for table_name in (f"public.{LEDGER}", *new)
+        for table_name in (f"public.{SEAORM_HISTORY}", *new)
     ]
     cells.append(("all tables", str(golden.rows), str(own.rows)))
     return table(("", GOLDEN, clone), cells)
@@ -176,7 +176,7 @@ def _env_diff(here: Stage, worktree: Path) -> str:
 
 def _hand_over(here: Stage) -> None:
     python, home = Path(sys.executable), kept_home(here.root)
-    answer("The server runs, and everything is in place. In a shell:\n")
+    answer("The server is running. In a shell:\n")
     for line in (
         f"cd {here.main}",
         f'export PATH="{python.parent}:$PATH" GOLDENTREE_HOME={home}',
@@ -186,8 +186,8 @@ def _hand_over(here: Stage) -> None:
         f'cd "$(inv worktree.path {BRANCH})" && inv db.status && python -m app',
     ):
         answer(f"    {line}")
-    answer("\nTo stop the server and delete all of it, in any shell:\n")
-    # Complete in itself: without GOLDENTREE_HOME it would stop another server, and delete this one's files under it.
+    answer("\nTo stop the server and delete everything, in any shell:\n")
+    # Set GOLDENTREE_HOME here: without it, the line would stop another server and delete the files of a running one.
     stop = f"GOLDENTREE_HOME={home} {shlex.quote(str(python))} -m invoke server.stop"
     answer(f"    cd {here.main} && {stop} && cd / && rm -r {here.root}")
 

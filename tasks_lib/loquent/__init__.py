@@ -1,1 +1,1 @@
-"""The product whose account the golden template holds (seeds 000 and 001)."""
+"""Build golden templates with an account of the product Loquent. The entry point is `golden_build.GoldenBuild`."""

@@ -1,5 +1,5 @@
 """
-Build the account: every block that is not there, in order, in one transaction.
+Build the account: all missing blocks, in order, in one transaction.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Outcome:
     What became of a block.
 
     Attributes:
-        made: What was missing, and is there now.
+        made: The parts that were missing and were made.
         reason: Why it was skipped.
     """
 
@@ -44,36 +44,38 @@ def select_blocks(only: str | None) -> Sequence[Block]:
     Return the blocks to build: all, or the one named *only*.
 
     Raises:
-        SettingsError: If there is none of that name.
+        SettingsError: If no block has that name.
     """
     if only is None:
         return BLOCKS
     found = [block for block in BLOCKS if block.name == only]
     if not found:
-        raise SettingsError(f"there is no block `{only}`", hint=f"one of: {', '.join(block.name for block in BLOCKS)}")
+        raise SettingsError(
+            f"block `{only}` does not exist", hint=f"one of: {', '.join(block.name for block in BLOCKS)}"
+        )
     return found
 
 
 def dry_run(connection: Connection[Any] | None, blocks: Sequence[Block], inputs: Inputs) -> list[Outcome]:
     """
-    Return what `fill` would do, without doing it.
+    Return what `make_missing` would do, and change nothing.
 
     Args:
-        connection: To the database; None where there is none yet.
+        connection: To the database; None if it does not exist yet.
 
     Raises:
-        DatabaseError: If what a block refers to neither is there nor would be made.
+        DatabaseError: If a block needs another one that neither exists nor would be made.
     """
     return [outcome for _, outcome in _examined(connection, blocks, inputs)]
 
 
 def make_missing(connection: Connection[Any], blocks: Sequence[Block], inputs: Inputs) -> list[Outcome]:
     """
-    Make what is missing of *blocks*, in the caller's transaction; where nothing is, nothing is written.
+    Make the missing parts of *blocks* in the caller's transaction; write nothing if nothing is missing.
 
     Raises:
-        DatabaseError: If what a block refers to is not there, or a block is incomplete after it was made.
-        TwilioError: If a subaccount has to be made, and cannot.
+        DatabaseError: If a block that another one needs does not exist, or a block is incomplete after it was made.
+        TwilioError: If a subaccount is needed and cannot be made.
     """
     outcomes = []
     for block, outcome in _examined(connection, blocks, inputs):
@@ -86,9 +88,9 @@ def make_missing(connection: Connection[Any], blocks: Sequence[Block], inputs: I
 def _examined(
     connection: Connection[Any] | None, blocks: Sequence[Block], inputs: Inputs
 ) -> Iterator[tuple[Block, Outcome]]:
-    """Yield each of *blocks* with what is to become of it, seen when its turn comes."""
+    """Yield each of *blocks* with its outcome, determined when its turn comes."""
     outcomes: dict[str, Outcome] = {}
-    # Those that are not to be built are asked as well: whether they are there, or will never be, decides for others.
+    # Include the blocks that are not built: others depend on whether they exist, or are skipped.
     for block in BLOCKS:
         outcomes[block.name] = outcome = _examine(connection, block, inputs, outcomes)
         if block in blocks:
@@ -99,11 +101,11 @@ def _examined(
 
 @contextmanager
 def _refusals(block: Block, inputs: Inputs) -> Iterator[None]:
-    """Say of which block the database refuses something, and no more of a row than that."""
+    """Name the block in errors of the database, without the row that it refused."""
     from psycopg import Error, errors
 
     def said(error: Error) -> str:
-        # Without its detail: that is the whole row, the auth token of Twilio included. A trigger may quote it, too.
+        # Omit the detail: it is the whole row, including the auth token of Twilio. A trigger may quote it, too.
         return mask_secrets(error.diag.message_primary or "", {}, inputs.seed.secrets)
 
     try:
@@ -111,14 +113,14 @@ def _refusals(block: Block, inputs: Inputs) -> Iterator[None]:
     except errors.IntegrityError as error:
         raise DatabaseError(
             f"block `{block.name}` cannot be made: {said(error)}",
-            why="the schema asks for more than the blocks give, or already holds a row in their place",
+            why="the schema requires a value that the block does not set, or a row with the same key exists",
         ) from None
     except errors.RaiseException as error:
         raise DatabaseError(
-            f"block `{block.name}` cannot be made: {said(error)}", why="a trigger of the schema raises it"
+            f"block `{block.name}` cannot be made: {said(error)}", why="a trigger of the schema raised it"
         ) from None
     except (
-        errors.InvalidColumnReference,  # what ON CONFLICT names is not unique
+        errors.InvalidColumnReference,  # ON CONFLICT names columns that are not unique
         errors.UndefinedColumn,
         errors.UndefinedFunction,
         errors.UndefinedObject,
@@ -128,20 +130,20 @@ def _refusals(block: Block, inputs: Inputs) -> Iterator[None]:
     ) as error:
         raise DatabaseError(
             f"block `{block.name}` does not fit the schema: {said(error)}",
-            why="it was written for tables as goldentree's own migrations make them",
-            hint="change it where it is, in tasks_lib/loquent/blocks; tasks_lib/loquent/migrations has those tables",
+            why="it was written for the tables in tasks_lib/loquent/migrations",
+            hint="change the block in tasks_lib/loquent/blocks",
         ) from None
 
 
 def _make(connection: Connection[Any], block: Block, inputs: Inputs) -> None:
     with _refusals(block, inputs):
         make_block(connection, block, inputs)
-        # What is deferred would else be refused by COMMIT, of which nobody knows whose rows it is about.
+        # Check deferred constraints now: an error of COMMIT would not say which block it is about.
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
     if left := list_missing(connection, block, inputs):
         raise DatabaseError(
-            f"block `{block.name}` was made, and yet there is no {', '.join(left)}",
-            why="the schema has taken the rows elsewhere: a trigger, a rule, or a guard that met another row",
+            f"block `{block.name}` was made, but is still incomplete: {', '.join(left)}",
+            why="a trigger or a rule of the schema changed the rows, or another row with the same key exists",
         )
 
 
@@ -159,10 +161,10 @@ def _examine(connection: Connection[Any] | None, block: Block, inputs: Inputs, b
 
 
 def _require_needs(block: Block, blocks: Sequence[Block], outcomes: Mapping[str, Outcome]) -> None:
-    built = {one.name for one in blocks}
+    built = {other.name for other in blocks}
     for need in block.needs:
         if need not in built and outcomes[need].state == "made":
             raise DatabaseError(
-                f"block `{block.name}` needs `{need}`, of which is missing: {', '.join(outcomes[need].made)}",
+                f"block `{block.name}` needs block `{need}`, which is incomplete: {', '.join(outcomes[need].made)}",
                 hint=f"inv golden.build --only {need}  # or all of them: inv golden.build",
             )

@@ -1,5 +1,5 @@
 """
-Whether an account is usable: the rows of the table in seed 001, section 01, each proven by its own.
+Check that an account is usable, with a query for each of its parts.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ State = Literal["ok", "broken", "skipped"]
 @dataclass(frozen=True)
 class Check:
     """
-    One row of the table.
+    A check of one part of the account.
 
     Attributes:
-        blocks: Those that make what it is about.
-        found: A query for what is there, one text.
-        broken: A query for what is there and does not work, one text a row.
+        blocks: The blocks that make this part.
+        found: A query that returns one text about what exists.
+        broken: A query that returns a text for each thing that exists but does not work.
         emails: The names of the parameters with the emails that must be able to sign in.
     """
 
@@ -42,7 +42,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check has found: what is there, or what is wrong."""
+    """The result of a check: what exists, or what is wrong."""
 
     title: str
     state: State
@@ -54,7 +54,7 @@ CHECKS = (
         "user, account, organization, owner",
         ("user", "account", "organization", "owner"),
         "SELECT %(owner)s || ' owns ' || name || ' and can sign in' FROM organization WHERE id = %(organization_id)s",
-        "SELECT %(owner)s || ' is no owner' FROM member WHERE id = %(owner_member_id)s AND NOT is_owner",
+        "SELECT %(owner)s || ' is not an owner' FROM member WHERE id = %(owner_member_id)s AND NOT is_owner",
         emails=("owner",),
     ),
     Check(
@@ -73,7 +73,7 @@ CHECKS = (
         SELECT account_sid || CASE WHEN sms_events_active AND call_events_active THEN ', events active' ELSE '' END
         FROM organization_twilio_settings WHERE organization_id = %(organization_id)s
         """,
-        "SELECT 'it says that the account is the customer''s own' FROM organization_twilio_settings "
+        "SELECT 'the row marks the account as the customer''s' FROM organization_twilio_settings "
         "WHERE organization_id = %(organization_id)s AND is_byo",
     ),
     Check(
@@ -86,7 +86,7 @@ CHECKS = (
         WHERE phone_number.organization_id = %(organization_id)s
         """,
         """
-        SELECT number || ' is answered by an agent of nobody''s or of another organization'
+        SELECT number || ' is answered by an agent of no organization or of another one'
         FROM phone_number JOIN ai_agent ON ai_agent.id = ai_agent_id
         WHERE phone_number.organization_id = %(organization_id)s
             AND ai_agent.organization_id IS DISTINCT FROM phone_number.organization_id
@@ -157,16 +157,16 @@ CHECKS = (
 
 
 def verify_account(connection: Connection[Any], inputs: Inputs, credentials: Credentials) -> list[Finding]:
-    """Return what each check has found; nothing is changed, and Twilio is not asked."""
+    """Return the result of each check, without changing anything or asking Twilio."""
     outcomes = {outcome.block: outcome for outcome in dry_run(connection, BLOCKS, inputs)}
     known = read_values(connection, inputs)
     findings = []
     for check in CHECKS:
         here = [outcomes[name] for name in check.blocks]
-        wrong = [f"no {', '.join(one.made)}" for one in here if one.state == "made"]
+        wrong = [f"no {', '.join(outcome.made)}" for outcome in here if outcome.state == "made"]
         wrong += [row[0] for row in connection.execute(check.broken, known)]
         wrong += [problem for name in check.emails if (problem := _sign_in(connection, known[name], credentials))]
-        skipped = [f"{one.block}: {one.reason}" for one in here if one.state == "skipped"]
+        skipped = [f"{outcome.block}: {outcome.reason}" for outcome in here if outcome.state == "skipped"]
         row = connection.execute(check.found, known).fetchone()
         there = [str(row[0])] if row and row[0] else []
         if wrong:
@@ -179,12 +179,12 @@ def verify_account(connection: Connection[Any], inputs: Inputs, credentials: Cre
 
 
 def _sign_in(connection: Connection[Any], email: str, credentials: Credentials) -> str:
-    """Return why nobody can sign in as *email*, empty if one can."""
+    """Return why signing in as *email* fails; empty if it works."""
     row = connection.execute(
         'SELECT password_hash FROM email_password_account JOIN "user" ON id = user_id WHERE email = %s', [email]
     ).fetchone()
     if row is None:
-        return ""  # that the account is missing is said already
+        return ""  # the block of the account already reports that it is missing
     password = credentials.password(email)
     if password is None:
         return f"the password of {email} is not in {credentials.path.name}"

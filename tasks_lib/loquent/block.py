@@ -1,5 +1,5 @@
 """
-What a block is: one part of the account, that knows what of it is missing and how to make that.
+A block is one part of the account: it knows what is missing and how to make it.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from tasks_lib.loquent.twilio import Account, Number
 
 SLUG = "loquent-dev"
-"""Of the organization that is made where the owner has none."""
+"""The slug of the organization that is made if the owner has none."""
 
 
 @dataclass(frozen=True)
 class Inputs:
     """
-    What the blocks are made of, apart from what their SQL says.
+    The values that blocks need from outside the database.
 
     Attributes:
-        numbers: What Twilio says that the shared account has; None where it was not asked.
-        hash_of: Returns the hash of the password of an email, once that password is written down.
-        twilio: Returns the account that the organization is to be connected to; asked only where one is configured.
+        numbers: The shared account's phone numbers; None if Twilio was not asked.
+        hash_of: Writes the password of an email to the credentials file and returns its hash.
+        twilio: Returns the account to connect the organization to; called only if `seed.env` configures one.
     """
 
     seed: Seed
@@ -46,19 +46,19 @@ def _nothing(connection: Connection[Any], values: Mapping[str, Any], inputs: Inp
 @dataclass(frozen=True)
 class Block:
     """
-    One part of the account, said in SQL; `values` tells which parameters its statements may name.
+    One part of the account, in SQL; `read_values` returns the parameters that its statements may use.
 
     Attributes:
-        name: As `--only` takes it.
-        missing: A query for what is not there of it, one text a row; none once it is complete.
-        make: Statements that make what is missing, guarded by themselves: what is there stays as it is.
-        wanted: The WITH clause that *missing* and *make* begin with.
-        parameters: Further ones.
-        prepare: Returns those that have to be asked for, before it is made.
+        name: Its name for `--only`.
+        missing: A query that returns a text for each missing part; no rows once the block is complete.
+        make: Statements that make what is missing and leave existing rows alone.
+        wanted: The WITH clause with which *missing* and *make* begin.
+        parameters: Further parameters.
+        prepare: Returns parameters that must be looked up before the block is made.
         needs: The blocks whose rows it refers to.
-        skipped: Returns why the configuration leaves it out, empty if it does not.
-        obstacle: A query for why it cannot be made on this database, no row if it can; asked, too, where the blocks
-            that it needs are yet to be made.
+        skipped: Returns why the configuration skips it; empty if it does not.
+        obstacle: A query that returns why it cannot be made on this database; no row if it can. It also runs before
+            the blocks that this one needs are made.
     """
 
     name: str
@@ -97,12 +97,12 @@ LEFT JOIN member AS staff ON staff.organization_id = account.organization_id AND
 
 def read_values(connection: Connection[Any], inputs: Inputs) -> dict[str, Any]:
     """
-    Return the parameters of all blocks' statements: what is configured, and the ids of whom it is about, as of now.
+    Return the parameters of all blocks' statements: the configuration, and the current ids of its users.
 
-    The account is the organization that the owner's email owns, else the one of our own slug.
+    The account is the organization that the owner's email owns, else the one with the slug `SLUG`.
 
     Raises:
-        DatabaseError: If that belongs to somebody else.
+        DatabaseError: If that organization belongs to another user.
     """
     from psycopg.rows import dict_row
 
@@ -119,20 +119,20 @@ def read_values(connection: Connection[Any], inputs: Inputs) -> dict[str, Any]:
     if found["owned_by"] not in (None, seed.owner_email):
         raise DatabaseError(
             f"the organization `{SLUG}` belongs to {found['owned_by']}",
-            why=f"seed.env says that it is {seed.owner_email}'s, and an organization has one owner",
+            why=f"seed.env names {seed.owner_email} as its owner, and an organization has one owner",
             hint=f"set SEED_OWNER_EMAIL={found['owned_by']} in seed.env",
         )
     return {**configured, **found}
 
 
 def list_missing(connection: Connection[Any], block: Block, inputs: Inputs) -> list[str]:
-    """Return what of *block* is not there."""
+    """Return the missing parts of *block*."""
     known = {**read_values(connection, inputs), **block.parameters}
     return [row[0] for row in connection.execute(block.wanted + block.missing, known)]
 
 
 def make_block(connection: Connection[Any], block: Block, inputs: Inputs) -> None:
-    """Make what of *block* is missing."""
+    """Make the missing parts of *block*."""
     known = {**read_values(connection, inputs), **block.parameters}
     known |= block.prepare(connection, known, inputs)
     for statement in block.make:
@@ -140,7 +140,7 @@ def make_block(connection: Connection[Any], block: Block, inputs: Inputs) -> Non
 
 
 def find_obstacle(connection: Connection[Any], block: Block, inputs: Inputs) -> str:
-    """Return why *block* cannot be made on this database, empty if it can."""
+    """Return why *block* cannot be made on this database; empty if it can."""
     if not block.obstacle:
         return ""
     row = connection.execute(block.obstacle, read_values(connection, inputs)).fetchone()

@@ -1,5 +1,5 @@
 """
-The logins of the account in `.local-credentials`, one line `email / password` each, and the hashes that accept them.
+Read and write logins in `.local-credentials`, one line `email / password` each, and hash passwords.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Credentials:
 
     def password(self, email: str) -> str | None:
         """
-        Return the password that is written down for *email*, None where there is none.
+        Return the password for *email* in the file; None if it has none.
 
         Raises:
-            SettingsError: If the file cannot be read, or is not one of ours to keep secrets in.
+            SettingsError: If the file cannot be read, or is not a regular file of this user.
         """
         with suppress(FileNotFoundError), self._opened("rb") as file:
             return self._logins(file).get(email.lower())
@@ -46,15 +46,15 @@ class Credentials:
 
     def ensure(self, email: str) -> tuple[str, bool]:
         """
-        Return the password that is written down for *email*, or append a new one, and whether it is new.
+        Return the password for *email* and whether it is new; append a new one if the file has none.
 
-        Processes that do so at once agree: they take turns. A new password is on the disk before it is returned.
+        Concurrent processes take turns and get the same password. A new one is on disk before it is returned.
 
         Raises:
-            SettingsError: As `password`, or if the file cannot be written.
+            SettingsError: Like `password`, or if the file cannot be written.
         """
         with self._opened("a+b") as file:
-            # Not only for a file of others' making: a strict umask may have left a new one without our own rights.
+            # Also on a new file: a strict umask may have removed our own permissions.
             os.fchmod(file.fileno(), 0o600)
             if known := self._logins(file).get(email.lower()):
                 return known, False
@@ -66,8 +66,8 @@ class Credentials:
         """
         Add *line* with a single write.
 
-        A signal does not stop the kernel within the write of one line, so a kill leaves all of it or none; and what a
-        power failure cuts off was not yet returned to anyone. A disk that is full does cut: that piece is taken back.
+        The kernel completes the write of one line, so a kill leaves all of it or nothing. A line that a power failure
+        cut off was not yet returned to a caller. If the disk is full, remove the part that was written.
         """
         size = file.seek(0, os.SEEK_END)
         before = "" if size else HEADER
@@ -94,15 +94,15 @@ class Credentials:
 
     @contextmanager
     def _opened(self, mode: str) -> Iterator[FileIO]:
-        """Open and lock the file: "rb" for readers, FileNotFoundError if there is none, "a+b" for one alone."""
-        hint = f"see what it is and whose: ls -ld {shlex.quote(str(self.path))}"
+        """Open and lock the file: "rb" shared, FileNotFoundError if it does not exist; "a+b" exclusively."""
+        hint = f"look at its type and owner:\nls -ld {shlex.quote(str(self.path))}"
         try:
             with FileIO(self.path, mode, opener=_open) as file:
                 status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
                     raise SettingsError(
-                        f"`{self.path}` is not a file of your own",
-                        why="somebody else could read the passwords in it",
+                        f"`{self.path}` is not a regular file of this user",
+                        why="another user could read the passwords in it",
                         hint=hint,
                     )
                 # Not `file_lock`: readers share this lock, and it is on the file that the user asked for.
@@ -116,14 +116,14 @@ class Credentials:
 
 
 def hash_password(password: str) -> str:
-    """Return *password* as an Argon2id hash in PHC format, with a salt of its own."""
+    """Return an Argon2id hash of *password* in PHC format, with a new salt."""
     from argon2 import PasswordHasher
 
     return PasswordHasher().hash(password)
 
 
 def verify_password(password: str, hash_: str) -> bool:
-    """Tell whether *hash_* is one of *password*; no hash of another kind than Argon2 is."""
+    """Return whether *hash_* is an Argon2 hash of *password*."""
     from argon2 import PasswordHasher
     from argon2.exceptions import VerificationError
 
@@ -134,5 +134,5 @@ def verify_password(password: str, hash_: str) -> bool:
 
 
 def _open(path: str, flags: int) -> int:
-    # Without O_NONBLOCK, a named pipe would be waited for.
+    # Without O_NONBLOCK, opening a named pipe would block.
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)

@@ -1,7 +1,7 @@
 """
-The golden template that tests and benchmarks clone: the account with half a year of history, as large as a real one.
+The golden template that tests and benchmarks clone: the account with half a year of history.
 
-Seed 000 counts 9 agents (5 of the system, 4 clones), 1 phone number and 297 applied migrations, in 17 MB.
+It is as large as a real one: 9 agents (5 of the system, 4 clones), 1 phone number and 297 applied migrations, in 17 MB.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ def create_fixture(url: str, name: str = "loquent_latest") -> None:
     with server.connect() as connection:
         try:
             empty.create_empty_database(connection, name)
-        # Whoever loses a race for the name is refused by the catalog's index instead.
+        # The process that loses a race for the name gets an error of the catalog's index instead.
         except (errors.DuplicateDatabase, errors.UniqueViolation):
             raise DatabaseError(
                 f"the database `{name}` already exists",
-                why="the fixture golden template is only ever built into a new one",
-                hint=f"choose another name, or drop it first: dropdb {name}",
+                why="the fixture is only built into a new database",
+                hint=f"choose another name, or drop it first:\ndropdb {name}",
             ) from None
         try:
             _fill(server, name)

@@ -1,4 +1,4 @@
--- What half a year of use has left: the rows that fill the fixture up to the 17 MB of seed 000.
+-- The rows of half a year of use, which make the fixture as large as a real golden template: 17 MB.
 
 INSERT INTO audit_log (organization_id, action, detail, happened_at)
 SELECT

@@ -1,5 +1,5 @@
 """
-Where an account must not be made unasked: on another machine, in production, in a worktree's own database.
+Refuse to make an account on another machine, in production, or in a worktree's database.
 """
 
 from __future__ import annotations
@@ -18,65 +18,67 @@ if TYPE_CHECKING:
     from tasks_lib.databases.server.url import DatabaseUrl
 
 NAME_BYTES = 63
-"""What PostgreSQL cuts a name at, without an error (NAMEDATALEN - 1)."""
+"""The length to which PostgreSQL shortens names without an error (NAMEDATALEN - 1)."""
 
 _PRODUCTION = re.compile(r"(?<![a-z])(prod|production|live)(?![a-z])", re.IGNORECASE)
 
 
 def require_name(connection: Connection[Any], name: str) -> None:
     """
-    Make sure that a golden template may be called *name*.
+    Check that *name* may be the name of a golden template.
 
     Raises:
-        SettingsError: If PostgreSQL would cut it.
-        OwnershipError: If it is the name of one of PostgreSQL's own databases, or of one of ours with another role.
+        SettingsError: If PostgreSQL would shorten it.
+        OwnershipError: If it is a database of PostgreSQL, or one of ours with another role.
     """
     if not 0 < len(name.encode()) <= NAME_BYTES or "\0" in name:
         raise SettingsError(
-            f"a golden template cannot be called `{name}`", why=f"a database's name has 1 to {NAME_BYTES} bytes"
+            f"`{name}` cannot be the name of a golden template", why=f"a database's name has 1 to {NAME_BYTES} bytes"
         )
     if name in MAINTENANCE_NAMES:
-        raise OwnershipError(f"`{name}` is PostgreSQL's own database", why="no account is made in it")
+        raise OwnershipError(f"`{name}` is PostgreSQL's own database", why="it must not contain an account")
     if mark := read_comment(connection, name):
         raise OwnershipError(
             f"`{name}` is the {mark.role} of {f'worktree `{mark.slug}`' if mark.slug else f'`{mark.golden}`'}",
-            why="an account is made in a golden template only; clones get it from there",
-            hint="inv golden.build, without --into, builds the golden template that is configured",
+            why="accounts are made only in golden templates; clones copy them",
+            hint="build the configured golden template, without --into:\ninv golden.build",
         )
 
 
 def require_development(server: Server, connection: Connection[Any], name: str, *, pulled: DatabaseUrl | None) -> None:
     """
-    Refuse a server on another machine, and what looks like production.
+    Refuse a server on another machine, and one that looks like production.
 
     Args:
         connection: To the server's maintenance database.
         name: The golden template.
-        pulled: What PULL_DATABASE_URL reads.
+        pulled: The database at PULL_DATABASE_URL.
 
     Raises:
-        OwnershipError: With the flag that goes on all the same.
+        OwnershipError: With a hint about `--force`.
     """
     host = connection.info.host
     words = {"host": host, "user": connection.info.user, "database": server.url.database or "", "golden": name}
-    looks = next((f"its {what} is called `{word}`" for what, word in words.items() if _PRODUCTION.search(word)), "")
+    looks = next(
+        (f"the name of its {what} is `{word}`" for what, word in words.items() if _PRODUCTION.search(word)), ""
+    )
     why = ""
     if not is_local(connection):
         why = f"it is at {host}, not on this machine"
     elif pulled and _place(pulled) == _place(server.url.with_database(name)):
-        why = f"PULL_DATABASE_URL reads `{name}` there, which is where production's data is expected"
+        why = f"PULL_DATABASE_URL reads `{name}` there, so it is expected to be production"
     elif looks:
         why = f"it looks like production: {looks}"
     if why:
         raise OwnershipError(
             f"golden.build does not build on the server at {server.url.masked}",
-            why=f"{why}\na made-up account has no place among real people's",
-            hint="--force builds there all the same",
+            why=f"{why}\na development account does not belong among real customers",
+            hint="if that is intended:\ninv golden.build --force",
         )
 
 
 def _place(url: DatabaseUrl) -> tuple[str, ...]:
-    """Return where *url* leads, one word for this machine's usual names."""
+    """Return host, port and database of *url*, with `localhost` for each usual name of this machine."""
     host = url.parameters.get("host", "localhost")
     here = "localhost" if host in ("127.0.0.1", "::1") else host
     return here, url.parameters.get("port", "5432"), url.database or ""
@@ -84,10 +86,10 @@ def _place(url: DatabaseUrl) -> tuple[str, ...]:
 
 def require_sandbox(connection: Connection[Any], name: str) -> None:
     """
-    Refuse a database that charges real money, which no name gives away.
+    Refuse a database whose Stripe key charges real money.
 
     Args:
-        name: What it is called, or will be.
+        name: The database's present or future name.
 
     Raises:
         OwnershipError: If its Stripe key is a live one.
@@ -97,7 +99,7 @@ def require_sandbox(connection: Connection[Any], name: str) -> None:
     found = connection.execute("SELECT FROM core_conf WHERE stripe_secret_key ~ '^[rs]k_live_' LIMIT 1").fetchone()
     if found is not None:
         raise OwnershipError(
-            f"`{name}` has a live key of Stripe",
-            why="it looks like production; a made-up account has no place among real people's",
-            hint="--force builds there all the same",
+            f"`{name}` has a live Stripe key",
+            why="it looks like production; a development account does not belong among real customers",
+            hint="if that is intended:\ninv golden.build --force",
         )

@@ -1,5 +1,5 @@
 """
-The schema that the blocks stand on: the product's own migrations make it, or those that lie here.
+The schema that the blocks need. The product's migrations make it, or those in `migrations/`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 BUNDLED = Command((sys.executable, "-m", "alembic", "upgrade", "heads"), Path(__file__).with_name("migrations"))
-"""What migrates a database that DATABASE_URL names, for repositories without a migration tool."""
+"""The command that migrates the database at DATABASE_URL, for repositories without a migration tool."""
 
 TABLES = (
     "user",
@@ -44,28 +44,29 @@ TABLES = (
     "contact_note",
     "call",
 )
-"""Every table that a block writes to, or reads."""
+"""Every table that a block reads or writes."""
 
 
 def require_account_schema(connection: Connection[Any], name: str) -> None:
     """
-    Make sure that the database is one that the blocks can be made in.
+    Check that the blocks can be made in the database.
 
     Args:
-        name: What it is called, or will be.
+        name: The database's present or future name.
 
     Raises:
-        DatabaseError: If it lacks a table, or rows that the product's migrations make.
+        DatabaseError: If it lacks a table, or rows that the product's migrations insert.
     """
     found = connection.execute(
-        "SELECT one FROM unnest(%s::text[]) AS one WHERE to_regclass(quote_ident(one)) IS NULL", [list(TABLES)]
+        "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(quote_ident(name)) IS NULL", [list(TABLES)]
     ).fetchall()
     if found:
         raise DatabaseError(
             f"the schema of `{name}` is not Loquent's: it has no {format_first([f'`{row[0]}`' for row in found], 5)}",
-            why="golden.build makes an account of the product Loquent, in tables that migrations have made",
-            hint="WORKTREE_MIGRATE=none inv golden.build  # a new one, in the schema that comes with this tool\n"
-            "inv golden.pull  # a golden template of another product, made of a database of its own",
+            why="golden.build makes an account of the product Loquent, in tables that migrations made",
+            hint="to build a new one in the schema that comes with goldentree, or to pull another product's database:\n"
+            "WORKTREE_MIGRATE=none inv golden.build\n"
+            "inv golden.pull",
         )
     lacking = connection.execute(
         "SELECT 'the tier enterprise' WHERE NOT EXISTS (SELECT FROM subscription_tier WHERE slug = 'enterprise') "
@@ -76,6 +77,6 @@ def require_account_schema(connection: Connection[Any], name: str) -> None:
     if lacking:
         raise DatabaseError(
             f"`{name}` lacks {', '.join(row[0] for row in lacking)}",
-            why="the product's migrations make them, and the account is made of them",
-            hint="apply all migrations to it, then run the same command",
+            why="the account needs them, and the product's migrations insert them",
+            hint="apply all migrations to it, then run the same command again",
         )

@@ -1,8 +1,8 @@
 """
-What the main worktree's `seed.env` says about the account: its logins, its Twilio, its Stripe (seed 001, section 10).
+Read the main worktree's `seed.env`: the account's logins, its Twilio account, its Stripe keys.
 
-A key in that file opts in; the process environment is not asked, so that what a shell happens to export never ends up
-in a golden template.
+Only that file counts, not the process environment, so that a variable that the shell exports never gets into a golden
+template.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Form:
     """
-    What a value looks like.
+    The format of a value.
 
     Attributes:
-        what: As "is not …" continues.
+        what: Completes "is not …" in errors.
         pattern: A regular expression for the whole value.
-        cure: What to put there instead.
+        cure: What to write instead.
         is_public: Whether errors may show the value.
     """
 
@@ -42,20 +42,20 @@ class Form:
 def _sid(prefix: str, what: str) -> Form:
     """Return the form of one kind of SID: https://www.twilio.com/docs/glossary/what-is-a-sid."""
     pattern = f"{prefix}[0-9a-f]{{32}}"
-    return Form(f"the SID of {what}", pattern, f"an SID of that kind is `{prefix}` and 32 hexadecimal digits")
+    return Form(f"the SID of {what}", pattern, f"such a SID is `{prefix}` and 32 hexadecimal digits")
 
 
 _ACCOUNT = _sid("AC", "an account")
 _SUBSCRIPTION = _sid("DF", "an event subscription")
 
 _WORD = r"[!\"$-~][!-~]*"
-"""Printable ASCII without `#` first: python-dotenv takes what follows an empty `KEY= # …` for the value."""
+"""Printable ASCII that does not begin with `#`: python-dotenv reads the comment in `KEY= # …` as the value."""
 
-_SECRET = Form("a secret of Twilio's", _WORD, "put the secret there as one word, and comments on lines of their own")
+_SECRET = Form("a Twilio secret", _WORD, "write the secret as one word, and comments on separate lines")
 _STRIPE = Form(
     "a key of a Stripe sandbox",
     rf"(?![a-z]+_live_){_WORD}",
-    "a development database is no place for a live key; copy the sandbox's from its Developers page",
+    "a live key does not belong in a development database; copy the sandbox's from its Developers page",
 )
 _EMAIL = Form("an email address", r"[!-?A-~]+@[A-Za-z0-9.-]+", "write it as name@example.com", is_public=True)
 
@@ -63,7 +63,7 @@ _SWITCH = Form("a switch", "[01]", "write 1 or 0", is_public=True)
 _URL = Form(
     "an https URL, nor an http one of this machine",
     rf"https://[^\s/?#@]+(/[^\s?#@]*)?|{LOOPBACK.pattern}",
-    "write it so, without user, password and query",
+    "write it without user, password and query",
 )
 
 _SUBACCOUNT, _SUBACCOUNT_TOKEN = "TWILIO_WORKTREE_SUBACCOUNT_SID", "TWILIO_WORKTREE_SUBACCOUNT_TOKEN"
@@ -73,14 +73,14 @@ _API_KEY, _API_KEY_SECRET = "TWILIO_WORKTREE_API_KEY_SID", "TWILIO_WORKTREE_API_
 @dataclass(frozen=True)
 class Key:
     """
-    One row of the table of keys.
+    A key of `seed.env`.
 
     Attributes:
-        name: As it stands in the file.
-        form: What its value looks like.
-        why: One line on what it is for.
-        default: What an absent or empty value means; empty for nothing.
-        needs: Keys without which this one is of no use.
+        name: Its name in the file.
+        form: The format of its value.
+        why: Its purpose, in one line.
+        default: The value if the key is missing or empty; may be empty.
+        needs: Keys that must be set, too.
     """
 
     name: str
@@ -108,18 +108,18 @@ KEYS = (
     Key("SEED_OWNER_EMAIL", _EMAIL, "who signs in as the owner", "owner@example.com"),
     Key("SEED_SECOND_STAFF_EMAIL", _EMAIL, "who signs in as a member without a role", "staff@example.com"),
 )
-"""The keys that are read, in the order of `seed.env.example`, which is held against them."""
+"""The keys that are read, in the order of `seed.env.example`; a test compares the two."""
 
 _OURS = ("TWILIO_WORKTREE_", "SEED_")
-"""How keys begin that nobody else has; any other unknown key is another program's."""
+"""Prefixes of keys that only goldentree uses; other unknown keys belong to other programs."""
 
 _TELLING = re.compile(r"[A-Z]{2}(?=[0-9a-f]{32}\Z)|[a-z]+_(live|test)_|#")
-"""The beginning of a value that may be shown though it is a secret: it says of which kind it is."""
+"""The part of a secret that errors may show: it says what kind of secret it is."""
 
 
 @dataclass(frozen=True)
 class Shared:
-    """The Twilio account that all worktrees share (seed 001, section 03), and what it is wired to already."""
+    """The Twilio account that all worktrees share, and the Twilio resources that it already uses."""
 
     account: Account
     event_sink_sid: str | None
@@ -130,21 +130,21 @@ class Shared:
     api_key_secret: str | None = field(repr=False)
 
 
-WIRING = tuple(one.name for one in fields(Shared))[1:]
-"""The fields that may be None, called as their keys after `TWILIO_WORKTREE_`, and as the columns of the settings."""
+WIRING = tuple(column.name for column in fields(Shared))[1:]
+"""The fields that may be None. Columns of the settings table have the same names, keys also a `TWILIO_WORKTREE_`."""
 
 
 @dataclass(frozen=True)
 class Seed:
     """
-    What is to be built.
+    The contents of `seed.env`.
 
     Attributes:
         owner_email, staff_email: In lower case, and different.
-        shared: The account to point at.
-        parent: Without *shared*, the account to make a subaccount of.
-        stripe: The keys that are set, by their names, for the migrate command's environment.
-        twilio_url: Without a slash at its end.
+        shared: The Twilio account to use.
+        parent: Without *shared*, the Twilio account in which to make a subaccount.
+        stripe: The Stripe keys that are set, for the migrate command's environment.
+        twilio_url: Without a trailing slash.
     """
 
     owner_email: str
@@ -157,7 +157,7 @@ class Seed:
 
     @property
     def secrets(self) -> frozenset[str]:
-        """Every value that must be blotted out wherever it would be printed."""
+        """Every value that must be masked before text is printed."""
         accounts = [self.shared.account if self.shared else None, self.parent]
         found = {account.token for account in accounts if account} | set(self.stripe.values())
         if self.shared and self.shared.api_key_secret:
@@ -167,17 +167,17 @@ class Seed:
 
 def load_seed_env(path: Path) -> Seed:
     """
-    Read the `seed.env` at *path*; without one, everything is as the defaults say.
+    Read the `seed.env` at *path*; if it does not exist, use the defaults.
 
     Raises:
-        SettingsError: If it cannot be read, or a key or value in it cannot be meant; no secret is shown.
+        SettingsError: If it cannot be read, or a key or value in it is invalid; the error shows no secret.
     """
     values = _values(path)
     owner, staff = values["SEED_OWNER_EMAIL"].lower(), values["SEED_SECOND_STAFF_EMAIL"].lower()
     if owner == staff:
         raise SettingsError(
             f"the owner and the second member are both `{owner}` in `{path}`",
-            why="an email address is one person's login",
+            why="an email address is the login of one user",
             hint="change SEED_OWNER_EMAIL or SEED_SECOND_STAFF_EMAIL",
         )
     return Seed(
@@ -202,25 +202,25 @@ def _account(values: Mapping[str, str], sid: str, token: str) -> Account | None:
 
 
 def _require_whole(path: Path) -> None:
-    """Make sure that nothing of the file at *path* would be passed over as if it were not there."""
+    """Check that no line of the file at *path* would be ignored silently."""
     from dotenv.parser import parse_stream
 
     if not path.is_file():
         if path.exists() or path.is_symlink():
-            raise SettingsError(f"`{path}` is no file, nor a link to one", hint="put the file there, or remove it")
+            raise SettingsError(f"`{path}` is not a regular file", hint=f"replace it by a file:\nls -ld {path}")
         return
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         broken = [binding.original.line for binding in parse_stream(file) if binding.error]
     if broken:
         raise SettingsError(
             f"line {broken[0]} of `{path}` cannot be parsed",
-            why="what it sets would be ignored in silence",
-            hint="write it as KEY=value, with each quote closed",
+            why="its key would be ignored silently",
+            hint="write it as KEY=value, and close each quote",
         )
 
 
 def _values(path: Path) -> dict[str, str]:
-    """Return the value of every key, empty where there is none; each has its form, and what it needs."""
+    """Return the valid value of every key; empty if it has none."""
     found = {name: value.strip() for name, value in env_values(path).items()}
     _require_whole(path)
     values = {key.name: found.get(key.name) or key.default for key in KEYS}
@@ -229,8 +229,8 @@ def _values(path: Path) -> dict[str, str]:
             nearest = get_close_matches(name, values, n=1, cutoff=0)[0]
             raise SettingsError(
                 f"unknown key `{name}` in `{path}`",
-                why="a misspelt key would be ignored in silence",
-                hint=f"the nearest that there is: {nearest}",
+                why="a misspelt key would be ignored silently",
+                hint=f"the most similar key is {nearest}",
             )
     for key in KEYS:
         value = values[key.name]
@@ -242,7 +242,7 @@ def _values(path: Path) -> dict[str, str]:
         if value and lacking:
             raise SettingsError(
                 f"`{key.name}` in `{path}` lacks `{lacking.name}`, {lacking.why}",
-                why="it is of no use alone",
-                hint=f"set {lacking.name}, or empty {key.name}",
+                why="the two belong together",
+                hint=f"set {lacking.name}, or remove {key.name}",
             )
     return values

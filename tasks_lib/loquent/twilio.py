@@ -1,7 +1,10 @@
 """
-Twilio's REST API, as much of it as an account is built from: its phone numbers, and a subaccount by its name.
+A client for two resources of Twilio's REST API: an account's phone numbers, and subaccounts by name.
 
-What holds for all of its answers: https://www.twilio.com/docs/usage/twilios-response.
+The format of all responses: https://www.twilio.com/docs/usage/twilios-response.
+
+We do not use Twilio's SDK (`twilio` on PyPI): it installs more than 10 MB of code for every resource, and we need two.
+Most of this file is about retries, page limits and errors without secrets, which the SDK's user has to add as well.
 """
 
 from __future__ import annotations
@@ -24,21 +27,21 @@ if TYPE_CHECKING:
 API = "https://api.twilio.com"
 
 PAGE_SIZE = 200
-"""How many rows to ask for at once; Twilio sends 50 unless told, and 1000 at most."""
+"""Rows per page; Twilio's default is 50, its maximum 1000."""
 
 PAGES = 500
-"""How many pages a list may have: more are a server that goes round in circles."""
+"""The most pages to read of a list, in case a server sends an endless one."""
 
 TIMEOUT = (10.0, 30.0)
-"""Seconds to wait for a connection, and for an answer."""
+"""Seconds to wait for a connection, and for a response."""
 
 RETRIES = 3
 
 BACKOFF = 1.0
-"""Seconds before the first retry; they double from one to the next, and up to half of this is added by chance."""
+"""Seconds before the first retry; doubled for each further one, plus a random time of up to half of this."""
 
 LONGEST_WAIT = 60.0
-"""Seconds that Twilio may ask us to wait; rather than longer, we say when to come back."""
+"""The longest wait in seconds; if Twilio asks for a longer one, the error says when to try again."""
 
 _ACCOUNTS = "/2010-04-01/Accounts"
 LOOPBACK = re.compile(r"http://(localhost|127(\.\d+){3}|\[::1\])(:\d+)?(/.*)?")
@@ -50,12 +53,12 @@ _ACCOUNT_SID = re.compile(r"AC[0-9a-f]{32}")
 @dataclass(frozen=True)
 class Account:
     """
-    How one logs in.
+    The login of a Twilio account.
 
     Attributes:
-        sid: No secret: it stands in every URL.
-        token: The auth token, which is one.
-        keys: The keys of `seed.env` that hold the two, for hints.
+        sid: Not secret: it is part of every URL.
+        token: The auth token, a secret.
+        keys: The keys of `seed.env` that set the two, for hints.
     """
 
     sid: str
@@ -72,7 +75,7 @@ class Number:
 
     Attributes:
         number: In E.164: `+` and digits.
-        sms, voice: What it can receive.
+        sms, voice: Whether it can receive text messages, and calls.
         voice_webhook: Whether calls to it are handled: by a URL, an application or a SIP trunk.
     """
 
@@ -87,13 +90,14 @@ class Number:
 @dataclass(frozen=True)
 class Twilio:
     """
-    Twilio as *account* sees it.
+    A client that is logged in to *account*.
 
-    Every method raises `TwilioError` where Twilio refuses, or answers nonsense or not at all; no error holds the token.
+    Every method raises `TwilioError` if Twilio refuses, sends an invalid response or does not respond. No error
+    contains the token.
 
     Args:
-        say: Told before each wait, of each further page, and of what is skipped.
-        url: Where it is, without a slash at its end; plain HTTP only on this machine.
+        say: Called with a line before each wait, for each further page, and for skipped rows.
+        url: The API's URL without a trailing slash; plain HTTP only on this machine.
     """
 
     account: Account
@@ -104,13 +108,13 @@ class Twilio:
         if not (self.url.startswith("https://") or LOOPBACK.fullmatch(self.url)):
             raise TwilioError(
                 "Twilio's URL does not begin with `https://`",
-                why="the auth token would go over the network for everybody to read",
-                hint=f"correct TWILIO_API_URL in seed.env, or remove it: then it is {API}",
+                why="the auth token would cross the network unencrypted",
+                hint=f"correct TWILIO_API_URL in seed.env, or remove it to use {API}",
             )
 
     def numbers(self) -> list[Number]:
         """
-        Return the account's phone numbers, in Twilio's order: not a stable one.
+        Return the account's phone numbers in Twilio's order, which is not stable.
 
         https://www.twilio.com/docs/phone-numbers/api/incomingphonenumber-resource
         """
@@ -118,19 +122,19 @@ class Twilio:
         with self._session() as session:
             rows = self._rows(session, path, "incoming_phone_numbers")
         numbers = [number for row in rows if (number := self._number(row))]
-        # Whoever buys one while we read moves rows to the next page, where we meet them again.
+        # A number that is bought while we read moves rows to the next page, so they come twice.
         return list({number.sid: number for number in numbers}.values())
 
     def subaccount(self, name: str) -> Account:
         """
-        Return the active subaccount whose friendly name is *name*; create it where there is none.
+        Return the active subaccount whose friendly name is *name*; create it if it does not exist.
 
         https://www.twilio.com/docs/iam/api/subaccounts
         """
         query = urlencode({"FriendlyName": name, "Status": "active", "PageSize": PAGE_SIZE})
         with self._session() as session:
             rows = self._rows(session, f"{_ACCOUNTS}.json?{query}", "accounts")
-            # The account itself is in that list, too.
+            # The list includes the account itself.
             others = [row for row in rows if row.get("sid") != self.account.sid]
             found = [row for row in others if (row.get("friendly_name"), row.get("status")) == (name, "active")]
             if found:
@@ -143,14 +147,14 @@ class Twilio:
         return Account(sid, token, self.account.keys)
 
     def _number(self, row: Mapping[str, Any]) -> Number | None:
-        """Return the phone number in *row*; None for one that nobody could call."""
+        """Return the phone number in *row*; None if it cannot be called."""
         try:
             number, sid, capabilities = row["phone_number"], row["sid"], row["capabilities"]
             sms, voice = capabilities["sms"], capabilities["voice"]
         except (KeyError, TypeError):
             raise _nonsense("a phone number without its number, SID or capabilities") from None
         if not (_E164.fullmatch(str(number)) and _NUMBER_SID.fullmatch(str(sid))):
-            self.say(f"skipped {number!r} (SID {sid!r}), which is no phone number in E.164")
+            self.say(f"skipped {number!r} (SID {sid!r}), which is not a phone number in E.164")
             return None
         return Number(
             number=number,
@@ -162,7 +166,7 @@ class Twilio:
         )
 
     def _rows(self, session: Session, path: str, key: str) -> list[dict[str, Any]]:
-        """Return what all pages of the list at *path* hold under *key*."""
+        """Return the rows under *key* of all pages of the list at *path*."""
         rows: list[dict[str, Any]] = []
         seen: set[str] = set()
         while path:
@@ -175,20 +179,20 @@ class Twilio:
             found, path = page.get(key), page.get("next_page_uri", "nowhere")
             if not (isinstance(found, list) and all(isinstance(row, dict) for row in found)):
                 raise _nonsense(f"a page without `{key}`")
-            # Null at the end, else relative to the API's URL; anything else would take our credentials elsewhere.
+            # Null at the end, else relative to the API's URL; another host would get our credentials.
             if path and not re.match("/(?!/)", str(path)):
                 raise _nonsense("a page whose `next_page_uri` is missing, or leads to another host")
             rows += found
         return rows
 
     def _ask(self, session: Session, method: str, path: str, form: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Return the JSON object with which Twilio answers."""
+        """Send a request and return the JSON object of the response."""
         from urllib3.exceptions import HTTPError
 
         started = time.monotonic()
         try:
             response = session.request(method, self.url + path, data=form, timeout=TIMEOUT, allow_redirects=False)
-        # All that requests raises is an OSError, and so is what it lets through: a CA bundle that is not there.
+        # Everything that requests raises is an OSError; so is the error about a CA bundle that does not exist.
         except (OSError, HTTPError) as error:
             raise TwilioError(
                 f"Twilio cannot be reached: {_words(error)}",
@@ -206,7 +210,7 @@ class Twilio:
         return body
 
     def _refusal(self, response: Response, body: Mapping[str, Any], seconds: float) -> TwilioError:
-        """Return the error for an answer that came after *seconds*, and says no."""
+        """Return the error for a refusal that took *seconds*."""
         status, code = response.status_code, body.get("code", "")
         said = _plain(f"{code} {body.get('message') or response.reason}").strip()
         said = said.replace(self.account.token or "\0", "…")
@@ -217,7 +221,7 @@ class Twilio:
             )
         why = hint = ""
         if response.is_redirect:
-            why = "redirects are not followed: our credentials are for Twilio alone"
+            why = "redirects are not followed, because another host would get the credentials"
         elif status == 429 or status >= 500:
             why, hint = f"given up after {age(seconds)}", "see https://status.twilio.com, and run it again later"
         elif isinstance(code, int):
@@ -225,16 +229,16 @@ class Twilio:
         return TwilioError(f"Twilio answers {status}: {said}", why=why, hint=hint)
 
     def _session(self) -> Session:
-        """Return a session that logs in and is patient."""
-        # 70 ms, only where Twilio is asked.
+        """Return a session with login and retries."""
+        # Importing requests takes 70 ms, so import it only to ask Twilio.
         from requests import Session
         from requests.adapters import HTTPAdapter
         from requests.auth import HTTPBasicAuth
 
         session = Session()
-        # As bytes: requests would encode text in Latin-1, and show a token that has other characters in a traceback.
+        # Pass bytes: requests encodes text as Latin-1, and a token with other characters would appear in a traceback.
         session.auth = HTTPBasicAuth(self.account.sid.encode(), self.account.token.encode())
-        # Nothing for this machine goes through a proxy, where it would be read on the way.
+        # Do not send plain HTTP for this machine through a proxy, which could read it.
         session.trust_env = self.url.startswith("https://")
         session.mount(self.url, HTTPAdapter(max_retries=_patience(self.say)))
         return session
@@ -242,9 +246,9 @@ class Twilio:
 
 def _patience(say: Callable[[str], object]) -> Retry:
     """
-    Return which requests are sent again, and when; each wait is told to *say* first.
+    Return which requests are sent again, and when; *say* is called before each wait.
 
-    GET after anything that may pass; POST only where nothing was done: no connection, or 429, "not processed"
+    GET is repeated after every transient error, POST only if Twilio did nothing: no connection, or 429, "not processed"
     (https://www.twilio.com/docs/api/errors/20429).
     """
     from urllib3 import Retry
@@ -264,7 +268,7 @@ def _patience(say: Callable[[str], object]) -> Retry:
 
     return Patience(
         total=RETRIES,
-        other=0,  # a certificate does not become valid by asking again
+        other=0,  # a retry does not make a certificate valid
         allowed_methods={"GET"},
         backoff_factor=BACKOFF,
         backoff_jitter=BACKOFF / 2,
@@ -275,21 +279,21 @@ def _patience(say: Callable[[str], object]) -> Retry:
 def _nonsense(found: str) -> TwilioError:
     return TwilioError(
         f"Twilio answers nonsense: {found}",
-        hint="see whether something else answers in its place: TWILIO_API_URL in seed.env, HTTPS_PROXY",
+        hint="check TWILIO_API_URL in seed.env and HTTPS_PROXY: another server may answer in its place",
     )
 
 
 def _plain(text: object) -> str:
-    """Return what others wrote without characters that a terminal or PostgreSQL takes amiss."""
+    """Return *text* without control characters, which terminals and PostgreSQL do not accept."""
     return "".join(character for character in str(text) if character.isprintable())
 
 
 def _words(error: BaseException) -> str:
-    """Return what went wrong in the innermost words: those around them hold URLs and addresses of objects."""
+    """Return the innermost message of *error*; the outer ones contain URLs and addresses of objects."""
     from urllib3.exceptions import LocationValueError
 
     while isinstance(inner := getattr(error, "reason", None) or (error.args or [None])[-1], BaseException):
         error = inner
-    if isinstance(error, LocationValueError):  # its words would hold a proxy's password
+    if isinstance(error, LocationValueError):  # its message would contain a proxy's password
         return "its URL, or that of a proxy, is malformed"
     return re.split(r"[)>]: ", str(error), maxsplit=1)[-1] or type(error).__name__

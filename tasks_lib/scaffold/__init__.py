@@ -1,5 +1,5 @@
 """
-The files that a repository needs to be worked in by these tasks, and by the tools that call them.
+Write the files that a repository needs for these tasks and for the tools that call them.
 
-`templates` is the table of them, `detect` finds out what to fill in, `write` writes what is not there.
+`table` lists the templates, `detect` finds the values to fill in, and `write` writes the files that do not exist.
 """

@@ -1,5 +1,5 @@
 """
-What a repository tells about how its application is started.
+Find the command that starts a repository's application.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 _JUSTFILES = ("justfile", "Justfile", ".justfile")
 
 _DEV_RECIPE = re.compile(r"^@?dev(?:[ \t][^:\n]*)?:(?!=)", re.MULTILINE)
-"""The recipe `dev`, with or without parameters; `dev := …` is a variable."""
+"""The recipe `dev`, with or without parameters; `dev := …` would be a variable."""
 
 _MANAGERS = {"bun.lock": "bun", "bun.lockb": "bun", "pnpm-lock.yaml": "pnpm", "yarn.lock": "yarn"}
 
 
 def run_command(main: Path) -> str | None:
-    """Return the command that starts the application in *main* for development, None where nothing tells it."""
+    """Return the command that starts the application in *main* for development; None if no file names it."""
     if any(_DEV_RECIPE.search(_text(main / name)) for name in _JUSTFILES):
         return "just dev"
     if _has_dev_script(_text(main / "package.json")):

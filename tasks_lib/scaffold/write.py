@@ -1,5 +1,5 @@
 """
-Fill the templates in, and write what is not there. Nothing that exists is changed.
+Fill in the templates, and write the files that do not exist. Existing files are never changed.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ NO_RUN_COMMAND = "echo 'name the command that starts your application here' >&2;
 @dataclass(frozen=True)
 class File:
     """
-    A file as it will be, or is already.
+    A file that is written, or exists already.
 
     Attributes:
-        name: Its path relative to the main worktree, absolute for one outside.
-        outcome: `created`, or `kept` for one that is there, or `identical` for one that has it all already.
-        text: What it is created with.
-        snippet: What has to be put into it by hand, where it is kept.
-        remark: What has to be known of it.
+        name: Its path relative to the main worktree; absolute if it is outside.
+        outcome: `created`; `kept` if it exists; `identical` if it exists and contains the whole template.
+        text: The text with which it is created.
+        snippet: The text to add by hand to a file that is kept.
+        remark: A note for the user.
     """
 
     name: str
@@ -49,20 +49,20 @@ class File:
 
 def examine(settings: Settings, *, flags: Collection[str], run: str, command: str) -> list[File]:
     """
-    Return the files that *flags* ask for, with those that are always written, as they stand.
+    Return the files that *flags* request and those that are always written, with their outcomes.
 
     Args:
-        settings: The project's; its main worktree is where the files go.
-        run: The command that starts the application; empty to look for it.
-        command: How the tasks are called, `inv` or `goldentree`.
+        settings: The project's settings; the files go to its main worktree.
+        run: The command that starts the application; empty to detect it.
+        command: The command that runs tasks, `inv` or `goldentree`.
 
     Raises:
-        GitError: If git's hooks are asked for, and lie where other repositories may have theirs.
+        GitError: If a git hook is requested, but the hooks directory is outside of the repository.
     """
     main = settings.main
     values = {
         "@inv@": command,
-        # `goldentree` brings its tasks along.
+        # `goldentree` has its own tasks.
         "@inv-of-main@": 'inv --search-root "$main"' if command == "inv" else command,
         # The escapes of a JSON string are those of a TOML one as well.
         "@run@": json.dumps(run or run_command(main) or NO_RUN_COMMAND, ensure_ascii=False)[1:-1],
@@ -76,7 +76,7 @@ def examine(settings: Settings, *, flags: Collection[str], run: str, command: st
         ),
         "@keys@": "\n".join(f"{key}={template}" for key, template in DEFAULT_ENV.items()),
     }
-    return [_file(main, one, values) for one in TEMPLATES if one.flag is None or one.flag in flags]
+    return [_file(main, template, values) for template in TEMPLATES if template.flag is None or template.flag in flags]
 
 
 def write(file: File) -> None:
@@ -84,7 +84,7 @@ def write(file: File) -> None:
     Create *file*, executable if it is a script.
 
     Raises:
-        WorktreeError: If it cannot be created, for one because it has come into being meanwhile.
+        WorktreeError: If it cannot be created, for example because another process has created it.
     """
     try:
         file.path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,10 +116,10 @@ def _file(main: Path, template: Template, values: Mapping[str, str]) -> File:
 
 def _hooks(main: Path) -> tuple[Path, str | None]:
     """
-    Return where git looks for the hooks of the repository at *main*, and what follows from that.
+    Return the directory in which git looks for the hooks of the repository at *main*, and a remark about it.
 
     Raises:
-        GitError: If other repositories may have theirs there.
+        GitError: If that directory is outside of the repository.
     """
     hooks = Path(read_git("rev-parse", "--path-format=absolute", "--git-path", "hooks", cwd=main))
     common = Path(read_git("rev-parse", "--path-format=absolute", "--git-common-dir", cwd=main))
@@ -130,7 +130,7 @@ def _hooks(main: Path) -> tuple[Path, str | None]:
     raise GitError(
         f"git looks for hooks in `{hooks}`",
         why="that is outside of this repository, so the hook would run in others as well",
-        hint="git config core.hooksPath .githooks  # hooks of this repository's own, instead of those",
+        hint="give this repository its own hooks:\ngit config core.hooksPath .githooks",
     )
 
 

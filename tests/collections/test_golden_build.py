@@ -340,7 +340,7 @@ def test_a_migration_that_fails(build, alembic):
     last.write_text('from alembic import op\nrevision, down_revision = "m001", None\ndef upgrade(): ...\n')
     said = build.refuses()
     assert f"the schema of `{build.golden}` is not Loquent's: it has no `user`, " in said
-    assert "hint: WORKTREE_MIGRATE=none inv golden.build" in said
+    assert "\n      WORKTREE_MIGRATE=none inv golden.build\n      inv golden.pull\n" in said
 
 
 def test_dry_run(build, stand_in, psql):
@@ -375,7 +375,7 @@ def test_only(build):
     assert "hint: inv golden.build --only owner  # or all of them" in build.refuses("--only", "agents")
     for name in ("x", ""):
         said = build.refuses("--only", name)
-        assert f"there is no block `{name}`\nhint: one of: user, account, organization" in said
+        assert f"block `{name}` does not exist\nhint: one of: user, account, organization" in said
     build()
     build.sql("DELETE FROM tag WHERE name = 'Lead'", build.golden)
     assert build.data("--only", "tags")["blocks"] == [
@@ -393,7 +393,7 @@ def test_names(build, psql, migrated):
     snapshot = build.data(task="golden.refresh")["database"]
     for name, error in {
         "postgres": "is PostgreSQL's own database",
-        "": "a golden template cannot be called ``",
+        "": "`` cannot be the name of a golden template",
         "x" * 64: "a database's name has 1 to 63 bytes",
         "ü" * 32: "a database's name has 1 to 63 bytes",
         clone: f"`{clone}` is the clone of worktree `a_86f7e4`",
@@ -414,27 +414,27 @@ def test_production(build, psql):
     build.setting(WORKTREE_MIGRATE=psql)
     name = f"{build.repository.prefix}_prod"
     said = build.refuses("--into", name)
-    assert f"it looks like production: its golden is called `{name}`" in said
-    assert "hint: --force" in said
+    assert f"it looks like production: the name of its golden is `{name}`" in said
+    assert "inv golden.build --force\n" in said
     assert build.data("--into", name, "--force")["created"] is True
-    assert "its golden is called" in build.refuses("--into", name)
+    assert "the name of its golden is" in build.refuses("--into", name)
 
     build.migrate()
     build.sql("UPDATE core_conf SET stripe_secret_key = 'rk_live_canary'", build.golden)
     said = build.refuses()
-    assert f"`{build.golden}` has a live key of Stripe" in said
+    assert f"`{build.golden}` has a live Stripe key" in said
     assert "canary" not in said
     build.sql("UPDATE core_conf SET stripe_secret_key = NULL", build.golden)
     key = "UPDATE core_conf SET stripe_secret_key = 'sk_live_canary'"
     build.setting(WORKTREE_MIGRATE=f'{psql} && psql --quiet --no-psqlrc --command "{key}"')
     said = build.refuses("--into", f"{build.golden}_new")
-    assert f"`{build.golden}_new` has a live key of Stripe" in said
+    assert f"`{build.golden}_new` has a live Stripe key" in said
     build.seed(STRIPE_SECRET_KEY="sk_live_canary")
     said = build.refuses("--force")
     assert "`STRIPE_SECRET_KEY` in" in said
     assert "canary" not in said
     build.seed(SEED_SAMPLE_DAT=0)
-    assert "nearest that there is: SEED_SAMPLE_DATA" in build.refuses()
+    assert "the most similar key is SEED_SAMPLE_DATA" in build.refuses()
     (build.path / "seed.env").write_bytes(b"SEED_OWNER_EMAIL=\xff\n")
     assert "seed.env" in build.refuses()
 
@@ -668,7 +668,7 @@ def test_a_seed_env_that_is_none(build, kind):
         case "pipe":
             os.mkfifo(file)
     said = build.refuses()
-    assert ("line 2 of `" if kind == "quote" else "is no file, nor a link to one") in said
+    assert ("line 2 of `" if kind == "quote" else "is not a regular file") in said
 
 
 def test_a_closed_golden(build):

@@ -15,8 +15,8 @@ from tasks_lib.errors import GoldentreeError
 SMOKE = "tasks_lib.demo.smoke"
 
 
-def test_passes(run, folder):
-    """It prints what seed 000 printed, then a line for each proof, and leaves nothing."""
+def test_smoke_passes_and_leaves_nothing(run, folder):
+    """It prints the counts of source and clone, then a line for each proof, and leaves nothing."""
     status, proofs, errors = run(SMOKE)
 
     assert status == 0, errors
@@ -39,8 +39,8 @@ def test_passes(run, folder):
     assert list(folder.iterdir()) == []
 
 
-def test_a_clone_that_is_not_golden(run, folder, home):
-    """A clone that has lost a row on its way fails it: here the user's own migrate command takes one away."""
+def test_smoke_fails_if_a_clone_differs(run, folder, home):
+    """A clone that lacks a row fails it: here the user's migrate command deletes one."""
     delete = "import os, psycopg; psycopg.connect(autocommit=True).execute('DELETE FROM call')"
     (home / ".invoke.yaml").write_text(f'db: {{migrate: "alembic upgrade heads && python -c \\"{delete}\\""}}\n')
 
@@ -53,7 +53,7 @@ def test_a_clone_that_is_not_golden(run, folder, home):
     assert list(folder.iterdir()) == []
 
 
-def test_a_database_that_two_share(repository, server_url):
+def test_smoke_fails_if_worktrees_share_a_database(repository, server_url):
     """Two worktrees on one database fail it: the row of one is seen in the other."""
     made = repository.json("worktree.create", "feat-y")
     stage = Stage(repository.path.parent, repository.path, Server(DatabaseUrl.parse(server_url)), os.environ)

@@ -1,4 +1,4 @@
-"""The demo, as somebody who has never seen it runs it."""
+"""The demo, run as a newcomer runs it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks_lib.databases.server.embedded import service
 DEMO = "tasks_lib.demo"
 
 
-def test_the_whole_story(run, folder):
+def test_demo_shows_the_whole_workflow(run, folder):
     """It shows what happened, hides the password, and leaves neither server nor file."""
     status, story, errors = run(DEMO)
 
@@ -58,7 +58,7 @@ def test_the_whole_story(run, folder):
         psycopg.connect(host="127.0.0.1", port=port, user="goldentree", password="x", dbname="postgres")
 
 
-def test_kept(run, folder):
+def test_kept_demo_can_be_continued_by_hand(run, folder):
     """With --keep everything stays; what it says to go on by hand works, and to delete it, too."""
     status, story, errors = run(DEMO, "--keep")
 
@@ -66,7 +66,7 @@ def test_kept(run, folder):
     password = service.read_service(root / "server" / "pg_service.conf").password
     assert status == 0
     assert password not in story + errors
-    *by_hand, delete = [line for line in story.partition("Now you")[2].splitlines() if line.startswith("    ")]
+    *by_hand, delete = [line for line in story.partition("Your turn")[2].splitlines() if line.startswith("    ")]
     shell = subprocess.run(["bash", "-e"], input="\n".join(by_hand), capture_output=True, text=True, check=True)
     assert re.search(r"^feat-x +ready +clean, ahead 1 +loquent_feat_x_6212b5", shell.stdout, re.MULTILINE)
     assert shell.stdout.endswith("\n  小明\n  Ben O'Hara\n  Zoë Ångström\n")
@@ -74,8 +74,8 @@ def test_kept(run, folder):
     assert list(folder.iterdir()) == []
 
 
-def test_ended_half_way(start, folder):
-    """When it is told to stop, what runs rolls back while there is a server, and then all is taken away."""
+def test_interrupted_demo_leaves_nothing(start, folder):
+    """On SIGTERM, the running command rolls back before the server stops, and everything is deleted."""
     with start(DEMO) as child:
         story = ""
         for line in child.stdout:

@@ -400,7 +400,7 @@ def test_one_block_alone(account):
     """What it needs has to be there, or is skipped and it with it; what is there itself needs nothing."""
     assert [block.name for block in select_blocks("agents")] == ["agents"]
     assert select_blocks(None) == BLOCKS
-    with pytest.raises(SettingsError, match="there is no block `agent`") as unknown:
+    with pytest.raises(SettingsError, match="block `agent` does not exist") as unknown:
         select_blocks("agent")
     assert unknown.value.hint == f"one of: {', '.join(NAMES)}"
 
@@ -411,12 +411,12 @@ def test_one_block_alone(account):
     for ask in account.dry_run, account.fill:
         with pytest.raises(DatabaseError) as refused:
             ask(select_blocks("rich-contact"))
-        assert "block `rich-contact` needs `staff`, of which is missing: presence" in str(refused.value)
+        assert "block `rich-contact` needs block `staff`, which is incomplete: presence" in str(refused.value)
         assert refused.value.hint.startswith("inv golden.build --only staff ")
     for name in "text-reply", "conversation":
         for ask in account.dry_run, account.fill:
             assert reasons(ask(select_blocks(name), WISHES["no Twilio"])) == {name: "needs numbers, which is skipped"}
-            with pytest.raises(DatabaseError, match=rf"`{name}` needs `numbers`, of which is missing: \+15005550006"):
+            with pytest.raises(DatabaseError, match=rf"`{name}` needs block `numbers`, which is incomplete: \+1500"):
                 ask(select_blocks(name))
     assert account.counts() == counts
     for name in "staff", "rich-contact", "numbers", "text-reply", "conversation":
@@ -431,7 +431,7 @@ def test_a_schema_that_takes_rows_elsewhere(account):
         "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
         "CREATE TRIGGER swallow BEFORE INSERT ON org_budget FOR EACH ROW EXECUTE FUNCTION swallow()",
     )
-    with pytest.raises(DatabaseError, match="block `budget` was made, and yet there is no credits"):
+    with pytest.raises(DatabaseError, match="block `budget` was made, but is still incomplete: credits"):
         account.fill()
     account.run("DROP TRIGGER swallow ON org_budget", *REMOVALS["twilio"])
     account.run("ALTER TABLE organization_twilio_settings ADD COLUMN region text NOT NULL")

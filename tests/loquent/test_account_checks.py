@@ -62,7 +62,7 @@ BREAKS = {
         ["DELETE FROM email_password_account"],
         "no owner@example.com",
     ),
-    "an owner without rights": (PEOPLE, ["UPDATE member SET is_owner = false"], "owner@example.com is no owner"),
+    "an owner without rights": (PEOPLE, ["UPDATE member SET is_owner = false"], "owner@example.com is not an owner"),
     "another password": (
         PEOPLE,
         ["UPDATE email_password_account SET password_hash = '$other'"],
@@ -78,7 +78,7 @@ BREAKS = {
     "an account of the customer's": (
         TWILIO,
         ["UPDATE organization_twilio_settings SET is_byo = true"],
-        "it says that the account is the customer's own",
+        "the row marks the account as the customer's",
     ),
     "no number": (
         NUMBERS,
@@ -89,7 +89,7 @@ BREAKS = {
     "nobody's agent answers": (
         NUMBERS,
         ["UPDATE phone_number SET ai_agent_id = (SELECT id FROM ai_agent WHERE slug = 'agent-creator')"],
-        "+15005550006 is answered by an agent of nobody's or of another organization",
+        "+15005550006 is answered by an agent of no organization or of another one",
     ),
     "the system's own Text Reply answers": (
         NUMBERS,
@@ -98,7 +98,7 @@ BREAKS = {
             UPDATE phone_number SET ai_agent_id = system_source_id FROM ai_agent AS one WHERE one.id = ai_agent_id
             """
         ],
-        "+15005550006 is answered by an agent of nobody's or of another organization",
+        "+15005550006 is answered by an agent of no organization or of another one",
     ),
     "a clone": (
         AGENTS,

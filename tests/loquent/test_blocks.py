@@ -1,4 +1,4 @@
-"""What each block makes: seed 001, sections 03 to 08."""
+"""What each block makes."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_columns_are_those_of_the_schema(account):
 def test_a_column_that_nobody_thought_of(empty, table):
     """It stops the build, which names it, even if it has a default; one that was dropped does not."""
     empty.run(f"ALTER TABLE {table} ADD COLUMN temperature real DEFAULT 1")
-    with pytest.raises(DatabaseError, match=f"the clone of an agent knows nothing of `{table}.temperature`") as stopped:
+    with pytest.raises(DatabaseError, match=f"the clone of an agent has no value for `{table}.temperature`") as stopped:
         empty.fill()
     assert stopped.value.hint.endswith("in tasks_lib/loquent/blocks/agents.py")
     assert empty.rows("SELECT FROM ai_agent WHERE organization_id IS NOT NULL") == []

@@ -102,12 +102,12 @@ def test_what_is_no_place_for_secrets(tmp_path, monkeypatch):
 
     assert refused("link") == refused("dangling") == "is a symbolic link"
     assert refused("directory") == "cannot be used: Is a directory"
-    assert refused("pipe") == "is not a file of your own"
+    assert refused("pipe") == "is not a regular file of this user"
     assert refused("bytes") == "is not UTF-8 text"
     assert (tmp_path / "bytes").read_bytes() == b"a@b.c / \xff\n"
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     (tmp_path / "target").chmod(0o644)
-    assert refused("target") == "is not a file of your own"
+    assert refused("target") == "is not a regular file of this user"
     assert (mode(tmp_path / "target"), (tmp_path / "target").read_text()) == (0o644, "")
     assert not (tmp_path / "absent").exists()
 

@@ -34,7 +34,7 @@ def column(connection, query):
 
 @pytest.mark.parametrize(("table", "rows"), [("contact", 10), ("ai_agent", 9), ("phone_number", 1), ('"user"', 2)])
 def test_holds_the_rows_that_the_seeds_count(db, table, rows):
-    """Agents and numbers as seed 000 counts them; contacts and people as seed 001 makes them."""
+    """It has as many agents and numbers as a real golden template, and the contacts and users that the blocks make."""
     assert column(db, f"SELECT count(*) FROM {table}") == [rows]
 
 

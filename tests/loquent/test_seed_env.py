@@ -114,7 +114,7 @@ def test_one_key_without_the_other(path, key):
     ("key", "value", "said"),
     [
         ("TWILIO_WORKTREE_SUBACCOUNT_SID", f"SK{HEX}", "not the SID of an account\n  it begins with `SK`\n"),
-        ("TWILIO_WORKTREE_SUBACCOUNT_SID", HEX, "not the SID of an account\nhint: an SID of that kind is `AC` and 32"),
+        ("TWILIO_WORKTREE_SUBACCOUNT_SID", HEX, "not the SID of an account\nhint: such a SID is `AC` and 32"),
         ("TWILIO_WORKTREE_SUBACCOUNT_SID", f"AC{HEX.upper()}", "not the SID of an account\nhint"),
         ("TWILIO_WORKTREE_EVENT_SINK_SID", f"DF{HEX}", "not the SID of an event sink\n  it begins with `DF`\n"),
         ("TWILIO_WORKTREE_SMS_SUBSCRIPTION_SID", f"DG{HEX}", "not the SID of an event subscription"),
@@ -122,13 +122,13 @@ def test_one_key_without_the_other(path, key):
         ("TWILIO_WORKTREE_TWIML_APP_SID", f"AC{HEX}", "not the SID of a TwiML app"),
         ("TWILIO_WORKTREE_API_KEY_SID", f"AC{HEX}", "not the SID of an API key\n  it begins with `AC`\n"),
         ("TWILIO_ACCOUNT_SID", f"AC{HEX}0", "not the SID of an account\nhint"),
-        ("TWILIO_AUTH_TOKEN", "# of parent", "not a secret of Twilio's\n  it begins with `#`\n"),
-        ("TWILIO_AUTH_TOKEN", "tök€n", "not a secret of Twilio's\nhint"),
+        ("TWILIO_AUTH_TOKEN", "# of parent", "not a Twilio secret\n  it begins with `#`\n"),
+        ("TWILIO_AUTH_TOKEN", "tök€n", "not a Twilio secret\nhint"),
         ("TWILIO_API_URL", "api.twilio.com", "not an https URL, nor an http one of this machine\nhint"),
         (
             "TWILIO_API_URL",
             "https://ada:hunter2@proxy",
-            "not an https URL, nor an http one of this machine\nhint: write it so, without user",
+            "not an https URL, nor an http one of this machine\nhint: write it without user",
         ),
         ("TWILIO_API_URL", "http://proxy.example", "not an https URL, nor"),
         ("STRIPE_SECRET_KEY", "sk_live_hunter2", "not a key of a Stripe sandbox\n  it begins with `sk_live_`\n"),
@@ -138,8 +138,8 @@ def test_one_key_without_the_other(path, key):
         ("SEED_OWNER_EMAIL", "olivia", "not an email address\n  found `olivia`\n"),
         ("SEED_SECOND_STAFF_EMAIL", "o @example.org", "not an email address\n  found `o @example.org`\n"),
         ("SEED_SECOND_STAFF_EMAIL", "OLIVIA@example.org", "are both `olivia@example.org`"),
-        ("TWILIO_WORKTREE_SUBACOUNT_SID", "x", "hint: the nearest that there is: TWILIO_WORKTREE_SUBACCOUNT_SID"),
-        ("SEED_SAMPLES", "", "hint: the nearest that there is: SEED_SAMPLE_DATA"),
+        ("TWILIO_WORKTREE_SUBACOUNT_SID", "x", "hint: the most similar key is TWILIO_WORKTREE_SUBACCOUNT_SID"),
+        ("SEED_SAMPLES", "", "hint: the most similar key is SEED_SAMPLE_DATA"),
     ],
 )
 def test_what_is_refused(path, key, value, said):

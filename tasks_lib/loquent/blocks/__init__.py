@@ -1,5 +1,5 @@
 """
-The blocks of the account, in the build order of seed 001, section 09: each one stands on those before it.
+The blocks of the account in build order: a block refers only to rows of those before it.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """
-The owner's clones of the default agents: seed 001, section 05.
+The owner's clones of the default agents.
 
-DRIFT RISK. The product clones its system agents when somebody signs up: `clone_system_agent_for_user`, for each of
-`DEFAULT_USER_AGENT_SOURCES`. That is Rust, in a crate that no migration and no seed can call; the SQL below repeats
-what it does. Whoever changes the one has to change the other. What the schema can tell is held here: a column that
-these tables have and `COLUMNS` does not name stops the build, so that nobody forgets to say what a clone gets of it.
+DRIFT RISK. When a user signs up, the product clones its system agents: `clone_system_agent_for_user`, for each of
+`DEFAULT_USER_AGENT_SOURCES`. That is Rust code in a crate that migrations cannot call, so the SQL below repeats it.
+A change of one requires a change of the other. To notice new columns, the build stops if one of these tables has a
+column that is missing from `COLUMNS`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tasks_lib.loquent.block import Inputs
 
 SOURCES = ("master-orchestrator", "loquent-assistant", "follow-up-drafter", "text-reply")
-"""Slugs of `DEFAULT_USER_AGENT_SOURCES`. Agent Creator is the platform's only one and never cloned."""
+"""Slugs of `DEFAULT_USER_AGENT_SOURCES`. Agent Creator belongs to the platform and is never cloned."""
 
 COLUMNS: Mapping[str, Mapping[str, str]] = {
     "ai_agent": {
@@ -41,12 +41,12 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
     "ai_agent_skill": {"ai_agent_id": "the clone's", "skill_id": "copied", "is_enabled": "copied"},
     "ai_agent_can_invoke": {"caller_id": "the clone's", "callee_id": "the callee's clone, or itself"},
 }
-"""What a clone gets in each column of each table."""
+"""The value of each column in a clone, by table."""
 
 
 def _require_known_columns(connection: Connection[Any], values: Mapping[str, Any], inputs: Inputs) -> Mapping[str, Any]:
     """
-    Make sure that nothing of an agent is forgotten; there is nothing else to prepare.
+    Check that a clone gets a value in every column; return no parameters.
 
     Raises:
         DatabaseError: If a table has a column that `COLUMNS` does not name.
@@ -59,14 +59,14 @@ def _require_known_columns(connection: Connection[Any], values: Mapping[str, Any
     unknown = [shown for shown, table, column in found if column not in COLUMNS[table]]
     if unknown:
         raise DatabaseError(
-            f"the clone of an agent knows nothing of {', '.join(f'`{one}`' for one in unknown)}",
-            why="clone_system_agent_for_user may treat it in a way of its own, and an agent without it may be broken",
-            hint="say what a clone gets there, in tasks_lib/loquent/blocks/agents.py",
+            f"the clone of an agent has no value for {', '.join(f'`{column}`' for column in unknown)}",
+            why="clone_system_agent_for_user may give it a special value, without which the agent may not work",
+            hint="add the column to COLUMNS in tasks_lib/loquent/blocks/agents.py",
         )
     return {}
 
 
-# A clone that its owner has edited keeps the skills and edges that it has.
+# A clone that its owner has edited keeps its skills and edges.
 AGENTS = Block(
     "agents",
     wanted="""
@@ -109,7 +109,7 @@ AGENTS = Block(
         UNION ALL SELECT 'edge of ' || name FROM edges
         ORDER BY 1
     """,
-    # One after the other: what follows refers to the clones that the first has made.
+    # In this order: the later statements refer to the clones that the first one makes.
     make=(
         """
         INSERT INTO ai_agent (

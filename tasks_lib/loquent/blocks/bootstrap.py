@@ -1,4 +1,4 @@
-"""What the old seed made, and signing up makes: user, account, organization, owner, tags, preferences."""
+"""The rows that signing up makes: user, account, organization, owner, tags, preferences."""
 
 from __future__ import annotations
 

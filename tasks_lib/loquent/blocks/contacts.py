@@ -1,8 +1,9 @@
 """
-Sample data: seed 001, section 08. Ten contacts, one of whom has everything.
+Sample data: ten contacts, one of whom has tasks, notes, messages and a call.
 
-Times count from the contact's own, so that a row which was removed comes back where it was. By their times, too, are
-messages, notes and calls known again, in hours as days are not equally long: what they say may have been edited.
+Times are relative to the contact's, so a deleted row is made again at the same time. Messages, notes and calls are
+recognised by their times, because their texts may have been edited. Offsets are in hours, as days
+differ in length.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _RICH: LiteralString = """
         SELECT contact.id, created_at FROM (VALUES (1)) AS one
         LEFT JOIN contact ON organization_id = %(organization_id)s AND lower(email) = 'zoe@example.com'
     )"""
-"""The contact that has everything; without it one row of NULLs, so that all of its rows are missing."""
+"""The contact that has everything. If it is missing, one row of NULLs, so that all of its rows count as missing."""
 
 
 def _no_samples(seed: Seed) -> str:

@@ -1,5 +1,5 @@
 """
-The plan: seed 001, section 06. What an organization may do is read from these rows, never from Stripe.
+The plan. The product reads from these rows what an organization may do, never from Stripe.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ SUBSCRIPTION = Block(
         SELECT 'enterprise'
         WHERE NOT EXISTS (SELECT FROM organization_subscription WHERE organization_id = %(organization_id)s)
     """,
-    # Two seats: the owner's and the second member's. No object at Stripe stands behind it.
+    # Two seats: the owner's and the second member's. No object at Stripe corresponds to it.
     make=(
         """
         INSERT INTO organization_subscription (
@@ -32,7 +32,7 @@ BUDGET = Block(
     missing="""
         SELECT 'credits' WHERE NOT EXISTS (SELECT FROM org_budget WHERE organization_id = %(organization_id)s)
     """,
-    # The rule of the product's `reset_cycle_budget`: credits by seat, and what a tier leaves open counts as none.
+    # As in the product's `reset_cycle_budget`: credits per seat; limits that the tier does not set are 0.
     make=(
         """
         INSERT INTO org_budget (

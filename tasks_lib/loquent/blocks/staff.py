@@ -1,4 +1,4 @@
-"""The second member: seed 001, section 07. Not an owner and without a role, so with a teammate's base permissions."""
+"""The second member: not an owner and without a role, so with a teammate's base permissions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def _hash(connection: Connection[Any], values: Mapping[str, Any], inputs: Inputs) -> Mapping[str, Any]:
     there = connection.execute("SELECT FROM email_password_account WHERE user_id = %(staff_id)s", values).fetchone()
-    # Of an account that is there we do not know the password, so none is written down.
+    # The password of an existing account is unknown, so none is written to the credentials file.
     return {"hash": None if there is not None else inputs.hash_of(values["staff"])}
 
 

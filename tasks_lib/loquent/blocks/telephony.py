@@ -1,5 +1,5 @@
 """
-Twilio: seed 001, sections 03 and 04. Rows alone; at Twilio nothing is changed for the shared account.
+Twilio settings and phone numbers. These are only rows: nothing changes at Twilio.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _not_shared(seed: Seed) -> str:
 
 def _account(connection: Connection[Any], values: Mapping[str, Any], inputs: Inputs) -> Mapping[str, Any]:
     account, shared = inputs.twilio(), inputs.seed.shared
-    # Events reach only an account whose sink is set up: the shared one.
+    # Only the shared account has an event sink.
     wiring = {name: getattr(shared, name, None) for name in WIRING}
     return {**wiring, "sid": account.sid, "token": account.token, "events": shared is not None}
 
@@ -110,15 +110,15 @@ LINES: LiteralString = """
         UNION ALL
         SELECT sms, NULL FROM jsonb_to_recordset(%(numbers)s::jsonb) AS new (number text, sms boolean)
         WHERE NOT EXISTS (SELECT FROM phone_number AS old WHERE old.number = new.number)
-        UNION ALL -- where Twilio was not asked, the best is expected
+        UNION ALL -- if Twilio was not asked, assume a number that receives text messages
         SELECT true, NULL
         WHERE %(numbers)s::jsonb IS NULL
             AND NOT EXISTS (SELECT FROM phone_number WHERE organization_id = %(organization_id)s)
     )
 """
-"""The WITH clause of obstacles: the numbers that the organization has once `NUMBERS` is made."""
+"""The WITH clause of obstacles: the numbers that the organization will have once `NUMBERS` is made."""
 
-# The first by number: Twilio lists the newest first, so its order changes with every number that is bought.
+# Take the lowest number: Twilio lists the newest first, so its order changes with every new number.
 TEXT_REPLY = Block(
     "text-reply",
     wanted="""

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Claude Code makes and removes its worktrees by this, instead of by `git worktree`. Its request is JSON on stdin;
-# the last line on stdout is where the new worktree is, so everything else goes to stderr.
+# Claude Code creates and removes its worktrees with this script. Its request is JSON on stdin; the last line on
+# stdout is the path of the new worktree, so everything else goes to stderr.
 set -eu
 
 asked() {
@@ -10,7 +10,7 @@ asked() {
 case $1 in
 create)
   branch=$(asked name)
-  # `.git` is a file in a linked worktree: the main worktree is never handed out.
+  # `.git` is a file in a linked worktree: never return the main worktree.
   if path=$(@inv@ worktree.path "$branch" 2>/dev/null) && [ -f "$path/.git" ]; then
     echo "$path"
   else
@@ -22,7 +22,7 @@ remove)
   path=$(asked worktree_path)
   main=$(git -C "$path" worktree list --porcelain | sed -n '1s/^worktree //p')
   cd "$main"
-  # Without --force: what is not committed and merged stays, worktree and database with it.
+  # Without --force, a worktree with unmerged or uncommitted work stays, with its database.
   @inv@ worktree.remove "$path" >&2
   ;;
 esac

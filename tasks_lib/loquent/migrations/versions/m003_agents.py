@@ -1,4 +1,4 @@
-"""AI agents: those of the system, which belong to nobody, and each member's clones of them."""
+"""AI agents: those of the system, which have no organization, and each member's clones of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CREATE TABLE ai_agent (
     CHECK (system_source_id IS NULL OR organization_id IS NOT NULL),
     CHECK (system_source_id IS NOT NULL OR NOT is_unedited_clone)
 );
-COMMENT ON TABLE ai_agent IS 'System agents belong to nobody; each member gets clones of them (system_source_id)';
+COMMENT ON TABLE ai_agent IS 'System agents have no organization; each member gets clones of them (system_source_id)';
 CREATE UNIQUE INDEX ai_agent_system_slug ON ai_agent (slug) WHERE organization_id IS NULL;
 CREATE UNIQUE INDEX ai_agent_one_clone_per_member ON ai_agent (organization_id, user_id, system_source_id)
     WHERE system_source_id IS NOT NULL;
