@@ -81,11 +81,20 @@ class OptionalPositional(_Task):
         return False
 
 
-def task(*, help: Mapping[str, str] | None = None, **options: Any) -> Callable[[Callable[..., Answer]], Any]:  # noqa: A002 - Invoke's own word
+def task(
+    *,
+    reads: bool = False,
+    help: Mapping[str, str] | None = None,  # noqa: A002 - Invoke's own word
+    **options: Any,
+) -> Callable[[Callable[..., Answer]], Any]:
     """
     Make a function that returns an `Answer` an Invoke task.
 
     With `--json`, a failure is printed as a JSON document on stdout; the exit status is that of the error.
+
+    Args:
+        reads: Whether the task changes nothing. Any other task must only print its plan in a dry run (`inv -R`);
+            tests/collections/test_dry_run.py runs each of them.
     """
 
     def decorate(body: Callable[..., Answer]) -> Any:
@@ -112,6 +121,8 @@ def task(*, help: Mapping[str, str] | None = None, **options: Any) -> Callable[[
         # Invoke assigns short flags by first free letter, so they would change with every new parameter; and it
         # parses `-f` after a task as its own.
         options.setdefault("klass", _Task)
-        return invoke_task(help={**(help or {}), "json": JSON_HELP}, auto_shortflags=False, **options)(run)
+        made = invoke_task(help={**(help or {}), "json": JSON_HELP}, auto_shortflags=False, **options)(run)
+        made.reads = reads
+        return made
 
     return decorate

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
 
-@task()
+@task(reads=True)
 def show(c: Context, json: bool = False) -> Answer:
     """
     Show every setting with its value and origin

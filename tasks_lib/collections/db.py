@@ -70,7 +70,7 @@ def reset(c: Context, fresh: bool = False, evict: bool = False, json: bool = Fal
     return Answer({**answer.data, "parked": parked}, "\n".join([answer.text, *lines]))
 
 
-@task()
+@task(reads=True)
 def companions(c: Context, json: bool = False) -> Answer:
     """
     List this worktree's companion databases
@@ -147,7 +147,7 @@ def psql(c: Context, pgcli: bool = False, json: bool = False) -> Answer:
     return opened.replace_process()
 
 
-@task()
+@task(reads=True)
 def status(c: Context, json: bool = False) -> Answer:
     """
     Show this worktree's database and its migrations
@@ -183,7 +183,7 @@ def status(c: Context, json: bool = False) -> Answer:
     return Answer(data, pairs(rows + migration_rows(migrations)))
 
 
-@task()
+@task(reads=True)
 def verify(c: Context, json: bool = False) -> Answer:
     """
     Compare this worktree's database with the golden template

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _MARKS = {"ok": "✓", "warning": "!", "problem": "✗"}
 
 
-@task()
+@task(reads=True)
 def doctor(c: Context, json: bool = False) -> Answer:
     """
     Find problems and name the command that fixes each

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _EVICT = "End idle sessions on golden; refused while a session is busy."
 
 
-@task(default=True)
+@task(reads=True, default=True)
 def status(c: Context, json: bool = False) -> Answer:
     """
     Show the golden template, its snapshot, and the sessions on it
@@ -183,7 +183,7 @@ def build(
     return report_build(planned, planned.outcomes)
 
 
-@task(help={"into": "Look at this golden template instead of the configured one."})
+@task(reads=True, help={"into": "Look at this golden template instead of the configured one."})
 def verify(c: Context, into: str | None = None, json: bool = False) -> Answer:
     """
     Check that the account in the golden template can be used

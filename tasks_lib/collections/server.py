@@ -48,7 +48,7 @@ def stop(c: Context, json: bool = False) -> Answer:
     return _status(cluster)
 
 
-@task()
+@task(reads=True)
 def status(c: Context, json: bool = False) -> Answer:
     """
     Show whether the embedded PostgreSQL server runs, and how to log in

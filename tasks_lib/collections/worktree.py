@@ -206,7 +206,7 @@ def stop(c: Context, branch: str, json: bool = False) -> Answer:
     return Answer(data, "\n".join(lines))
 
 
-@task(name="list", default=True)
+@task(reads=True, name="list", default=True)
 def list_(c: Context, json: bool = False) -> Answer:
     """
     List all worktrees: git, database, migrations, port
@@ -226,7 +226,7 @@ def list_(c: Context, json: bool = False) -> Answer:
     return Answer([listing.format_document(row) for row in found], worktree_table.format_worktrees(found))
 
 
-@task(klass=OptionalPositional, help={"branch": f"{_BRANCH_HELP} By default the current worktree."})
+@task(reads=True, klass=OptionalPositional, help={"branch": f"{_BRANCH_HELP} By default the current worktree."})
 def status(c: Context, branch: str = "", json: bool = False) -> Answer:
     """
     Show everything about a worktree; run this first when in doubt
@@ -244,7 +244,7 @@ def status(c: Context, branch: str = "", json: bool = False) -> Answer:
     return Answer(format_document(found), worktree_status.format_status(found), ok=not found.problems)
 
 
-@task(help={"branch": _BRANCH_HELP})
+@task(reads=True, help={"branch": _BRANCH_HELP})
 def path(c: Context, branch: str, json: bool = False) -> Answer:
     """
     Print where a branch's worktree is

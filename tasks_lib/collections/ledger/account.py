@@ -58,7 +58,7 @@ def add(c: Context, email: str, provider: str = "claude", credentials_file: str 
     return Answer(row_for_json(account), pairs([("account", account.email), ("id", account.id)]))
 
 
-@task(name="list", default=True)
+@task(reads=True, name="list", default=True)
 def list_(c: Context, json: bool = False) -> Answer:
     """
     List the accounts: state, credentials, last use

@@ -71,7 +71,7 @@ def register(
     return Answer(row_for_json(agent), pairs([("agent", agent.name), ("id", agent.id)]))
 
 
-@task(name="list", default=True, help={"all": "Include stopped and crashed agents."})
+@task(reads=True, name="list", default=True, help={"all": "Include stopped and crashed agents."})
 def list_(c: Context, all: bool = False, json: bool = False) -> Answer:  # noqa: A002 - the flag's name
     """
     List the agents: status, worktree, task, when last seen
@@ -160,7 +160,7 @@ def ask(
     return _awaited(ledger, asked.id, seconds, said)
 
 
-@task(help={"conversation": _CONVERSATION_HELP, "timeout": _TIMEOUT_HELP})
+@task(reads=True, help={"conversation": _CONVERSATION_HELP, "timeout": _TIMEOUT_HELP})
 def wait(c: Context, conversation: str, timeout: str = "", json: bool = False) -> Answer:
     """
     Wait for the answer to an earlier question, print it
@@ -286,11 +286,12 @@ def log(c: Context, session: str = "", as_: str = "", json: bool = False) -> Ans
 
 
 @task(
+    reads=True,
     help={
         "name": "The agent, by name or id; a deleted agent by its full id.",
         "session": "Only this session.",
         "follow": "Keep printing new output until Ctrl-C; not with --json.",
-    }
+    },
 )
 def logs(c: Context, name: str, session: str = "", follow: bool = False, json: bool = False) -> Answer:
     """

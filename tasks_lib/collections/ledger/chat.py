@@ -76,7 +76,7 @@ def say(c: Context, chat: str, text: str, role: str = "user", json: bool = False
     return Answer(row_for_json(said), f"added to chat {short_id(found.id)}")
 
 
-@task(help={"chat": _CHAT_HELP})
+@task(reads=True, help={"chat": _CHAT_HELP})
 def show(c: Context, chat: str, json: bool = False) -> Answer:
     """
     Print the messages of a chat
@@ -89,7 +89,7 @@ def show(c: Context, chat: str, json: bool = False) -> Answer:
     return Answer(data, "\n\n".join(f"{one.role}:\n{one.content}" for one in messages) or "no messages yet")
 
 
-@task(name="list", default=True, help={"status": "Only chats with this status: active or closed."})
+@task(reads=True, name="list", default=True, help={"status": "Only chats with this status: active or closed."})
 def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     """
     List the chats

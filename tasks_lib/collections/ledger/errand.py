@@ -66,6 +66,7 @@ def start(
 
 
 @task(
+    reads=True,
     name="list",
     default=True,
     help={"status": "Only active, pending_review, conflict, merged or abandoned errands."},
@@ -95,7 +96,11 @@ def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     return Answer([errand_for_json(one) for one in found], format_errands(found))
 
 
-@task(klass=OptionalPositional, help={"errand": _HERE, "stat": "Print a line for each file instead of the patch."})
+@task(
+    reads=True,
+    klass=OptionalPositional,
+    help={"errand": _HERE, "stat": "Print a line for each file instead of the patch."},
+)
 def diff(c: Context, errand: str = "", stat: bool = False, json: bool = False) -> Answer:
     """
     Show an errand's changes since it branched from its base

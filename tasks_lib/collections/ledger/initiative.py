@@ -47,7 +47,7 @@ def add(c: Context, name: str, branch: str = "", project_: str = "", json: bool 
     return Answer({**row_for_json(added), "projects": rows_for_json(on)}, pairs(rows))
 
 
-@task(name="list", default=True)
+@task(reads=True, name="list", default=True)
 def list_(c: Context, json: bool = False) -> Answer:
     """
     List the initiatives: status, phases, completed and total tasks

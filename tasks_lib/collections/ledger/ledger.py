@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.project import Project
 
 
-@task()
+@task(reads=True)
 def status(c: Context, json: bool = False) -> Answer:
     """
     Show the ledger's location, integrity and contents

@@ -62,6 +62,7 @@ def send(
 
 
 @task(
+    reads=True,
     name="list",
     default=True,
     help={

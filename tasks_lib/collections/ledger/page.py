@@ -25,7 +25,7 @@ _INITIATIVE_HELP = "The initiative's id, or its beginning."
 _CONTENT_HELP = "The text; `-` reads standard input."
 
 
-@task(name="list", help={"initiative": _INITIATIVE_HELP})
+@task(reads=True, name="list", help={"initiative": _INITIATIVE_HELP})
 def list_(c: Context, initiative: str, json: bool = False) -> Answer:
     """
     List the pages of an initiative, each below its parent
@@ -37,7 +37,7 @@ def list_(c: Context, initiative: str, json: bool = False) -> Answer:
     return Answer(rows_for_json(pages), "\n".join(lines) or "no pages")
 
 
-@task(help={"page": _PAGE_HELP})
+@task(reads=True, help={"page": _PAGE_HELP})
 def show(c: Context, page: str, json: bool = False) -> Answer:
     """
     Print a page

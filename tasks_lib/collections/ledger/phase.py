@@ -49,7 +49,9 @@ def add(c: Context, name: str, initiative: str, content: str = "", depends: str 
     return Answer({**row_for_json(added), "depends_on": [one.id for one in before]}, pairs(rows))
 
 
-@task(name="list", default=True, klass=OptionalPositional, help={"initiative": "Only the phases of this one."})
+@task(
+    reads=True, name="list", default=True, klass=OptionalPositional, help={"initiative": "Only the phases of this one."}
+)
 def list_(c: Context, initiative: str = "", json: bool = False) -> Answer:
     """
     List the phases: status, completed and total tasks

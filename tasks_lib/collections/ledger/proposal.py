@@ -72,6 +72,7 @@ def add(
 
 
 @task(
+    reads=True,
     name="list",
     default=True,
     help={

@@ -63,7 +63,7 @@ def add(
     return Answer(row_for_json(comment), f"comment {short_id(comment.id)} on {file}:{line}")
 
 
-@task(name="list", help={"phase": _PHASE_HELP, "open": "Only unresolved comments."})
+@task(reads=True, name="list", help={"phase": _PHASE_HELP, "open": "Only unresolved comments."})
 def list_(c: Context, phase: str, open: bool = False, json: bool = False) -> Answer:  # noqa: A002 - the flag's name
     """
     List the comments on a phase's diff, by file and line
@@ -87,7 +87,7 @@ def list_(c: Context, phase: str, open: bool = False, json: bool = False) -> Ans
     return Answer(rows_for_json(shown), table(headings, rows, spare=("LINE", "AUTHOR")) if rows else "no comments")
 
 
-@task(help={"phase": _PHASE_HELP})
+@task(reads=True, help={"phase": _PHASE_HELP})
 def diff(c: Context, phase: str, json: bool = False) -> Answer:
     """
     Show what a phase changes, with the open comments below their lines

@@ -109,7 +109,7 @@ def depends(c: Context, task: str, blocker: str, json: bool = False) -> Answer:
     return Answer(data, f"{waiting.name} waits for {before.name}")
 
 
-@task(help={"limit": "The most tasks to list; all when not given."})
+@task(reads=True, help={"limit": "The most tasks to list; all when not given."})
 def ready(c: Context, limit: str = "", json: bool = False) -> Answer:
     """
     List the tasks that can be claimed, in the order of the queue
@@ -248,6 +248,7 @@ def retry(c: Context, task: str, json: bool = False) -> Answer:
 
 
 @task(
+    reads=True,
     name="list",
     default=True,
     help={
@@ -285,7 +286,7 @@ def list_(c: Context, status: str = "", phase: str = "", initiative: str = "", j
     return Answer([states.for_json(entry) for entry in found], text)
 
 
-@task(help={"task": _TASK_HELP})
+@task(reads=True, help={"task": _TASK_HELP})
 def show(c: Context, task: str, json: bool = False) -> Answer:
     """
     Show a task with its holder, blockers and dependents
@@ -296,7 +297,7 @@ def show(c: Context, task: str, json: bool = False) -> Answer:
         return show_task(tx, tx.tasks.named(task))
 
 
-@task(klass=OptionalPositional, help={"initiative": "Only this initiative: its id, or its beginning."})
+@task(reads=True, klass=OptionalPositional, help={"initiative": "Only this initiative: its id, or its beginning."})
 def tree(c: Context, initiative: str = "", json: bool = False) -> Answer:
     """
     Show initiatives, phases and tasks as a tree
