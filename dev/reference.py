@@ -25,7 +25,7 @@ from tasks_lib.settings import SETTINGS  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-PAGES = ("tasks", "settings", "errors", "files", "deletions")
+PAGES = ("tasks", "settings", "json", "errors", "files", "deletions")
 
 EXAMPLE_HEAD = """\
 # Every variable that goldentree reads, with its default. Copy what differs into the main worktree's
@@ -50,6 +50,14 @@ def tasks() -> str:
         title = f"### {noun}" if noun else "### Without a collection"
         sections.append(f"{title}\n\n{_table(('task', 'does'), rows)}")
     return "\n\n".join(sections)
+
+
+def json_documents() -> str:
+    """Return the table of what each task answers with `--json`; tasks with the same answer share a row."""
+    answers: dict[str, list[str]] = {}
+    for name in ns.task_names:
+        answers.setdefault(ns[name].returns, []).append(f"`{name}`")
+    return _table(("task", "`data`"), [(", ".join(names), shape) for shape, names in answers.items()])
 
 
 def settings() -> str:
@@ -105,6 +113,7 @@ def env_example() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "tasks": tasks,
     "settings": settings,
+    "json": json_documents,
     "errors": error_codes,
     "files": files,
     "deletions": deletions,

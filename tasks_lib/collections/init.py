@@ -27,7 +27,11 @@ if TYPE_CHECKING:
         "mise": "Add a .mise.toml that exports the env files.",
         "env-templates": "Add examples of the env files of the `layered` style.",
         "seed": "Add seed.env.example, the template for the seed.env that golden.build reads.",
-    }
+    },
+    returns=(
+        "`[{path, outcome, snippet}]`; `outcome` is `created`, `identical` or `kept`; with `kept`, "
+        "`snippet` is what the file lacks"
+    ),
 )
 def init(
     c: Context,

@@ -19,7 +19,7 @@ def _cluster() -> Cluster:
     return Cluster(default_root())
 
 
-@task()
+@task(returns="`{running, version, port, pid, data, log, service_file}`")
 def start(c: Context, json: bool = False) -> Answer:
     """
     Start the embedded PostgreSQL server
@@ -34,7 +34,7 @@ def start(c: Context, json: bool = False) -> Answer:
     return _status(cluster)
 
 
-@task()
+@task(returns="`{running, version, port, pid, data, log, service_file}`")
 def stop(c: Context, json: bool = False) -> Answer:
     """
     Stop the embedded PostgreSQL server
@@ -48,7 +48,7 @@ def stop(c: Context, json: bool = False) -> Answer:
     return _status(cluster)
 
 
-@task(reads=True)
+@task(reads=True, returns="`{running, version, port, pid, data, log, service_file}`")
 def status(c: Context, json: bool = False) -> Answer:
     """
     Show whether the embedded PostgreSQL server runs, and how to log in

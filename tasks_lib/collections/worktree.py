@@ -29,6 +29,10 @@ _BRANCH_HELP = "The branch, its slug, or the worktree's path."
         "no-db": "Do not create the database; `inv worktree.setup` adds it later.",
         **CLONE_HELP,
     },
+    returns=(
+        "*worktree*: `{branch, slug, path, database, port, dev_url, clone: {method, seconds, bytes} or "
+        "null, steps: [{title, seconds}]}`"
+    ),
 )
 def create(
     c: Context,
@@ -59,7 +63,13 @@ def create(
         return report(project.registry.require(planned.subject.slug), Path(planned.subject.path), ran)
 
 
-@task(help=CLONE_HELP)
+@task(
+    help=CLONE_HELP,
+    returns=(
+        "*worktree*: `{branch, slug, path, database, port, dev_url, clone: {method, seconds, bytes} or "
+        "null, steps: [{title, seconds}]}`"
+    ),
+)
 def db(c: Context, fresh: bool = False, evict: bool = False, json: bool = False) -> Answer:
     """
     Give this worktree its database: clone, env file, migrate, generate
@@ -70,7 +80,14 @@ def db(c: Context, fresh: bool = False, evict: bool = False, json: bool = False)
     return set_up(c, fresh=fresh, evict=evict, database_only=True)
 
 
-@task(name="setup", help=CLONE_HELP)
+@task(
+    name="setup",
+    help=CLONE_HELP,
+    returns=(
+        "*worktree*: `{branch, slug, path, database, port, dev_url, clone: {method, seconds, bytes} or "
+        "null, steps: [{title, seconds}]}`"
+    ),
+)
 def setup_(c: Context, fresh: bool = False, evict: bool = False, json: bool = False) -> Answer:
     """
     Set up this worktree, which another tool created
@@ -89,6 +106,11 @@ def setup_(c: Context, fresh: bool = False, evict: bool = False, json: bool = Fa
         "force": "Remove it with uncommitted or unmerged work; `inv worktree.undo` restores it.",
         "keep-branch": "Keep the branch.",
     },
+    returns=(
+        "`{path, branch, commit, saved, databases, parked, removed}`; `databases` is `parked`, `absent`, "
+        "or `pending` while the server is down (then `worktree.remove` has status 1); `{databases: "
+        '"absent"}` if nothing was set up; `branch` is the deleted one, or null'
+    ),
 )
 def remove(c: Context, branch: str, force: bool = False, keep_branch: bool = False, json: bool = False) -> Answer:
     """
@@ -109,7 +131,13 @@ def remove(c: Context, branch: str, force: bool = False, keep_branch: bool = Fal
     return report_removal(planned.subject)
 
 
-@task()
+@task(
+    returns=(
+        "`{path, branch, commit, saved, databases, parked, removed}`; `databases` is `parked`, `absent`, "
+        "or `pending` while the server is down (then `worktree.remove` has status 1); `{databases: "
+        '"absent"}` if nothing was set up; `branch` is the deleted one, or null'
+    )
+)
 def teardown(c: Context, json: bool = False) -> Answer:
     """
     Park this worktree's databases before another tool removes it
@@ -136,6 +164,7 @@ def teardown(c: Context, json: bool = False) -> Answer:
         "branch": "Its branch, slug or former path; by default the last one removed.",
         "path": "Where to put the worktree; by default where it was.",
     },
+    returns="*worktree*; `{branch, path}` for a worktree that another tool made",
 )
 def undo(c: Context, branch: str = "", path: str = "", json: bool = False) -> Answer:
     """
@@ -158,7 +187,13 @@ def undo(c: Context, branch: str = "", path: str = "", json: bool = False) -> An
     return report(record, target, ran)
 
 
-@task(help={"yes": "Delete them; without it, only list them."})
+@task(
+    help={"yes": "Delete them; without it, only list them."},
+    returns=(
+        "`[{kind, name, bytes, reason, outcome, why}]`; without `--yes` the `outcome` is `candidate` or "
+        "`kept`, with it `dropped`, `parked`, `deleted`, `forgotten`, `pending` or `kept`"
+    ),
+)
 def gc(c: Context, yes: bool = False, json: bool = False) -> Answer:
     """
     Delete orphaned worktrees, records and databases
@@ -179,7 +214,7 @@ def gc(c: Context, yes: bool = False, json: bool = False) -> Answer:
     return report_collected(collected)
 
 
-@task(help={"branch": _BRANCH_HELP})
+@task(help={"branch": _BRANCH_HELP}, returns="`[{pid, name, cwd, signal}]`: the processes that were ended")
 def stop(c: Context, branch: str, json: bool = False) -> Answer:
     """
     End the processes whose working directory is in a worktree
@@ -206,7 +241,17 @@ def stop(c: Context, branch: str, json: bool = False) -> Answer:
     return Answer(data, "\n".join(lines))
 
 
-@task(reads=True, name="list", default=True)
+@task(
+    reads=True,
+    name="list",
+    default=True,
+    returns=(
+        "`[{branch, path, state, current, locked, slug, database, port, dev_url, listening, head, dirty, "
+        "ahead, behind, merged, upstream: {branch, ahead, behind} or null, bytes, sessions, companions: "
+        "[{database, bytes, sessions}], drift: {applied, pending, missing, golden_changed} or null, "
+        "created, age_seconds}]`; counts; null means that it does not apply or cannot be determined"
+    ),
+)
 def list_(c: Context, json: bool = False) -> Answer:
     """
     List all worktrees: git, database, migrations, port
@@ -226,7 +271,17 @@ def list_(c: Context, json: bool = False) -> Answer:
     return Answer([listing.format_document(row) for row in found], worktree_table.format_worktrees(found))
 
 
-@task(reads=True, klass=OptionalPositional, help={"branch": f"{_BRANCH_HELP} By default the current worktree."})
+@task(
+    reads=True,
+    klass=OptionalPositional,
+    help={"branch": f"{_BRANCH_HELP} By default the current worktree."},
+    returns=(
+        "all that a row of `worktree.list` has, and `{branch_at_creation, subdomain, session, url, "
+        "url_layer, own, tables, clone, toolchain, migrations: {applied, pending, missing, last} or null, "
+        "golden: {database, bytes, sessions, changed, new_migrations}, problems: [{message, hint}]}`; "
+        "`url` has no password, and `own` says whether it is this worktree's database"
+    ),
+)
 def status(c: Context, branch: str = "", json: bool = False) -> Answer:
     """
     Show everything about a worktree; run this first when in doubt
@@ -244,7 +299,7 @@ def status(c: Context, branch: str = "", json: bool = False) -> Answer:
     return Answer(format_document(found), worktree_status.format_status(found), ok=not found.problems)
 
 
-@task(reads=True, help={"branch": _BRANCH_HELP})
+@task(reads=True, help={"branch": _BRANCH_HELP}, returns="`{branch, path}`")
 def path(c: Context, branch: str, json: bool = False) -> Answer:
     """
     Print where a branch's worktree is

@@ -32,7 +32,8 @@ _PROVIDER_HELP = "The account's provider; `claude` when not given."
         "provider": _PROVIDER_HELP,
         "credentials-file": "The file with its credentials; `-` reads standard input. No flag takes the credentials"
         " themselves, because every user can see the arguments of a process.",
-    }
+    },
+    returns="*account*: `{id, email, provider, credentials: true or false, …}`",
 )
 def add(c: Context, email: str, provider: str = "claude", credentials_file: str = "", json: bool = False) -> Answer:
     """
@@ -58,7 +59,7 @@ def add(c: Context, email: str, provider: str = "claude", credentials_file: str 
     return Answer(row_for_json(account), pairs([("account", account.email), ("id", account.id)]))
 
 
-@task(reads=True, name="list", default=True)
+@task(reads=True, name="list", default=True, returns="`[account]`")
 def list_(c: Context, json: bool = False) -> Answer:
     """
     List the accounts: state, credentials, last use
@@ -88,6 +89,7 @@ def list_(c: Context, json: bool = False) -> Answer:
         "provider": _PROVIDER_HELP,
         "write": "Write its credentials to this new file with mode 0600; if it exists, no turn is taken.",
     },
+    returns="`{account or null, free_at}`",
 )
 def next_(c: Context, provider: str = "claude", write: str = "", json: bool = False) -> Answer:
     """
@@ -118,7 +120,8 @@ def next_(c: Context, provider: str = "claude", write: str = "", json: bool = Fa
     help={
         "account": _ACCOUNT_HELP,
         "until": "When its limit ends: 5h, 30m or 2026-03-01T18:00; until `account.clear` when not given.",
-    }
+    },
+    returns="*account*: `{id, email, provider, credentials: true or false, …}`",
 )
 def exhausted(c: Context, account: str, until: str = "", json: bool = False) -> Answer:
     """
@@ -135,7 +138,11 @@ def exhausted(c: Context, account: str, until: str = "", json: bool = False) -> 
     return Answer(row_for_json(found), f"{found.email} is {_state(found)}")
 
 
-@task(klass=OptionalPositional, help={"account": f"{_ACCOUNT_HELP} All accounts whose limit has ended when not given."})
+@task(
+    klass=OptionalPositional,
+    help={"account": f"{_ACCOUNT_HELP} All accounts whose limit has ended when not given."},
+    returns="`{cleared}`",
+)
 def clear(c: Context, account: str = "", json: bool = False) -> Answer:
     """
     Make an exhausted account available again
@@ -150,7 +157,7 @@ def clear(c: Context, account: str = "", json: bool = False) -> Answer:
     return Answer({"cleared": count}, f"cleared {count}")
 
 
-@task(help={"account": _ACCOUNT_HELP})
+@task(help={"account": _ACCOUNT_HELP}, returns="*account*: `{id, email, provider, credentials: true or false, …}`")
 def delete(c: Context, account: str, json: bool = False) -> Answer:
     """
     Delete an account and its credentials

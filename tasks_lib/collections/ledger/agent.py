@@ -40,6 +40,7 @@ _CONVERSATION_HELP = "The conversation's id, or its beginning."
         "session": "The id of the agent's own session, to resume it.",
         "account": "The account that it uses: address or id.",
     },
+    returns="*agent*: `{id, name, status, worktree_id, pid, …}`",
 )
 def register(
     c: Context,
@@ -71,7 +72,13 @@ def register(
     return Answer(row_for_json(agent), pairs([("agent", agent.name), ("id", agent.id)]))
 
 
-@task(reads=True, name="list", default=True, help={"all": "Include stopped and crashed agents."})
+@task(
+    reads=True,
+    name="list",
+    default=True,
+    help={"all": "Include stopped and crashed agents."},
+    returns="`[agent and {lost, branch, task}]`",
+)
 def list_(c: Context, all: bool = False, json: bool = False) -> Answer:  # noqa: A002 - the flag's name
     """
     List the agents: status, worktree, task, when last seen
@@ -116,7 +123,8 @@ def list_(c: Context, all: bool = False, json: bool = False) -> Answer:  # noqa:
         "phase": "Ask the agent that works on a task of this phase, or did so last.",
         "timeout": _TIMEOUT_HELP,
         "as": AS_HELP,
-    }
+    },
+    returns="*conversation*: `{id, question, answer, status, from_agent, to_agent, task_id, phase_id, …}`",
 )
 def ask(
     c: Context,
@@ -160,7 +168,11 @@ def ask(
     return _awaited(ledger, asked.id, seconds, said)
 
 
-@task(reads=True, help={"conversation": _CONVERSATION_HELP, "timeout": _TIMEOUT_HELP})
+@task(
+    reads=True,
+    help={"conversation": _CONVERSATION_HELP, "timeout": _TIMEOUT_HELP},
+    returns="*conversation*: `{id, question, answer, status, from_agent, to_agent, task_id, phase_id, …}`",
+)
 def wait(c: Context, conversation: str, timeout: str = "", json: bool = False) -> Answer:
     """
     Wait for the answer to an earlier question, print it
@@ -175,7 +187,7 @@ def wait(c: Context, conversation: str, timeout: str = "", json: bool = False) -
     return _awaited(ledger, found.id, seconds)
 
 
-@task(help={"timeout": _TIMEOUT_HELP, "as": AS_HELP})
+@task(help={"timeout": _TIMEOUT_HELP, "as": AS_HELP}, returns="`[conversation]`: the questions without an answer")
 def listen(c: Context, timeout: str = "", as_: str = "", json: bool = False) -> Answer:
     """
     Wait for questions to you, print them
@@ -210,7 +222,8 @@ def listen(c: Context, timeout: str = "", as_: str = "", json: bool = False) -> 
         "conversation": _CONVERSATION_HELP,
         "text": "The answer; `-` reads it from standard input.",
         "as": "Which agent you are; refused if another agent was asked. Without it, anyone may answer.",
-    }
+    },
+    returns="*conversation*: `{id, question, answer, status, from_agent, to_agent, task_id, phase_id, …}`",
 )
 def answer(c: Context, conversation: str, text: str, as_: str = "", json: bool = False) -> Answer:
     """
@@ -236,7 +249,11 @@ def answer(c: Context, conversation: str, text: str, as_: str = "", json: bool =
     return Answer(data, f"answered {data['from_agent']}")
 
 
-@task(klass=OptionalPositional, help={"name": "The agent, by name or id; the one of this worktree when not given."})
+@task(
+    klass=OptionalPositional,
+    help={"name": "The agent, by name or id; the one of this worktree when not given."},
+    returns="*agent*: `{id, name, status, worktree_id, pid, …}`",
+)
 def stop(c: Context, name: str = "", json: bool = False) -> Answer:
     """
     Mark an agent as stopped, because it ends or is gone
@@ -258,7 +275,8 @@ def stop(c: Context, name: str = "", json: bool = False) -> Answer:
     help={
         "session": "The number of the session to append to; a new one when not given.",
         "as": AS_HELP,
-    }
+    },
+    returns="`{agent, session, chunks}`",
 )
 def log(c: Context, session: str = "", as_: str = "", json: bool = False) -> Answer:
     """
@@ -292,6 +310,7 @@ def log(c: Context, session: str = "", as_: str = "", json: bool = False) -> Ans
         "session": "Only this session.",
         "follow": "Keep printing new output until Ctrl-C; not with --json.",
     },
+    returns="`[{agent_id, agent_name, session_number, content, created_at}]`",
 )
 def logs(c: Context, name: str, session: str = "", follow: bool = False, json: bool = False) -> Answer:
     """

@@ -27,6 +27,7 @@ _CHAT_HELP = "The chat's id, or its beginning."
         "task": "The task to chat about, by id.",
         "as": "The agent in the chat, by name.",
     },
+    returns="*chat*: `{id, target_type, target_id, status, …}`",
 )
 def open_(c: Context, phase: str = "", task: str = "", as_: str = "", json: bool = False) -> Answer:
     """
@@ -56,7 +57,8 @@ def open_(c: Context, phase: str = "", task: str = "", as_: str = "", json: bool
         "chat": _CHAT_HELP,
         "text": "The text; `-` reads standard input.",
         "role": "The speaker: user, assistant (the agent) or system.",
-    }
+    },
+    returns="`{id, chat_session_id, role, content, …}`",
 )
 def say(c: Context, chat: str, text: str, role: str = "user", json: bool = False) -> Answer:
     """
@@ -76,7 +78,7 @@ def say(c: Context, chat: str, text: str, role: str = "user", json: bool = False
     return Answer(row_for_json(said), f"added to chat {short_id(found.id)}")
 
 
-@task(reads=True, help={"chat": _CHAT_HELP})
+@task(reads=True, help={"chat": _CHAT_HELP}, returns="*chat* and `{messages: […]}`")
 def show(c: Context, chat: str, json: bool = False) -> Answer:
     """
     Print the messages of a chat
@@ -89,7 +91,13 @@ def show(c: Context, chat: str, json: bool = False) -> Answer:
     return Answer(data, "\n\n".join(f"{one.role}:\n{one.content}" for one in messages) or "no messages yet")
 
 
-@task(reads=True, name="list", default=True, help={"status": "Only chats with this status: active or closed."})
+@task(
+    reads=True,
+    name="list",
+    default=True,
+    help={"status": "Only chats with this status: active or closed."},
+    returns="`[chat]`",
+)
 def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     """
     List the chats
@@ -101,7 +109,7 @@ def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     return Answer(rows_for_json(found), table(("ID", "STATUS", "ABOUT", "WHICH"), rows) if rows else "no chats")
 
 
-@task(help={"chat": _CHAT_HELP})
+@task(help={"chat": _CHAT_HELP}, returns="*chat*: `{id, target_type, target_id, status, …}`")
 def close(c: Context, chat: str, json: bool = False) -> Answer:
     """
     Close a chat for good; its messages stay

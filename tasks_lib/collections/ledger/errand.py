@@ -32,7 +32,8 @@ _HERE = f"{_ERRAND_HELP} The errand of the current worktree when not given."
         "as": "The agent that runs the errand, by name.",
         "no-db": "Skip the database; `inv worktree.setup` adds it later.",
         **CLONE_HELP,
-    }
+    },
+    returns="*worktree* and *errand*: `{id, description, branch, base_branch, agent_alias, status, …}`",
 )
 def start(
     c: Context,
@@ -70,6 +71,7 @@ def start(
     name="list",
     default=True,
     help={"status": "Only active, pending_review, conflict, merged or abandoned errands."},
+    returns="`[errand and {path, dirty, ahead, problem: {message, hint} or null}]`",
 )
 def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     """
@@ -100,6 +102,7 @@ def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     reads=True,
     klass=OptionalPositional,
     help={"errand": _HERE, "stat": "Print a line for each file instead of the patch."},
+    returns="`{id, merge_base, files: […], patch}`",
 )
 def diff(c: Context, errand: str = "", stat: bool = False, json: bool = False) -> Answer:
     """
@@ -120,7 +123,9 @@ def diff(c: Context, errand: str = "", stat: bool = False, json: bool = False) -
 
 
 @task(
-    klass=OptionalPositional, help={"errand": _HERE, "force": "Submit it although its worktree has uncommitted work."}
+    klass=OptionalPositional,
+    help={"errand": _HERE, "force": "Submit it although its worktree has uncommitted work."},
+    returns="*errand*: `{id, status, …}`",
 )
 def complete(c: Context, errand: str = "", force: bool = False, json: bool = False) -> Answer:
     """
@@ -145,7 +150,8 @@ def complete(c: Context, errand: str = "", force: bool = False, json: bool = Fal
         "errand": _ERRAND_HELP,
         "force": "Merge although its worktree has uncommitted work, which stays there.",
         "remove": "Remove its worktree afterwards, as `inv worktree.remove` does.",
-    }
+    },
+    returns="*errand* and `{conflicts: [path]}` (status 1) or `{removed}`",
 )
 def merge(c: Context, errand: str, force: bool = False, remove: bool = False, json: bool = False) -> Answer:
     """
@@ -175,7 +181,7 @@ def merge(c: Context, errand: str, force: bool = False, remove: bool = False, js
     return _told(one, gone=errands.remove(project, narrator, one) if remove else None)
 
 
-@task(klass=OptionalPositional, help={"errand": _HERE})
+@task(klass=OptionalPositional, help={"errand": _HERE}, returns="*errand*: `{id, status, …}`")
 def resolve(c: Context, errand: str = "", json: bool = False) -> Answer:
     """
     Submit an errand again once its branch merges without conflict
@@ -197,7 +203,8 @@ def resolve(c: Context, errand: str = "", json: bool = False) -> Answer:
     help={
         "errand": _ERRAND_HELP,
         "force": "Abandon it with uncommitted or unmerged work; `inv worktree.undo` restores it.",
-    }
+    },
+    returns="*errand* and `{removed}`, as of `worktree.remove`",
 )
 def abandon(c: Context, errand: str, force: bool = False, json: bool = False) -> Answer:
     """

@@ -29,7 +29,8 @@ _PROJECTS_HELP = "by name or id, separated by commas"
         "name": "The goal, in a few words.",
         "branch": "The branch that its work is merged into.",
         "project": f"The projects that it changes, {_PROJECTS_HELP}.",
-    }
+    },
+    returns="*initiative* and `{projects: [project]}`",
 )
 def add(c: Context, name: str, branch: str = "", project_: str = "", json: bool = False) -> Answer:
     """
@@ -47,7 +48,7 @@ def add(c: Context, name: str, branch: str = "", project_: str = "", json: bool 
     return Answer({**row_for_json(added), "projects": rows_for_json(on)}, pairs(rows))
 
 
-@task(reads=True, name="list", default=True)
+@task(reads=True, name="list", default=True, returns="`[initiative and {phases, tasks, completed}]`")
 def list_(c: Context, json: bool = False) -> Answer:
     """
     List the initiatives: status, phases, completed and total tasks
@@ -73,7 +74,8 @@ def list_(c: Context, json: bool = False) -> Answer:
         "name": "The goal, in a few words.",
         "status": "active, pending_review, completed or archived.",
         "branch": "The branch that its work is merged into.",
-    }
+    },
+    returns="the *row*: `{id, …}`",
 )
 def update(
     c: Context, initiative: str, name: str = "", status: str = "", branch: str = "", json: bool = False
@@ -92,7 +94,10 @@ def update(
     return Answer(row_for_json(changed), f"changed {short_id(changed.id)}  {changed.name} ({changed.status})")
 
 
-@task(help={"initiative": _INITIATIVE_HELP, "force": "Delete it although tasks of it are unfinished."})
+@task(
+    help={"initiative": _INITIATIVE_HELP, "force": "Delete it although tasks of it are unfinished."},
+    returns="`{id, ready: [task]}`; `ready` lists the tasks that became ready; an initiative has none",
+)
 def delete(c: Context, initiative: str, force: bool = False, json: bool = False) -> Answer:
     """
     Delete an initiative with its phases, tasks, pages and chats
@@ -115,7 +120,8 @@ def delete(c: Context, initiative: str, force: bool = False, json: bool = False)
         "name": "The project's name.",
         "url": "The URL to clone from.",
         "default-branch": "`main` when not given.",
-    }
+    },
+    returns="the *row*: `{id, …}`",
 )
 def add_project(c: Context, name: str, url: str, default_branch: str = "main", json: bool = False) -> Answer:
     """
@@ -140,6 +146,7 @@ def add_project(c: Context, name: str, url: str, default_branch: str = "main", j
         "initiative": f"{_INITIATIVE_HELP} All projects when not given.",
         "set": f"Make these its projects, {_PROJECTS_HELP}; an empty list removes them all.",
     },
+    returns="`[project]`",
 )
 def projects(c: Context, initiative: str = "", set_: str | None = None, json: bool = False) -> Answer:
     """

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.project import Project
 
 
-@task(reads=True)
+@task(
+    reads=True,
+    returns=("`{where, bytes, revision, engine, journal_mode, queue, agents, lost, questions, stale, warnings}`"),
+)
 def status(c: Context, json: bool = False) -> Answer:
     """
     Show the ledger's location, integrity and contents
@@ -68,7 +71,11 @@ def status(c: Context, json: bool = False) -> Answer:
     return Answer(data, "\n".join([pairs(rows), *(f"\n! {warning}" for warning in found.warnings)]))
 
 
-@task(klass=OptionalPositional, help={"file": "The new file; beside the ledger, named after the date, when not given."})
+@task(
+    klass=OptionalPositional,
+    help={"file": "The new file; beside the ledger, named after the date, when not given."},
+    returns="`{path, bytes, restore}`",
+)
 def backup(c: Context, file: str = "", json: bool = False) -> Answer:
     """
     Copy the ledger into a new file, and check the copy
@@ -100,7 +107,8 @@ def backup(c: Context, file: str = "", json: bool = False) -> Answer:
     help={
         "out": "The file; ledger-board.html beside the ledger when not given.",
         "open": "Open it in the browser.",
-    }
+    },
+    returns="`{path, counts}`",
 )
 def board(c: Context, out: str = "", open: bool = False, json: bool = False) -> Answer:  # noqa: A002 - the flag's name
     """

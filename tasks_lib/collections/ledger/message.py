@@ -34,7 +34,8 @@ _MESSAGE_HELP = "The message's id, or its beginning."
         "to": "An agent, by name or id, or `user`; the user when not given.",
         "requires-response": "Ask for a reply.",
         "as": f"{AS_HELP} `user` for yourself.",
-    }
+    },
+    returns="*message*: `{id, content, sender, recipient, type, status, …}`",
 )
 def send(
     c: Context, text: str, to: str = USER, requires_response: bool = False, as_: str = "", json: bool = False
@@ -69,6 +70,7 @@ def send(
         "to": "The recipient: an agent, by name or id; the user when not given.",
         "all": "Include read messages.",
     },
+    returns="`[message]`",
 )
 def list_(c: Context, to: str = USER, all: bool = False, json: bool = False) -> Answer:  # noqa: A002 - the flag's name
     """
@@ -92,7 +94,7 @@ def list_(c: Context, to: str = USER, all: bool = False, json: bool = False) -> 
     return Answer(data, "\n\n".join(lines) or f"no messages for {to}")
 
 
-@task(help={"message": _MESSAGE_HELP})
+@task(help={"message": _MESSAGE_HELP}, returns="*message*: `{id, content, sender, recipient, type, status, …}`")
 def read(c: Context, message: str, json: bool = False) -> Answer:
     """
     Print a message, with the replies to it, and mark it as read
@@ -110,7 +112,10 @@ def read(c: Context, message: str, json: bool = False) -> Answer:
     return Answer(data, "\n\n".join(lines))
 
 
-@task(help={"message": _MESSAGE_HELP, "text": "The reply; `-` reads it from standard input."})
+@task(
+    help={"message": _MESSAGE_HELP, "text": "The reply; `-` reads it from standard input."},
+    returns="*message*: `{id, content, sender, recipient, type, status, …}`",
+)
 def reply(c: Context, message: str, text: str, json: bool = False) -> Answer:
     """
     Reply to a message as its recipient

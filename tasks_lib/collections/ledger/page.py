@@ -25,7 +25,7 @@ _INITIATIVE_HELP = "The initiative's id, or its beginning."
 _CONTENT_HELP = "The text; `-` reads standard input."
 
 
-@task(reads=True, name="list", help={"initiative": _INITIATIVE_HELP})
+@task(reads=True, name="list", help={"initiative": _INITIATIVE_HELP}, returns="`[page]`")
 def list_(c: Context, initiative: str, json: bool = False) -> Answer:
     """
     List the pages of an initiative, each below its parent
@@ -37,7 +37,7 @@ def list_(c: Context, initiative: str, json: bool = False) -> Answer:
     return Answer(rows_for_json(pages), "\n".join(lines) or "no pages")
 
 
-@task(reads=True, help={"page": _PAGE_HELP})
+@task(reads=True, help={"page": _PAGE_HELP}, returns="*page*: `{id, parent_page_id, title, content, …}`")
 def show(c: Context, page: str, json: bool = False) -> Answer:
     """
     Print a page
@@ -54,7 +54,8 @@ def show(c: Context, page: str, json: bool = False) -> Answer:
         "title": "The page's title.",
         "content": _CONTENT_HELP,
         "parent": "The parent page; the root page, which is created with the first page, when not given.",
-    }
+    },
+    returns="*page*: `{id, parent_page_id, title, content, …}`",
 )
 def write(c: Context, initiative: str, title: str, content: str = "", parent: str = "", json: bool = False) -> Answer:
     """
@@ -77,7 +78,8 @@ def write(c: Context, initiative: str, title: str, content: str = "", parent: st
         "title": "The new title.",
         "content": _CONTENT_HELP,
         "parent": "The new parent page.",
-    }
+    },
+    returns="*page*: `{id, parent_page_id, title, content, …}`",
 )
 def update(c: Context, page: str, title: str = "", content: str = "", parent: str = "", json: bool = False) -> Answer:
     """

@@ -26,7 +26,8 @@ _PHASE_HELP = "The phase's id, or its beginning."
         "initiative": "The initiative's id, or its beginning.",
         "content": "The description; `-` reads standard input.",
         "depends": "The phases it waits for: ids or their beginnings, separated by commas.",
-    }
+    },
+    returns="*phase* and `{depends_on: [id]}`",
 )
 def add(c: Context, name: str, initiative: str, content: str = "", depends: str = "", json: bool = False) -> Answer:
     """
@@ -50,7 +51,12 @@ def add(c: Context, name: str, initiative: str, content: str = "", depends: str 
 
 
 @task(
-    reads=True, name="list", default=True, klass=OptionalPositional, help={"initiative": "Only the phases of this one."}
+    reads=True,
+    name="list",
+    default=True,
+    klass=OptionalPositional,
+    help={"initiative": "Only the phases of this one."},
+    returns="`[phase and {tasks, completed, depends_on}]`",
 )
 def list_(c: Context, initiative: str = "", json: bool = False) -> Answer:
     """
@@ -72,7 +78,10 @@ def list_(c: Context, initiative: str = "", json: bool = False) -> Answer:
     return Answer(data, table(("ID", "STATUS", "DONE", "AFTER", "NAME"), rows, spare=("AFTER", "DONE")))
 
 
-@task(help={"phase": _PHASE_HELP, "blocker": "The phase to complete first."})
+@task(
+    help={"phase": _PHASE_HELP, "blocker": "The phase to complete first."},
+    returns="`{task or phase, depends_on}`; a task `in_progress` may get one, too: its holder continues",
+)
 def depends(c: Context, phase: str, blocker: str, json: bool = False) -> Answer:
     """
     Make a phase wait for another phase of its initiative
@@ -93,7 +102,8 @@ def depends(c: Context, phase: str, blocker: str, json: bool = False) -> Answer:
         "name": "The phase's name.",
         "content": "The description; `-` reads standard input, an empty text removes it.",
         "merge-base": "The merge base of its branch and the default branch before the merge.",
-    }
+    },
+    returns="*phase* and `{ready: [task]}`",
 )
 def update(
     c: Context,
@@ -127,7 +137,10 @@ def update(
     return Answer({**row_for_json(changed), "ready": rows_for_json(freed)}, pairs(rows))
 
 
-@task(help={"phase": _PHASE_HELP, "force": "Delete it although its tasks are unfinished or other phases wait for it."})
+@task(
+    help={"phase": _PHASE_HELP, "force": "Delete it although its tasks are unfinished or other phases wait for it."},
+    returns="`{id, ready: [task]}`; `ready` lists the tasks that became ready; an initiative has none",
+)
 def delete(c: Context, phase: str, force: bool = False, json: bool = False) -> Answer:
     """
     Delete a phase with its tasks, and print the tasks that became ready

@@ -35,7 +35,8 @@ _IDS_HELP = "The proposals' ids or their beginnings, separated by commas."
         "content": "The page's or phase's content, or the task's description; `-` reads standard input.",
         "metadata": 'More fields of the target, as a JSON object: {"priority": "high"}.',
         "as": AS_HELP,
-    }
+    },
+    returns="*proposal*: `{id, target_type, target_id, title, status, …}`",
 )
 def add(
     c: Context,
@@ -80,6 +81,7 @@ def add(
         "status": "Only proposals with this status: pending, accepted or dismissed.",
         "initiative": "Only proposals of this initiative, by id.",
     },
+    returns="`[proposal]`",
 )
 def list_(c: Context, as_: str = "", status: str = "", initiative: str = "", json: bool = False) -> Answer:
     """
@@ -108,7 +110,7 @@ def list_(c: Context, as_: str = "", status: str = "", initiative: str = "", jso
     return Answer(rows_for_json(found), text)
 
 
-@task(help={"proposals": _IDS_HELP})
+@task(help={"proposals": _IDS_HELP}, returns="`[{proposal, type, changed, page or phase or task: row}]`")
 def accept(c: Context, proposals: str, json: bool = False) -> Answer:
     """
     Apply proposals: all of them, or none if one fails
@@ -137,7 +139,7 @@ def accept(c: Context, proposals: str, json: bool = False) -> Answer:
     return Answer(data, "\n".join(lines))
 
 
-@task(help={"proposals": _IDS_HELP})
+@task(help={"proposals": _IDS_HELP}, returns="`[proposal]`")
 def dismiss(c: Context, proposals: str, json: bool = False) -> Answer:
     """
     Dismiss proposals: all of them, or none if one fails

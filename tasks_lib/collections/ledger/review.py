@@ -30,7 +30,8 @@ _COMMENT_HELP = "The comment's id, or its beginning."
         "body": "The comment; `-` reads standard input.",
         "type": "The kind of line: added, removed or context.",
         "author": "The author's name.",
-    }
+    },
+    returns="*comment*: `{id, file_path, line_number, line_type, body, author, resolved, …}`",
 )
 def add(
     c: Context,
@@ -63,7 +64,7 @@ def add(
     return Answer(row_for_json(comment), f"comment {short_id(comment.id)} on {file}:{line}")
 
 
-@task(reads=True, name="list", help={"phase": _PHASE_HELP, "open": "Only unresolved comments."})
+@task(reads=True, name="list", help={"phase": _PHASE_HELP, "open": "Only unresolved comments."}, returns="`[comment]`")
 def list_(c: Context, phase: str, open: bool = False, json: bool = False) -> Answer:  # noqa: A002 - the flag's name
     """
     List the comments on a phase's diff, by file and line
@@ -87,7 +88,7 @@ def list_(c: Context, phase: str, open: bool = False, json: bool = False) -> Ans
     return Answer(rows_for_json(shown), table(headings, rows, spare=("LINE", "AUTHOR")) if rows else "no comments")
 
 
-@task(reads=True, help={"phase": _PHASE_HELP})
+@task(reads=True, help={"phase": _PHASE_HELP}, returns="`{id, merge_base, files, patch, comments: [comment]}`")
 def diff(c: Context, phase: str, json: bool = False) -> Answer:
     """
     Show what a phase changes, with the open comments below their lines
@@ -125,7 +126,10 @@ def diff(c: Context, phase: str, json: bool = False) -> Answer:
     return Answer(data, "")
 
 
-@task(help={"comment": _COMMENT_HELP})
+@task(
+    help={"comment": _COMMENT_HELP},
+    returns="*comment*: `{id, file_path, line_number, line_type, body, author, resolved, …}`",
+)
 def resolve(c: Context, comment: str, json: bool = False) -> Answer:
     """
     Mark a comment as resolved
@@ -138,7 +142,10 @@ def resolve(c: Context, comment: str, json: bool = False) -> Answer:
     return Answer(row_for_json(found), f"resolved comment {short_id(found.id)}")
 
 
-@task(help={"comment": _COMMENT_HELP})
+@task(
+    help={"comment": _COMMENT_HELP},
+    returns="*comment*: `{id, file_path, line_number, line_type, body, author, resolved, …}`",
+)
 def unresolve(c: Context, comment: str, json: bool = False) -> Answer:
     """
     Mark a comment as open again
@@ -151,7 +158,10 @@ def unresolve(c: Context, comment: str, json: bool = False) -> Answer:
     return Answer(row_for_json(found), f"reopened comment {short_id(found.id)}")
 
 
-@task(help={"comment": _COMMENT_HELP})
+@task(
+    help={"comment": _COMMENT_HELP},
+    returns="*comment*: `{id, file_path, line_number, line_type, body, author, resolved, …}`",
+)
 def delete(c: Context, comment: str, json: bool = False) -> Answer:
     """
     Delete a comment

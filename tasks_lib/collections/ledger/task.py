@@ -34,7 +34,11 @@ _DESCRIPTION_HELP = "Everything an agent must know; `-` reads standard input."
         "category": f"{_CATEGORIES} execute when not given.",
         "order": "Its position among tasks of the same priority, from 1; tasks without one come first.",
         "depends": "The tasks it waits for: ids or their beginnings, separated by commas.",
-    }
+    },
+    returns=(
+        "*task* and `{depends_on: [id]}`; a *task*, as every *row* below, has the columns of its table "
+        "(`tasks_lib/ledger/schema`): `{id, name, status, …, created_at, updated_at}`"
+    ),
 )
 def add(
     c: Context,
@@ -83,7 +87,10 @@ def add(
     return Answer({**row_for_json(added), "depends_on": [one.id for one in before]}, pairs(rows))
 
 
-@task(help={"task": _TASK_HELP, "blocker": "The task to complete first."})
+@task(
+    help={"task": _TASK_HELP, "blocker": "The task to complete first."},
+    returns="`{task or phase, depends_on}`; a task `in_progress` may get one, too: its holder continues",
+)
 def depends(c: Context, task: str, blocker: str, json: bool = False) -> Answer:
     """
     Make a task wait for another task
@@ -109,7 +116,7 @@ def depends(c: Context, task: str, blocker: str, json: bool = False) -> Answer:
     return Answer(data, f"{waiting.name} waits for {before.name}")
 
 
-@task(reads=True, help={"limit": "The most tasks to list; all when not given."})
+@task(reads=True, help={"limit": "The most tasks to list; all when not given."}, returns="`[task]`")
 def ready(c: Context, limit: str = "", json: bool = False) -> Answer:
     """
     List the tasks that can be claimed, in the order of the queue
@@ -128,7 +135,13 @@ def ready(c: Context, limit: str = "", json: bool = False) -> Answer:
     )
 
 
-@task(klass=OptionalPositional, help={"task": f"{_TASK_HELP} The first ready task when not given.", "as": AS_HELP})
+@task(
+    klass=OptionalPositional,
+    help={"task": f"{_TASK_HELP} The first ready task when not given.", "as": AS_HELP},
+    returns=(
+        "`{task or null, again, agent, builds_on: [{id, name, summary}], queue: counts or null, released: [task]}`"
+    ),
+)
 def claim(c: Context, task: str = "", as_: str = "", json: bool = False) -> Answer:
     """
     Claim a task and print everything needed to work on it
@@ -163,6 +176,7 @@ def claim(c: Context, task: str = "", as_: str = "", json: bool = False) -> Answ
         "claim": "Then claim the next task, as `task.claim` does.",
         "as": _ACTOR_HELP,
     },
+    returns="`{task, ready: [task], claimed: as task.claim or null, released: [task]}`",
 )
 def done(
     c: Context, task: str = "", summary: str = "", claim: bool = False, as_: str = "", json: bool = False
@@ -209,6 +223,7 @@ def done(
         "block": "Block it until `task.retry` puts it back into the queue.",
         "as": _ACTOR_HELP,
     },
+    returns="*task*: `{id, …}`",
 )
 def fail(
     c: Context, task: str = "", reason: str = "", block: bool = False, as_: str = "", json: bool = False
@@ -232,7 +247,7 @@ def fail(
     return Answer(row_for_json(failed), f"{failed.name} is {failed.status}, {times}")
 
 
-@task(help={"task": _TASK_HELP})
+@task(help={"task": _TASK_HELP}, returns="*task*: `{id, …}`")
 def retry(c: Context, task: str, json: bool = False) -> Answer:
     """
     Put a blocked task back into the queue, as if it had never failed
@@ -256,6 +271,10 @@ def retry(c: Context, task: str, json: bool = False) -> Answer:
         "phase": "Only tasks of this phase.",
         "initiative": "Only tasks of this initiative.",
     },
+    returns=(
+        "`[task and {standing, holder, depends_on}]`; `standing` is `ready`, `waiting`, `planning`, "
+        "`lost`, or the status"
+    ),
 )
 def list_(c: Context, status: str = "", phase: str = "", initiative: str = "", json: bool = False) -> Answer:
     """
@@ -286,7 +305,13 @@ def list_(c: Context, status: str = "", phase: str = "", initiative: str = "", j
     return Answer([states.for_json(entry) for entry in found], text)
 
 
-@task(reads=True, help={"task": _TASK_HELP})
+@task(
+    reads=True,
+    help={"task": _TASK_HELP},
+    returns=(
+        "a row of `task.list` and `{obstacle, last_holder, waits_for: [task], awaited_by: [task], parts: [task]}`"
+    ),
+)
 def show(c: Context, task: str, json: bool = False) -> Answer:
     """
     Show a task with its holder, blockers and dependents
@@ -297,7 +322,12 @@ def show(c: Context, task: str, json: bool = False) -> Answer:
         return show_task(tx, tx.tasks.named(task))
 
 
-@task(reads=True, klass=OptionalPositional, help={"initiative": "Only this initiative: its id, or its beginning."})
+@task(
+    reads=True,
+    klass=OptionalPositional,
+    help={"initiative": "Only this initiative: its id, or its beginning."},
+    returns="`[{…row, children: […]}]`",
+)
 def tree(c: Context, initiative: str = "", json: bool = False) -> Answer:
     """
     Show initiatives, phases and tasks as a tree
@@ -324,7 +354,8 @@ def tree(c: Context, initiative: str = "", json: bool = False) -> Answer:
         "order": "Its place among tasks of the same priority.",
         "category": _CATEGORIES,
         "phase": "Another phase of its initiative.",
-    }
+    },
+    returns="*task*: `{id, …}`",
 )
 def update(
     c: Context,
@@ -371,7 +402,8 @@ def update(
     help={
         "task": _TASK_HELP,
         "force": "Delete it although it is in progress, or others wait for it and become ready.",
-    }
+    },
+    returns="`{id, ready: [task]}`; `ready` lists the tasks that became ready; an initiative has none",
 )
 def delete(c: Context, task: str, force: bool = False, json: bool = False) -> Answer:
     """
