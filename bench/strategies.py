@@ -19,7 +19,7 @@ from bench.servers import file_systems, postgres_versions, running
 from bench.timing import Way, in_turn
 from tasks_lib.databases.server.connection import scalar
 from tasks_lib.databases.server.embedded.cluster import open_to_pass
-from tasks_lib.output import table
+from tasks_lib.output import format_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ def main() -> None:
                 for programs in postgres_versions():
                     with running(programs, file_system) as target:
                         rows += sweep(target, runs)
-    print(table(("POSTGRESQL", "MB", *(f"{way} ms" for way in _WAYS), "FASTEST"), rows))
+    print(format_table(("POSTGRESQL", "MB", *(f"{way} ms" for way in _WAYS), "FASTEST"), rows))
     print(*left_out, sep="\n")
 
 

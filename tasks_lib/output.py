@@ -40,7 +40,7 @@ _BAR = 24
 """Width of a full progress bar, in characters."""
 
 
-def answer(text: str, end: str = "\n") -> None:
+def print_answer(text: str, end: str = "\n") -> None:
     """
     Print *text* on stdout; a reader that has closed the pipe (`| head`) does not count as a failure.
 
@@ -60,12 +60,12 @@ def answer(text: str, end: str = "\n") -> None:
             raise GoldentreeError(f"cannot write the answer to stdout: {error.strerror}") from None
 
 
-def document(data: Any) -> str:
+def format_document(data: Any) -> str:
     """Return the JSON document for the answer *data*."""
     return _json({"schema_version": SCHEMA_VERSION, "data": data})
 
 
-def error_document(error: GoldentreeError) -> str:
+def format_error_document(error: GoldentreeError) -> str:
     """Return the JSON document for *error*."""
     described = {"code": error.kind, "message": error.what, "why": error.why or None, "hint": error.hint or None}
     return _json({"schema_version": SCHEMA_VERSION, "error": described})
@@ -80,7 +80,7 @@ def in_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()  # None if it is closed, as by `>&-`
 
 
-def table(
+def format_table(
     headings: Sequence[str], rows: Iterable[Sequence[str]], *, spare: Sequence[str] = (), styles: Sequence[str] = ()
 ) -> str:
     """
@@ -124,14 +124,14 @@ def _render(lines: list[tuple[str, ...]], spare: list[str], styles: Sequence[str
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
-def pairs(rows: Iterable[tuple[str, str]]) -> str:
+def format_pairs(rows: Iterable[tuple[str, str]]) -> str:
     """Return `label  value` lines with the values aligned."""
     rows = list(rows)
     width = max((len(label) for label, _ in rows), default=0)
     return "\n".join(f"{label.ljust(width)}  {value}".rstrip() for label, value in rows)
 
 
-def size(count: int) -> str:
+def format_size(count: int) -> str:
     """Return *count* bytes in a readable unit: `17 MB` (powers of 1024, as Postgres prints them)."""
     amount = float(count)
     for unit in ("B", "kB", "MB", "GB"):
@@ -147,12 +147,12 @@ def format_first(items: Sequence[str], n: int) -> str:
     return f"{shown} and {len(items) - n} more" if len(items) > n else shown
 
 
-def connected(count: int) -> str:
+def format_sessions(count: int) -> str:
     """Return "1 session is connected" or "2 sessions are connected", to begin a sentence."""
     return f"{count} session{'s are' if count > 1 else ' is'} connected"
 
 
-def age(seconds: float) -> str:
+def format_age(seconds: float) -> str:
     """Return a duration in its largest fitting unit: `40 s`, `12 min`, `3 h`, `9 days`."""
     for unit, length in (("s", 60), ("min", 60), ("h", 48)):
         if seconds < length:
@@ -192,14 +192,14 @@ class Narrator:
         """Print one line about the progress of a running step."""
         self.say(f"  … {text}")
 
-    def at(self, done: int, total: int) -> None:
+    def progress(self, done: int, total: int) -> None:
         """Show progress in bytes: a bar on a terminal, a line every few seconds in a pipe."""
         if self._measure is not None:
             filled = min(_BAR, _BAR * done // max(total, 1))
-            self._measure(f"{'━' * filled}{'─' * (_BAR - filled)} {size(done)} of about {size(total)}")
+            self._measure(f"{'━' * filled}{'─' * (_BAR - filled)} {format_size(done)} of about {format_size(total)}")
 
     @contextmanager
-    def looking(self, title: str) -> Iterator[None]:
+    def quietly(self, title: str) -> Iterator[None]:
         """Print *title* if the body takes longer than a second; print nothing when it ends."""
         hide = self._announce(title)
         try:

@@ -15,16 +15,18 @@ from tasks_lib.errors import GitError
 
 def test_documents_hold_data_or_an_error():
     """A document has the key `data` or the key `error`."""
-    assert json.loads(output.document({"a": "ö"})) == {"schema_version": 1, "data": {"a": "ö"}}
-    error = json.loads(output.error_document(GitError("what", hint="cure")))["error"]
+    assert json.loads(output.format_document({"a": "ö"})) == {"schema_version": 1, "data": {"a": "ö"}}
+    error = json.loads(output.format_error_document(GitError("what", hint="cure")))["error"]
     assert error == {"code": "git", "message": "what", "why": None, "hint": "cure"}
 
 
 def test_table_aligns_columns_and_drops_control_characters():
     """No line ends in blanks, and no cell can move the cursor."""
-    assert output.table(("A", "B", "C"), [("long", "x", ""), ("s", "", "y")]) == "A     B  C\nlong  x\ns        y"
-    assert output.table(("A", "B"), []) == "A  B"
-    assert output.table(("A",), [("\x1b]0;owned\x07 \x9b2J",)]) == "A\n\ufffd]0;owned\ufffd \ufffd2J"
+    assert (
+        output.format_table(("A", "B", "C"), [("long", "x", ""), ("s", "", "y")]) == "A     B  C\nlong  x\ns        y"
+    )
+    assert output.format_table(("A", "B"), []) == "A  B"
+    assert output.format_table(("A",), [("\x1b]0;owned\x07 \x9b2J",)]) == "A\n\ufffd]0;owned\ufffd \ufffd2J"
 
 
 @pytest.mark.parametrize(
@@ -33,13 +35,13 @@ def test_table_aligns_columns_and_drops_control_characters():
 )
 def test_age_uses_the_largest_fitting_unit(seconds, said):
     """An age is a rounded number and a unit."""
-    assert output.age(seconds) == said
+    assert output.format_age(seconds) == said
 
 
 @pytest.mark.parametrize(("count", "said"), [(0, "0 B"), (8192, "8192 B"), (17 * 1024**2, "17 MB"), (10**15, "909 TB")])
 def test_size_is_formatted_as_by_postgres(count, said):
     """Sizes are powers of 1024."""
-    assert output.size(count) == said
+    assert output.format_size(count) == said
 
 
 def test_narration_is_printed_on_stderr(capsys):
@@ -60,10 +62,10 @@ def test_pipe_gets_progress_in_plain_lines(capsys, monkeypatch):
     """A line with the progress is printed every few seconds."""
     narrator = output.Narrator(moving=False)
     with narrator.step("work"):
-        narrator.at(1, 10)
+        narrator.progress(1, 10)
         monkeypatch.setattr(output, "PROGRESS_SECONDS", -1)
-        narrator.at(2 << 20, 4 << 20)
-    narrator.at(3, 10)
+        narrator.progress(2 << 20, 4 << 20)
+    narrator.progress(3, 10)
     progress, done = capsys.readouterr().err.splitlines()
     assert progress == f"  … {'━' * 12}{'─' * 12} 2048 kB of about 4096 kB"
     assert done.startswith("✓ work (")
@@ -77,7 +79,7 @@ def test_terminal_shows_running_steps_in_place():
         "narrator = Narrator()\n"
         "with narrator.step('[outer]'), narrator.step('inner'):\n"
         "    narrator.relay('a child says [b]this[/b]')\n"
-        "    narrator.at(1 << 20, 4 << 20)\n"
+        "    narrator.progress(1 << 20, 4 << 20)\n"
         "    narrator._progress.refresh()\n"
     )
     pty = f"import pty, sys; sys.exit(pty.spawn([sys.executable, '-c', {script!r}]))"
@@ -92,7 +94,7 @@ def test_terminal_shows_running_steps_in_place():
 
 def test_closed_pipe_does_not_count_as_failure():
     """`| head` leaves no traceback, neither while printing nor when Python exits."""
-    script = "from tasks_lib.output import answer\nfor _ in range(3): answer('x' * 100_000)"
+    script = "from tasks_lib.output import print_answer\nfor _ in range(3): print_answer('x' * 100_000)"
     result = subprocess.run(
         ["bash", "-c", 'set -o pipefail; "$0" -c "$1" | head -c 1', sys.executable, script],
         capture_output=True,
@@ -119,11 +121,11 @@ def test_answer_that_cannot_be_written_is_an_error(tmp_path):
 def test_answer_falls_back_to_utf_8(monkeypatch):
     """A character that the locale lacks is printed as UTF-8, and an invalid file name as its bytes."""
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
-    output.answer("├ ü \udcff")
+    output.print_answer("├ ü \udcff")
     assert sys.stdout.buffer.getvalue() == "├ ü ".encode() + b"\xff\n"
 
 
 def test_closed_stdout_does_not_count_as_a_terminal(monkeypatch):
     """With stdout closed (`>&-`), printing a table does nothing."""
     monkeypatch.setattr(sys, "stdout", None)
-    output.answer(output.table(["A"], [["b"]]))
+    output.print_answer(output.format_table(["A"], [["b"]]))

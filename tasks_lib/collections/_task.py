@@ -110,12 +110,12 @@ def task(
                 found = body(*arguments, **flags)
             except GoldentreeError as error:
                 if flags.get("json"):
-                    output.answer(output.error_document(error))
+                    output.print_answer(output.format_error_document(error))
                     raise Exit(code=error.status) from error
                 raise
-            text = output.document(found.data) if flags.get("json") else found.text
+            text = output.format_document(found.data) if flags.get("json") else found.text
             if text:
-                output.answer(text)
+                output.print_answer(text)
             if not found.ok:
                 raise Exit(code=found.status)
             return found.data

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, task
-from tasks_lib.output import table
+from tasks_lib.output import format_table
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -39,7 +39,7 @@ def show(c: Context, json: bool = False) -> Answer:
         for setting in SETTINGS
     ]
     cells = [(row["name"], _format_value(row["value"]), row["origin"], row["env"] or "-") for row in data]
-    return Answer(data, table(("SETTING", "VALUE", "ORIGIN", "ENVIRONMENT"), cells, spare=("ENVIRONMENT",)))
+    return Answer(data, format_table(("SETTING", "VALUE", "ORIGIN", "ENVIRONMENT"), cells, spare=("ENVIRONMENT",)))
 
 
 def _value(settings: Settings, setting: Setting) -> Any:

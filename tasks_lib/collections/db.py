@@ -12,7 +12,7 @@ from tasks_lib.collections._setup import set_up
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import CLONE_HELP, UNMASKED, preview, report, report_pulled
 from tasks_lib.collections.views.worktree_status import clone_row, migration_rows
-from tasks_lib.output import Narrator, age, pairs, size, table
+from tasks_lib.output import Narrator, format_age, format_pairs, format_size, format_table
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -71,7 +71,7 @@ def reset(c: Context, fresh: bool = False, evict: bool = False, json: bool = Fal
         answer = report(project.registry.require(slug), project.repository.here, ran)
     lines = [f"parked as {name}" for name in parked.values()]
     if parked:
-        kept = age(project.settings.keep_removed.total_seconds())
+        kept = format_age(project.settings.keep_removed.total_seconds())
         lines.append(f"kept for {kept}; to restore: inv worktree.undo {slug}")
     return Answer({**answer.data, "parked": parked}, "\n".join([answer.text, *lines]))
 
@@ -104,11 +104,11 @@ def companions(c: Context, json: bool = False) -> Answer:
             database.companion.env,
             database.name,
             database.companion.template or "(empty)",
-            size(database.size()) if exists else "missing: inv worktree.setup",
+            format_size(database.size()) if exists else "missing: inv worktree.setup",
         )
         for database, exists in found
     ]
-    return Answer(data, table(("COMPANION", "KEY", "DATABASE", "TEMPLATE", "SIZE"), cells))
+    return Answer(data, format_table(("COMPANION", "KEY", "DATABASE", "TEMPLATE", "SIZE"), cells))
 
 
 @task(returns="`{command, ran, database}`; `command` is null without a migration tool")
@@ -189,13 +189,13 @@ def status(c: Context, json: bool = False) -> Answer:
     }
     rows = [
         ("branch", record.identity.branch),
-        ("database", f"{record.identity.database}  ({size(found.bytes)}, {found.tables} tables)"),
+        ("database", f"{record.identity.database}  ({format_size(found.bytes)}, {found.tables} tables)"),
         ("url", found.url.masked),
         ("golden", record.golden),
     ]
     if record.clone:
         rows.append(clone_row(record.clone))
-    return Answer(data, pairs(rows + migration_rows(migrations)))
+    return Answer(data, format_pairs(rows + migration_rows(migrations)))
 
 
 @task(reads=True, returns="`{equal, checks: [{name, golden, clone, equal}], differences: [text]}`")
@@ -223,7 +223,7 @@ def verify(c: Context, json: bool = False) -> Answer:
         for check in found.checks
     ]
     lines = [
-        table(("CHECK", "GOLDEN", "CLONE", ""), cells),
+        format_table(("CHECK", "GOLDEN", "CLONE", ""), cells),
         *(str(difference) for difference in found.differences[:20]),
     ]
     return Answer(data, "\n".join(lines), ok=not found.differences)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, task
-from tasks_lib.output import table
+from tasks_lib.output import format_table
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -43,5 +43,5 @@ def doctor(c: Context, json: bool = False) -> Answer:
         for finding in findings
         if finding.cure
     ]
-    text = table(("", "SUBJECT", "FOUND"), cells)
+    text = format_table(("", "SUBJECT", "FOUND"), cells)
     return Answer(data, "\n".join([text, *(["", "cures:", *cures] if cures else [])]), ok=not problems)

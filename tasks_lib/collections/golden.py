@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import UNMASKED, preview, report_pulled
-from tasks_lib.output import Narrator, age, pairs, size, table
+from tasks_lib.output import Narrator, format_age, format_pairs, format_size, format_table
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -134,7 +134,7 @@ def promote(c: Context, force: bool = False, evict: bool = False, json: bool = F
         remarks.append(f"by {made.method}")
     for warning in made.warnings:
         narrator.say(f"warning: {warning}")
-    text = pairs([("golden", f"{source.golden}  (a copy of {database})"), ("parked", made.parked)])
+    text = format_pairs([("golden", f"{source.golden}  (a copy of {database})"), ("parked", made.parked)])
     return Answer({"golden": source.golden, "from": database, "parked": made.parked, "method": made.method}, text)
 
 
@@ -243,7 +243,7 @@ def undo(c: Context, evict: bool = False, json: bool = False) -> Answer:
         return preview([title, f"park the present {source.golden}"])
     with narrator.step(title):
         aside = promotion.restore_golden(source, name, now=now(), evict_idle=evict)
-    text = pairs([("golden", f"{source.golden}  (was {name})"), ("parked", aside)])
+    text = format_pairs([("golden", f"{source.golden}  (was {name})"), ("parked", aside)])
     return Answer({"golden": source.golden, "from": name, "parked": aside}, text)
 
 
@@ -269,7 +269,7 @@ def tidy(c: Context, json: bool = False) -> Answer:
 
 def _format_status(golden: str, server: str, found: GoldenStatus, wanted: int) -> str:
     rows = [
-        ("golden", f"{golden}  ({size(found.bytes)}, owned by {found.owner})"),
+        ("golden", f"{golden}  ({format_size(found.bytes)}, owned by {found.owner})"),
         ("server", server),
         ("fingerprint", found.freshness.found.digest[:16] or f"unknown: {found.freshness.found.obstacle}"),
     ]
@@ -278,17 +278,17 @@ def _format_status(golden: str, server: str, found: GoldenStatus, wanted: int) -
     else:
         state = {None: "cannot be compared with golden", False: "current", True: "golden has changed since"}
         rows += [
-            ("snapshot", f"{found.snapshot.name}  ({size(found.snapshot_bytes or 0)})"),
-            ("", f"taken {found.snapshot.time}, {age(found.age or 0)} ago; {state[found.changed]}"),
+            ("snapshot", f"{found.snapshot.name}  ({format_size(found.snapshot_bytes or 0)})"),
+            ("", f"taken {found.snapshot.time}, {format_age(found.age or 0)} ago; {state[found.changed]}"),
         ]
     if wanted or found.spares:
         rows.append(("spares", f"{found.spares} ready, {wanted} wanted"))
     rows.append(("sessions", str(len(found.sessions)) if found.sessions else "none"))
-    text = pairs(rows)
+    text = format_pairs(rows)
     if found.sessions:
         cells = [
             (str(session.pid), session.user, session.application or "-", session.state or "?")
             for session in found.sessions
         ]
-        text += "\n\n" + table(("PID", "USER", "APPLICATION", "STATE"), cells)
+        text += "\n\n" + format_table(("PID", "USER", "APPLICATION", "STATE"), cells)
     return text

@@ -10,7 +10,7 @@ from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.errors import WorktreeError
-from tasks_lib.output import Narrator, pairs
+from tasks_lib.output import Narrator, format_pairs
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -83,7 +83,7 @@ def init(
     for file in found:
         if file.remark:
             Narrator().say(f"{file.name}: {file.remark}")
-    lines = [pairs((file.outcome, file.name) for file in found)]
+    lines = [format_pairs((file.outcome, file.name) for file in found)]
     lines += [
         f"\n{file.name} exists and is not changed; add this to it:\n\n{file.snippet}" for file in found if file.snippet
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks_lib.collections._task import Answer, task
-from tasks_lib.output import Narrator, pairs
+from tasks_lib.output import Narrator, format_pairs
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -75,4 +75,4 @@ def _status(cluster: Cluster) -> Answer:
             ("port", f"{found.port} (pid {found.pid})"),
             ("log in", f"PGSERVICEFILE={cluster.service_file} PGSERVICE=goldentree psql"),
         ]
-    return Answer(data, pairs(rows))
+    return Answer(data, format_pairs(rows))

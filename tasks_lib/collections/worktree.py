@@ -264,7 +264,7 @@ def list_(c: Context, json: bool = False) -> Answer:
     from tasks_lib.worktrees.reports import listing
 
     project, narrator = current_project(), Narrator()
-    with narrator.looking("look at the worktrees and their databases"):
+    with narrator.quietly("look at the worktrees and their databases"):
         found, troubles = listing.report_rows(project, listing.list_rows(project))
     for line in worktree_table.format_warnings(found, troubles):
         narrator.say(f"warning: {line}")
@@ -294,7 +294,7 @@ def status(c: Context, branch: str = "", json: bool = False) -> Answer:
     from tasks_lib.worktrees.reports.status import format_document, report_status
 
     project, narrator = current_project(), Narrator()
-    with narrator.looking("look at the worktree and its database"):
+    with narrator.quietly("look at the worktree and its database"):
         found = report_status(project, branch, os.environ)
     return Answer(format_document(found), worktree_status.format_status(found), ok=not found.problems)
 

@@ -17,7 +17,7 @@ from tasks_lib.demo.command import exit_status
 from tasks_lib.demo.repository import BRANCH
 from tasks_lib.demo.stage import GOLDEN, proof, stage
 from tasks_lib.errors import GoldentreeError
-from tasks_lib.output import Narrator, answer
+from tasks_lib.output import Narrator, print_answer
 from tasks_lib.worktrees.env import dotenv_file
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def smoke() -> None:
             for session in sessions:  # fails if we broke the connection
                 session.execute("SELECT 1")
         prove_clone(here, first)
-        answer(f"\nsecond worktree beside the first: OK, cloned by {second['clone']['method']}")
+        print_answer(f"\nsecond worktree beside the first: OK, cloned by {second['clone']['method']}")
         prove_migrations(here, first, second)
         prove_rows(here, first, second)
         prove_ports_and_env_files(here, first, second)
@@ -63,7 +63,9 @@ def prove_golden(here: Stage) -> None:
     after = here.ask("golden.status")["fingerprint"]
     _require(before == after, "building golden twice has changed it", f"{before} -> {after}")
     checks = here.ask("golden.verify")["checks"]
-    answer(f"golden from nothing: OK, {len(made)} blocks, {len(checks)} checks; building it again changes nothing")
+    print_answer(
+        f"golden from nothing: OK, {len(made)} blocks, {len(checks)} checks; building it again changes nothing"
+    )
 
 
 def prove_clone(here: Stage, made: Mapping[str, Any]) -> None:
@@ -74,10 +76,10 @@ def prove_clone(here: Stage, made: Mapping[str, Any]) -> None:
     _require(not different, "the clone is not what golden is", *different)
     history = here.seaorm_migrations(made["database"])
     _require(history == here.seaorm_migrations(GOLDEN), "the clone's seaql_migrations are not golden's")
-    answer("clone pipeline: OK")
-    answer(f"source  {_counts(proof(golden))}")
-    answer(f"clone   {_counts(proof(clone))}")
-    answer(f"seaql_migrations carried over: {len(history)} applied")
+    print_answer("clone pipeline: OK")
+    print_answer(f"source  {_counts(proof(golden))}")
+    print_answer(f"clone   {_counts(proof(clone))}")
+    print_answer(f"seaql_migrations carried over: {len(history)} applied")
 
 
 def prove_migrations(here: Stage, first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
@@ -90,7 +92,7 @@ def prove_migrations(here: Stage, first: Mapping[str, Any], second: Mapping[str,
     ours, theirs = (Path(made["path"], "app", "models_generated.py").read_text() for made in (first, second))
     _require("class Callback(" in theirs, f"the models of {SECOND} do not show its new table")
     _require("class Callback(" not in ours, f"the models of {FIRST} show a table of {SECOND}")
-    answer(f"migrations are separate: {', '.join(new)} in {SECOND} only, and its models follow")
+    print_answer(f"migrations are separate: {', '.join(new)} in {SECOND} only, and its models follow")
 
 
 def prove_rows(here: Stage, first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
@@ -101,7 +103,7 @@ def prove_rows(here: Stage, first: Mapping[str, Any], second: Mapping[str, Any])
         connection.execute("INSERT INTO contact (organization_id, first_name) SELECT id, 'Grace' FROM organization")
     after = [proof(here.facts(name))["contacts"] for name in databases]
     _require(after == [before[0] + 1, *before[1:]], f"a contact added in {FIRST} went astray", f"{before} -> {after}")
-    answer(
+    print_answer(
         "rows are separate: a contact added in {}; it has {}, {} has {}, golden {}".format(
             FIRST, after[0], SECOND, *after[1:]
         )
@@ -113,14 +115,14 @@ def prove_ports_and_env_files(here: Stage, first: Mapping[str, Any], second: Map
     main, one, two = (dotenv_file.load(Path(path, ".env")) for path in (here.main, first["path"], second["path"]))
     ports = {env["PORT"] for env in (main, one, two)}
     _require(len(ports) == 3, "a port is used twice", *sorted(map(str, ports)))
-    answer(f"ports are separate: {main['PORT']} in main, {one['PORT']} in {FIRST}, {two['PORT']} in {SECOND}")
+    print_answer(f"ports are separate: {main['PORT']} in main, {one['PORT']} in {FIRST}, {two['PORT']} in {SECOND}")
     for made, env in ((first, one), (second, two)):
         own = {"PORT", "DATABASE_URL", "WORKTREE_SLUG", "WORKTREE_SUBDOMAIN", "WORKTREE_BRANCH"}
         changed = {key for key in env if env[key] != main.get(key)}
         _require(changed == own, f"the env file of {made['branch']} differs in {', '.join(sorted(changed))}")
         url = here.server.url.with_database(made["database"]).text
         _require(env["DATABASE_URL"] == url, f"the env file of {made['branch']} names another database")
-    answer(f"env files are separate: each names its own database; APP_HOST is {main['APP_HOST']} in all three")
+    print_answer(f"env files are separate: each names its own database; APP_HOST is {main['APP_HOST']} in all three")
 
 
 def prove_removal(here: Stage, first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
@@ -132,10 +134,10 @@ def prove_removal(here: Stage, first: Mapping[str, Any], second: Mapping[str, An
     listed = [row["branch"] for row in here.ask("worktree.list")]
     _require(listed == ["main", SECOND], f"after the removal, the worktrees are {', '.join(listed)}")
     _require(here.facts(second["database"]) == before, f"the removal of {FIRST} changed the database of {SECOND}")
-    answer(f"removal is separate: {FIRST} is gone, {SECOND} has its worktree and its rows")
+    print_answer(f"removal is separate: {FIRST} is gone, {SECOND} has its worktree and its rows")
     own = here.facts(here.ask("worktree.undo", FIRST)["database"])
     _require(own == rows, f"{FIRST} did not come back with its rows")
-    answer(f"removal can be undone: {FIRST} is back, with its rows")
+    print_answer(f"removal can be undone: {FIRST} is back, with its rows")
 
 
 def _counts(rows: Mapping[str, int]) -> str:

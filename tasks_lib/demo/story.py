@@ -19,7 +19,7 @@ from tasks_lib.demo.repository import BRANCH
 from tasks_lib.demo.stage import GOLDEN, SEAORM_HISTORY, kept_home, proof, stage
 from tasks_lib.errors import GoldentreeError
 from tasks_lib.git.cli import read_git
-from tasks_lib.output import Narrator, answer, pairs, size, table
+from tasks_lib.output import Narrator, format_pairs, format_size, format_table, print_answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,14 +56,16 @@ def tell(*, keep: bool) -> None:
                     _heading("Your turn")
                     _hand_over(here)
         if not keep:
-            answer(f"\nThe server is stopped, and {here.root} is deleted. Nothing else was touched.")
-            answer("To keep everything and continue by hand: inv demo --keep, or python3 -m nox -s demo -- --keep")
+            print_answer(f"\nThe server is stopped, and {here.root} is deleted. Nothing else was touched.")
+            print_answer(
+                "To keep everything and continue by hand: inv demo --keep, or python3 -m nox -s demo -- --keep"
+            )
 
 
 def _play(here: Stage) -> None:
     with here.sessions(SESSIONS) as sessions:
         _heading("One command gives a branch everything")
-        answer(f"{SESSIONS} connections to {GOLDEN} stay open the whole time, like those of a dev server.\n")
+        print_answer(f"{SESSIONS} connections to {GOLDEN} stay open the whole time, like those of a dev server.\n")
         _command(here, "worktree.create", BRANCH)
         made = next(row for row in here.ask("worktree.list") if row["branch"] == BRANCH)
         _explain(here, made, sessions)
@@ -75,9 +77,9 @@ def _introduce(here: Stage) -> None:
     with here.server.connect() as connection:
         release = connection.info.parameter_status("server_version")
     added = read_git("diff", "--name-only", "main", BRANCH, cwd=here.main).splitlines()
-    answer(
+    print_answer(
         "\n"
-        + pairs(
+        + format_pairs(
             [
                 ("server", f"PostgreSQL {release} at {here.server.url}"),
                 ("repository", f"{here.main}, on main"),
@@ -89,34 +91,36 @@ def _introduce(here: Stage) -> None:
 
 def _build(here: Stage) -> None:
     _heading("Build the golden template: main's migrations, then an account of the product Loquent")
-    answer("The phone number comes from a stand-in for Twilio on this machine.\n")
+    print_answer("The phone number comes from a stand-in for Twilio on this machine.\n")
     with here.twilio():
         _command(here, "golden.build")
-    answer("")
+    print_answer("")
     _command(here, "golden.verify")
     bytes_, tables = queries.read_size_and_table_count(here.server, GOLDEN)
     applied, before = here.drift(here.main, GOLDEN).applied, len(here.seaorm_migrations(GOLDEN))
-    answer(f"\n{size(bytes_)}, {tables} tables; {before} migrations of SeaORM, then {len(applied)} of Alembic.")
+    print_answer(
+        f"\n{format_size(bytes_)}, {tables} tables; {before} migrations of SeaORM, then {len(applied)} of Alembic."
+    )
 
 
 def _command(here: Stage, *arguments: str) -> None:
-    answer(f"$ inv {' '.join(arguments)}")
+    print_answer(f"$ inv {' '.join(arguments)}")
     here.show(*arguments)
 
 
 def _explain(here: Stage, made: Mapping[str, Any], sessions: list[Connection[Any]]) -> None:
     worktree, database = Path(made["path"]), made["database"]
     _heading("Names: all of them come from the branch")
-    answer(f"{BRANCH} -> {made['slug']} -> {database}")
-    answer(f"{' ' * len(BRANCH)} -> port {made['port']} -> {made['dev_url']}")
+    print_answer(f"{BRANCH} -> {made['slug']} -> {database}")
+    print_answer(f"{' ' * len(BRANCH)} -> port {made['port']} -> {made['dev_url']}")
 
     _heading("Rows: a copy of golden's, in the branch's own database")
-    answer(_rows(here, database))
+    print_answer(_rows(here, database))
 
     _heading("Migrations: golden's were copied, the branch's new ones were applied")
     carried, history = here.drift(worktree, GOLDEN), here.seaorm_migrations(database)
-    answer(
-        pairs(
+    print_answer(
+        format_pairs(
             [
                 ("copied", f"{len(history)} of SeaORM, the last one {history[-1]}"),
                 ("", f"{len(carried.applied)} of Alembic: {', '.join(carried.applied)}"),
@@ -125,20 +129,20 @@ def _explain(here: Stage, made: Mapping[str, Any], sessions: list[Connection[Any
             ]
         )
     )
-    answer("\nm008 has filled its new column from the copied rows:")
-    answer(_preferred_channels(here, database))
+    print_answer("\nm008 has filled its new column from the copied rows:")
+    print_answer(_preferred_channels(here, database))
 
     _heading("Models: generated from that database by sqlacodegen")
     models = worktree / "app" / "models_generated.py"
-    answer(f"{models.relative_to(worktree)}, {models.read_text().count('(Base):')} classes, for example\n")
-    answer(_model(models.read_text(), "Callback"))
+    print_answer(f"{models.relative_to(worktree)}, {models.read_text().count('(Base):')} classes, for example\n")
+    print_answer(_model(models.read_text(), "Callback"))
 
     _heading("The env file: only the worktree's own keys differ")
-    answer(_env_diff(here, worktree))
+    print_answer(_env_diff(here, worktree))
 
     _heading("Golden is untouched")
     pids = [str(scalar(session, "SELECT pg_backend_pid()")) for session in sessions]
-    answer(f"All {len(pids)} connections to {GOLDEN} are still open and answer (backends {', '.join(pids)}).")
+    print_answer(f"All {len(pids)} connections to {GOLDEN} are still open and answer (backends {', '.join(pids)}).")
 
 
 def _rows(here: Stage, clone: str) -> str:
@@ -150,13 +154,13 @@ def _rows(here: Stage, clone: str) -> str:
         for table_name in (f"public.{SEAORM_HISTORY}", *new)
     ]
     cells.append(("all tables", str(golden.rows), str(own.rows)))
-    return table(("", GOLDEN, clone), cells)
+    return format_table(("", GOLDEN, clone), cells)
 
 
 def _preferred_channels(here: Stage, clone: str) -> str:
     with here.server.connect(clone) as connection:
         rows = connection.execute("SELECT preferred_channel, full_name FROM contact ORDER BY 1, 2").fetchall()
-    return table(("preferred_channel", "full_name"), rows)
+    return format_table(("preferred_channel", "full_name"), rows)
 
 
 def _model(models: str, name: str) -> str:
@@ -176,7 +180,7 @@ def _env_diff(here: Stage, worktree: Path) -> str:
 
 def _hand_over(here: Stage) -> None:
     python, home = Path(sys.executable), kept_home(here.root)
-    answer("The server is running. In a shell:\n")
+    print_answer("The server is running. In a shell:\n")
     for line in (
         f"cd {here.main}",
         f'export PATH="{python.parent}:$PATH" GOLDENTREE_HOME={home}',
@@ -185,12 +189,12 @@ def _hand_over(here: Stage) -> None:
         "inv worktree.create my-idea",
         f'cd "$(inv worktree.path {BRANCH})" && inv db.status && python -m app',
     ):
-        answer(f"    {line}")
-    answer("\nTo stop the server and delete everything, in any shell:\n")
+        print_answer(f"    {line}")
+    print_answer("\nTo stop the server and delete everything, in any shell:\n")
     # Set GOLDENTREE_HOME here: without it, the line would stop another server and delete the files of a running one.
     stop = f"GOLDENTREE_HOME={home} {shlex.quote(str(python))} -m invoke server.stop"
-    answer(f"    cd {here.main} && {stop} && cd / && rm -r {here.root}")
+    print_answer(f"    cd {here.main} && {stop} && cd / && rm -r {here.root}")
 
 
 def _heading(text: str) -> None:
-    answer(f"\n── {text} ".ljust(WIDTH, "─") + "\n")
+    print_answer(f"\n── {text} ".ljust(WIDTH, "─") + "\n")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from tasks_lib.errors import TwilioError
-from tasks_lib.output import age
+from tasks_lib.output import format_age
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -196,7 +196,7 @@ class Twilio:
         except (OSError, HTTPError) as error:
             raise TwilioError(
                 f"Twilio cannot be reached: {_words(error)}",
-                why=f"given up after {age(time.monotonic() - started)}",
+                why=f"given up after {format_age(time.monotonic() - started)}",
                 hint="check the network, HTTPS_PROXY and https://status.twilio.com, and run it again",
             ) from None
         try:
@@ -223,7 +223,7 @@ class Twilio:
         if response.is_redirect:
             why = "redirects are not followed, because another host would get the credentials"
         elif status == 429 or status >= 500:
-            why, hint = f"given up after {age(seconds)}", "see https://status.twilio.com, and run it again later"
+            why, hint = f"given up after {format_age(seconds)}", "see https://status.twilio.com, and run it again later"
         elif isinstance(code, int):
             hint = f"see https://www.twilio.com/docs/api/errors/{code}"
         return TwilioError(f"Twilio answers {status}: {said}", why=why, hint=hint)
@@ -262,8 +262,8 @@ def _patience(say: Callable[[str], object]) -> Retry:
             problem = f"cannot be reached: {_words(last.error)}" if last.error else f"answers {last.status}"
             wait = (response and self.get_retry_after(response)) or self.get_backoff_time() or BACKOFF
             if wait > LONGEST_WAIT:
-                raise TwilioError(f"Twilio {problem}, and asks us to wait", hint=f"run it again in {age(wait)}")
-            say(f"Twilio {problem}; trying again in {age(wait)}")
+                raise TwilioError(f"Twilio {problem}, and asks us to wait", hint=f"run it again in {format_age(wait)}")
+            say(f"Twilio {problem}; trying again in {format_age(wait)}")
             time.sleep(wait)
 
     return Patience(

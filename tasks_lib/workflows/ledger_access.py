@@ -115,7 +115,7 @@ def stop_orphaned_agents(project: Project, narrator: Narrator) -> None:
             # A removal can still fail and roll back until the directory is gone.
             if record.state != "removing" or ((path := paths.get(record.slug)) and path.exists())
         }
-        with narrator.looking("update the ledger"), ledger_of(project).write() as tx:
+        with narrator.quietly("update the ledger"), ledger_of(project).write() as tx:
             stopped = registration.stop_orphaned_agents(
                 tx, project.registry.repository_id, {worktree_id_of(project, MAIN), *homes}
             )

@@ -14,7 +14,7 @@ from tasks_lib.collections.views.results import preview
 from tasks_lib.collections.views.rows import row_for_json, rows_for_json
 from tasks_lib.errors import ConflictError, LedgerError
 from tasks_lib.ledger.store.ids import short_id
-from tasks_lib.output import age, pairs, table
+from tasks_lib.output import format_age, format_pairs, format_table
 from tasks_lib.workflows.ledger_access import ledger_of
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def add(c: Context, email: str, provider: str = "claude", credentials_file: str 
         else:
             last = max((other.sort_order for other in others), default=0)
             account = tx.accounts.create(email=email, provider=provider, credentials=credentials, sort_order=last + 1)
-    return Answer(row_for_json(account), pairs([("account", account.email), ("id", account.id)]))
+    return Answer(row_for_json(account), format_pairs([("account", account.email), ("id", account.id)]))
 
 
 @task(reads=True, name="list", default=True, returns="`[account]`")
@@ -76,11 +76,11 @@ def list_(c: Context, json: bool = False) -> Answer:
             account.provider,
             _state(account),
             "yes" if account.credentials else "no",
-            f"{age((now - account.last_used_at).total_seconds())} ago" if account.last_used_at else "never",
+            f"{format_age((now - account.last_used_at).total_seconds())} ago" if account.last_used_at else "never",
         )
         for account in found
     ]
-    return Answer(rows_for_json(found), table(("ID", "EMAIL", "PROVIDER", "STATE", "CREDENTIALS", "USED"), rows))
+    return Answer(rows_for_json(found), format_table(("ID", "EMAIL", "PROVIDER", "STATE", "CREDENTIALS", "USED"), rows))
 
 
 @task(
@@ -113,7 +113,7 @@ def next_(c: Context, provider: str = "claude", write: str = "", json: bool = Fa
     if account is None:
         when = f"; the first is free at {free_at:%Y-%m-%d %H:%M} UTC" if free_at else ""
         return Answer(data, f"no account of {provider} is free{when}", ok=False, status=NOTHING_READY)
-    return Answer(data, pairs([("account", account.email), ("id", account.id)]))
+    return Answer(data, format_pairs([("account", account.email), ("id", account.id)]))
 
 
 @task(

@@ -14,7 +14,7 @@ from tasks_lib.collections.views.results import preview
 from tasks_lib.collections.views.rows import row_for_json, rows_for_json
 from tasks_lib.errors import ConflictError, GoldentreeError
 from tasks_lib.ledger.store.ids import short_id
-from tasks_lib.output import Narrator, age, pairs, table
+from tasks_lib.output import Narrator, format_age, format_pairs, format_table
 from tasks_lib.workflows.ledger_access import branches, current_agent, ledger_of, worktree_id
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def register(
         if account:
             fields["account_id"] = tx.accounts.named(account).id
         agent = registering(tx, home, name=name or None, pid=positive_int(pid, "--pid"), **fields)
-    return Answer(row_for_json(agent), pairs([("agent", agent.name), ("id", agent.id)]))
+    return Answer(row_for_json(agent), format_pairs([("agent", agent.name), ("id", agent.id)]))
 
 
 @task(
@@ -107,12 +107,12 @@ def list_(c: Context, all: bool = False, json: bool = False) -> Answer:  # noqa:
                 describe_status(agent),
                 homes.get(agent.worktree_id, agent.worktree_id),
                 f"{short_id(held.id)} {held.name}" if held and agent.status in HOLDING else "-",
-                f"{age((now - agent.updated_at).total_seconds())} ago",
+                f"{format_age((now - agent.updated_at).total_seconds())} ago",
             )
         )
     if not rows:
         return Answer(data, "no agents; register one with inv agent.register")
-    return Answer(data, table(("NAME", "STATUS", "WORKTREE", "TASK", "SEEN"), rows, spare=("SEEN", "WORKTREE")))
+    return Answer(data, format_table(("NAME", "STATUS", "WORKTREE", "TASK", "SEEN"), rows, spare=("SEEN", "WORKTREE")))
 
 
 @task(
@@ -204,7 +204,7 @@ def listen(c: Context, timeout: str = "", as_: str = "", json: bool = False) -> 
     with ledger.write() as tx:
         me = current_agent(tx, project, as_)
         tx.agents.update(me.id)  # sets when it was last seen
-    waiting = Narrator().looking(f"listen for questions to {me.name}")
+    waiting = Narrator().quietly(f"listen for questions to {me.name}")
     with interruptible("questions stay until they are answered", "inv agent.listen"), waiting:
         found = conversations.listen(ledger, me.id, seconds)
     with ledger.read() as tx:
@@ -340,7 +340,7 @@ def logs(c: Context, name: str, session: str = "", follow: bool = False, json: b
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # so that the end of the reader (`| head`) ends this command too
     with interruptible("the output is still being stored", f"inv agent.logs {name} --follow"):
         for chunk in chunks:
-            output.answer(chunk.content, end="")
+            output.print_answer(chunk.content, end="")
     return Answer(None, "")
 
 

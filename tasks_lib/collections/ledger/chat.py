@@ -11,7 +11,7 @@ from tasks_lib.collections.views.results import preview
 from tasks_lib.collections.views.rows import row_for_json, rows_for_json
 from tasks_lib.errors import LedgerError
 from tasks_lib.ledger.store.ids import short_id
-from tasks_lib.output import table
+from tasks_lib.output import format_table
 from tasks_lib.workflows.ledger_access import ledger_of
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     with ledger_of(project).read() as tx:
         found = tx.chat_sessions.find_all(**({"status": status} if status else {}))
     rows = [(short_id(one.id), one.status, one.target_type, short_id(one.target_id)) for one in found]
-    return Answer(rows_for_json(found), table(("ID", "STATUS", "ABOUT", "WHICH"), rows) if rows else "no chats")
+    return Answer(rows_for_json(found), format_table(("ID", "STATUS", "ABOUT", "WHICH"), rows) if rows else "no chats")
 
 
 @task(help={"chat": _CHAT_HELP}, returns="*chat*: `{id, target_type, target_id, status, …}`")

@@ -87,7 +87,7 @@ def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     with ledger_of(project).read() as tx:
         everything = tx.errands.find_all()
         shown = tx.errands.find_all(status=status) if status else everything
-    with narrator.looking("look at the worktrees"):
+    with narrator.quietly("look at the worktrees"):
         found = errand_status.list_errand_states(project, shown)
     for one in found:
         if one.problem:
@@ -192,7 +192,7 @@ def resolve(c: Context, errand: str = "", json: bool = False) -> Answer:
 
     project, narrator = current_project(), Narrator()
     one = errands.find_errand(project, errand)
-    with narrator.looking(f"merge {one.branch} into {one.base_branch}, to see whether it can be"):
+    with narrator.quietly(f"merge {one.branch} into {one.base_branch}, to see whether it can be"):
         errands.require_resolved(project, one)
     if c.config.run.dry:
         return preview([f"submit errand {short_id(one.id)} for review"])

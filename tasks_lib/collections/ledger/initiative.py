@@ -12,7 +12,7 @@ from tasks_lib.collections.views.results import preview
 from tasks_lib.collections.views.rows import row_for_json, rows_for_json
 from tasks_lib.errors import ConflictError, LedgerError
 from tasks_lib.ledger.store.ids import short_id
-from tasks_lib.output import pairs, table
+from tasks_lib.output import format_pairs, format_table
 from tasks_lib.workflows.ledger_access import ledger_of
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def add(c: Context, name: str, branch: str = "", project_: str = "", json: bool 
             tx.projects.set_initiative_projects(added.id, _find_project_ids(tx, project_))
         on = tx.projects.find_projects_by_initiative_id(added.id)
     rows = [("initiative", f"{short_id(added.id)}  {added.name}"), *(("project", one.name) for one in on)]
-    return Answer({**row_for_json(added), "projects": rows_for_json(on)}, pairs(rows))
+    return Answer({**row_for_json(added), "projects": rows_for_json(on)}, format_pairs(rows))
 
 
 @task(reads=True, name="list", default=True, returns="`[initiative and {phases, tasks, completed}]`")
@@ -65,7 +65,7 @@ def list_(c: Context, json: bool = False) -> Answer:
         row |= {"phases": stages, "tasks": len(mine), "completed": done}
         rows.append((short_id(one.id), one.status, str(stages), f"{done} of {len(mine)}", one.branch or "-", one.name))
     headings = ("ID", "STATUS", "PHASES", "DONE", "BRANCH", "NAME")
-    return Answer(data, table(headings, rows, spare=("BRANCH", "PHASES", "DONE")))
+    return Answer(data, format_table(headings, rows, spare=("BRANCH", "PHASES", "DONE")))
 
 
 @task(
@@ -137,7 +137,9 @@ def add_project(c: Context, name: str, url: str, default_branch: str = "main", j
         if taken:
             raise ConflictError(f"project `{taken[0].name}` exists already", why=f"its URL is {taken[0].url}")
         added = tx.projects.create(name=name, url=url, default_branch=default_branch)
-    return Answer(row_for_json(added), pairs([("project", f"{short_id(added.id)}  {added.name}"), ("url", added.url)]))
+    return Answer(
+        row_for_json(added), format_pairs([("project", f"{short_id(added.id)}  {added.name}"), ("url", added.url)])
+    )
 
 
 @task(
@@ -167,7 +169,7 @@ def projects(c: Context, initiative: str = "", set_: str | None = None, json: bo
     if not found:
         return Answer([], "no projects; add one with inv initiative.add-project NAME URL")
     rows = [(short_id(one.id), one.name, one.default_branch, one.url) for one in found]
-    return Answer(rows_for_json(found), table(("ID", "NAME", "BRANCH", "URL"), rows, spare=("BRANCH",)))
+    return Answer(rows_for_json(found), format_table(("ID", "NAME", "BRANCH", "URL"), rows, spare=("BRANCH",)))
 
 
 def _has_secret(url: str) -> bool:

@@ -13,7 +13,7 @@ from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, OptionalPositional, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.ledger.store.ids import short_id
-from tasks_lib.output import Narrator, pairs, size
+from tasks_lib.output import Narrator, format_pairs, format_size
 from tasks_lib.workflows.ledger_access import MAIN, ledger_of, ledger_url, worktree_id_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def status(c: Context, json: bool = False) -> Answer:
     from tasks_lib.ledger.maintenance.health import check_health
 
     ledger, narrator = ledger_of(current_project()), Narrator()
-    with narrator.looking("check the ledger"):
+    with narrator.quietly("check the ledger"):
         found = check_health(ledger)
     stale = [(task, holder.name if holder else None) for task, holder in found.stale]
     data = {
@@ -57,7 +57,7 @@ def status(c: Context, json: bool = False) -> Answer:
     }
     engine = f"{found.engine}{f', journal mode {found.journal_mode}' if found.journal_mode else ''}"
     rows = [
-        ("ledger", f"{ledger.where}  ({size(found.bytes)}, revision {found.revision})"),
+        ("ledger", f"{ledger.where}  ({format_size(found.bytes)}, revision {found.revision})"),
         ("engine", engine),
         ("tasks", _counted({state.replace("_", " "): number for state, number in found.queue.items()})),
         ("agents", _counted(found.agents)),
@@ -68,7 +68,7 @@ def status(c: Context, json: bool = False) -> Answer:
             for task, holder in stale
         ),
     ]
-    return Answer(data, "\n".join([pairs(rows), *(f"\n! {warning}" for warning in found.warnings)]))
+    return Answer(data, "\n".join([format_pairs(rows), *(f"\n! {warning}" for warning in found.warnings)]))
 
 
 @task(
@@ -91,7 +91,7 @@ def backup(c: Context, file: str = "", json: bool = False) -> Answer:
     target = Path(file).absolute() if file else project.registry.directory / name
     if c.config.run.dry:
         return preview([f"copy the ledger at {ledger.where} to {target}"])
-    with narrator.looking(f"copy the ledger to {target}"):
+    with narrator.quietly(f"copy the ledger to {target}"):
         count = back_up(ledger, target, url)
     if url:
         restore = f'pg_restore --single-transaction --clean --if-exists --dbname "$LEDGER_URL" {quote(str(target))}'
@@ -99,7 +99,7 @@ def backup(c: Context, file: str = "", json: bool = False) -> Answer:
         restore = f"stop the agents, remove {ledger.where}-wal and -shm, and copy the file to {ledger.where}"
     return Answer(
         {"path": target, "bytes": count, "restore": restore},
-        pairs([("backup", f"{target}  ({size(count)}, checked)"), ("to restore", restore)]),
+        format_pairs([("backup", f"{target}  ({format_size(count)}, checked)"), ("to restore", restore)]),
     )
 
 
@@ -125,7 +125,7 @@ def board(c: Context, out: str = "", open: bool = False, json: bool = False) -> 
     if c.config.run.dry:
         return preview([f"write {target}"])
     ledger, places = ledger_of(project), _places(project)
-    with narrator.looking("draw the board"):
+    with narrator.quietly("draw the board"):
         with ledger.read() as tx:
             found = read(tx, ledger.where, places)
         write(page(found, project.repository.main.name), target)

@@ -13,7 +13,7 @@ from tasks_lib.collections.views.rows import rows_for_json
 from tasks_lib.errors import LedgerError
 from tasks_lib.ledger.agents.names import USER
 from tasks_lib.ledger.store.ids import short_id
-from tasks_lib.output import age
+from tasks_lib.output import format_age
 from tasks_lib.workflows.ledger_access import current_agent, ledger_of
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def list_(c: Context, to: str = USER, all: bool = False, json: bool = False) -> 
         data = _documents(tx, found)
     now = datetime.now(UTC)
     lines = [
-        f"{short_id(one.id)}  {row['sender']}, {age((now - one.created_at).total_seconds())} ago"
+        f"{short_id(one.id)}  {row['sender']}, {format_age((now - one.created_at).total_seconds())} ago"
         f"{' (wants a reply)' if one.requires_response and one.status != 'responded' else ''}\n{one.content}"
         for one, row in zip(found, data, strict=True)
     ]

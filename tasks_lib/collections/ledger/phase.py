@@ -11,7 +11,7 @@ from tasks_lib.collections.views.results import preview
 from tasks_lib.collections.views.rows import ready_pairs, row_for_json, rows_for_json
 from tasks_lib.errors import LedgerError
 from tasks_lib.ledger.store.ids import short_id
-from tasks_lib.output import pairs, table
+from tasks_lib.output import format_pairs, format_table
 from tasks_lib.workflows.ledger_access import ledger_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def add(c: Context, name: str, initiative: str, content: str = "", depends: str 
             tx.phases.create_dependency(added.id, one.id)
     rows = [("phase", f"{short_id(added.id)}  {added.name}"), ("of", goal.name)]
     rows += [("waits for", one.name) for one in before]
-    return Answer({**row_for_json(added), "depends_on": [one.id for one in before]}, pairs(rows))
+    return Answer({**row_for_json(added), "depends_on": [one.id for one in before]}, format_pairs(rows))
 
 
 @task(
@@ -75,7 +75,7 @@ def list_(c: Context, initiative: str = "", json: bool = False) -> Answer:
         row |= {"tasks": len(tasks[one.id]), "completed": done, "depends_on": before[one.id]}
         after = ", ".join(short_id(phase) for phase in before[one.id])
         rows.append((short_id(one.id), one.status, f"{done} of {len(tasks[one.id])}", after or "-", one.name))
-    return Answer(data, table(("ID", "STATUS", "DONE", "AFTER", "NAME"), rows, spare=("AFTER", "DONE")))
+    return Answer(data, format_table(("ID", "STATUS", "DONE", "AFTER", "NAME"), rows, spare=("AFTER", "DONE")))
 
 
 @task(
@@ -134,7 +134,7 @@ def update(
     with ledger_of(project).write() as tx, queue.becoming_ready(tx) as freed:
         changed = tx.phases.update(tx.phases.named(phase).id, **fields)
     rows = [("phase", f"{short_id(changed.id)}  {changed.name} ({changed.status})"), *ready_pairs(freed)]
-    return Answer({**row_for_json(changed), "ready": rows_for_json(freed)}, pairs(rows))
+    return Answer({**row_for_json(changed), "ready": rows_for_json(freed)}, format_pairs(rows))
 
 
 @task(
@@ -155,4 +155,4 @@ def delete(c: Context, phase: str, force: bool = False, json: bool = False) -> A
         require_finished(tx.tasks.find_by_phase_id(found.id), f"phase `{found.name}`", force=force)
         freed = delete_phase(tx, found.id, force=force)
     rows = [("deleted", f"{short_id(found.id)}  {found.name}"), *ready_pairs(freed)]
-    return Answer({"id": found.id, "ready": rows_for_json(freed)}, pairs(rows))
+    return Answer({"id": found.id, "ready": rows_for_json(freed)}, format_pairs(rows))

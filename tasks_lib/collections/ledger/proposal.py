@@ -12,7 +12,7 @@ from tasks_lib.collections.views.results import preview
 from tasks_lib.collections.views.rows import row_for_json, rows_for_json
 from tasks_lib.errors import ConflictError, LedgerError
 from tasks_lib.ledger.store.ids import short_id
-from tasks_lib.output import table
+from tasks_lib.output import format_table
 from tasks_lib.workflows.ledger_access import current_agent, ledger_of
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def list_(c: Context, as_: str = "", status: str = "", initiative: str = "", jso
         )
         for proposal in found
     ]
-    text = table(("ID", "STATUS", "WHAT", "AGENT", "TITLE"), rows) if rows else "no proposals"
+    text = format_table(("ID", "STATUS", "WHAT", "AGENT", "TITLE"), rows) if rows else "no proposals"
     return Answer(rows_for_json(found), text)
 
 

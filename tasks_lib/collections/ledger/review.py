@@ -12,7 +12,7 @@ from tasks_lib.collections.views.results import preview
 from tasks_lib.collections.views.rows import row_for_json, rows_for_json
 from tasks_lib.errors import LedgerError
 from tasks_lib.ledger.store.ids import short_id
-from tasks_lib.output import table
+from tasks_lib.output import format_table
 from tasks_lib.workflows.ledger_access import ledger_of
 
 if TYPE_CHECKING:
@@ -85,7 +85,9 @@ def list_(c: Context, phase: str, open: bool = False, json: bool = False) -> Ans
         for comment in shown
     ]
     headings = ("ID", "STATE", "WHERE", "LINE", "AUTHOR", "COMMENT")
-    return Answer(rows_for_json(shown), table(headings, rows, spare=("LINE", "AUTHOR")) if rows else "no comments")
+    return Answer(
+        rows_for_json(shown), format_table(headings, rows, spare=("LINE", "AUTHOR")) if rows else "no comments"
+    )
 
 
 @task(reads=True, help={"phase": _PHASE_HELP}, returns="`{id, merge_base, files, patch, comments: [comment]}`")

@@ -11,7 +11,7 @@ from tasks_lib.collections.views.results import preview
 from tasks_lib.collections.views.rows import ready_pairs, row_for_json, rows_for_json
 from tasks_lib.errors import ConflictError, LedgerError
 from tasks_lib.ledger.store.ids import short_id
-from tasks_lib.output import Narrator, pairs, table
+from tasks_lib.output import Narrator, format_pairs, format_table
 from tasks_lib.workflows.ledger_access import current_agent, ledger_of, release_lost_tasks, resolve_actor, task_or_held
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def add(
             tx.tasks.create_dependency(added.id, one.id)
         standing = queue.obstacle(tx, added) or "ready"
     rows = [("task", f"{short_id(added.id)}  {added.name}"), ("now", standing)]
-    return Answer({**row_for_json(added), "depends_on": [one.id for one in before]}, pairs(rows))
+    return Answer({**row_for_json(added), "depends_on": [one.id for one in before]}, format_pairs(rows))
 
 
 @task(
@@ -131,7 +131,7 @@ def ready(c: Context, limit: str = "", json: bool = False) -> Answer:
         return Answer([], "nothing is ready; see inv task.list")
     rows = [(short_id(one.id), one.priority, one.category, one.name) for one in found]
     return Answer(
-        rows_for_json(found), table(("ID", "PRIORITY", "CATEGORY", "NAME"), rows, spare=("CATEGORY", "PRIORITY"))
+        rows_for_json(found), format_table(("ID", "PRIORITY", "CATEGORY", "NAME"), rows, spare=("CATEGORY", "PRIORITY"))
     )
 
 
@@ -210,7 +210,7 @@ def done(
         "claimed": claimed,
         "released": rows_for_json(released),
     }
-    text = pairs([("done", f"{short_id(finished.id)}  {finished.name}"), *ready_pairs(freed)])
+    text = format_pairs([("done", f"{short_id(finished.id)}  {finished.name}"), *ready_pairs(freed)])
     ok = claimed is None or claimed["task"] is not None
     return Answer(data, f"{text}\n\n{next_}".rstrip(), ok=ok, status=NOTHING_READY)
 
@@ -301,7 +301,7 @@ def list_(c: Context, status: str = "", phase: str = "", initiative: str = "", j
         rows.append(
             (short_id(entry.id), states.state(entry), entry.priority, holder.name if holder else "-", entry.name)
         )
-    text = table(("ID", "STATE", "PRIORITY", "HOLDER", "NAME"), rows, spare=("PRIORITY", "HOLDER"))
+    text = format_table(("ID", "STATE", "PRIORITY", "HOLDER", "NAME"), rows, spare=("PRIORITY", "HOLDER"))
     return Answer([states.for_json(entry) for entry in found], text)
 
 
@@ -418,4 +418,4 @@ def delete(c: Context, task: str, force: bool = False, json: bool = False) -> An
         found = tx.tasks.named(task)
         freed = delete_task(tx, found.id, force=force)
     rows = [("deleted", f"{short_id(found.id)}  {found.name}"), *ready_pairs(freed)]
-    return Answer({"id": found.id, "ready": rows_for_json(freed)}, pairs(rows))
+    return Answer({"id": found.id, "ready": rows_for_json(freed)}, format_pairs(rows))

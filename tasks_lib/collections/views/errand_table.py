@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections.views.rows import row_for_json
 from tasks_lib.ledger.store.ids import short_id
-from tasks_lib.output import table
+from tasks_lib.output import format_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ def format_errands(states: Sequence[ErrandState]) -> str:
         for state in states
     ]
     headings = ("ID", "STATUS", "AGENT", "WORKTREE", "BRANCH", "DESCRIPTION")
-    return table(headings, cells, spare=("BRANCH", "AGENT")) if cells else "no errands"
+    return format_table(headings, cells, spare=("BRANCH", "AGENT")) if cells else "no errands"
 
 
 def _worktree_cell(state: ErrandState) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks_lib.collections._task import Answer
-from tasks_lib.output import format_first, pairs, size, table
+from tasks_lib.output import format_first, format_pairs, format_size, format_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,9 +46,9 @@ def report_build(build: GoldenBuild, outcomes: Sequence[Outcome], *, dry: bool =
         for outcome in outcomes
     ]
     how = [] if build.exists else ["would be new" if dry else "new"]
-    how += [] if bytes_ is None else [size(bytes_)]
+    how += [] if bytes_ is None else [format_size(bytes_)]
     facts = [("golden", f"{golden}  ({', '.join(how)})" if how else golden), ("schema", build.schema)]
-    return Answer(data, f"{table(('BLOCK', 'STATE', 'WHAT'), cells)}\n\n{pairs(facts)}")
+    return Answer(data, f"{format_table(('BLOCK', 'STATE', 'WHAT'), cells)}\n\n{format_pairs(facts)}")
 
 
 def report_checks(build: GoldenBuild) -> Answer:
@@ -67,6 +67,6 @@ def report_checks(build: GoldenBuild) -> Answer:
         "checks": [{"check": finding.title, "state": finding.state, "found": finding.text} for finding in findings],
     }
     marks = {"ok": "✓", "broken": "✗", "skipped": "-"}
-    text = pairs((f"{marks[finding.state]} {finding.title}", finding.text) for finding in findings)
+    text = format_pairs((f"{marks[finding.state]} {finding.title}", finding.text) for finding in findings)
     hint = "" if usable else "\n\ninv golden.build adds what is missing; it does not change what is wrong"
     return Answer(data, text + hint, ok=usable)

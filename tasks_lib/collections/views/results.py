@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks_lib.collections._task import Answer
-from tasks_lib.output import pairs, size, table
+from tasks_lib.output import format_pairs, format_size, format_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,8 +52,8 @@ def report(record: Record, path: Path, ran: Iterable[Ran]) -> Answer:
     database = names.database
     if clone:
         how = "kept" if clone["method"] == "kept" else f"{clone['seconds']:.2f} s by {clone['method']}"
-        database += f"  ({size(clone['bytes'])}, {how})"
-    text = pairs(
+        database += f"  ({format_size(clone['bytes'])}, {how})"
+    text = format_pairs(
         [
             ("worktree", str(path)),
             ("branch", names.branch),
@@ -106,16 +106,16 @@ def report_collected(collected: Sequence[Collected]) -> Answer:
         (
             item.orphan.kind,
             item.orphan.name,
-            "-" if item.orphan.bytes is None else size(item.orphan.bytes),
+            "-" if item.orphan.bytes is None else format_size(item.orphan.bytes),
             item.outcome,
             item.why or item.orphan.reason,
         )
         for item in collected
     ]
-    lines = [table(("KIND", "NAME", "SIZE", "OUTCOME", "REASON"), cells)]
+    lines = [format_table(("KIND", "NAME", "SIZE", "OUTCOME", "REASON"), cells)]
     candidates = [item for item in collected if item.outcome == "candidate"]
     if candidates:
-        total = size(sum(item.orphan.bytes or 0 for item in candidates))
+        total = format_size(sum(item.orphan.bytes or 0 for item in candidates))
         lines.append(f"\nnothing was changed; inv worktree.gc --yes deletes {len(candidates)} of them, {total}")
     return Answer(data, "\n".join(lines), ok=all(item.outcome != "pending" for item in collected))
 
@@ -135,10 +135,10 @@ def report_pulled(pull: DatabasePull, narrator: Narrator) -> Answer:
         "parked": found.parked or None,
         "seconds": found.seconds,
     }
-    text = pairs(
+    text = format_pairs(
         [
             ("source", pull.source),
-            ("database", f"{pull.target}  ({found.tables} tables, {found.rows} rows, {size(found.bytes)})"),
+            ("database", f"{pull.target}  ({found.tables} tables, {found.rows} rows, {format_size(found.bytes)})"),
             ("masked", "yes" if pull.masked else "no"),
             ("parked", found.parked or "nothing"),
         ]

@@ -12,7 +12,7 @@ from tasks_lib.collections.views.task_states import TaskStates
 from tasks_lib.ledger.schema.work import TaskStatus
 from tasks_lib.ledger.store.ids import short_id
 from tasks_lib.ledger.work import queue
-from tasks_lib.output import pairs
+from tasks_lib.output import format_pairs
 
 if TYPE_CHECKING:
     from tasks_lib.ledger.ledger import Transaction
@@ -48,7 +48,7 @@ def show_task(tx: Transaction, task: Task) -> Answer:
             for other in others
         ),
     ]
-    text = pairs(row for row in rows if row[1]) + (f"\n\n{task.description}" if task.description else "")
+    text = format_pairs(row for row in rows if row[1]) + (f"\n\n{task.description}" if task.description else "")
     data = {
         **states.for_json(task),
         "obstacle": why or None,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.output import age, pairs, size
+from tasks_lib.output import format_age, format_pairs, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def format_status(status: Status) -> str:
     """Return *status* as lines; problems come last."""
-    text = pairs([*_git_rows(status.row), *_name_rows(status.row), *_database_rows(status)])
+    text = format_pairs([*_git_rows(status.row), *_name_rows(status.row), *_database_rows(status)])
     for problem in status.problems:
         text += f"\n\n✗ {problem.what}" + (f"\n{indent(f'hint: {problem.cure}', '  ')}" if problem.cure else "")
     return text
@@ -43,7 +43,7 @@ def migration_rows(migrations: Migrations | None) -> list[tuple[str, str]]:
 def clone_row(clone: Mapping[str, Any]) -> tuple[str, str]:
     """Return the row on when and how the *clone* of a record was created."""
     since = datetime.now(UTC) - datetime.fromisoformat(clone["created"])
-    return "cloned", f"{age(since.total_seconds())} ago by {clone['method']}"
+    return "cloned", f"{format_age(since.total_seconds())} ago by {clone['method']}"
 
 
 def _git_rows(row: Row) -> list[tuple[str, str]]:
@@ -105,7 +105,7 @@ def _database_rows(status: Status) -> list[tuple[str, str]]:
 
 
 def _describe(database: ManagedDatabase, tables: int | None = None) -> str:
-    parts = [size(database.bytes) if database.bytes else "? bytes"]
+    parts = [format_size(database.bytes) if database.bytes else "? bytes"]
     if tables is not None:
         parts.append(f"{tables} tables")
     parts.append(f"{database.sessions} session{'' if database.sessions == 1 else 's'}")
@@ -120,7 +120,7 @@ def _format_golden(status: Status) -> str:
     databases, golden = status.row.databases, status.golden
     said = []
     if golden:
-        said.append(f"{size(golden.bytes)}, {golden.sessions} session{'' if golden.sessions == 1 else 's'}")
+        said.append(f"{format_size(golden.bytes)}, {golden.sessions} session{'' if golden.sessions == 1 else 's'}")
     if databases and databases.golden_changed is not None:
         said.append("changed since" if databases.golden_changed else "unchanged since")
     new = len(databases.migrations.new_in_golden) if databases and databases.migrations else 0

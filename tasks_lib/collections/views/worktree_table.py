@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks_lib.output import age, in_terminal, size, table
+from tasks_lib.output import format_age, format_size, format_table, in_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ _STYLES = {"gone": "red", "creating": "yellow", "removing": "yellow", "unmanaged
 def format_worktrees(rows: Sequence[Row]) -> str:
     """Return the table of *rows*; in a terminal, the current worktree is bold and paths are short."""
     styles = ["bold" if row.current else _STYLES.get(row.state, "") for row in rows]
-    return table(HEADINGS, map(_cells, rows), spare=_SPARE, styles=styles)
+    return format_table(HEADINGS, map(_cells, rows), spare=_SPARE, styles=styles)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -41,7 +41,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         _size(row),
         format_drift(databases) if databases else "?" if record else "-",
         str(record.port) if record else "-",
-        age(row.age) if row.age is not None else "-",
+        format_age(row.age) if row.age is not None else "-",
         shorten_path(row.path) if in_terminal() else str(row.path),
     )
 
@@ -83,4 +83,4 @@ def _size(row: Row) -> str:
         return "-"
     if row.databases is None or row.databases.own is None:
         return "-" if row.record.clone is None else "?"
-    return size(row.databases.own.bytes) if row.databases.own.bytes else "?"
+    return format_size(row.databases.own.bytes) if row.databases.own.bytes else "?"

@@ -13,7 +13,7 @@ from tasks_lib.databases.copy.result import CloneResult
 from tasks_lib.databases.ownership.comment import set_comment
 from tasks_lib.databases.server.connection import scalar
 from tasks_lib.errors import CloneError, GoldentreeError
-from tasks_lib.output import size
+from tasks_lib.output import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,7 +75,7 @@ def copy_golden(
     report(f"dumping {golden.name}, as {reason}")
 
     def report_bytes(arrived: int) -> None:
-        report(f"{size(arrived)} of about {size(golden.bytes)}")
+        report(f"{format_size(arrived)} of about {format_size(golden.bytes)}")
 
     with report_size(server, temporary, report_bytes, seconds=_PROGRESS_SECONDS):
         found = dump.copy(server, golden, create, temporary)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 from tasks_lib.databases.server.connection import TOOL, is_local, scalar
 from tasks_lib.errors import DatabaseError, GoldenMissingError
-from tasks_lib.output import connected
+from tasks_lib.output import format_sessions
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -53,7 +53,7 @@ class Golden:
     @property
     def connected(self) -> str:
         """The number of sessions as the beginning of a sentence: "2 sessions are connected"."""
-        return connected(self.sessions)
+        return format_sessions(self.sessions)
 
 
 _LOG_BYTES = 1024**3

@@ -18,7 +18,7 @@ from tasks_lib.databases.ownership.managed import list_managed
 from tasks_lib.databases.server.connection import scalar
 from tasks_lib.databases.server.ddl import database_exists
 from tasks_lib.errors import DatabaseError, OwnershipError
-from tasks_lib.output import age
+from tasks_lib.output import format_age
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -149,7 +149,7 @@ def drop_leftover(source: Source, leftover: Leftover) -> bool:
 def _reason_for_parked(comment: OwnershipComment, keep: timedelta, now: datetime) -> str:
     if not _is_older(comment.parked_at, keep, now):
         return ""
-    return f"parked on {comment.parked_at[:10]}, kept for {age(keep.total_seconds())}"
+    return f"parked on {comment.parked_at[:10]}, kept for {format_age(keep.total_seconds())}"
 
 
 def _reason_for_clone(comment: OwnershipComment, live: Collection[str], now: datetime) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from tasks_lib.output import age
+from tasks_lib.output import format_age
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -76,7 +76,7 @@ def badge(state: str, label: str = "") -> str:
 
 def ago(moment: datetime, taken: datetime) -> str:
     """Return how long before *taken* something happened; the page's script keeps it current."""
-    past = age(max(0.0, (taken - moment).total_seconds()))
+    past = format_age(max(0.0, (taken - moment).total_seconds()))
     return f'<time datetime="{moment.isoformat()}" title="{moment:%Y-%m-%d %H:%M} UTC">{past} ago</time>'
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GoldentreeError, SettingsError
-from tasks_lib.output import size
+from tasks_lib.output import format_size
 from tasks_lib.plan import Plan, Step
 from tasks_lib.toolchains.base import Command
 from tasks_lib.toolchains.run import run
@@ -149,7 +149,7 @@ class _PullIntoWorktree:
 
 
 def _remark(pulled: PullResult) -> str:
-    return f"{pulled.tables} tables, {pulled.rows} rows, {size(pulled.bytes)}"
+    return f"{pulled.tables} tables, {pulled.rows} rows, {format_size(pulled.bytes)}"
 
 
 def _describe(request: Pull, target: str) -> DatabasePull:
@@ -168,7 +168,7 @@ def _request(project: Project, narrator: Narrator, pulled_at: str, *, unmasked: 
         )
     mask = None if unmasked else _find_mask(project, narrator)
     remote = PullSource.parse(project.settings.pull_url)
-    return Pull(project.source(), remote, pulled_at, mask, narrator.detail, narrator.at)
+    return Pull(project.source(), remote, pulled_at, mask, narrator.detail, narrator.progress)
 
 
 def _find_mask(project: Project, narrator: Narrator) -> Callable[[DatabaseUrl], None]:

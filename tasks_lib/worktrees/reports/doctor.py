@@ -130,7 +130,7 @@ def _server(project: Project) -> Iterator[Finding]:
 
 def _golden(project: Project) -> Iterator[Finding]:
     from tasks_lib.databases.ownership.golden_template import require_golden, require_space
-    from tasks_lib.output import size
+    from tasks_lib.output import format_size
 
     names = [
         project.settings.template,
@@ -140,7 +140,7 @@ def _golden(project: Project) -> Iterator[Finding]:
         for name in dict.fromkeys(names):
             golden = require_golden(connection, name)
             require_space(connection, golden)
-            yield Finding("ok", "golden", f"{name}, {size(golden.bytes)}")
+            yield Finding("ok", "golden", f"{name}, {format_size(golden.bytes)}")
 
 
 def _toolchain(project: Project) -> Iterator[Finding]:

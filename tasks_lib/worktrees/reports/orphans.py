@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import RegistryError
 from tasks_lib.git.repository import list_worktrees
-from tasks_lib.output import age, connected
+from tasks_lib.output import format_age, format_sessions
 from tasks_lib.worktrees.removal import removal_record
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _find_removal_leftovers(project: Project, removal: RemovalRecord, now: datet
         found.append(Orphan("files", str(removal.trash), None, reason, DeleteFiles(removal)))
     removed_for = now - datetime.fromisoformat(removal.removed_at)
     if removed_for > project.settings.keep_removed:
-        reason = f"removed {age(removed_for.total_seconds())} ago"
+        reason = f"removed {format_age(removed_for.total_seconds())} ago"
         found.append(Orphan("note", name, None, reason, ForgetRemoval(removal)))
     return found
 
@@ -152,6 +152,6 @@ def _find_databases(project: Project, records: list[Record], now: datetime) -> l
 
 def _describe(leftover: Leftover) -> Orphan:
     if leftover.sessions:
-        reason = f"{leftover.reason}, but {connected(leftover.sessions)}"
+        reason = f"{leftover.reason}, but {format_sessions(leftover.sessions)}"
         return Orphan(leftover.kind, leftover.name, leftover.bytes, reason, None)
     return Orphan(leftover.kind, leftover.name, leftover.bytes, leftover.reason, DropDatabase(leftover))
