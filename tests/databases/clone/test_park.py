@@ -145,6 +145,15 @@ def test_only_what_is_ours(place):
     assert world(place) == before
 
 
+def test_clone_that_became_golden_stays_when_its_worktree_is_parked(place):
+    """Other clones were made from it, so it is not parked with the worktree that it once belonged to."""
+    name, promoted = made(place), made(place)
+    made(place, slug="feat_2", golden=promoted)
+
+    assert [database.database for database in parked(place)] == [name]
+    assert promoted in place.databases()
+
+
 def test_what_an_interrupted_drop_has_left(place):
     """Nothing can be done with it but drop it."""
     whole, broken = made(place), made(place)

@@ -251,6 +251,48 @@ def test_a_prepared_transaction(own, large):
     assert after.found.digest == own.fingerprint(golden).digest != before.found.digest
 
 
+def test_pending_prepared_transaction_rules_out_the_counters(own, large, eventually):
+    """Whatever the counters say: the transaction can be committed without a session of its own."""
+    golden = own.golden(SCRIPT)
+    eventually(lambda: how(own, golden) == by_counters(own))
+    own.execute(golden, "BEGIN; INSERT INTO t VALUES (2); PREPARE TRANSACTION 'pending'")
+    try:
+        assert [how(own, golden) for _ in range(20)] == ["fingerprint"] * 20
+    finally:
+        own.execute(golden, "ROLLBACK PREPARED 'pending'")
+
+
+@pytest.fixture
+def proof(place, golden, large, eventually):
+    """Give a function that looks for a proof between two baselines, the second as if a transaction had ended since."""
+    if place.admin.info.server_version < 150_000:
+        pytest.skip("counters prove nothing before PostgreSQL 15")
+    eventually(lambda: how(place, golden) == "counters")
+    with place.server.connect(golden) as connection:
+        described = require_golden(connection, golden)
+        now = freshness.read_baseline(connection, described.oid)
+
+        def find(**before):
+            return freshness._find_proof(connection, described, replace(now, transactions="before", **before), now)
+
+        assert find() == "counters"
+        yield find
+
+
+def test_counters_of_before_a_restart_prove_nothing(proof):
+    """A crash resets them; the same number of rows may have been written since."""
+    assert proof(epoch="before the restart") is None
+
+
+def test_write_between_two_reads_of_the_counters_is_seen(place, golden, proof, eventually):
+    """A session that wrote and left after the first read is found in the second one."""
+    oid = place.oid(golden)
+    written = freshness.read_baseline(place.admin, oid).writes
+    place.execute(golden, "INSERT INTO t VALUES (2)")
+    eventually(lambda: freshness.read_baseline(place.admin, oid).writes > written)
+    assert proof() is None
+
+
 def answers(ask, *question):
     try:
         return ask(*question)
