@@ -33,7 +33,7 @@ CHECKS = ("tests/worktrees/removal/test_checks.py", "tests/worktrees/plans/test_
 REMOVE = ("tests/worktrees/plans/test_remove.py", "tests/worktrees/plans/test_undo.py")
 FRESHNESS = ("tests/databases/compare/test_freshness.py", "tests/databases/clone/test_snapshot.py")
 DOTENV = ("tests/worktrees/env/test_dotenv_file.py",)
-LOCK = ("tests/databases/ownership/test_comment.py", "tests/databases/clone/test_snapshot.py", *PARK)
+LOCK = ("tests/databases/ownership/test_advisory_lock.py",)
 PLAN = ("tests/test_plan.py",)
 
 

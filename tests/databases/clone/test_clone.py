@@ -14,6 +14,7 @@ from tasks_lib.databases.ownership import golden_template as golden_module
 from tasks_lib.databases.ownership import temporaries
 from tasks_lib.databases.ownership.comment import Owner, OwnershipComment, read_comment
 from tasks_lib.databases.server.connection import Server
+from tasks_lib.databases.server.ddl import INVALID
 from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import CloneError, DatabaseError, GoldenMissingError, OwnershipError, ServerError
 
@@ -134,6 +135,13 @@ def test_dropped(place, small):
     assert not clone.drop(place.server, made.database, OWNER, golden=small)
     assert not clone.is_complete(place.server, made.database, OWNER)
     assert small in place.databases()
+
+
+def test_invalid_database_is_not_a_complete_clone(place, small):
+    """An interrupted DROP DATABASE leaves the name and the comment, and nothing that could be used."""
+    made = place.clone(small)
+    place.admin.execute("UPDATE pg_database SET datconnlimit = %s WHERE datname = %s", [INVALID, made.database])
+    assert not clone.is_complete(place.server, made.database, OWNER)
 
 
 @pytest.mark.parametrize("method", ["template", "dump"])
