@@ -170,6 +170,8 @@ def status(c: Context, json: bool = False) -> Answer:
     Migrations are applied, pending, or missing: golden has them, this branch lacks
     them.
     """
+    import msgspec
+
     from tasks_lib.worktrees.reports.status import report_database
 
     found = report_database(current_project(), os.environ)
@@ -183,7 +185,7 @@ def status(c: Context, json: bool = False) -> Answer:
         "golden": record.golden,
         "bytes": found.bytes,
         "tables": found.tables,
-        "clone": record.clone,
+        "clone": msgspec.to_builtins(record.clone),
         "toolchain": tool,
         "migrations": drift and {"applied": drift.applied, "pending": drift.pending, "missing": drift.missing},
     }

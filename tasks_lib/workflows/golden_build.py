@@ -51,7 +51,7 @@ def prepare_golden_build(
             setting says which to use.
     """
     from tasks_lib.worktrees.env.git_exclude import exclude_from_git
-    from tasks_lib.worktrees.registry import now
+    from tasks_lib.worktrees.registry import current_time
     from tasks_lib.worktrees.steps import toolchain
 
     main = project.repository.main
@@ -65,7 +65,7 @@ def prepare_golden_build(
         require_applied=partial(toolchain.require_applied, project, path=main, narrator=narrator),
         narrator=narrator,
         on_before_write_secrets=partial(exclude_from_git, project, main),
-        now=now(),
+        now=current_time(),
         only=only,
         force=force,
     )

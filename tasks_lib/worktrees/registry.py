@@ -13,12 +13,15 @@ import json
 import os
 import secrets
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
+
+from tasks_lib.databases.copy.result import CloneSummary
 from tasks_lib.errors import RegistryError
 from tasks_lib.files import LockHeldError, atomic_write, file_lock
 from tasks_lib.worktrees.identity import Identity
@@ -31,8 +34,7 @@ State = Literal["creating", "ready", "removing"]
 SCHEMA_VERSION = 1
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
     One worktree.
 
@@ -45,8 +47,8 @@ class Record:
         server: The server, without a password.
         base: The commit at which this tool created the branch; None when the branch was there before.
         made_worktree: Whether this tool made the worktree; an adopted one is never rolled back.
-        clone: Method, seconds and bytes of the clone, once there is one.
-        created: When, in ISO 8601 with offset.
+        clone: How its database was created; None until it is.
+        created_at: When, in ISO 8601 with offset.
         done: The one-off steps that have run, see `once`.
     """
 
@@ -58,8 +60,8 @@ class Record:
     server: str
     base: str | None
     made_worktree: bool
-    clone: dict[str, Any] | None = None
-    created: str = ""
+    clone: CloneSummary | None = None
+    created_at: str = msgspec.field(default="", name="created")
     done: tuple[str, ...] = ()
 
     @property
@@ -97,18 +99,18 @@ class Registry:
         path = self.directory / "repository.json"
         here = str(self.common)
         with self.locked():
-            stored = read(path) if path.exists() else None
+            stored = read_json(path) if path.exists() else None
             if stored is not None and stored.get("common") == here:
                 return str(stored["id"])
             if stored is not None:
                 original = Path(str(stored.get("common"))) / "goldentree" / path.name
                 # The same file under another name (a bind mount, another case on macOS) is not a copy.
                 other = original.exists() and not original.samefile(path)
-                copied = other and read(original).get("id") == stored.get("id")
+                copied = other and read_json(original).get("id") == stored.get("id")
                 identifier = secrets.token_hex(8) if copied else str(stored["id"])
             else:
                 identifier = secrets.token_hex(8)
-            write(path, {"id": identifier, "common": here})
+            write_json(path, {"id": identifier, "common": here})
             return identifier
 
     def records(self) -> list[Record]:
@@ -148,7 +150,7 @@ class Registry:
 
     def save(self, record: Record) -> Record:
         """Write *record* atomically, and return it."""
-        write(self._path(record.slug), data_of(record))
+        write_json(self._path(record.slug), encode_record(record))
         return record
 
     def update(self, slug: str, **changes: Any) -> Record:
@@ -160,7 +162,7 @@ class Registry:
         """
         # Steps of one stage write at the same time.
         with self.locked():
-            return self.save(replace(self.require(slug), **changes))
+            return self.save(msgspec.structs.replace(self.require(slug), **changes))
 
     def delete(self, slug: str) -> None:
         """Delete the record of *slug*, if there is one."""
@@ -225,39 +227,38 @@ class Registry:
         return self.directory / "worktrees" / f"{slug}.json"
 
     def _read(self, path: Path) -> Record:
-        data = read(path)
+        data = read_json(path)
         try:
-            return record_of(data)
-        except (TypeError, KeyError, ValueError) as error:
-            raise corrupt(path, error) from None
+            return decode_record(data)
+        except ValueError as error:
+            raise unreadable(path, error) from None
 
 
-def data_of(record: Record) -> dict[str, Any]:
-    """Return *record* as it is written."""
-    return {"schema_version": SCHEMA_VERSION, **asdict(record)}
+def encode_record(record: Record) -> dict[str, Any]:
+    """Return *record* as the JSON object that is written."""
+    return {"schema_version": SCHEMA_VERSION, **msgspec.to_builtins(record)}
 
 
-def record_of(data: dict[str, Any]) -> Record:
+def decode_record(data: Any) -> Record:
     """
     Return the record that was written as *data*.
 
     Raises:
-        TypeError, KeyError, ValueError: If it is none.
+        ValueError: If *data* is not a record of this schema version.
     """
-    version = data.get("schema_version")
+    fields = msgspec.convert(data, dict[str, Any])
+    version = fields.pop("schema_version", None)
     if version != SCHEMA_VERSION:
         raise ValueError(f"schema version {version}, expected {SCHEMA_VERSION}")
-    # Databases under construction were written down here before they had notes of their own.
-    fields = {key: value for key, value in data.items() if key not in ("schema_version", "temporary")}
-    return Record(**{**fields, "identity": Identity(**fields["identity"]), "done": tuple(fields.get("done", ()))})
+    return msgspec.convert(fields, Record)
 
 
-def now() -> str:
+def current_time() -> str:
     """Return the current time for records and ownership comments: ISO 8601, UTC, whole seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """
     Read the object in the JSON file *path*.
 
@@ -272,11 +273,11 @@ def read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except (OSError, ValueError, TypeError) as error:
-        raise corrupt(path, error) from None
+        raise unreadable(path, error) from None
     return data
 
 
-def corrupt(path: Path, error: Exception) -> RegistryError:
+def unreadable(path: Path, error: Exception) -> RegistryError:
     """Return the error for a file that this tool did not write, or that was damaged."""
     return RegistryError(
         f"record `{path}` cannot be read",
@@ -291,7 +292,7 @@ def _unwritable(path: Path, error: OSError) -> RegistryError:
     )
 
 
-def write(path: Path, data: dict[str, Any]) -> None:
+def write_json(path: Path, data: dict[str, Any]) -> None:
     """
     Write *data* to the JSON file *path* atomically.
 

@@ -9,7 +9,24 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tasks_lib.worktrees.registry import Registry
+from tasks_lib.databases.copy.result import CloneSummary
+from tasks_lib.errors import RegistryError
+from tasks_lib.worktrees.identity import Identity
+from tasks_lib.worktrees.registry import Record, Registry
+
+RECORD = Record(
+    identity=Identity("a", "a", "a", "app_a", "app-a", "https://a.localhost"),
+    path="/app-a",
+    port=4101,
+    state="ready",
+    golden="golden",
+    server="postgresql://host",
+    base=None,
+    made_worktree=True,
+    clone=CloneSummary("dump", 1.5, 10, "now"),
+    created_at="then",
+    done=("migrate",),
+)
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"schema_version": 1}', '{"schema_version": 2}'])
@@ -110,3 +127,34 @@ def test_no_password_in_it(repository):
     password = repository.url.partition("@")[0].rpartition(":")[2]
     for file in (repository.path / ".git" / "goldentree").rglob("*.json"):
         assert password not in file.read_text()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema_version": 2},
+        {"state": "done"},
+        {"port": "4101"},
+        {"identity": {}},
+        {"clone": {"method": "dump"}},
+        {"unknown": 1},
+    ],
+)
+def test_a_record_with_a_wrong_field_is_unreadable(tmp_path, change):
+    """A field of another type or version is an error, because this version would lose it on the next write."""
+    registry = Registry(tmp_path)
+    registry.save(RECORD)
+    [file] = tmp_path.rglob("a.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(RegistryError, match="cannot be read"):
+        registry.find("a")
+
+
+def test_a_record_is_read_as_it_was_saved(tmp_path):
+    """The file has the keys that are documented for `--json`."""
+    registry = Registry(tmp_path)
+    registry.save(RECORD)
+    [file] = tmp_path.rglob("a.json")
+    data = json.loads(file.read_text())
+    assert (data["schema_version"], data["created"], data["clone"]["created"]) == (1, "then", "now")
+    assert registry.find("a") == RECORD

@@ -35,10 +35,12 @@ def preview(titles: Sequence[str]) -> Answer:
 
 def report(record: Record, path: Path, ran: Iterable[Ran]) -> Answer:
     """Return the state of the worktree of *record* at *path* after the steps that *ran*."""
+    import msgspec
+
     names, steps = record.identity, list(ran)
-    clone = record.clone and {key: record.clone[key] for key in ("method", "seconds", "bytes")}
+    clone = record.clone
     if clone and not any(step.title.startswith("clone ") for step in steps):
-        clone = {**clone, "method": "kept"}
+        clone = msgspec.structs.replace(clone, method="kept")
     data = {
         "branch": names.branch,
         "slug": names.slug,
@@ -46,13 +48,13 @@ def report(record: Record, path: Path, ran: Iterable[Ran]) -> Answer:
         "database": names.database,
         "port": record.port,
         "dev_url": names.dev_url,
-        "clone": clone,
+        "clone": clone and {"method": clone.method, "seconds": clone.seconds, "bytes": clone.bytes},
         "steps": [{"title": step.title, "seconds": step.seconds} for step in steps],
     }
     database = names.database
     if clone:
-        how = "kept" if clone["method"] == "kept" else f"{clone['seconds']:.2f} s by {clone['method']}"
-        database += f"  ({format_size(clone['bytes'])}, {how})"
+        how = "kept" if clone.method == "kept" else f"{clone.seconds:.2f} s by {clone.method}"
+        database += f"  ({format_size(clone.bytes)}, {how})"
     text = format_pairs(
         [
             ("worktree", str(path)),

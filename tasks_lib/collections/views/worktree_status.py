@@ -6,13 +6,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from textwrap import indent
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tasks_lib.output import format_age, format_pairs, format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from tasks_lib.databases.copy.result import CloneSummary
     from tasks_lib.databases.ownership.managed import ManagedDatabase
     from tasks_lib.worktrees.reports.listing import Row
     from tasks_lib.worktrees.reports.migrations import Migrations
@@ -40,10 +39,10 @@ def migration_rows(migrations: Migrations | None) -> list[tuple[str, str]]:
     ]
 
 
-def clone_row(clone: Mapping[str, Any]) -> tuple[str, str]:
+def clone_row(clone: CloneSummary) -> tuple[str, str]:
     """Return the row on when and how the *clone* of a record was created."""
-    since = datetime.now(UTC) - datetime.fromisoformat(clone["created"])
-    return "cloned", f"{format_age(since.total_seconds())} ago by {clone['method']}"
+    since = datetime.now(UTC) - datetime.fromisoformat(clone.created_at)
+    return "cloned", f"{format_age(since.total_seconds())} ago by {clone.method}"
 
 
 def _git_rows(row: Row) -> list[tuple[str, str]]:

@@ -62,7 +62,7 @@ def plan_create(
     with project.registry.working_on(identity.slug):
         record = project.registry.find(identity.slug)
         if record is not None and _is_interrupted(record, identity):
-            narrator.say(f"finishing {record.path}, whose creation on {record.created} was interrupted")
+            narrator.say(f"finishing {record.path}, whose creation on {record.created_at} was interrupted")
         else:
             record = _new_record(project, identity, record, base=base, path=path)
         place = project.registry.paths().get(record.slug) or Path(record.path)

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tasks_lib.databases.copy.result import CloneSummary
 from tasks_lib.errors import GoldentreeError, SettingsError
 from tasks_lib.output import format_size
 from tasks_lib.plan import Plan, Step
@@ -16,7 +17,7 @@ from tasks_lib.toolchains.base import Command
 from tasks_lib.toolchains.run import run
 from tasks_lib.worktrees.env.guard import require_own_database
 from tasks_lib.worktrees.plans.planned import Planned
-from tasks_lib.worktrees.registry import now
+from tasks_lib.worktrees.registry import current_time
 from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.removal.removal_record import RemovalRecord
 from tasks_lib.worktrees.steps.run_once import clear_ran
@@ -104,7 +105,7 @@ def plan_pull_golden(
     """
     from tasks_lib.databases.golden import pull as golden_pull
 
-    request = _request(project, narrator, now(), unmasked=unmasked)
+    request = _request(project, narrator, current_time(), unmasked=unmasked)
     golden_pull.check_pull(request)
     golden_pull.check_golden_replaceable(request.source, evict_idle=evict_idle)
     pull = _describe(request, request.source.golden)
@@ -143,8 +144,7 @@ class _PullIntoWorktree:
                 if not golden_pull.is_parked(self.request):
                     removal_record.delete(self.project, self.removal)
             raise
-        summary = {"method": "pull", "seconds": pulled.seconds, "bytes": pulled.bytes, "created": now()}
-        registry.update(slug, clone=summary)
+        registry.update(slug, clone=CloneSummary("pull", pulled.seconds, pulled.bytes, current_time()))
         return _remark(pulled)
 
 

@@ -11,9 +11,11 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from tasks_lib.errors import BranchError, WorktreeError
 from tasks_lib.git import uncommitted
@@ -103,7 +105,7 @@ def _registered_name(removal: RemovalRecord) -> str:
 
 def _is_same_worktree(removal: RemovalRecord, record: Record) -> bool:
     """Whether *record* is the removed worktree's, because its removal or an earlier undo was interrupted."""
-    return removal.worktree is not None and removal.worktree.created == record.created
+    return removal.worktree is not None and removal.worktree.created_at == record.created_at
 
 
 def _find_removal(project: Project, name: str) -> RemovalRecord:
@@ -154,7 +156,7 @@ def _worktree_steps(project: Project, removal: RemovalRecord, path: Path, narrat
     steps: list[Step] = []
     target = None
     if removal.worktree is not None:
-        target = Target(project, replace(removal.worktree, path=str(path)), path, narrator)
+        target = Target(project, msgspec.structs.replace(removal.worktree, path=str(path)), path, narrator)
         require_editable_env_file(target)
         steps.append(record_step(target))
     checkout = _checkout_step(project, removal, path)

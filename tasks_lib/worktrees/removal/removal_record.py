@@ -79,8 +79,8 @@ def timestamp() -> str:
 
 def write(project: Project, removal: RemovalRecord) -> RemovalRecord:
     """Write *removal* to its file, and return it."""
-    data = msgspec.to_builtins(removal) | {"record": removal.worktree and registry.data_of(removal.worktree)}
-    registry.write(_path(project, removal), data)
+    data = msgspec.to_builtins(removal) | {"record": removal.worktree and registry.encode_record(removal.worktree)}
+    registry.write_json(_path(project, removal), data)
     return removal
 
 
@@ -93,12 +93,12 @@ def list_removals(project: Project, slug: str | None = None) -> list[RemovalReco
     """
     found = []
     for path in _folder(project).glob("*.json"):
-        data = registry.read(path)
+        data = registry.read_json(path)
         try:
-            worktree = registry.record_of(data["record"]) if data["record"] else None
+            worktree = registry.decode_record(data["record"]) if data["record"] else None
             found.append(msgspec.convert({**data, "record": worktree}, RemovalRecord))
         except (TypeError, KeyError, ValueError) as error:
-            raise registry.corrupt(path, error) from None
+            raise registry.unreadable(path, error) from None
     wanted = [removal for removal in found if slug in (None, removal.slug)]
     return sorted(wanted, key=lambda removal: removal.removed_at, reverse=True)
 

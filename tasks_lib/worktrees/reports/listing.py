@@ -61,9 +61,9 @@ class Row:
     @property
     def age(self) -> float | None:
         """Seconds since this tool created it."""
-        if self.record is None or not self.record.created:
+        if self.record is None or not self.record.created_at:
             return None
-        return (datetime.now(UTC) - datetime.fromisoformat(self.record.created)).total_seconds()
+        return (datetime.now(UTC) - datetime.fromisoformat(self.record.created_at)).total_seconds()
 
 
 def list_rows(project: Project) -> list[Row]:
@@ -160,7 +160,7 @@ def format_document(row: Row) -> dict[str, Any]:
             for companion in clone.companions
         ],
         "drift": {**counted, "golden_changed": clone.golden_changed} if record else None,
-        "created": record and record.created,
+        "created": record and record.created_at,
         "age_seconds": row.age and round(row.age),
     }
 

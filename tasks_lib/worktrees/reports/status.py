@@ -8,6 +8,8 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from tasks_lib.errors import GoldentreeError, ServerError
 from tasks_lib.settings import env_values
 from tasks_lib.worktrees.env.guard import require_own_database
@@ -107,7 +109,7 @@ def format_document(status: Status) -> dict[str, Any]:
         "url_layer": status.layer,
         "own": status.own,
         "tables": status.tables,
-        "clone": record and record.clone,
+        "clone": record and msgspec.to_builtins(record.clone),
         "toolchain": migrations and migrations.toolchain,
         "migrations": migrations
         and {

@@ -7,10 +7,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from tasks_lib.databases.copy.result import CloneSummary
 from tasks_lib.errors import GoldenMissingError, SettingsError
 from tasks_lib.plan import Step
 from tasks_lib.worktrees import identity
-from tasks_lib.worktrees.registry import now
+from tasks_lib.worktrees.registry import current_time
 from tasks_lib.worktrees.steps.background import start_cleanup
 from tasks_lib.worktrees.steps.run_once import clear_ran
 
@@ -208,7 +209,7 @@ class Database:
         Raises:
             DatabaseError: If it could not be created. Nothing is left behind.
         """
-        return self._record_built(self.origin.build(self._request(options, narrator, now())), narrator)
+        return self._record_built(self.origin.build(self._request(options, narrator, current_time())), narrator)
 
     def rebuild(self, options: CloneOptions, narrator: Narrator, *, moment: str) -> CloneResult:
         """
@@ -238,8 +239,7 @@ class Database:
         registry = self.project.registry
         clear_ran(registry, self.slug, self.one_off)
         if self.recorded:
-            summary = {"method": built.method, "seconds": built.seconds, "bytes": built.bytes, "created": now()}
-            registry.update(self.slug, clone=summary)
+            registry.update(self.slug, clone=built.summary(current_time()))
         for warning in built.warnings:
             narrator.say(f"warning: {warning}")
         if built.built_snapshot or (self.origin.template and self.project.settings.spares):
@@ -375,7 +375,7 @@ class _BuildOwnDatabase(_BuildDatabase):
             return super().do()
         # An earlier run created it and was killed before it could write the record.
         clone.drop_abandoned_temporaries(self.database.source, self.target.narrator.detail)
-        kept = {"method": "kept", "seconds": 0, "bytes": self.database.size(), "created": now()}
+        kept = CloneSummary("kept", seconds=0, bytes=self.database.size(), created_at=current_time())
         self.target.registry.update(self.target.slug, clone=kept)
         return "kept"
 

@@ -10,10 +10,12 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tasks_lib.plan import Step
 from tasks_lib.worktrees import ports
 from tasks_lib.worktrees.identity import Identity, derive
-from tasks_lib.worktrees.registry import now
+from tasks_lib.worktrees.registry import current_time
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -78,8 +80,9 @@ class _WriteRecord:
             if names.subdomain in subdomains:
                 free = derive_identity(self.target.project, names.branch, subdomains)
                 names = replace(names, subdomain=free.subdomain, dev_url=free.dev_url)
-            created = record.created or now()
-            registry.save(replace(record, identity=names, port=port, state="creating", created=created))
+            created_at = record.created_at or current_time()
+            leased = msgspec.structs.replace(record, identity=names, port=port, state="creating", created_at=created_at)
+            registry.save(leased)
         return f"port {port}"
 
     def undo(self) -> None:
