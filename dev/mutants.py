@@ -21,7 +21,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS = 2
 
-GUARD = ("tests/collections/test_db.py", "tests/worktrees/env/test_layered.py", "tests/worktrees/plans/test_create.py")
+GUARD = (
+    "tests/worktrees/env/test_guard.py",
+    "tests/collections/test_db.py",
+    "tests/worktrees/env/test_layered.py",
+    "tests/worktrees/plans/test_create.py",
+)
 COMMENT = (
     "tests/databases/ownership/test_comment.py",
     "tests/databases/ownership/test_leftovers.py",
@@ -61,7 +66,7 @@ MUTANTS = (
         GUARD,
         "worktrees/env/guard.py",
         "with Server(url).connect() as connection:",
-        "with project.server().connect() as connection:",
+        "with project.server.connect() as connection:",
     ),
     Mutant(
         GUARD,
@@ -92,6 +97,12 @@ MUTANTS = (
         "worktrees/env/guard.py",
         "    refuse_exported_database_url(record, environ)\n",
         "",
+    ),
+    Mutant(
+        ("tests/collections/test_db.py",),
+        "worktrees/steps/toolchain.py",
+        "settings.generate, settings.generate_to)",
+        "settings.generate, None)",
     ),
     Mutant(
         COMMENT,

@@ -26,4 +26,4 @@ def set_up(c: Context, *, fresh: bool, evict: bool, clone_only: bool = False, da
         if c.config.run.dry:
             return preview(planned.preview())
         ran = planned.run(narrator)
-        return report(project.registry.require(planned.subject.slug), project.repository.here, ran)
+        return report(project.registry.require(planned.subject.slug), project.repository.current, ran)

@@ -68,7 +68,7 @@ def reset(c: Context, fresh: bool = False, evict: bool = False, json: bool = Fal
             return preview(planned.preview())
         ran = planned.run(narrator)
         slug, parked = planned.subject.removal.slug, planned.subject.parked
-        answer = report(project.registry.require(slug), project.repository.here, ran)
+        answer = report(project.registry.require(slug), project.repository.current, ran)
     lines = [f"parked as {name}" for name in parked.values()]
     if parked:
         kept = format_age(project.settings.keep_removed.total_seconds())
@@ -238,16 +238,16 @@ def _run_tool(c: Context, which: str) -> Answer:
 
     project, narrator = current_project(), Narrator()
     record = project.require_record_here()
-    command = find_command(project, project.repository.here, which)
+    command = find_command(project, project.repository.current, which)
     if command is None:
         data = {"command": None, "ran": False, "database": record.identity.database}
         return Answer(data, f"nothing to {which}: no tool is detected or configured")
-    url = require_own_database(project, record, project.repository.here, os.environ)
+    url = require_own_database(project, record, project.repository.current, os.environ)
     shown = format_command(command)
     if c.config.run.dry:
         return preview([f"{which} {record.identity.database} by {shown}"])
     with narrator.step(f"{which} {record.identity.database} by {shown}"):
-        target = Target(project, record, project.repository.here, narrator)
+        target = Target(project, record, project.repository.current, narrator)
         run_tool(target, which, hint=f"fix it, then run:\ninv db.{which}", url=url)
     return Answer(
         {"command": shown, "ran": True, "database": record.identity.database}, f"{which}d {record.identity.database}"

@@ -62,12 +62,12 @@ class Repository:
     Attributes:
         common: The git common directory, shared by all worktrees.
         main: The main worktree.
-        here: The current worktree, which contains the directory.
+        current: The current worktree, which contains the directory.
     """
 
     common: Path
     main: Path
-    here: Path
+    current: Path
 
     @classmethod
     def find(cls, cwd: Path) -> Repository:
@@ -104,12 +104,12 @@ class Repository:
                 hint='git add --all && git commit -m "Start"',
             )
         here = read_git("rev-parse", "--path-format=absolute", "--show-toplevel", cwd=cwd)
-        return cls(common=common, main=main.path, here=Path(here))
+        return cls(common=common, main=main.path, current=Path(here))
 
     @property
     def linked(self) -> bool:
         """Whether the current worktree is a linked one."""
-        return self.here != self.main
+        return self.current != self.main
 
     def default_branch(self) -> str:
         """

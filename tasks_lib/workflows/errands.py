@@ -96,7 +96,7 @@ def find_errand(project: Project, name: str) -> Errand:
         NotFoundError, ConflictError: If no errand, or several, match *name*.
         LedgerError: If the current worktree does not belong to an errand.
     """
-    record = None if name else project.record_at(project.repository.here)
+    record = None if name else project.record_at(project.repository.current)
     with ledger_of(project).read() as tx:
         found = tx.errands.find_all(branch=record.identity.branch if record else name)
         if not found and not name:

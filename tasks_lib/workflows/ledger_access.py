@@ -70,10 +70,10 @@ def worktree_id(project: Project) -> str:
     """
     if not project.repository.linked:
         return worktree_id_of(project, MAIN)
-    record = project.record_at(project.repository.here)
+    record = project.record_at(project.repository.current)
     if record is None:
         raise WorktreeError(
-            f"`{project.repository.here}` has no record",
+            f"`{project.repository.current}` has no record",
             why="it was not created by goldentree, and agents are registered by worktree",
             hint="inv worktree.setup",
         )

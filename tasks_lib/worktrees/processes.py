@@ -70,7 +70,7 @@ def find_processes_in(path: Path) -> list[RunningProcess]:
         name, cwd = (handle.info[key] for key in ("name", "cwd"))
         if handle.pid not in spared and cwd and Path(cwd).is_relative_to(top):
             found.append(RunningProcess(handle.pid, name or "?", Path(cwd), handle))
-    return sorted(found, key=lambda one: one.pid)
+    return sorted(found, key=lambda process: process.pid)
 
 
 def end_processes(running: Sequence[RunningProcess], grace: float = GRACE_SECONDS) -> list[EndedProcess]:
@@ -82,32 +82,35 @@ def end_processes(running: Sequence[RunningProcess], grace: float = GRACE_SECOND
         touched: psutil compares start times.
 
     Raises:
-        WorktreeError: If one of them may not be ended, and none was ended then; or if one cannot be killed.
+        WorktreeError: If one may not be ended, and then none is; or if one cannot be killed.
     """
-    for one in running:
-        _send(one, 0)
-    asked = [one for one in running if _send(one, signal.SIGTERM)]
+    for process in running:
+        _send(process, 0)
+    asked = [process for process in running if _send(process, signal.SIGTERM)]
     stubborn = _wait(asked, grace)
-    killed = [one for one in stubborn if _send(one, signal.SIGKILL)]
+    killed = [process for process in stubborn if _send(process, signal.SIGKILL)]
     left = _wait(killed, GRACE_SECONDS)
     if left:
         raise WorktreeError(
-            f"{_named(left[0])} cannot be killed", why="the kernel keeps it, as a rule while it waits for a disk"
+            f"{_describe(left[0])} cannot be killed", why="the kernel keeps it, as a rule while it waits for a disk"
         )
-    return [EndedProcess(one.pid, one.name, one.cwd, "KILL" if one in killed else "TERM") for one in asked]
+    return [
+        EndedProcess(process.pid, process.name, process.cwd, "KILL" if process in killed else "TERM")
+        for process in asked
+    ]
 
 
-def _send(one: RunningProcess, number: int) -> bool:
+def _send(process: RunningProcess, number: int) -> bool:
     """Send a signal (0 only asks whether we may); return whether the process was there to get it."""
     import psutil
 
     try:
-        one.handle.send_signal(number)
+        process.handle.send_signal(number)
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:
         raise WorktreeError(
-            f"{_named(one)} may not be ended", why="it belongs to another user", hint=f"sudo kill {one.pid}"
+            f"{_describe(process)} may not be ended", why="it belongs to another user", hint=f"sudo kill {process.pid}"
         ) from None
     return True
 
@@ -115,20 +118,20 @@ def _send(one: RunningProcess, number: int) -> bool:
 def _wait(running: Sequence[RunningProcess], seconds: float) -> list[RunningProcess]:
     """Wait until all have ended, *seconds* at most, and return those that have not."""
     deadline = time.monotonic() + seconds
-    while (left := [one for one in running if _is_alive(one)]) and time.monotonic() < deadline:
+    while (left := [process for process in running if _is_alive(process)]) and time.monotonic() < deadline:
         time.sleep(_PAUSE_SECONDS)
     return left
 
 
-def _is_alive(one: RunningProcess) -> bool:
+def _is_alive(process: RunningProcess) -> bool:
     import psutil
 
     try:
-        # One that its parent has not collected yet is dead.
-        return one.handle.is_running() and one.handle.status() != psutil.STATUS_ZOMBIE
+        # A process whose parent has not collected it yet is dead.
+        return process.handle.is_running() and process.handle.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
-def _named(one: RunningProcess) -> str:
-    return f"process {one.pid} (`{one.name}` in {one.cwd})"
+def _describe(process: RunningProcess) -> str:
+    return f"process {process.pid} (`{process.name}` in {process.cwd})"

@@ -134,8 +134,8 @@ class Project:
         """
         if not self.repository.linked:
             raise WorktreeError(
-                f"`{self.repository.here}` is the main worktree",
+                f"`{self.repository.current}` is the main worktree",
                 why="its database is not managed by this tool; only linked worktrees have clones",
                 hint="inv worktree.create BRANCH, then run this there",
             )
-        return self.repository.here
+        return self.repository.current

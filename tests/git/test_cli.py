@@ -20,7 +20,7 @@ def path(tmp_path):
     return path
 
 
-def test_what_is_inherited(monkeypatch):
+def test_git_inherits_settings_but_no_repository(monkeypatch):
     """What points git at a repository is scrubbed, what configures it stays, and its words are English."""
     gone = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_CONFIG_PARAMETERS", "GIT_PREFIX")
     kept = ("GIT_SSH_COMMAND", "GIT_AUTHOR_NAME", "GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_0")
@@ -42,8 +42,8 @@ def test_from_everywhere_in_it(path):
     run_git("worktree", "add", "--detach", path.parent / "linked", cwd=path)
     inside = Repository.find(path / "a" / "b")
     linked = Repository.find(path.parent / "linked")
-    assert (inside.main, inside.here, inside.linked) == (path, path, False)
-    assert (linked.main, linked.here, linked.linked) == (path, path.parent / "linked", True)
+    assert (inside.main, inside.current, inside.linked) == (path, path, False)
+    assert (linked.main, linked.current, linked.linked) == (path, path.parent / "linked", True)
     assert linked.common == inside.common == path / ".git"
     (path.parent / "alias").symlink_to(path.parent / "linked")
     assert Repository.find(path.parent / "alias") == linked
@@ -56,19 +56,27 @@ def test_a_separate_git_directory(path, tmp_path):
         Repository.find(path)
 
 
-def test_the_default_branch(path):
-    """What origin's HEAD says, else a branch of a usual name, else the main worktree's own."""
+def test_default_branch_follows_origin_head(path):
+    """The HEAD of origin decides, even if a branch `main` exists."""
     repository = Repository.find(path)
     assert repository.default_branch() == "main"
-    run_git("branch", "--move", "trunk", cwd=path)
-    assert repository.default_branch() == "trunk"
     run_git("update-ref", "refs/remotes/origin/develop", "HEAD", cwd=path)
     run_git("symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/develop", cwd=path)
     assert repository.default_branch() == "develop"
-    run_git("symbolic-ref", "--delete", "refs/remotes/origin/HEAD", cwd=path)
+
+
+def test_default_branch_without_origin_is_the_current_one(path):
+    """The branch of the main worktree is the default if no branch has a usual name."""
+    run_git("branch", "--move", "trunk", cwd=path)
+    assert Repository.find(path).default_branch() == "trunk"
+
+
+def test_default_branch_of_detached_head_is_unknown(path):
+    """Without origin, a usual name and a current branch, the default branch is not guessed."""
+    run_git("branch", "--move", "trunk", cwd=path)
     run_git("checkout", "--detach", cwd=path)
     with pytest.raises(GitError, match="default branch is unknown"):
-        repository.default_branch()
+        Repository.find(path).default_branch()
 
 
 def test_a_question_that_fails_is_not_a_no(path):

@@ -67,7 +67,7 @@ def test_no_commits_of_its_own(world):
     assert is_ancestor(Repository.find(world.path), "a", "main")
 
 
-def test_unmerged(world):
+def test_unmerged_work_is_not_merged(world):
     """Other branches' work, empty commits and a file that was added and removed again prove nothing."""
     world.commit("Other", on="main", file={29: "other"})
     world.commit("Empty", on="a")
@@ -82,7 +82,7 @@ def test_unmerged(world):
     assert world.how() is None
 
 
-def test_squashed(world):
+def test_squashed_branch_counts_as_merged(world):
     """A squash is seen at once, after other commits, and after others have changed the same lines."""
     world.commit("One", on="a", file={1: "one"}, name="name")
     world.commit("Two", on="a", file={10: "two"})
@@ -106,7 +106,7 @@ def test_squashed_after_taking_the_default_branch_in(world):
     assert world.how() == "patch"
 
 
-def test_rebased(world):
+def test_rebased_branch_counts_as_merged(world):
     """Commits that were picked one by one, among others, are found one by one; one that is missing counts."""
     commits = [world.commit(str(number), on="a", file={number: "mine"}) for number in (1, 15)]
     world.commit("Other", on="main", file={29: "other"})
@@ -133,7 +133,7 @@ def test_white_space_and_binary_files(world):
 
 
 @pytest.mark.parametrize("driver", ["merge=mine", "merge=union"])
-def test_merge_drivers(world, driver):
+def test_merge_drivers_are_not_asked(world, driver):
     """A merge driver that keeps one side would make everything look merged; it is not asked."""
     world.git("config", "merge.mine.driver", "true")
     (world.path / ".git" / "info" / "attributes").write_text(f"file {driver}\n")
@@ -142,7 +142,7 @@ def test_merge_drivers(world, driver):
     assert world.how() is None
 
 
-def test_the_users_settings(world):
+def test_user_settings_do_not_change_answers(world):
     """Neither settings for people's eyes nor diff drivers change the answer."""
     world.commit("One", on="a", file={1: "one"}, **{":!é*": "odd"})
     squash(world)

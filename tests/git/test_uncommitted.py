@@ -69,7 +69,7 @@ def seen(there):
     }
 
 
-def test_round_trip(there):
+def test_saved_work_is_restored_exactly(there):
     """Staged, unstaged, untracked and deleted files, bits, links and odd names come back; saving changes nothing."""
     (there / "changed").write_text("new\n")
     (there / "staged").write_text("new\n")
@@ -109,7 +109,7 @@ def test_round_trip(there):
     assert run(there, "for-each-ref", "refs/goldentree") == ""
 
 
-def test_sparse(there):
+def test_sparse_checkout_saves_no_deletions(there):
     """In a sparse checkout nothing outside it is taken for deleted, and the env file stays out of the commit."""
     run(there, "sparse-checkout", "set", "--no-cone", "/changed", "/.env")
     run(there, "update-index", "--skip-worktree", ".env")
@@ -119,24 +119,30 @@ def test_sparse(there):
     assert run(there, "diff", "--name-status", "HEAD", commit) == "A\tuntracked\n"
 
 
-def test_nothing(there):
-    """A clean worktree is its HEAD; a call that finishes a killed one saves again; without a HEAD, that is said."""
+def test_clean_worktree_saves_its_head(there):
+    """A clean worktree needs no commit: HEAD holds everything."""
     head = run(there, "rev-parse", "HEAD").strip()
     assert uncommitted.save(there, REFERENCE, message="Removed a") == head
     uncommitted.restore(there, head)
     assert uncommitted.is_restored(there, head)
+
+
+def test_saving_again_replaces_the_first_commit(there):
+    """A removal that was killed saves again, including later changes."""
+    first = uncommitted.save(there, REFERENCE, message="Removed a")
     (there / "changed").write_text("new\n")
-    assert (
-        uncommitted.save(there, REFERENCE, message="Removed again")
-        == run(there, "rev-parse", REFERENCE).strip()
-        != head
-    )
+    second = uncommitted.save(there, REFERENCE, message="Removed again")
+    assert second == run(there, "rev-parse", REFERENCE).strip() != first
+
+
+def test_saving_without_a_commit_is_refused(there):
+    """A branch that has no commit yet has no HEAD to save."""
     run(there, "symbolic-ref", "HEAD", "refs/heads/b")
     with pytest.raises(GitError, match="no commit yet"):
         uncommitted.save(there, REFERENCE, message="Removed again")
 
 
-def test_conflict(there):
+def test_conflict_is_saved_with_markers(there):
     """The files of a conflict are saved with their markers; restored, they are no longer marked as a conflict."""
     (there / "changed").write_text("ours\n")
     run(there, *ADA, "commit", "--quiet", "--all", "--message", "Ours")
@@ -169,7 +175,7 @@ def test_changed_within_the_tick(there):
     assert run(there, "show", f"{commit}:changed") == "CHANGED\n"
 
 
-def test_holds(there):
+def test_restored_work_counts_as_restored(there):
     """Work that is back stays back when files are added to it; an index that is not, or an edit, counts."""
     (there / "changed").write_text("new\n")
     (there / "deleted").unlink()
@@ -185,13 +191,19 @@ def test_holds(there):
     assert not uncommitted.is_restored(there, commit)
 
 
-def test_not_fresh(there):
-    """Nothing is overwritten: not a file that is in the way, not another HEAD's."""
+def test_restore_overwrites_no_existing_file(there):
+    """A file that is in the way stops the restore and keeps its content."""
     (there / "new").write_text("precious\n")
     commit = uncommitted.save(there, REFERENCE, message="Removed a")
     with pytest.raises(GitError):
         uncommitted.restore(there, commit)
     assert (there / "new").read_text() == "precious\n"
+
+
+def test_restore_refuses_another_head(there):
+    """Work is restored only at the commit on which it was saved."""
+    (there / "new").write_text("precious\n")
+    commit = uncommitted.save(there, REFERENCE, message="Removed a")
     (there / "new").unlink()
     run(there, "switch", "--quiet", "--detach", run(there, *ADA, "commit-tree", "-m", "Other", "HEAD^{tree}").strip())
     with pytest.raises(GitError, match="not at the commit"):

@@ -17,7 +17,7 @@ PREFIXES = st.text(alphabet="abz09_", min_size=1, max_size=40)
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
-def test_the_example():
+def test_identity_matches_the_documented_example():
     """The names of the documentation."""
     names = derive("feat/oauth_v2", project="loquent", prefix="loquent")
     assert names.slug == "oauth_v2_b2b4c8"
@@ -28,7 +28,7 @@ def test_the_example():
 
 
 @given(branch=BRANCHES, prefix=PREFIXES, project=st.text(alphabet="a0_", min_size=1, max_size=90))
-def test_every_name_fits(branch, prefix, project):
+def test_names_fit_postgresql_and_dns(branch, prefix, project):
     """The database within 63 bytes with its hash whole, every label one that DNS takes, the same every time."""
     project = project.strip("_") or "project"
     names = derive(branch, project=project, prefix=prefix)
@@ -43,7 +43,7 @@ def test_every_name_fits(branch, prefix, project):
 
 
 @given(branches=st.lists(BRANCHES, unique=True, max_size=30))
-def test_siblings_differ(branches):
+def test_similar_branches_get_different_names(branches):
     """Branches that fold to the same words still differ in slug, database and subdomain."""
     siblings = []
     for branch in branches:
@@ -57,13 +57,13 @@ def test_siblings_differ(branches):
     ("one", "other"),
     [("feat/a-b", "feat/a_b"), ("feat.a", "feata"), ("Feat", "feat"), ("a/x", "b/x"), ("x" * 200, "x" * 199 + "y")],
 )
-def test_collisions_of_peers(one, other):
+def test_names_that_collide_elsewhere_differ(one, other):
     """Pairs that other tools gave the same name."""
     assert derive(one, project="p", prefix="p").database != derive(other, project="p", prefix="p").database
 
 
 @given(branch=BRANCHES, name=PREFIXES)
-def test_a_companions_name(branch, name):
+def test_companion_database_name_ends_with_hash(branch, name):
     """It fits, begins as configured, and ends with the worktree's whole hash."""
     slug = derive(branch, project="p", prefix="p").slug
     found = companion_database(name, slug)

@@ -35,7 +35,7 @@ def test_a_port_in_use_is_skipped(family, host):
         assert ports.lease("a", set()) == preferred + 1
 
 
-def test_none_left():
+def test_no_free_port_is_an_error():
     """It ends with an error, not in a loop."""
     with pytest.raises(WorktreeError, match="every port"):
         ports.lease("a", range(ports.FIRST, ports.LAST + 1))

@@ -27,7 +27,7 @@ time.sleep(99)
 ASK = """
 from pathlib import Path
 from tasks_lib.worktrees.processes import find_processes_in
-print(*[one.pid for one in find_processes_in(Path())])
+print(*[process.pid for process in find_processes_in(Path())])
 """
 
 
@@ -48,7 +48,7 @@ def start():
         child.stdout.close()
 
 
-def test_what_is_found(start, tmp_path):
+def test_processes_below_the_directory_are_found(start, tmp_path):
     """Processes in the directory or below it, also when it is deleted; not those of a sibling that is named alike."""
     tree = tmp_path / "app-a"
     top, below, deleted = start(tree), start(tree / "deep"), start(tree / "deleted")
@@ -56,21 +56,21 @@ def test_what_is_found(start, tmp_path):
     (tree / "deleted").rmdir()
     expected = [(top.pid, tree), (below.pid, tree / "deep"), (deleted.pid, tree / "deleted")]
     found = find_processes_in(tree)
-    assert [(one.pid, one.cwd) for one in found] == sorted(expected)
-    assert {one.name for one in found} == {"sleep"}
+    assert [(process.pid, process.cwd) for process in found] == sorted(expected)
+    assert {process.name for process in found} == {"sleep"}
     shutil.rmtree(tree)
     (tmp_path / "link").symlink_to(tree)
-    assert [one.pid for one in find_processes_in(tmp_path / "link")] == [one.pid for one in found]
+    assert [process.pid for process in find_processes_in(tmp_path / "link")] == [process.pid for process in found]
 
 
-def test_never_ourselves(start, tmp_path):
+def test_the_calling_process_is_spared(start, tmp_path):
     """The calling process and its ancestors are spared, the server beside them is not."""
     server = start(tmp_path)
     shell = start(tmp_path, "sh", "-c", f'"{sys.executable}" -c "{ASK}"; true')
     assert shell.communicate()[0].decode().split() == [str(server.pid)]
 
 
-def test_how_they_end(start, tmp_path):
+def test_stubborn_processes_are_killed_after_term(start, tmp_path):
     """TERM first; KILL for those that ignore it or are stopped; what ended by itself is not counted."""
     gentle, stubborn, stopped = start(tmp_path), start(tmp_path, sys.executable, "-c", STUBBORN), start(tmp_path)
     gone = start(tmp_path)
@@ -79,7 +79,7 @@ def test_how_they_end(start, tmp_path):
     running = find_processes_in(tmp_path)
     gone.kill()
     gone.wait()
-    ended = {one.pid: one.signal for one in end_processes(running, grace=0.3)}
+    ended = {process.pid: process.signal for process in end_processes(running, grace=0.3)}
     assert ended == {gentle.pid: "TERM", stubborn.pid: "KILL", stopped.pid: "KILL"}
     statuses = [child.wait() for child in (gentle, stubborn, stopped)]
     assert statuses == [-signal.SIGTERM, -signal.SIGKILL, -signal.SIGKILL]
@@ -92,7 +92,7 @@ def test_dead_but_not_collected(start, tmp_path):
     parent = start(tmp_path.parent, sys.executable, "-c", CARELESS, str(tmp_path))
     parent.stdout.readline()
     running = find_processes_in(tmp_path)
-    assert [one.signal for one in end_processes(running, grace=20)] == ["TERM"]
+    assert [process.signal for process in end_processes(running, grace=20)] == ["TERM"]
     assert running[0].handle.status() == psutil.STATUS_ZOMBIE
     assert find_processes_in(tmp_path) == []
 
@@ -114,8 +114,8 @@ def test_not_ours_to_end(start, tmp_path):
     assert mine.poll() is None
 
 
-def test_the_task(start, repository):
-    """`worktree.stop` needs no record; it says what it ends, and before that what it would end."""
+def test_stop_ends_processes_without_a_record(start, repository):
+    """`worktree.stop` works in a worktree that git created, and names the processes it would end and has ended."""
     there = repository.worktree("a")
     repository.git("worktree", "add", "--quiet", "-b", "a", there)
     server = start(there / "deep")
@@ -124,8 +124,18 @@ def test_the_task(start, repository):
     assert server.poll() is None
     assert repository.inv("worktree.stop", there, cwd=there).stdout == f"ended {row} by TERM\n"
     assert server.wait() == -signal.SIGTERM
-    second = start(there)
-    ended = {"pid": second.pid, "name": "sleep", "cwd": str(there), "signal": "TERM"}
+
+
+def test_stop_lists_ended_processes_as_json(start, repository):
+    """`--json` lists each ended process; a second run has nothing to end."""
+    there = repository.worktree("a")
+    repository.git("worktree", "add", "--quiet", "-b", "a", there)
+    server = start(there)
+    ended = {"pid": server.pid, "name": "sleep", "cwd": str(there), "signal": "TERM"}
     assert repository.json("worktree.stop", "a") == [ended]
     assert repository.inv("worktree.stop", "a").stdout == f"nothing runs in {there}\n"
+
+
+def test_stop_refuses_the_main_worktree(repository):
+    """Processes in the main worktree are not this tool's to end."""
     assert "checked out in the main worktree" in repository.refuses("worktree.stop", "main")

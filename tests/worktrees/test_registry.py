@@ -30,7 +30,7 @@ RECORD = Record(
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"schema_version": 1}', '{"schema_version": 2}'])
-def test_a_corrupt_record(repository, damage):
+def test_commands_refuse_a_corrupt_record(repository, damage):
     """List, create, path and remove name the file, and take it neither for none nor for free."""
     slug = repository.json("worktree.create", "a")["slug"]
     file = repository.path / ".git" / "goldentree" / "worktrees" / f"{slug}.json"
@@ -63,7 +63,7 @@ def test_a_renamed_branch_and_a_moved_worktree(repository):
     assert repository.records() == {}
 
 
-def test_relative_pointers(tmp_path):
+def test_relative_pointers_of_git_are_resolved(tmp_path):
     """From 2.48 on, git can write where a worktree is relative to its administrative directory."""
     administration = tmp_path / "app" / ".git" / "worktrees" / "app-a"
     administration.mkdir(parents=True)
@@ -81,7 +81,7 @@ def test_a_moved_repository_keeps_its_databases(repository):
     assert repository.json("worktree.remove", "a")["databases"] == "parked"
 
 
-def test_a_copied_repository(repository):
+def test_a_copied_repository_gets_another_id(repository):
     """A copy gets an id of its own and can take neither worktree nor database from the original."""
     created = repository.json("worktree.create", "a")
     copy = repository.path.parent / "copy"

@@ -63,7 +63,7 @@ def register(
     project = current_project()
     home = worktree_id(project)
     if c.config.run.dry:
-        return preview([f"register {name or 'an agent'} in {project.repository.here}"])
+        return preview([f"register {name or 'an agent'} in {project.repository.current}"])
     fields = {key: value for key, value in (("provider", provider), ("mode", mode), ("session_id", session)) if value}
     with ledger_of(project).write() as tx:
         if account:

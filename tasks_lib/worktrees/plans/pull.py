@@ -71,7 +71,7 @@ def plan_pull(project: Project, narrator: Narrator, *, unmasked: bool) -> Iterat
     """
     from tasks_lib.databases.golden import pull as golden_pull
 
-    slug, path = project.require_record_here().slug, project.repository.here
+    slug, path = project.require_record_here().slug, project.repository.current
     with project.registry.working_on(slug):
         # Read again: the previous holder of the lock may have changed it.
         record = project.require_record_here()

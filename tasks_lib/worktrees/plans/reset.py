@@ -56,7 +56,7 @@ def plan_reset(project: Project, narrator: Narrator, options: CloneOptions) -> I
     Raises:
         GoldentreeError: If the databases cannot be replaced. Nothing was changed.
     """
-    slug, path = project.require_record_here().slug, project.repository.here
+    slug, path = project.require_record_here().slug, project.repository.current
     with project.registry.working_on(slug):
         # Read again: the previous holder of the lock may have changed it.
         record = project.require_record_here()

@@ -59,4 +59,4 @@ def diagnose(project: Project, record: Record, path: Path | None) -> Problem | N
 def command_for_worktree(project: Project, path: Path | None, verb: str) -> str:
     """Return the command line that runs `worktree.{verb}` in the worktree at *path*, from the current directory."""
     command = f"inv worktree.{verb}"
-    return command if path == project.repository.here else f"cd {path} && {command}"
+    return command if path == project.repository.current else f"cd {path} && {command}"

@@ -77,7 +77,7 @@ def list_rows(project: Project) -> list[Row]:
     main, *linked = list_worktrees(project.repository.main)
     records = {record.slug: record for record in project.registry.records()}
     slugs = {path: slug for slug, path in project.registry.paths().items()}
-    current = project.repository.here
+    current = project.repository.current
     result = [Row(main, None, "main", current == main.path)]
     for entry in linked:
         record = records.pop(slugs.get(entry.path, ""), None)

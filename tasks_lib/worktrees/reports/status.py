@@ -223,7 +223,7 @@ def report_database(project: Project, environ: Mapping[str, str]) -> DatabaseSta
     """
     from tasks_lib.databases.compare import queries
 
-    record, path = project.require_record_here(), project.repository.here
+    record, path = project.require_record_here(), project.repository.current
     url = require_own_database(project, record, path, environ)
     size, tables = queries.read_size_and_table_count(project.server, record.identity.database)
     migrations = compare_migrations(project, history_reader(project.server), record, path)

@@ -44,7 +44,7 @@ def report_verification(project: Project, environ: Mapping[str, str]) -> Verific
     """
     from tasks_lib.databases.compare import contents, queries
 
-    record, path = project.require_record_here(), project.repository.here
+    record, path = project.require_record_here(), project.repository.current
     require_own_database(project, record, path, environ)
     golden = queries.read_contents_of(project.server, record.golden)
     clone = queries.read_contents_of(project.server, record.identity.database)

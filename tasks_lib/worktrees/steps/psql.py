@@ -52,7 +52,7 @@ def build_client(project: Project, program: str, arguments: Sequence[str], envir
         ServerError: If the program is not installed.
         GoldentreeError: If the database does not exist, or DATABASE_URL does not name it.
     """
-    record, here = project.require_record_here(), project.repository.here
+    record, here = project.require_record_here(), project.repository.current
     url = require_own_database(project, record, here, environ)
     environment = worktree_environment(project, record, here, url=url)
     found = shutil.which(program, path=environment["PATH"])

@@ -10,7 +10,7 @@ import pytest
 from tasks_lib.worktrees.steps import copy_tree
 
 
-def test_worktreeinclude(repository):
+def test_worktreeinclude_copies_what_git_ignores(repository):
     """What it matches and git ignores is copied, folders whole; env files and worktrees are not."""
     main = repository.path
     (main / ".gitignore").write_text("*.log\n.env*\nnode_modules/\n.claude/\n.worktrees/\n.conductor/\ntarget/\n")
@@ -79,7 +79,7 @@ class TestCopy:
         os.utime(source / "deep" / "file", (1, 1))
         return source
 
-    def test_a_whole_folder(self, folder, tmp_path):
+    def test_a_folder_is_copied_whole(self, folder, tmp_path):
         """Content, permissions and times; no pipe, and no worktree within it."""
         os.mkfifo(folder / "pipe")
         (folder / "linked").mkdir()
@@ -92,7 +92,7 @@ class TestCopy:
         assert names == ["deep", "file"]
         assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]
 
-    def test_what_vanishes_meanwhile(self, folder, tmp_path, monkeypatch):
+    def test_files_that_vanish_are_skipped(self, folder, tmp_path, monkeypatch):
         """It is passed over; all of it gone is said."""
         for number in range(20):
             (folder / "deep" / str(number)).write_text("x")
@@ -107,7 +107,7 @@ class TestCopy:
         assert list((tmp_path / "target" / "deep").iterdir())
         assert copy_tree.copy(tmp_path / "gone", tmp_path / "other", lambda _: None) is False
 
-    def test_interrupted(self, folder, tmp_path, monkeypatch):
+    def test_an_interrupted_copy_leaves_nothing(self, folder, tmp_path, monkeypatch):
         """Ctrl-C leaves nothing that a later run would take for complete."""
 
         def interrupted(source, target):
