@@ -23,7 +23,7 @@ def project(tmp_path):
     return SimpleNamespace(
         repository=SimpleNamespace(main=tmp_path),
         settings=SimpleNamespace(env_files=(".env",)),
-        registry=SimpleNamespace(repository_id="repository"),
+        owner=lambda slug: f"owner of {slug}",
         env_name=".env",
     )
 
@@ -50,9 +50,9 @@ def test_ownership_is_proven_on_the_server_of_the_url(project, tmp_path, monkeyp
         yield server.url.parameters["port"]
 
     monkeypatch.setattr(Server, "connect", connect)
-    monkeypatch.setattr(comment, "require_ours", lambda connection, database, **_: asked.append((connection, database)))
+    monkeypatch.setattr(comment, "require_ours", lambda *arguments: asked.append(arguments))
     project.server = Server(DatabaseUrl.parse(WRITTEN))
     other = {"DATABASE_URL": WRITTEN.replace("5432", "6543")}
     url = require_own_database(project, record, tmp_path, other)
-    assert asked == [("6543", "app")]
+    assert asked == [("6543", "app", "owner of a", "clone")]
     assert url.parameters["port"] == "6543"
