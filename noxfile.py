@@ -41,7 +41,7 @@ WRITE_BYTECODE = {"PYTHONDONTWRITEBYTECODE": None}
 
 
 def oldest_and_newest_python() -> list[str] | None:
-    """Return the oldest and the newest supported Python on this machine; None stands for the one that runs nox."""
+    """Return the oldest and the newest supported Python on this machine; None means the one that runs nox."""
     found = []
     for version in nox.project.python_versions(PYPROJECT):
         with suppress(OSError, subprocess.CalledProcessError):

@@ -83,7 +83,7 @@ def majors():
     else:
         others = [found for found in [binaries.find_at(Path(wanted))] if found]
     if wanted and not others:
-        raise pytest.UsageError(f"there is no PostgreSQL server {wanted}, which GOLDENTREE_TEST_MAJOR names")
+        raise pytest.UsageError(f"PostgreSQL {wanted}, which GOLDENTREE_TEST_MAJOR names, is not installed")
     return [embedded, *others[:1]]
 
 
@@ -259,7 +259,7 @@ class Repository:
 
     def databases(self, *, parked=False):
         """Return this repository's databases, by their names' prefix or as they are being made; or those parked."""
-        # Another test's server may still be at work for a client that was killed there.
+        # The server may still be running a statement for a client that another test has killed.
         noted = {note.name for note in (self.path / ".git/goldentree/databases/temporaries").glob("goldentree_tmp_*")}
         file = self.path / ".git/goldentree/repository.json"
         known = json.loads(file.read_text())["id"] if file.exists() else "?"

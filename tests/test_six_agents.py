@@ -95,7 +95,7 @@ def worktrees(repository):
 
 
 def make_graph(ledger):
-    """Make tasks of which most wait for some of those before them; return who waits for whom."""
+    """Make tasks, most of which wait for earlier ones; return the blockers of each."""
     chance = random.Random(5)
     with ledger.write() as tx:
         initiative = tx.initiatives.create(name="a graph")
@@ -103,14 +103,14 @@ def make_graph(ledger):
         blockers = {}
         for number, task in enumerate(tasks):
             before = tasks[max(0, number - 80) : max(0, number - 25)]
-            blockers[task.id] = [one.id for one in chance.sample(before, min(len(before), chance.randrange(4)))]
-            for one in blockers[task.id]:
-                tx.tasks.create_dependency(task.id, one)
+            blockers[task.id] = [blocker.id for blocker in chance.sample(before, min(len(before), chance.randrange(4)))]
+            for blocker in blockers[task.id]:
+                tx.tasks.create_dependency(task.id, blocker)
     return blockers
 
 
 def test_six_agents_finish_a_graph(repository, worktrees):
-    """Every task is done once, after those it waits for, though three of six agents are killed holding one."""
+    """Every task is done once, after its blockers, though three of six agents are killed while they hold one."""
     ledger = Ledger.on_sqlite(repository.path / ".git/goldentree/ledger.db")
     blockers = make_graph(ledger)
     places = list(zip(worktrees, ["12", NEVER, "5", NEVER, "1", NEVER], strict=True))
@@ -130,7 +130,9 @@ def test_six_agents_finish_a_graph(repository, worktrees):
         agents = tx.agents.find_all()
     assert {task.status for task in tasks.values()} == {TaskStatus.COMPLETED}
     assert sorted(printed[0] + printed[1]) == sorted(tasks)
-    assert all(tasks[one].updated_at < tasks[task].updated_at for task, before in blockers.items() for one in before)
+    assert all(
+        tasks[blocker].updated_at < tasks[task].updated_at for task, before in blockers.items() for blocker in before
+    )
     assert sum(task.retry_count for task in tasks.values()) == 3
     assert sorted(agent.status for agent in agents) == ["crashed"] * 3 + ["idle"] * 3
     assert all(printed)

@@ -1,4 +1,4 @@
-"""Eight processes create and remove in turn on one repository, and die at random: nothing is lost, nothing is left."""
+"""Eight processes create and remove worktrees and are killed at random: nothing is lost, and nothing is left."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORKERS = 8
 
 
 class Worker:
-    """Somebody with a branch, who creates and removes its worktree, and sometimes dies in the midst."""
+    """Creates and removes the worktree of one branch again and again; some of its commands are killed."""
 
     def __init__(self, repository, number, deadline):
         self.repository = repository
@@ -36,7 +36,7 @@ class Worker:
         return self
 
     def act(self, *command):
-        """Run the command, or kill it in the midst; what it refuses must be a refusal, not a traceback."""
+        """Run the command, and sometimes kill it; if it fails, it must not print a traceback."""
         process = subprocess.Popen(
             [sys.executable, "-m", "tasks_lib", *command],
             cwd=self.repository.path,
@@ -53,7 +53,7 @@ class Worker:
         self.outcomes[command[0], process.returncode] += 1
 
     def work(self):
-        """Commit something that nobody else has; a worktree that is just going away takes no commit."""
+        """Make a commit that exists on this branch only; it may fail while the worktree is being removed."""
         committed = subprocess.run(
             ["git", "commit", "--quiet", "--allow-empty", "-m", f"{self.branch} {len(self.commits)}"],
             cwd=self.there,
@@ -64,7 +64,7 @@ class Worker:
             self.commits.append(self.repository.git("rev-parse", "HEAD", cwd=self.there))
 
 
-def test_create_and_remove_in_turn(repository, request):
+def test_killed_commands_lose_nothing(repository, request):
     """Every worktree is whole or gone, no port is held twice, no database is orphaned, no commit is lost."""
     deadline = time.monotonic() + request.config.getoption("--stress")
     with ThreadPoolExecutor(WORKERS) as pool:
@@ -75,13 +75,14 @@ def test_create_and_remove_in_turn(repository, request):
     assert outcomes["worktree.create", 0]
     assert outcomes["worktree.create", -signal.SIGKILL] + outcomes["worktree.remove", -signal.SIGKILL]
 
-    # What was cut short is finished by what the doctor says.
+    # The doctor's commands finish what was interrupted.
     for _ in range(3):
-        cures = {one["cure"] for one in found(repository) if one["level"] != "ok" and one["subject"] != "migrations"}
+        findings = [finding for finding in diagnose(repository) if finding["subject"] != "migrations"]
+        cures = {finding["cure"] for finding in findings if finding["level"] != "ok"}
         for cure in cures:
             command = cure.replace("inv ", f"{sys.executable} -m tasks_lib ")
             subprocess.run(command, shell=True, cwd=repository.path, check=False, capture_output=True)
-    assert [one for one in found(repository) if one["level"] == "problem"] == []
+    assert [finding for finding in diagnose(repository) if finding["level"] == "problem"] == []
 
     rows = [row for row in repository.json("worktree.list") if row["state"] != "main"]
     assert {row["state"] for row in rows} <= {"ready"}
@@ -99,6 +100,6 @@ def test_create_and_remove_in_turn(repository, request):
             assert repository.git("for-each-ref", "--contains", commit), f"{worker.branch} lost {commit}"
 
 
-def found(repository):
-    """Return what the doctor finds."""
+def diagnose(repository):
+    """Return the findings of `doctor`."""
     return json.loads(repository.inv("doctor", "--json").stdout)["data"]

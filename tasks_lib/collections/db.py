@@ -174,7 +174,8 @@ def status(c: Context, json: bool = False) -> Answer:
 
     from tasks_lib.worktrees.reports.status import report_database
 
-    found = report_database(current_project(), os.environ)
+    project = current_project()
+    found = report_database(project, os.environ)
     record, migrations = found.record, found.migrations
     drift, tool = (migrations.drift, migrations.toolchain) if migrations else (None, None)
     data: dict[str, Any] = {
@@ -197,7 +198,7 @@ def status(c: Context, json: bool = False) -> Answer:
     ]
     if record.clone:
         rows.append(clone_row(record.clone))
-    return Answer(data, format_pairs(rows + migration_rows(migrations)))
+    return Answer(data, format_pairs(rows + migration_rows(migrations, project.settings.migrate)))
 
 
 @task(reads=True, returns="`{equal, checks: [{name, golden, clone, equal}], differences: [text]}`")

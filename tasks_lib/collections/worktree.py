@@ -296,7 +296,9 @@ def status(c: Context, branch: str = "", json: bool = False) -> Answer:
     project, narrator = current_project(), Narrator()
     with narrator.quietly("look at the worktree and its database"):
         found = report_status(project, branch, os.environ)
-    return Answer(format_document(found), worktree_status.format_status(found), ok=not found.problems)
+    return Answer(
+        format_document(found), worktree_status.format_status(found, project.settings.migrate), ok=not found.problems
+    )
 
 
 @task(reads=True, help={"branch": _BRANCH_HELP}, returns="`{branch, path}`")

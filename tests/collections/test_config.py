@@ -7,8 +7,8 @@ import pytest
 from tasks_lib.settings import SETTINGS
 
 
-def test_values_and_origins(repository):
-    """Each setting once, with the layer that won; the password is masked."""
+def test_each_setting_has_its_value_and_origin(repository):
+    """Each setting is listed once, with the layer that sets it; the password is masked."""
     team = "db:\n  clone_method: dump\nworktree:\n  copy: [a, b]\n  env: {VITE_PORT: '{port}'}\n"
     (repository.path / "invoke.yaml").write_text(team)
     rows = {row["name"]: row for row in repository.json("config.show", env={"WORKTREE_MIGRATE": "none"})}
@@ -29,7 +29,7 @@ def test_values_and_origins(repository):
 
 
 def test_the_main_worktrees_files_count_everywhere(repository):
-    """A linked worktree's own `invoke.yaml` and `.env` change nothing."""
+    """`invoke.yaml` and `.env` of a linked worktree change nothing."""
     (repository.path / "invoke.yaml").write_text("db:\n  clone_method: dump\n")
     repository.json("worktree.create", "a", "--no-db")
     (repository.worktree("a") / "invoke.yaml").write_text("db:\n  clone_method: template\n  migrate: rm -rf /\n")
@@ -50,14 +50,14 @@ def test_the_main_worktrees_files_count_everywhere(repository):
         ("db:\n  migrate: 5\n", "setting `migrate` in invoke.yaml is not text"),
     ],
 )
-def test_settings_that_cannot_be_meant(repository, text, said):
+def test_wrong_settings_are_an_error(repository, text, said):
     """Misspelt keys and wrong types are errors of every task that reads them."""
     (repository.path / "invoke.yaml").write_text(text)
     for task in (["config.show"], ["worktree.create", "a"], ["worktree.list"]):
         assert said in repository.refuses(*task)
 
 
-def test_other_sections_are_not_ours(repository):
-    """A team's own Invoke settings are left alone."""
+def test_other_sections_of_invoke_yaml_are_ignored(repository):
+    """A team may have other Invoke settings."""
     (repository.path / "invoke.yaml").write_text("deploy:\n  host: x\nrun:\n  echo: false\n")
     assert repository.json("config.show")

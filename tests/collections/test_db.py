@@ -1,4 +1,4 @@
-"""The tasks of `db`, and `worktree.db`, in worktrees that somebody made."""
+"""The tasks of `db`, and `worktree.db`, in worktrees that plain git has created."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def there(repository):
 
 
 class TestSetup:
-    def test_it_adopts_a_plain_worktree(self, repository, there):
-        """Clone, env file, migrations: all but `git worktree add`; a second run keeps the clone and its rows."""
+    def test_setup_adopts_a_plain_worktree(self, repository, there):
+        """It clones, writes the env file and migrates; a second run keeps the clone and its rows."""
         migrate = {"WORKTREE_MIGRATE": "echo $DATABASE_URL >> migrated"}
         made = repository.json("worktree.db", cwd=there, env=migrate)
         assert (made["branch"], made["path"]) == ("a", str(there))
@@ -38,29 +38,29 @@ class TestSetup:
         assert "kept" in repository.inv("worktree.db", cwd=there).stdout
         assert repository.json("worktree.list")[1]["state"] == "ready"
 
-    def test_from_a_subfolder(self, repository, there):
-        """The worktree around the current directory is meant."""
+    def test_setup_works_from_a_subfolder(self, repository, there):
+        """It sets up the worktree that contains the current directory."""
         (there / "deep").mkdir()
         assert repository.json("worktree.db", cwd=there / "deep")["path"] == str(there)
         assert not (there / "deep" / ".env").exists()
 
     def test_a_failure_leaves_the_worktree_as_it_was(self, repository, there):
-        """Somebody's worktree, their work and their env file survive; what this call made goes."""
+        """The worktree, its files and its env file stay; only what this call created is removed."""
         (there / ".env").write_text("MINE=1\n")
         (there / "note").write_text("precious")
         said = repository.refuses("worktree.db", cwd=there, env={"WORKTREE_MIGRATE": "exit 3"})
         assert "`exit 3` exited with 3" in said
         assert (there / "note").read_text() == "precious"
 
-    def test_a_worktrees_own_env_file(self, repository, there):
-        """Where the worktree has one, that is edited, and the main worktree's is not copied over it."""
+    def test_setup_edits_an_existing_env_file(self, repository, there):
+        """An env file in the worktree is edited; the main worktree's is not copied over it."""
         (there / ".env").write_text("MINE=1\n")
         repository.json("worktree.db", cwd=there)
         assert repository.env("a").keys() >= {"MINE", "DATABASE_URL", "PORT"}
         assert "APP_HOST" not in repository.env("a")
 
-    def test_preview(self, repository, there):
-        """`-R` prints the plan and does nothing."""
+    def test_dry_run_prints_the_plan(self, repository, there):
+        """`-R` prints the plan and changes nothing."""
         before = repository.world()
         result = repository.inv("-R", "worktree.db", cwd=there)
         assert result.stdout.splitlines()[1:4] == [
@@ -71,26 +71,26 @@ class TestSetup:
         assert repository.world() == before
 
     @pytest.mark.parametrize("task", ["worktree.db", "db.clone", "db.migrate", "db.generate", "db.status", "db.verify"])
-    def test_not_in_the_main_worktree(self, repository, task):
+    def test_main_worktree_is_refused(self, repository, task):
         """Its database is never touched."""
         said = repository.refuses(task, env={"WORKTREE_MIGRATE": "touch migrated"})
         assert f"`{repository.path}` is the main worktree" in said
 
     @pytest.mark.parametrize("task", ["worktree.db", "db.clone"])
-    def test_not_on_a_detached_head(self, repository, task):
+    def test_detached_head_is_refused(self, repository, task):
         """The names come from the branch."""
         there = repository.worktree("detached")
         repository.git("worktree", "add", "--quiet", "--detach", there)
         assert "no branch is checked out" in repository.refuses(task, cwd=there)
 
     @pytest.mark.parametrize("task", ["db.migrate", "db.generate", "db.status", "db.verify"])
-    def test_not_before_there_is_a_database(self, repository, there, task):
-        """A worktree that nobody set up is sent to `worktree.db`."""
+    def test_worktree_without_a_database_is_refused(self, repository, there, task):
+        """In a worktree that is not set up, the hint is `worktree.db`."""
         said = repository.refuses(task, cwd=there, env={"WORKTREE_MIGRATE": "true", "WORKTREE_GENERATE": "true"})
         assert "hint: inv worktree.db" in said
 
-    def test_conductors_port(self, repository, there):
-        """The port that Conductor gave this workspace is taken, that of another workspace is not."""
+    def test_conductors_port_is_used_in_its_workspace_only(self, repository, there):
+        """CONDUCTOR_PORT is used in the workspace it was given to, and in no other."""
         port = {"CONDUCTOR_PORT": "55120", "CONDUCTOR_WORKSPACE_PATH": str(there.parent)}
         assert repository.json("-R", "worktree.db", cwd=there, env=port)["plan"]
         made = repository.json("worktree.create", "b", env=port)
@@ -99,16 +99,16 @@ class TestSetup:
         assert made["port"] == 55120
         assert repository.env("a")["PORT"] == "55120"
 
-    def test_names_that_belong_to_another_worktree(self, repository, there):
-        """A branch renamed into the name that another worktree was made for gets no second set of its names."""
+    def test_names_of_another_worktree_are_refused(self, repository, there):
+        """A branch with the name that another worktree was created for cannot use that worktree's names."""
         repository.json("worktree.db", cwd=there)
         repository.git("branch", "--move", "a", "b")
         repository.git("worktree", "add", "--quiet", repository.worktree("again"), "-b", "a")
         said = repository.refuses("worktree.db", cwd=repository.worktree("again"))
         assert f"belong to the worktree at {there}" in said
 
-    def test_a_worktree_made_again(self, repository, there):
-        """Removed and added by plain git, a worktree comes back to its database."""
+    def test_recreated_worktree_keeps_its_database(self, repository, there):
+        """A worktree that plain git removed and added again gets its previous database and port."""
         made = repository.json("worktree.db", cwd=there)
         repository.git("worktree", "remove", "--force", there)
         repository.git("worktree", "add", "--quiet", there, "a")
@@ -118,8 +118,8 @@ class TestSetup:
 
 
 class TestClone:
-    def test_alone(self, repository, there):
-        """The clone is made or kept; neither the env file nor the code is touched."""
+    def test_clone_touches_only_the_database(self, repository, there):
+        """The clone is created or kept; neither the env file nor the code changes."""
         migrate = {"WORKTREE_MIGRATE": "touch migrated"}
         assert repository.json("db.clone", cwd=there, env=migrate)["clone"]["method"] != "kept"
         assert repository.json("db.clone", cwd=there, env=migrate)["clone"]["method"] == "kept"
@@ -127,8 +127,8 @@ class TestClone:
         assert not (there / "migrated").exists()
         assert len(repository.databases()) == 1
 
-    def test_golden_missing(self, repository, there):
-        """An error with guidance, and nothing made."""
+    def test_missing_golden_is_an_error(self, repository, there):
+        """The error names golden, and nothing is created."""
         said = repository.refuses("db.clone", cwd=there, env={"WORKTREE_TEMPLATE_DB": "nowhere"})
         assert "golden template `nowhere` does not exist" in said
 
@@ -140,8 +140,8 @@ class TestGuard:
         return there
 
     @pytest.mark.parametrize("task", ["db.migrate", "db.generate", "db.status", "db.verify"])
-    def test_the_env_file_names_another_database(self, repository, ready, task):
-        """Nothing runs on a database that is not the worktree's; the file is named."""
+    def test_another_database_in_the_env_file_is_refused(self, repository, ready, task):
+        """Nothing runs on a database that is not the worktree's; the error names the file."""
         (ready / ".env").write_text(f"DATABASE_URL={repository.url}\n")
         command = {"WORKTREE_MIGRATE": "touch ran", "WORKTREE_GENERATE": "touch ran"}
         said = repository.refuses(task, cwd=ready, env=command)
@@ -149,7 +149,7 @@ class TestGuard:
         assert not (ready / "ran").exists()
 
     @pytest.mark.parametrize("task", ["db.migrate", "db.status", "worktree.db", "db.clone"])
-    def test_the_environment_names_another_database(self, repository, ready, task):
+    def test_another_database_in_the_environment_is_refused(self, repository, ready, task):
         """The environment wins over the file, and the error says so, without the password."""
         env = {"WORKTREE_MIGRATE": "touch ran", "DATABASE_URL": repository.url}
         said = repository.refuses(task, cwd=ready, env=env)
@@ -158,27 +158,27 @@ class TestGuard:
         assert repository.url.partition("@")[0].rpartition(":")[2] not in said
         assert not (ready / "ran").exists()
 
-    def test_the_environment_agrees(self, repository, ready):
-        """Exporting the worktree's own URL is fine."""
+    def test_own_url_in_the_environment_is_accepted(self, repository, ready):
+        """Commands run if the shell exports the worktree's own URL."""
         url = repository.env("a")["DATABASE_URL"]
         result = repository.inv("db.migrate", cwd=ready, env={"WORKTREE_MIGRATE": "touch ran", "DATABASE_URL": url})
         assert result.returncode == 0, result.stderr
         assert (ready / "ran").exists()
 
-    def test_another_database_of_that_name(self, repository, ready):
+    def test_database_with_another_comment_is_refused(self, repository, ready):
         """The name alone proves nothing: the comment must be this worktree's."""
         database = repository.databases()[0]
         repository.sql(f"COMMENT ON DATABASE \"{database}\" IS 'mine'")
         assert "is not ours" in repository.refuses("db.migrate", cwd=ready, env={"WORKTREE_MIGRATE": "touch ran"})
         assert not (ready / "ran").exists()
 
-    def test_no_tool(self, repository, ready):
-        """Nothing to do is said, and is no failure."""
+    def test_migrate_without_a_tool_succeeds(self, repository, ready):
+        """It prints that there is nothing to migrate, and exits with 0."""
         result = repository.inv("db.migrate", cwd=ready)
         assert (result.returncode, result.stdout) == (0, "nothing to migrate: no tool is detected or configured\n")
 
-    def test_what_the_command_gets(self, repository, ready):
-        """The command runs in the worktree, with its DATABASE_URL, and its words are narration."""
+    def test_migrate_command_gets_the_worktrees_database(self, repository, ready):
+        """The command runs in the worktree with its DATABASE_URL, and its output goes to stderr."""
         result = repository.inv(
             "db.migrate",
             cwd=ready,
@@ -190,7 +190,7 @@ class TestGuard:
         assert f"  │ {repository.databases()[0]}\n" in result.stderr
         assert repository.url.partition("@")[0].rpartition(":")[2] not in result.stderr
 
-    def test_preview(self, repository, ready):
+    def test_dry_run_names_the_command(self, repository, ready):
         """`-R` names the command and does not run it."""
         result = repository.inv("-R", "db.migrate", cwd=ready, env={"WORKTREE_MIGRATE": "touch ran"})
         assert result.stdout == f"would migrate {repository.databases()[0]} by touch ran\n"
@@ -242,8 +242,8 @@ def alembic(repository, monkeypatch):
 
 
 class TestStatus:
-    def test_migrations(self, alembic):
-        """Applied, pending, and those that golden has and the branch lacks."""
+    def test_status_compares_branch_and_golden(self, alembic):
+        """Migrations are applied, pending, or missing: golden has them, and the branch lacks them."""
         there = alembic.worktree("a")
         created = alembic.json("worktree.create", "a")
         assert [step["title"] for step in created["steps"]][-2:] == [
@@ -274,8 +274,8 @@ class TestStatus:
         said = alembic.refuses("worktree.create", "b")
         assert f"warning: {alembic.golden} has migrations that this branch lacks: three" in said
 
-    def test_migrations_of_the_branch(self, alembic):
-        """`create` applies what the branch adds, on top of what golden has."""
+    def test_create_applies_the_branchs_migrations(self, alembic):
+        """The branch's new migration is applied to the clone and not to golden."""
         alembic.git("switch", "--quiet", "--create", "a")
         write_revision(alembic.path, "two", "one")
         alembic.commit("Second step")
@@ -285,14 +285,14 @@ class TestStatus:
         assert alembic.sql(tables, created["database"]) == [("table_two",)]
         assert alembic.sql(tables, alembic.golden) == []
 
-    def test_a_migration_that_fails(self, alembic):
-        """Alembic's words are in the error, and everything is undone."""
+    def test_failed_migration_undoes_the_create(self, alembic):
+        """The error has Alembic's message, and everything is undone."""
         write_revision(alembic.path, "two", "nowhere")
         alembic.commit("Broken")
         assert "nowhere" in alembic.refuses("worktree.create", "a")
 
-    def test_a_tool_that_passes_over_a_migration(self, alembic):
-        """It ends well, and yet something is pending: an error for a tool, a warning for a command of the user's."""
+    def test_skipped_migration_is_an_error(self, alembic):
+        """A migration that is pending after a successful run is an error for a tool, and a warning for a command."""
         write_revision(alembic.path, "two", "one")
         (alembic.path / "migrations" / "env.py").write_text("# nothing is run\n")
         alembic.commit("Second step, and none of them")
@@ -313,8 +313,16 @@ class TestStatus:
         assert "person" in generated
         assert not (alembic.path / "generated.py").exists()
 
-    def test_without_a_tool(self, repository):
-        """There is nothing to say about migrations then."""
+    def test_status_names_an_unreadable_migrate_command(self, repository):
+        """Where a command migrates and no tool is detected, both statuses name the command."""
+        env = {"WORKTREE_MIGRATE": "true"}
+        repository.json("worktree.create", "a", env=env)
+        expected = "applied by `true`, whose migration history goldentree cannot read"
+        for task in ("db.status", "worktree.status"):
+            assert expected in repository.inv(task, cwd=repository.worktree("a"), env=env).stdout
+
+    def test_status_without_a_migration_tool(self, repository):
+        """Without a tool and a command, the status says that no tool was detected."""
         repository.json("worktree.create", "a")
         there = repository.worktree("a")
         assert repository.json("db.status", cwd=there)["migrations"] is None
@@ -322,8 +330,8 @@ class TestStatus:
 
 
 class TestVerify:
-    def test_before_and_after_a_change(self, alembic):
-        """A fresh clone is equal to golden in every check; a row more is a difference, and status 1."""
+    def test_verify_finds_a_new_row(self, alembic):
+        """A fresh clone is equal to golden in every check; with another row, verify exits with 1."""
         database = alembic.json("worktree.create", "a")["database"]
         there = alembic.worktree("a")
         verified = alembic.json("db.verify", cwd=there)

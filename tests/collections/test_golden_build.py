@@ -95,8 +95,8 @@ class Builder:
         assert len(lines) == len(dict(lines))
         return dict(lines)
 
-    def safe(self, text):
-        """Return *text*, in which there is no secret."""
+    def assert_safe(self, text):
+        """Check that *text* has no secret, and return it."""
         password = self.repository.url.partition("@")[0].rpartition(":")[2]
         for secret in [password, "stand-in" * 4, *STRIPE.values(), *self.logins().values()]:
             assert secret not in text
@@ -105,7 +105,7 @@ class Builder:
     def __call__(self, *arguments, task="golden.build", status=0):
         """Run *task* in this process, and return what it said: answer, narration."""
         result = self.repository.inv(task, *arguments)
-        said = self.safe(result.stdout), self.safe(result.stderr)
+        said = self.assert_safe(result.stdout), self.assert_safe(result.stderr)
         assert result.returncode == status, said
         return said
 
@@ -115,7 +115,7 @@ class Builder:
 
     def states(self, *arguments):
         """Build, and return what became of each block."""
-        return {one["block"]: one["state"] for one in self.data(*arguments)["blocks"]}
+        return {block["block"]: block["state"] for block in self.data(*arguments)["blocks"]}
 
     def fingerprint(self):
         """Return golden's."""
@@ -157,7 +157,7 @@ class Builder:
 
 
 WAITING = "SELECT pid FROM pg_locks WHERE NOT granted"
-NOBODY = "SELECT 1 WHERE NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory')"
+UNLOCKED = "SELECT 1 WHERE NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory')"
 
 
 @pytest.fixture
@@ -174,12 +174,12 @@ def read_until(stream, text):
     return "".join(lines)
 
 
-def test_from_nothing(build):
-    """Without tool and configuration: made, verified, cloned; the logins work, and a second run changes nothing."""
+def test_build_without_configuration_gives_a_usable_golden(build):
+    """Without a tool and settings, golden is built, verified and cloned; a second run changes nothing."""
     repository = build.repository
     made = repository.inv("golden.build")
     assert made.returncode == 0, made.stderr
-    build.safe(made.stdout + made.stderr)
+    build.assert_safe(made.stdout + made.stderr)
     rows = [re.split("  +", line) for line in made.stdout.splitlines()]
     assert [row[0] for row in rows[1:17]] == [block.name for block in BLOCKS]
     assert ["tags", "made", "Lead, Customer, Do not call"] in rows
@@ -203,7 +203,7 @@ def test_from_nothing(build):
     before = build.fingerprint()
     again = build.data()
     assert (again["created"], again["schema"]) == (False, "as it is")
-    assert {one["state"] for one in again["blocks"]} == {"there", "skipped"}
+    assert {block["state"] for block in again["blocks"]} == {"there", "skipped"}
     assert "0 of 16 blocks made" in build()[1]
     assert before == build.fingerprint()
     assert build.logins() == logins
@@ -219,8 +219,8 @@ def test_from_nothing(build):
     assert build.states()["staff"] == "made"
 
 
-def test_with_twilio(build, stand_in, psql):
-    """All blocks are made, of numbers on several pages; Text Reply has the first one of them."""
+def test_twilios_numbers_are_added(build, stand_in, psql):
+    """Numbers on all pages are added, and Text Reply gets the first."""
     build.setting(WORKTREE_MIGRATE=psql)
     build.seed(stand_in, **STRIPE)
     assert set(build.states().values()) == {"made"}
@@ -233,9 +233,9 @@ def test_with_twilio(build, stand_in, psql):
     ]
     answer, _ = build(task="golden.verify")
     assert [line[0] for line in answer.splitlines()] == list("✓" * 8)
-    # A number that was bought meanwhile is added, and the text agent stays where it is.
+    # A number that was bought since then is added, and the text agent keeps its number.
     stand_in.numbers = [phone_number("+15005550001", "New"), *LINES]
-    assert [one["made"] for one in build.data()["blocks"] if one["state"] == "made"] == [["+15005550001"]]
+    assert [block["made"] for block in build.data()["blocks"] if block["state"] == "made"] == [["+15005550001"]]
     assert build.sql(query, build.golden)[0] == ("+15005550001", None)
 
 
@@ -246,8 +246,8 @@ def test_with_twilio(build, stand_in, psql):
         ([refusal(500, 20500, "Oops")] * 9, "Twilio answers 500: 20500 Oops"),
     ],
 )
-def test_twilio_fails(build, stand_in, psql, faults, error):
-    """Bad credentials, a server in trouble: a clear error, and nothing is made, not even a login."""
+def test_failure_of_twilio_makes_nothing(build, stand_in, psql, faults, error):
+    """Wrong credentials or a server error are an error, and nothing is created, not even a login."""
     build.setting(WORKTREE_MIGRATE=psql)
     build.seed(stand_in)
     stand_in.faults += faults
@@ -258,8 +258,8 @@ def test_twilio_fails(build, stand_in, psql, faults, error):
     assert not build.credentials.exists()
 
 
-def test_a_subaccount(build, stand_in, psql):
-    """Without a shared account a subaccount is made, once; numbers are left out, as a new one has none."""
+def test_subaccount_is_created_only_once(build, stand_in, psql):
+    """Without a shared account, one subaccount is created; numbers are skipped, because a new one has none."""
     build.setting(WORKTREE_MIGRATE=psql)
     build.seed(stand_in, parent=True)
     answer, said = build()
@@ -290,7 +290,8 @@ import os, sys
 import psutil
 from pathlib import Path
 chain = [psutil.Process(), *psutil.Process().parents()]
-Path(__file__).with_name("ps").write_text(str([one.cmdline() for one in chain if "pytest" not in str(one.cmdline())]))
+commands = [process.cmdline() for process in chain]
+Path(__file__).with_name("ps").write_text(str([command for command in commands if "pytest" not in str(command)]))
 print("env", dict(os.environ))
 print(os.environ["DATABASE_URL"], os.environ["STRIPE_SECRET_KEY"], file=sys.stderr)
 """
@@ -298,7 +299,7 @@ print(os.environ["DATABASE_URL"], os.environ["STRIPE_SECRET_KEY"], file=sys.stde
 
 @pytest.fixture
 def alembic(build, monkeypatch):
-    """Have the repository migrate by Alembic, with Loquent's migrations, and print all that it is told."""
+    """Migrate the repository by Alembic with Loquent's migrations, which print their environment."""
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     monkeypatch.setenv("STRIPE_SECRET_KEY", "sk_live_of-the-shell")
     folder = build.path / "migrations"
@@ -309,7 +310,7 @@ def alembic(build, monkeypatch):
     return folder
 
 
-def test_a_tool_of_its_own(build, alembic):
+def test_repositorys_own_migrations_are_used(build, alembic):
     """The repository's migrations make the schema, with the sandbox's keys; neither they nor `ps` show a secret."""
     build.seed(**STRIPE)
     assert "migrated by alembic upgrade heads" in build("--dry-run")[0]
@@ -321,10 +322,10 @@ def test_a_tool_of_its_own(build, alembic):
     ]
     chain = (alembic / "ps").read_text()
     assert "alembic" in chain
-    build.safe(chain)
+    build.assert_safe(chain)
 
 
-def test_a_migration_that_fails(build, alembic):
+def test_failed_migration_leaves_nothing(build, alembic):
     """Its words are in the error, without secrets, and nothing is left; migrations of another product are refused."""
     build.seed(**STRIPE)
     revision = 'revision, down_revision = "m006", "m005"\n\n\ndef upgrade():\n    raise ValueError("no " + str(ENV))\n'
@@ -343,7 +344,7 @@ def test_a_migration_that_fails(build, alembic):
     assert "\n      WORKTREE_MIGRATE=none inv golden.build\n      inv golden.pull\n" in said
 
 
-def test_dry_run(build, stand_in, psql):
+def test_dry_run_changes_nothing(build, stand_in, psql):
     """What would be made is said; nothing is, and Twilio is not asked, whether golden is there or not."""
     build.setting(WORKTREE_MIGRATE=psql)
     build.seed(stand_in)
@@ -368,7 +369,7 @@ def test_dry_run(build, stand_in, psql):
     assert stand_in.requests == asked
 
 
-def test_only(build):
+def test_only_makes_one_block(build):
     """One block alone is made; refused where there is nothing for it to stand on, with the command that cures it."""
     assert "does not exist\n  --only adds to an existing golden template" in build.refuses("--only", "tags")
     build.migrate()
@@ -384,8 +385,8 @@ def test_only(build):
     assert build.states()["contacts"] == "made", "the tags of contacts, which --only has left out"
 
 
-def test_names(build, psql, migrated):
-    """Any name that PostgreSQL bears whole, unless it is that of a database of another kind."""
+def test_into_refuses_names_of_other_databases(build, psql, migrated):
+    """--into accepts any name that PostgreSQL does not shorten, except that of a database with another role."""
     build.setting(WORKTREE_MIGRATE=psql)
     build.migrate()
     build()
@@ -409,7 +410,7 @@ def test_names(build, psql, migrated):
         build.sql(f'DROP DATABASE "{quoted}"')
 
 
-def test_production(build, psql):
+def test_production_and_live_keys_are_refused(build, psql):
     """What looks like production is refused until it is forced, and so are live keys, and a `seed.env` in disorder."""
     build.setting(WORKTREE_MIGRATE=psql)
     name = f"{build.repository.prefix}_prod"
@@ -439,37 +440,37 @@ def test_production(build, psql):
     assert "seed.env" in build.refuses()
 
 
-def test_no_server(build, monkeypatch):
-    """A server that does not answer is said, without its password."""
+def test_unreachable_server_is_an_error(build, monkeypatch):
+    """The error names the server without its password."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://me:canary@127.0.0.1:1/db")
     _, said = build(status=1)
     assert "no PostgreSQL server answers at postgresql://me:***@127.0.0.1:1/db" in said
     assert json.loads(build("--json", status=1)[0])["error"]["code"] == "server"
 
 
-def test_while_others_are_connected(build, monkeypatch):
-    """Sessions stay, writers too; a table that somebody has locked is an error, once it has been waited for."""
+def test_other_sessions_stay_connected(build, monkeypatch):
+    """Other sessions stay connected; a table that stays locked is an error after a while."""
     build.migrate()
     with ExitStack() as opened:
         url = build.repository.url.replace("loquent_latest", build.golden)
-        one, two, three = (opened.enter_context(psycopg.connect(url, autocommit=True)) for _ in range(3))
-        one.execute("BEGIN")
-        one.execute("INSERT INTO organization (name, slug) VALUES ('Another', 'another')")
+        writer, *readers = (opened.enter_context(psycopg.connect(url, autocommit=True)) for _ in range(3))
+        writer.execute("BEGIN")
+        writer.execute("INSERT INTO organization (name, slug) VALUES ('Another', 'another')")
         assert "skipped" in build()[0]
-        one.execute("COMMIT")
-        counts = [session.execute("SELECT count(*) FROM organization").fetchone() for session in (one, two, three)]
+        writer.execute("COMMIT")
+        counts = [session.execute("SELECT count(*) FROM organization").fetchone() for session in (writer, *readers)]
         assert counts == [(2,)] * 3
 
         monkeypatch.setattr(golden_build, "PATIENCE", "50ms")
         for table in ("tag", "ai_agent"):
-            with one.transaction():
-                one.execute(f"LOCK TABLE {table}")
+            with writer.transaction():
+                writer.execute(f"LOCK TABLE {table}")
                 for task in ("golden.build", "golden.verify"):
                     said = build.refuses(task=task)
                     assert f"a lock in `{build.golden}` was not released in time" in said
 
 
-def test_one_transaction(build, stand_in):
+def test_failed_build_leaves_no_rows(build, stand_in):
     """What fails in the last block leaves nothing of the first; a row that is refused is not shown."""
     build.seed(stand_in)
     build.migrate()
@@ -490,7 +491,7 @@ def test_one_transaction(build, stand_in):
     assert set(build.states().values()) == {"made"}
 
 
-def test_killed(build, stand_in, psql, request):
+def test_killed_build_is_completed_by_the_next(build, stand_in, psql, request):
     """Wherever a build dies, new or in place, the next one completes it: one login each, one subaccount."""
     build.setting(WORKTREE_MIGRATE=psql)
     build.seed(stand_in, parent=True)
@@ -502,14 +503,14 @@ def test_killed(build, stand_in, psql, request):
     publish = [(where, 1, "tasks_lib.databases.golden.build:publish_as_golden") for where in ("before", "after")]
     points = [(new, *point) for new in (True, False) for point in makes + publish * new]
     if not request.config.getoption("--every-point"):
-        # After the subaccount, which is no part of the transaction; before the name; after the last block.
+        # After the subaccount, which the transaction does not contain; before the name; after the last block.
         points = [(True, *makes[17]), (True, *publish[0]), (False, *makes[17]), (False, *makes[-1])]
     for new, *point in points:
         stand_in.requests.clear()
         if not new:
             build.migrate()
         assert build.repository.dies(*point, "golden.build"), point
-        build.wait(NOBODY)
+        build.wait(UNLOCKED)
         left = build.repository.databases()
         assert [name.startswith("goldentree_tmp_") for name in left] == [new]
         _, said = build()
@@ -527,7 +528,7 @@ def test_killed(build, stand_in, psql, request):
 
 
 @pytest.mark.parametrize("where", ["migration", "twilio"])
-def test_interrupted(build, stand_in, where):
+def test_interrupted_build_leaves_nothing(build, stand_in, where):
     """Ctrl-C in the migration, and while Twilio is waited for, leaves nothing."""
     build.setting(WORKTREE_MIGRATE="echo started; sleep 60")
     build.seed(stand_in)
@@ -540,22 +541,22 @@ def test_interrupted(build, stand_in, where):
         process.send_signal(signal.SIGINT)
         answer, said = process.communicate(timeout=30)
     assert (process.returncode, answer) == (1, "")
-    assert "error: interrupted\n  either it was complete already, or nothing of it is left" in build.safe(said)
+    assert "error: interrupted\n  either it was complete already, or nothing of it is left" in build.assert_safe(said)
     assert build.world() == before
 
 
-def test_two_at_once(build, stand_in, psql):
+def test_concurrent_builds_make_one_golden(build, stand_in, psql):
     """Of two that build the same, one makes it, and the other says so, after it was made."""
     go = build.path.parent / "go"
     build.setting(WORKTREE_MIGRATE=f"echo started; until [ -e {go} ]; do sleep 0.02; done; {psql}")
     build.seed(stand_in, parent=True)
-    with build.start() as one:
-        read_until(one.stderr, "started")
-        with build.start("--json") as two:
+    with build.start() as first:
+        read_until(first.stderr, "started")
+        with build.start("--json") as second:
             build.wait(WAITING)
             go.touch()
-            answers = [process.communicate(timeout=30) for process in (one, two)]
-    assert (one.returncode, two.returncode) == (0, 1), answers
+            answers = [process.communicate(timeout=30) for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 1), answers
     assert (
         f"a database `{build.golden}` has been created in the meantime" == json.loads(answers[1][0])["error"]["message"]
     )
@@ -564,23 +565,23 @@ def test_two_at_once(build, stand_in, psql):
     assert "made" not in build.states().values()
 
 
-def test_two_in_place_at_once(build):
+def test_concurrent_additions_both_succeed(build):
     """Of two that top up the same, both succeed, one after the other, and nothing is there twice."""
     build.migrate()
     url = build.repository.url.replace("loquent_latest", build.golden)
-    with psycopg.connect(url) as session, build.start("--json") as one, build.start("--json") as two:
+    with psycopg.connect(url) as session, build.start("--json") as first, build.start("--json") as second:
         session.execute("LOCK TABLE tag")
         build.wait(f"SELECT 1 FROM ({WAITING}) AS waiting HAVING count(*) = 2")
         session.rollback()
-        answers = [process.communicate(timeout=30) for process in (one, two)]
-    assert (one.returncode, two.returncode) == (0, 0), answers
+        answers = [process.communicate(timeout=30) for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), answers
     states = [{block["state"] for block in json.loads(answer)["data"]["blocks"]} for answer, _ in answers]
     assert sorted(map(sorted, states)) == [["made", "skipped"], ["skipped", "there"]]
     assert build.data(task="golden.verify")["usable"]
     assert build.sql("SELECT count(*) FROM contact", build.golden) == [(10,)]
 
 
-def test_no_secret_in_a_refusal(build, stand_in):
+def test_refused_row_shows_no_secret(build, stand_in):
     """A database that refuses a row may quote it: at once, by a trigger, when it is asked for its deferred doubts."""
     build.seed(stand_in)
     build.migrate()
@@ -610,8 +611,8 @@ def test_no_secret_in_a_refusal(build, stand_in):
     assert set(build.states().values()) == {"made"}
 
 
-def test_hidden_rows(build, monkeypatch):
-    """What a policy hides from our role is not taken for missing; to look, nobody needs the right to make databases."""
+def test_hidden_rows_are_an_error(build, monkeypatch):
+    """Rows that a policy hides are not reported as missing; verifying does not need CREATEDB."""
     build.migrate()
     build()
     role = f"plain_{secrets.token_hex(4)}"
@@ -635,7 +636,7 @@ def test_hidden_rows(build, monkeypatch):
         build.sql(f"DROP ROLE {role}")
 
 
-def test_numbers_of_somebody_else(build, stand_in):
+def test_numbers_of_another_organization_are_skipped(build, stand_in):
     """Where another organization has all numbers of the account, they stay there, and that is said."""
     build.seed(stand_in)
     build.migrate()
@@ -655,8 +656,8 @@ def test_numbers_of_somebody_else(build, stand_in):
 
 
 @pytest.mark.parametrize("kind", ["quote", "link", "directory", "pipe"])
-def test_a_seed_env_that_is_none(build, kind):
-    """What would be passed over in silence is an error: a line that cannot be parsed, or something that is no file."""
+def test_unreadable_seed_env_is_an_error(build, kind):
+    """A line that cannot be parsed, or anything other than a regular file, is an error, not skipped."""
     file = build.path / "seed.env"
     match kind:
         case "quote":
@@ -671,8 +672,8 @@ def test_a_seed_env_that_is_none(build, kind):
     assert ("line 2 of `" if kind == "quote" else "is not a regular file") in said
 
 
-def test_a_closed_golden(build):
-    """One that accepts no connections is called so."""
+def test_golden_without_connections_is_an_error(build):
+    """The error says that golden accepts no connections."""
     build.migrate()
     build.sql(f'ALTER DATABASE "{build.golden}" ALLOW_CONNECTIONS false')
     for task in ("golden.build", "golden.verify"):

@@ -7,11 +7,19 @@ import os
 import subprocess
 import sys
 
+import pytest
 
-def test_psql(repository, home):
-    """It is on this worktree's database whatever is exported; arguments arrive as written, psql's status comes back."""
+
+@pytest.fixture
+def here(repository):
+    """Create a worktree, and return where it is."""
     repository.json("worktree.create", "a")
-    here, database = repository.worktree("a"), repository.env("a")["DATABASE_URL"].rpartition("/")[2]
+    return repository.worktree("a")
+
+
+def test_psql_opens_the_worktrees_database(repository, home, here):
+    """Exported variables do not lead it to another database, and its arguments arrive as written."""
+    database = repository.env("a")["DATABASE_URL"].rpartition("/")[2]
     (home / ".pg_service.conf").write_text("[other]\ndbname=postgres\n")
     (home / ".psqlrc").write_text("\\set greeting hello\n")
     elsewhere = {"PGDATABASE": "postgres", "PGOPTIONS": "-c work_mem=5MB", "PGSERVICE": "other"}
@@ -22,12 +30,17 @@ def test_psql(repository, home):
     assert found.returncode == 0, found.stderr
     assert found.stdout == f"{database}|5MB|a 'b' -- \"c\"|hello|two -- words\n"
 
+
+def test_psqls_exit_status_is_returned(repository, here):
+    """An error of a script and a lost connection have psql's own status."""
     failed = repository.inv("db.psql", "--", "--set", "ON_ERROR_STOP=1", "-f", "-nothing.sql", cwd=here)
     assert (failed.returncode, failed.stdout) == (1, ""), failed.stderr
     lost = repository.inv("db.psql", "--", "-c", "SELECT pg_terminate_backend(pg_backend_pid())", cwd=here)
     assert lost.returncode == 2
 
-    # Who reads only the beginning ends psql as it ends everything else.
+
+def test_closed_pipe_ends_psql_silently(here):
+    """Psql ends by SIGPIPE when its reader closes the pipe, and nothing is printed."""
     command = [sys.executable, "-m", "invoke", "db.psql", "--", "-Atc", "SELECT generate_series(1, 100000)"]
     piped = subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ)
     assert piped.stdout.readline() == b"1\n"
@@ -36,7 +49,10 @@ def test_psql(repository, home):
     piped.stderr.close()
     assert piped.wait(60) == -13
 
-    # What would be run is told without being run, and without the password.
+
+def test_dry_run_prints_the_command_without_the_password(repository, here):
+    """`-R` and `--json` print the command and the database, and run nothing."""
+    database = repository.env("a")["DATABASE_URL"].rpartition("/")[2]
     password = repository.url.partition("@")[0].rpartition(":")[2]
     planned = repository.inv("-R", "db.psql", "--", "-c", "SELECT 1", cwd=here)
     assert planned.stdout.startswith("would run ")
@@ -46,6 +62,8 @@ def test_psql(repository, home):
     assert (data["command"][1:], data["database"]) == (["-c", "SELECT 1"], database)
     assert password not in planned.stdout + planned.stderr + answer
 
-    # Nothing but a worktree's own.
+
+def test_other_databases_are_refused(repository, here):
+    """Psql is not opened in the main worktree, nor if another DATABASE_URL is exported."""
     assert "is the main worktree" in repository.refuses("db.psql")
     assert "unset DATABASE_URL" in repository.refuses("db.psql", cwd=here, env={"DATABASE_URL": repository.url})

@@ -37,64 +37,94 @@ def production(repository, other_url):
 
 
 def mask(repository, script, name="mask.sql"):
-    """Have *script*, an SQL file, mask what is pulled."""
+    """Write *script*, and configure it as the mask."""
     (repository.path / name).write_text(script)
     (repository.path / "invoke.yaml").write_text(f"db: {{pull_mask: {name}}}\n")
 
 
-def test_pulled_into_a_worktree(repository, production):
-    """The branch's own migration runs on the masked data; the database that was comes back with `worktree.undo`."""
+@pytest.fixture
+def here(repository, production):
+    """Create a worktree, and return where it is."""
     repository.json("worktree.create", "a")
-    here, database = repository.worktree("a"), repository.env("a")["DATABASE_URL"].rpartition("/")[2]
-    kept = repository.sql("SELECT count(*) FROM contact", database)
+    return repository.worktree("a")
+
+
+@pytest.fixture
+def database(repository, here):
+    """Give the name of that worktree's database."""
+    return repository.env("a")["DATABASE_URL"].rpartition("/")[2]
+
+
+def test_unsafe_pulls_are_refused(repository, here):
+    """A pull needs a mask or --unmasked, a linked worktree, and its own DATABASE_URL."""
     assert "add --unmasked" in repository.refuses("db.pull", cwd=here)
     assert "is the main worktree" in repository.refuses("db.pull", "--unmasked")
     elsewhere = {"DATABASE_URL": repository.url}
     assert "unset DATABASE_URL" in repository.refuses("db.pull", "--unmasked", cwd=here, env=elsewhere)
 
-    mask(repository, "UPDATE person SET name = 'masked'; SELECT name FROM person;")
+
+def test_dry_run_pulls_nothing(repository, production, here, database):
+    """`-R` prints the source without its password, and the target."""
+    mask(repository, "SELECT 1;")
     before = repository.world()
     planned = repository.inv("-R", "db.pull", cwd=here)
     assert planned.stdout == f"would pull {production} into {database}\n"
     assert repository.world() == before
+
+
+def test_migrations_run_on_masked_data(repository, production, here, database):
+    """Rows are masked before the branch's migrations run; no output has an unmasked row or the password."""
+    mask(repository, "UPDATE person SET name = 'masked'; SELECT name FROM person;")
     migrate = {"WORKTREE_MIGRATE": """psql --command "INSERT INTO person VALUES (6, 'migrated')" """}
     shown = repository.inv("db.pull", "--json", cwd=here, env=migrate)
 
-    told = json.loads(shown.stdout)["data"]
-    assert told["source"] == production
-    assert (told["tables"], told["rows"], told["masked"]) == (1, 5, True)
-    assert told["bytes"] > 1_000_000
-    assert told["parked"].startswith(f"{database}_parked_")
+    pulled = json.loads(shown.stdout)["data"]
+    assert pulled["source"] == production
+    assert (pulled["tables"], pulled["rows"], pulled["masked"]) == (1, 5, True)
+    assert pulled["bytes"] > 1_000_000
+    assert pulled["parked"].startswith(f"{database}_parked_")
     assert "real" not in shown.stderr
     assert WORD not in shown.stderr + shown.stdout
     rows = repository.sql("SELECT name, count(*) FROM person GROUP BY 1 ORDER BY 2", database)
     assert rows == [("migrated", 1), ("masked", 5)]
     assert "by pull" in repository.inv("db.status", cwd=here).stdout
 
+
+def test_undo_restores_the_replaced_database(repository, here, database):
+    """`worktree.undo` restores the database that a pull has replaced."""
+    kept = repository.sql("SELECT count(*) FROM contact", database)
+    repository.json("db.pull", "--unmasked", cwd=here)
+    assert repository.sql("SELECT to_regclass('contact')", database) == [(None,)]
+
     repository.json("worktree.undo")
     assert repository.sql("SELECT count(*) FROM contact", database) == kept
 
 
-def test_a_mask_that_fails(repository, production):
-    """Its words are shown, its file's first statements have not happened, and nothing is left."""
-    repository.json("worktree.create", "a")
-    here = repository.worktree("a")
+def test_failed_mask_leaves_nothing(repository, here):
+    """The error has PostgreSQL's message and no row, and the database is unchanged."""
     mask(repository, "UPDATE person SET name = 'masked'; UPDATE nothing SET i = 1;")
     said = repository.refuses("db.pull", cwd=here)
     assert 'relation "nothing" does not exist' in said
     assert "real" not in said
+
+
+def test_missing_mask_file_is_an_error(repository, here):
+    """The error says that the file does not exist."""
+    mask(repository, "SELECT 1;")
     (repository.path / "mask.sql").unlink()
     assert "which does not exist" in repository.refuses("db.pull", cwd=here)
-    # A command may end as a file's name does.
+
+
+def test_mask_command_may_end_in_sql(repository, here):
+    """A command that ends like a file name is run as a command."""
     (repository.path / "my.sql").write_text("UPDATE person SET name = 'masked'")
     assert repository.json("db.pull", cwd=here, env={"WORKTREE_PULL_MASK": "psql -q -f my.sql"})["masked"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_interrupted(repository, production, number):
-    """Ctrl-C leaves nothing behind; what a killed pull has left is swept by the next one."""
-    repository.json("worktree.create", "a")
-    here, before = repository.worktree("a"), repository.world()
+def test_interrupted_pull_leaves_nothing(repository, here, number):
+    """Ctrl-C drops the copy at once; the copy of a killed pull is dropped by the next pull."""
+    before = repository.world()
     started = repository.path.parent / "started"
     command = {"WORKTREE_PULL_MASK": f"echo $DATABASE_URL > {started}; sleep 30"}
     process = subprocess.Popen(
@@ -120,14 +150,14 @@ def test_interrupted(repository, production, number):
         assert repository.world() == before
     else:
         assert left[0] in repository.databases()
-        swept = repository.inv("db.pull", "--unmasked", cwd=here)
-        assert swept.returncode == 0, swept.stderr
-        assert f"dropped {left[0]}" in swept.stderr
+        again = repository.inv("db.pull", "--unmasked", cwd=here)
+        assert again.returncode == 0, again.stderr
+        assert f"dropped {left[0]}" in again.stderr
         assert not [name for name in repository.databases() if "_tmp_" in name]
 
 
-def test_pulled_into_golden(repository, production, server_url):
-    """It is refused while somebody is connected to golden, unless they are evicted; clones have that data then."""
+def test_golden_pull_evicts_only_on_request(repository, production, server_url):
+    """While a session is connected, golden is replaced only with --evict; later clones have the pulled data."""
     golden = f"{repository.prefix}_latest"
     create_fixture(server_url, golden)
     env = {"WORKTREE_TEMPLATE_DB": golden}
@@ -135,9 +165,9 @@ def test_pulled_into_golden(repository, production, server_url):
         assert "1 session is connected" in repository.refuses("golden.pull", "--unmasked", env=env)
         planned = repository.inv("-R", "golden.pull", "--unmasked", "--evict", env=env).stdout
         assert planned == f"would pull {production} into {golden}, unmasked\n"
-        told = repository.json("golden.pull", "--unmasked", "--evict", env=env)
+        pulled = repository.json("golden.pull", "--unmasked", "--evict", env=env)
 
-    assert (told["database"], told["masked"], told["rows"]) == (golden, False, 5)
-    assert told["parked"].startswith(f"{golden}_parked_")
+    assert (pulled["database"], pulled["masked"], pulled["rows"]) == (golden, False, 5)
+    assert pulled["parked"].startswith(f"{golden}_parked_")
     database = repository.json("worktree.create", "a", env=env)["database"]
     assert repository.sql("SELECT count(*) FROM person", database) == [(5,)]

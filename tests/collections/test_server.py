@@ -9,8 +9,8 @@ from tasks_lib.databases.server.embedded.cluster import Cluster
 from tasks_lib.loquent.fixture import create_fixture
 
 
-def test_the_main_job_without_any_database_url(repository, home):
-    """Started on demand, it takes the golden template and the clones; `stop` keeps them."""
+def test_create_works_without_a_database_url(repository, home):
+    """The server starts when it is needed; `server.stop` keeps its databases."""
     (repository.path / ".env").write_text("APP_HOST=x\n")
     assert repository.json("server.status")["running"] is False
     assert "would start the server in" in repository.inv("-R", "server.start").stdout
@@ -36,7 +36,7 @@ def test_the_main_job_without_any_database_url(repository, home):
 
 
 def test_the_service_file_lets_psql_in(repository):
-    """What `status` says about logging in works as it stands."""
+    """The login command that `server.status` prints works unchanged."""
     repository.json("server.start")
     line = next(line for line in repository.inv("server.status").stdout.splitlines() if line.startswith("log in"))
     psql = find_server_programs().program("psql")

@@ -19,7 +19,7 @@ def test_create_gives_a_branch_its_own_everything(repository):
     assert after["WORKTREE_SLUG"] == "oauth_v2_b2b4c8"
 
 
-def test_create_in_json(repository):
+def test_create_answers_in_json(repository):
     """The document has the worktree's names, the clone, and each step with its time."""
     created = repository.json("worktree.up", "a")
     steps = [step["title"].partition(" ")[0] for step in created.pop("steps")]
@@ -37,7 +37,7 @@ def test_create_in_json(repository):
     assert sorted(steps) == ["check", "clone", "mark", "point", "record"]
 
 
-def test_preview(repository):
+def test_dry_run_changes_nothing(repository):
     """`-R` prints the plan on stdout and changes nothing."""
     before = repository.world()
     result = repository.inv("-R", "worktree.create", "a", env={"WORKTREE_MIGRATE": "just migrate"})
@@ -54,8 +54,8 @@ def test_preview(repository):
     assert repository.world() == before
 
 
-def test_without_a_database(repository):
-    """`--no-db` leaves it out, with the env file naming what `worktree.db` will make."""
+def test_no_db_creates_no_database(repository):
+    """With `--no-db` the env file names the database that `worktree.db` creates later."""
     result = repository.inv("worktree.create", "a", "--no-db", env={"WORKTREE_MIGRATE": "exit 1"})
     assert result.returncode == 0, result.stderr
     assert "(not created: inv worktree.setup)" in result.stdout
@@ -67,8 +67,8 @@ def test_without_a_database(repository):
     assert (repository.worktree("a") / "migrated").exists()
 
 
-def test_files_that_are_given(repository):
-    """What the team shares is copied or linked; what the branch has itself stays."""
+def test_shared_files_are_copied_or_linked(repository):
+    """Files that the settings name are copied or linked; a file that the branch has stays as it is."""
     (repository.path / "invoke.yaml").write_text(
         "worktree:\n  copy: [seed.env, conf/local.toml, tasks.py, absent]\n  link: [node_modules]\n"
         "  env: {VITE_PORT: '{port}', HOST: '{subdomain}'}\n"
@@ -88,8 +88,8 @@ def test_files_that_are_given(repository):
     assert repository.env("a")["HOST"] == "a"
 
 
-def test_a_file_that_cannot_be_given(repository):
-    """Something in the way is an error, and all is undone."""
+def test_file_that_cannot_be_copied_undoes_the_create(repository):
+    """A file that is in the way is an error, and everything is undone."""
     (repository.path / "invoke.yaml").write_text("worktree:\n  copy: [tasks.py/inner]\n")
     repository.commit("Settings")
     (repository.path / "tasks.py").unlink()
@@ -103,8 +103,8 @@ def test_a_file_that_cannot_be_given(repository):
     assert repository.world() == before
 
 
-def test_list(repository):
-    """A row for each worktree, ours or not, with what belongs to it."""
+def test_list_shows_every_worktree(repository):
+    """Every worktree has a row with its names, also one that plain git created."""
     created = repository.json("worktree.create", "a")
     repository.git("worktree", "add", "--quiet", "--detach", repository.worktree("plain"))
     rows = {row["state"]: row for row in repository.json("worktree.list", cwd=repository.worktree("a"))}
@@ -120,22 +120,22 @@ def test_list(repository):
 
 
 def test_list_needs_no_server(repository):
-    """What worktrees there are does not depend on Postgres."""
+    """Worktrees are listed even if no server answers."""
     repository.json("worktree.create", "a")
     env = {"DATABASE_URL": "postgresql://ada@127.0.0.1:1/x"}
     assert len(repository.json("worktree.list", env=env)) == 2
     assert repository.inv("worktree.path", "a", env=env).stdout == f"{repository.worktree('a')}\n"
 
 
-def test_a_reader_that_goes_away(repository):
+def test_closed_pipe_leaves_no_traceback(repository):
     """`| head` leaves no traceback."""
     command = f'set -o pipefail; "{sys.executable}" -m invoke worktree.list | head -0'
     result = subprocess.run(["bash", "-c", command], cwd=repository.path, capture_output=True, text=True, check=False)
     assert result.stderr == ""
 
 
-def test_an_unknown_worktree(repository):
-    """The error is one document with `--json`, and names what there is without."""
+def test_path_of_an_unknown_worktree_is_refused(repository):
+    """The error says that the branch has no worktree, or that the main worktree has it."""
     assert "no worktree of `b` was found" in repository.refuses("worktree.path", "b")
     assert "checked out in the main worktree" in repository.refuses("worktree.path", "main")
 

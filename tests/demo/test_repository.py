@@ -1,4 +1,4 @@
-"""The application on the stage."""
+"""The demo's application."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tasks_lib.demo import repository
 from tasks_lib.errors import GitError, ToolchainError
 
 
-def test_tools_that_are_missing(tmp_path):
-    """Before anything is made, it says what is missing and how to install it."""
+def test_missing_tools_are_an_error(tmp_path):
+    """The error names the missing tool and how to install it."""
     with pytest.raises(GitError, match="git is not installed"):
         repository.require_tools(str(tmp_path))
     (tmp_path / "git").symlink_to(shutil.which("git"))

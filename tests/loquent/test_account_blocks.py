@@ -29,11 +29,11 @@ def never(*_):
 
 
 def made(outcomes):
-    return {one.block: list(one.made) for one in outcomes if one.state == "made"}
+    return {outcome.block: list(outcome.made) for outcome in outcomes if outcome.state == "made"}
 
 
 def reasons(outcomes):
-    return {one.block: one.reason for one in outcomes if one.state == "skipped"}
+    return {outcome.block: outcome.reason for outcome in outcomes if outcome.state == "skipped"}
 
 
 def test_building_again_changes_nothing(account_url):
@@ -47,7 +47,9 @@ def test_building_again_changes_nothing(account_url):
         inputs = replace(INPUTS, hash_of=never, twilio=never)
         for blocks in [BLOCKS, *([block] for block in BLOCKS)]:
             outcomes = make_missing(connection, blocks, inputs)
-            assert [(one.block, one.state) for one in outcomes] == [(block.name, "there") for block in blocks]
+            assert [(outcome.block, outcome.state) for outcome in outcomes] == [
+                (block.name, "there") for block in blocks
+            ]
             assert fingerprint.read_from(server, database, oid) == before, blocks
         for block in BLOCKS:
             make_block(connection, block, INPUTS)
@@ -84,7 +86,7 @@ EMPTIED = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_removed_block_comes_back(account, name):
-    """In one run, with all that went with it, as it was."""
+    """One run makes the block and all that was deleted with it again, as before."""
     emptied = EMPTIED.get(name, ())
     before = account.contents(without=emptied)
     account.run(*REMOVALS[name])
@@ -170,7 +172,7 @@ PARTS = {
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_removed_part_comes_back(account, part):
-    """As it was, and nothing else is written; a password is made only for who has none."""
+    """The part is made again as before, and nothing else is written; existing passwords are kept."""
     removal, expected, written = PARTS[part]
     emptied = {"the member": ["task.assignee_id"]}.get(part, ())
     before = account.contents(without=emptied)
@@ -262,7 +264,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_people_have_changed_stays(account, change):
+def test_changes_by_users_are_kept(account, change):
     """Nothing is written over it, and nothing beside it."""
     statements, skipped = CHANGES[change]
     account.run(*statements)
@@ -275,8 +277,8 @@ def test_what_people_have_changed_stays(account, change):
     assert account.contents() == before
 
 
-def test_an_organization_of_somebody_else(account):
-    """Our slug in other hands is refused; of two owners, ours is enough."""
+def test_organization_of_another_owner_is_refused(account):
+    """An organization with our slug must have our owner, who may be one of two."""
     account.run("UPDATE member SET is_owner = false", f"UPDATE member SET is_owner = true WHERE user_id <> {OWNER}")
     with pytest.raises(DatabaseError, match="`loquent-dev` belongs to staff@") as refused:
         account.dry_run()
@@ -286,7 +288,7 @@ def test_an_organization_of_somebody_else(account):
 
 
 @pytest.mark.parametrize("beginning", range(len(BLOCKS)))
-def test_any_beginning_is_finished(account, beginning):
+def test_partial_account_is_completed(account, beginning):
     """Killed between two blocks, as if each were kept at once: the next run makes the rest, and the same account."""
     whole = account.contents()
     account.run("DELETE FROM organization", 'DELETE FROM "user"')
@@ -333,7 +335,7 @@ STATES = {
 
 @pytest.mark.parametrize("wish", WISHES)
 @pytest.mark.parametrize("state", STATES)
-def test_what_is_planned_is_done(account, state, wish):
+def test_dry_run_predicts_the_build(account, state, wish):
     """The same outcomes, and nothing is written to plan them; what is left then is there, or skipped as planned."""
     inputs = WISHES[wish]
     account.run(*STATES[state])
@@ -344,8 +346,8 @@ def test_what_is_planned_is_done(account, state, wish):
     assert reasons(again) == reasons(planned)
 
 
-def test_what_is_skipped(empty):
-    """Each with its reason, and what needs it is skipped with it."""
+def test_skipped_blocks_have_a_reason(empty):
+    """A skipped block has a reason, and the blocks that need it are skipped too."""
     unset = "TWILIO_WORKTREE_SUBACCOUNT_SID is not set in seed.env"
     off = "SEED_SAMPLE_DATA is 0 in seed.env"
     assert reasons(empty.dry_run(inputs=WISHES["no Twilio"])) == {
@@ -376,7 +378,7 @@ def test_what_is_skipped(empty):
     ]
 
 
-def test_numbers_of_another_organization(account):
+def test_numbers_of_another_organization_stay_there(account):
     """They stay theirs, and the conversation that has no line is skipped."""
     account.run(
         *MESSAGES,
@@ -396,8 +398,8 @@ def test_numbers_of_another_organization(account):
     assert account.fill() == planned
 
 
-def test_one_block_alone(account):
-    """What it needs has to be there, or is skipped and it with it; what is there itself needs nothing."""
+def test_single_block_needs_its_requirements(account):
+    """A block is skipped if one that it needs is missing or skipped; a complete block needs nothing."""
     assert [block.name for block in select_blocks("agents")] == ["agents"]
     assert select_blocks(None) == BLOCKS
     with pytest.raises(SettingsError, match="block `agent` does not exist") as unknown:
@@ -405,7 +407,7 @@ def test_one_block_alone(account):
     assert unknown.value.hint == f"one of: {', '.join(NAMES)}"
 
     account.run("DELETE FROM staff_presence", *REMOVALS["numbers"])
-    assert [one.state for one in account.fill(select_blocks("rich-contact"))] == ["there"]
+    assert [outcome.state for outcome in account.fill(select_blocks("rich-contact"))] == ["there"]
     account.run("DELETE FROM contact_note")
     counts = account.counts()
     for ask in account.dry_run, account.fill:
@@ -424,7 +426,7 @@ def test_one_block_alone(account):
     assert made(account.fill()) == {}
 
 
-def test_a_schema_that_takes_rows_elsewhere(account):
+def test_schema_that_redirects_rows_is_an_error(account):
     """A block that is incomplete after it was made is an error; so is a row that is refused, without its secrets."""
     account.run(
         *REMOVALS["budget"],
@@ -441,8 +443,8 @@ def test_a_schema_that_takes_rows_elsewhere(account):
     assert "canary" not in str(refused.value)
 
 
-def test_a_schema_of_another_version(account):
-    """A column that a block names and the schema lacks is told, with the block's name."""
+def test_missing_column_is_an_error(account):
+    """The error names the block and the column that the schema lacks."""
     account.run("DELETE FROM org_budget", "ALTER TABLE org_budget RENAME COLUMN sms_included TO texts_included")
     with pytest.raises(DatabaseError, match=r"block `budget` does not fit the schema: .*sms_included"):
         account.fill()

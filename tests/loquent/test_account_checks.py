@@ -23,7 +23,7 @@ def usable(account, tmp_path):
     account.credentials = Credentials(tmp_path / ".local-credentials")
     for email in SEED.owner_email, SEED.staff_email:
         password, _ = account.credentials.ensure(email)
-        # As cheap as it gets: what a hash costs stands in it.
+        # The lowest cost, which is part of the hash.
         digest = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(password)
         account.connection.execute(
             """UPDATE email_password_account SET password_hash = %s FROM "user" WHERE id = user_id AND email = %s""",
@@ -36,12 +36,12 @@ def look(account, inputs=SEEN):
     """Return what each check has found, by its title."""
     with account.sealed():
         findings = verify_account(account.connection, inputs, account.credentials)
-    assert [one.title for one in findings] == [check.title for check in CHECKS]
-    return {one.title: (one.state, one.text) for one in findings}
+    assert [finding.title for finding in findings] == [check.title for check in CHECKS]
+    return {finding.title: (finding.state, finding.text) for finding in findings}
 
 
-def test_a_usable_account(usable):
-    """Every check is ok, and tells what there is."""
+def test_usable_account_passes_every_check(usable):
+    """Every check is ok and summarizes what it found."""
     [year] = usable.column("SELECT (now() + interval '1 year')::date")
     assert look(usable) == {
         PEOPLE: ("ok", "owner@example.com owns Loquent Dev and can sign in"),
@@ -85,8 +85,8 @@ BREAKS = {
         ["DELETE FROM message", "DELETE FROM call", "DELETE FROM phone_number"],
         f"no numbers of {ACCOUNT.sid}; no Text Reply on a number",
     ),
-    "nobody answers": (NUMBERS, ["UPDATE phone_number SET ai_agent_id = NULL"], "no Text Reply on a number"),
-    "nobody's agent answers": (
+    "no agent answers": (NUMBERS, ["UPDATE phone_number SET ai_agent_id = NULL"], "no Text Reply on a number"),
+    "an agent of no organization answers": (
         NUMBERS,
         ["UPDATE phone_number SET ai_agent_id = (SELECT id FROM ai_agent WHERE slug = 'agent-creator')"],
         "+15005550006 is answered by an agent of no organization or of another one",
@@ -95,7 +95,7 @@ BREAKS = {
         NUMBERS,
         [
             """
-            UPDATE phone_number SET ai_agent_id = system_source_id FROM ai_agent AS one WHERE one.id = ai_agent_id
+            UPDATE phone_number SET ai_agent_id = system_source_id FROM ai_agent AS agent WHERE agent.id = ai_agent_id
             """
         ],
         "+15005550006 is answered by an agent of no organization or of another one",
@@ -157,15 +157,15 @@ BREAKS = {
 
 
 @pytest.mark.parametrize("broken", BREAKS)
-def test_a_broken_account(usable, broken):
-    """The check whose subject it is says what is wrong."""
+def test_broken_account_fails_its_check(usable, broken):
+    """The check for the broken part says what is wrong."""
     title, statements, text = BREAKS[broken]
     usable.run(*statements)
     assert look(usable)[title] == ("broken", text)
 
 
-def test_passwords_that_nobody_knows(usable):
-    """A login that is not written down is as good as none."""
+def test_unknown_password_fails_the_check(usable):
+    """A login whose password is not in .local-credentials cannot be used."""
     usable.credentials.path.unlink()
     found = look(usable)
     assert found[PEOPLE] == ("broken", "the password of owner@example.com is not in .local-credentials")
@@ -173,8 +173,8 @@ def test_passwords_that_nobody_knows(usable):
     assert not usable.credentials.path.exists()
 
 
-def test_what_is_skipped(usable):
-    """A check is skipped where all of it is; a part is said beside what is there; what is there all the same is ok."""
+def test_skipped_blocks_skip_their_check(usable):
+    """A check is skipped if all its blocks are; skipped parts are mentioned, and existing parts are ok."""
     inputs = replace(SEEN, seed=replace(SEED, shared=None, sample_data=False))
     assert {state for state, _ in look(usable, inputs).values()} == {"ok"}
     unset = "TWILIO_WORKTREE_SUBACCOUNT_SID is not set in seed.env"
@@ -194,7 +194,7 @@ def test_what_is_skipped(usable):
     assert look(usable, inputs)[SAMPLES] == ("skipped", f"contacts: {off}; rich-contact: {off}; conversation: {off}")
 
 
-def test_nothing_at_all(empty, tmp_path):
-    """Of an empty database every check is broken; none of them fails."""
+def test_empty_database_fails_every_check(empty, tmp_path):
+    """On an empty database every check is broken, and none raises."""
     empty.credentials = Credentials(tmp_path / ".local-credentials")
     assert {state for state, _ in look(empty).values()} == {"broken"}

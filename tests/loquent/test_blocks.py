@@ -21,7 +21,7 @@ def columns(connection, row):
     return dict(zip([column.name for column in cursor.description], values, strict=True))
 
 
-def test_people(account):
+def test_people_can_sign_in(account):
     """An owner and a member without a role, both of whom may sign in; default tags; the owner's preferences."""
     assert account.rows(
         """
@@ -39,7 +39,7 @@ def test_people(account):
     assert len(account.rows("""SELECT FROM notification_preference JOIN "user" ON id = user_id AND is_enabled""")) == 3
 
 
-def test_plan(account):
+def test_plan_is_the_highest_tier(account):
     """The highest tier with every feature, for a year, with no object of Stripe's behind it."""
     found = columns(
         account.connection,
@@ -68,7 +68,7 @@ def test_plan(account):
     ("tier", "seats", "gross", "included"),
     [("enterprise", 2, 40_000, (0, 0, 0)), ("pro", 3, 15_000, (2500, 500, 2000)), ("free", 1, 100, (0, 0, 0))],
 )
-def test_budget(account, tier, seats, gross, included):
+def test_budget_counts_credits_by_seat(account, tier, seats, gross, included):
     """Credits are counted by seat, and all of them are left; what the tier leaves open counts as none."""
     if tier != "enterprise":
         account.run(
@@ -83,7 +83,7 @@ def test_budget(account, tier, seats, gross, included):
     ) == [(gross, gross, *included)]
 
 
-def test_twilio(empty):
+def test_twilio_row_fits_the_account(empty):
     """The shared account's row has its sink and active events; a subaccount's has neither."""
     keys = {
         "event_sink_sid": "DG1",
@@ -112,7 +112,7 @@ def test_twilio(empty):
     assert empty.rows("SELECT FROM phone_number") == []
 
 
-def test_numbers(empty):
+def test_first_text_number_has_text_reply(empty):
     """Each is there with what it can do; the first that receives text messages is answered by Text Reply."""
     numbers = tuple(
         replace(NUMBER, number=f"+1500555{n:04}", sid=f"PN{n:032x}", sms=sms, voice=voice, voice_webhook=voice)
@@ -141,7 +141,7 @@ def test_numbers(empty):
     assert empty.column("SELECT DISTINCT routing_mode FROM phone_number") == ["voicemail"], "as people have set it"
 
 
-def test_agents(account):
+def test_owner_has_clones_of_agents(account):
     """The owner has an unedited clone of each default agent: memory empty, skills switched alike, edges to clones."""
     assert account.rows(
         """
@@ -170,7 +170,7 @@ def test_agents(account):
     assert set(SOURCES) == set(account.column("SELECT slug FROM ai_agent WHERE organization_id IS NOT NULL"))
 
 
-def test_a_clone_has_what_is_called_copied(empty):
+def test_clone_has_every_copied_column(empty):
     """In every column that COLUMNS calls so, also where the source has other values than the default."""
     empty.run(
         """UPDATE ai_agent SET instructions = slug || ' Ü', model = '{"name": "x", "tools": [1, null]}'""",
@@ -192,7 +192,7 @@ def test_a_clone_has_what_is_called_copied(empty):
     assert empty.rows(links.format("NOT")) == empty.rows(links.format(""))
 
 
-def test_columns_are_those_of_the_schema(account):
+def test_columns_match_the_schema_exactly(account):
     """The drift test: for each column of the four tables it is said what a clone gets there, and for no other."""
     found = {table: set() for table in COLUMNS}
     for table, column in account.rows(
@@ -204,7 +204,7 @@ def test_columns_are_those_of_the_schema(account):
 
 
 @pytest.mark.parametrize("table", COLUMNS)
-def test_a_column_that_nobody_thought_of(empty, table):
+def test_unknown_column_stops_the_build(empty, table):
     """It stops the build, which names it, even if it has a default; one that was dropped does not."""
     empty.run(f"ALTER TABLE {table} ADD COLUMN temperature real DEFAULT 1")
     with pytest.raises(DatabaseError, match=f"the clone of an agent has no value for `{table}.temperature`") as stopped:
@@ -212,10 +212,10 @@ def test_a_column_that_nobody_thought_of(empty, table):
     assert stopped.value.hint.endswith("in tasks_lib/loquent/blocks/agents.py")
     assert empty.rows("SELECT FROM ai_agent WHERE organization_id IS NOT NULL") == []
     empty.run(f"ALTER TABLE {table} DROP COLUMN temperature")
-    assert [one.state for one in empty.fill([AGENTS])] == ["made"]
+    assert [outcome.state for outcome in empty.fill([AGENTS])] == ["made"]
 
 
-def test_samples(account):
+def test_samples_are_ten_reachable_contacts(account):
     """Ten contacts who can be reached, some of them tagged; one of them has everything."""
     assert account.rows(
         """
@@ -260,7 +260,7 @@ def test_samples(account):
     assert account.rows(f"SELECT first_name FROM contact WHERE id = '{contact}'") == [("Zoë",)]
 
 
-def test_days_of_other_lengths(empty):
+def test_daylight_saving_changes_nothing(empty):
     """Where clocks are put back or forward, what is known by its time is found again."""
     empty.run("SET LOCAL timezone = 'Europe/Berlin'")
     empty.fill()
@@ -268,4 +268,4 @@ def test_days_of_other_lengths(empty):
     empty.run("DELETE FROM contact_note")
     empty.fill()
     empty.run("SET LOCAL timezone = 'Asia/Tokyo'")
-    assert {one.state for one in empty.fill()} == {"there"}
+    assert {outcome.state for outcome in empty.fill()} == {"there"}

@@ -1,4 +1,4 @@
-"""`.local-credentials`: what is kept, what is appended, who may read it; and hashes of passwords."""
+"""`.local-credentials`, and hashes of passwords."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def mode(path):
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_new_file(path, monkeypatch):
-    """It begins with a remark, holds one line for each login, and is nobody else's to read under any umask."""
+def test_new_file_is_private(path, monkeypatch):
+    """It has a header and a line for each login, and under any umask only its owner may read it."""
     credentials = Credentials(path)
     assert credentials.password("owner@example.com") is None
     assert not path.exists()
@@ -58,25 +58,25 @@ def test_a_new_file(path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("there", "mended"),
+    ("existing", "added"),
     [
         (b"", HEADER.encode()),
         (b"a@b.c / mine", b"\n"),
         (b"\xef\xbb\xbf# caf\xc3\xa9: x / y\r\n\r\n  A@B.c\t/  a / b c \r\n", b""),
     ],
 )
-def test_what_people_wrote_stays(path, there, mended):
-    """Every byte; a missing final newline is mended, and a wider mode is narrowed, before the secret goes in."""
-    path.write_bytes(there)
+def test_existing_lines_are_kept(path, existing, added):
+    """Every byte stays; before the secret is written, a missing final newline is added and the mode is restricted."""
+    path.write_bytes(existing)
     path.chmod(0o644)
     password, new = Credentials(path).ensure("new@example.com")
     assert new
-    assert path.read_bytes() == there + mended + f"new@example.com / {password}\n".encode()
+    assert path.read_bytes() == existing + added + f"new@example.com / {password}\n".encode()
     assert mode(path) == 0o600
 
 
-def test_what_people_wrote_is_read(path):
-    """Any blanks around the slash, slashes in passwords, CRLF; the last of two lines counts, a remark does not."""
+def test_lines_by_hand_are_read(path):
+    """Blanks around the slash, slashes in passwords and CRLF are accepted; the last of two lines counts."""
     path.write_text("# c@d.e / no\r\n  A@B.c\t/  a / b c \r\nc@d.e /\n / x\nf@g.h / old\nF@G.h / new\n", newline="")
     credentials = Credentials(path)
     found = {email: credentials.password(email) for email in ("a@b.c", "c@d.e", "f@g.h")}
@@ -84,8 +84,8 @@ def test_what_people_wrote_is_read(path):
     assert credentials.ensure("a@b.c") == ("a / b c", False)
 
 
-def test_what_is_no_place_for_secrets(tmp_path, monkeypatch):
-    """A link, a directory, a pipe, bytes that are no text, a file of another user: refused, and left as they were."""
+def test_unsafe_files_are_refused(tmp_path, monkeypatch):
+    """A link, a directory, a pipe, binary data and another user's file are refused and left unchanged."""
     (tmp_path / "target").write_text("")
     (tmp_path / "link").symlink_to("target")
     (tmp_path / "dangling").symlink_to("absent")
@@ -115,8 +115,8 @@ def test_what_is_no_place_for_secrets(tmp_path, monkeypatch):
         Credentials(tmp_path / "nowhere" / "file").ensure("a@b.c")
 
 
-def test_a_disk_that_is_full(path):
-    """A line that does not fit is taken back, and the next attempt finds the file as it was."""
+def test_full_disk_leaves_no_partial_line(path):
+    """A line that does not fit is removed again, so the next attempt succeeds."""
     there = "x" * 4096 + "\n"
     path.write_text(there)
     limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -132,8 +132,8 @@ def test_a_disk_that_is_full(path):
     assert Credentials(path).ensure("a@b.c")[1]
 
 
-def test_many_at_once(path):
-    """Processes that ask for the same logins wait for whoever writes, and agree on the passwords; no line is lost."""
+def test_concurrent_processes_agree_on_passwords(path):
+    """Processes that ask for the same logins wait for each other and get the same passwords; no line is lost."""
     emails = [f"{name}@example.com" for name in "abcdefgh"]
     script = (
         "import sys; from pathlib import Path; from tasks_lib.loquent.credentials import Credentials\n"
@@ -156,12 +156,12 @@ def test_many_at_once(path):
     assert path.read_text().splitlines() == answers[0]
 
 
-def test_hashes():
-    """Argon2id in PHC format, salted; a password matches its own, and no hash of another kind."""
-    one, two = hash_password("pässwörd"), hash_password("pässwörd")
-    assert one.startswith("$argon2id$v=19$m=")
-    assert one != two
-    assert verify_password("pässwörd", one)
-    assert not verify_password("other", one)
+def test_hash_matches_its_password_only():
+    """Hashes are salted Argon2id in PHC format; a password matches its own hash, and no hash of another kind."""
+    first, second = hash_password("pässwörd"), hash_password("pässwörd")
+    assert first.startswith("$argon2id$v=19$m=")
+    assert first != second
+    assert verify_password("pässwörd", first)
+    assert not verify_password("other", first)
     for odd in ("", "$fixture$nobody-can-sign-in-with-this", "$2b$12$abc", "$argon2id$v=19$", "ö"):
         assert not verify_password("pässwörd", odd)

@@ -76,7 +76,7 @@ def test_entry_point_names_the_builder():
 
 
 def test_missing_entry_point_is_an_error(monkeypatch):
-    """A package that was installed without its metadata is told how to be installed."""
+    """If the package has no metadata, the error has the command that installs it."""
     monkeypatch.setattr(golden_build, "GROUP", "goldentree.nothing")
     with pytest.raises(ToolchainError, match="the entry point `loquent` of") as caught:
         golden_build.load_builder()

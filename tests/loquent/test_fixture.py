@@ -1,4 +1,4 @@
-"""The fixture that tests and benchmarks clone: all of the account, as large and awkward as a real one."""
+"""The fixture that tests and benchmarks clone: a whole account, as large and awkward as a real one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks_lib.loquent import fixture
 
 @pytest.fixture(scope="module")
 def url(server_url):
-    """Give the URL of one that nobody has touched."""
+    """Give the URL of a fixture that no other test changes."""
     name = f"loquent_{secrets.token_hex(4)}"
     fixture.create_fixture(server_url, name)
     yield make_conninfo(server_url, dbname=name)
@@ -33,12 +33,12 @@ def column(connection, query):
 
 
 @pytest.mark.parametrize(("table", "rows"), [("contact", 10), ("ai_agent", 9), ("phone_number", 1), ('"user"', 2)])
-def test_holds_the_rows_that_the_seeds_count(db, table, rows):
+def test_fixture_has_the_accounts_rows(db, table, rows):
     """It has as many agents and numbers as a real golden template, and the contacts and users that the blocks make."""
     assert column(db, f"SELECT count(*) FROM {table}") == [rows]
 
 
-def test_ledger_runs_from_the_first_table_to_the_head_of_seed_000(db):
+def test_migration_history_has_297_migrations(db):
     """297 migrations are applied, named as SeaORM names them, the last one at 320000."""
     versions = column(db, "SELECT version FROM seaql_migrations ORDER BY applied_at")
 

@@ -1,4 +1,4 @@
-"""Where an account is not made: elsewhere, in production, in a database that has another role."""
+"""Databases in which no account is built: on other machines, in production, or with another role."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def refusal(server, *arguments):
     return refused.value.why.splitlines()[0]
 
 
-def test_this_machine(server, home):
-    """A loopback address and a socket are this machine; any other address may be anybody's."""
+def test_only_this_machine_is_accepted(server, home):
+    """A loopback address and a socket are this machine; no other address is."""
     examine(server)
     host, port = server.url.parameters["host"], int(server.url.parameters["port"])
     listener = socket.socket(socket.AF_UNIX)
@@ -68,13 +68,13 @@ def test_this_machine(server, home):
     listener.listen()
     with relayed(listener, (host, port)):
         examine(Server(DatabaseUrl.parse(server.url.conninfo(host=str(home), port="5432"))))
-    # It leads here as well, and is all the same no loopback address.
+    # It leads to this machine, but it is not a loopback address.
     anywhere = Server(DatabaseUrl.parse(server.url.conninfo(host="0.0.0.0")))
     assert refusal(anywhere) == "it is at 0.0.0.0, not on this machine"
 
 
-def test_names_that_look_like_production(server):
-    """As words of their own, in any part of the URL; parts of other words mean nothing."""
+def test_names_of_production_are_refused(server):
+    """Whole words in any part of the URL count; parts of other words do not."""
     for name in "prod", "my-production", "live", "LOQUENT_PROD", "prod2", "eu.live.db":
         assert refusal(server, name) == f"it looks like production: the name of its golden is `{name}`"
     for name in "product", "olive", "reproduction", "delivery", "prodigy", "lively":
@@ -90,15 +90,15 @@ def test_names_that_look_like_production(server):
             connection.execute("DROP ROLE app_live")
 
 
-def test_what_is_pulled(server):
-    """The database that PULL_DATABASE_URL reads is production's, whoever reads it; its neighbours are not."""
+def test_source_of_pulls_is_refused(server):
+    """The database that PULL_DATABASE_URL names is production, whatever its user; others on that server are not."""
     pulled = DatabaseUrl.parse(server.url.conninfo(dbname="loquent", user="reader"))
     assert refusal(server, "loquent", pulled).startswith("PULL_DATABASE_URL reads `loquent` there")
     examine(server, "loquent_latest", pulled)
 
 
-def test_names_of_golden_templates(server):
-    """What PostgreSQL would cut, what is its own, and what is a worktree's is refused; anything else may be built."""
+def test_golden_cannot_take_any_name(server):
+    """Names that PostgreSQL shortens, its own databases and clones are refused; any other name is accepted."""
     mark = OwnershipComment("repo", "feat_1", "clone", "loquent_latest", "2026-01-02T03:04:05+00:00")
     with server.connect() as connection:
         for name in "", "a" * 64, "ü" * 32, "a\0b":
@@ -119,8 +119,8 @@ def test_names_of_golden_templates(server):
             connection.execute("DROP DATABASE somebodys")
 
 
-def test_a_live_key_of_stripe(account, server_url):
-    """No name gives such a database away; the sandbox's key, none, and no such table are fine."""
+def test_live_stripe_key_is_refused(account, server_url):
+    """A database with a live key is refused; a sandbox key, no key, and no such table are accepted."""
     with psycopg.connect(server_url) as elsewhere:
         require_sandbox(elsewhere, "elsewhere")
     for key in "NULL", "'sk_test_0'", "'rk_test_0'":

@@ -64,7 +64,7 @@ def takes_its_rows_twice(account, table, columns):
     return True
 
 
-def test_missing_guard_fails(account):
+def test_duplicate_rows_violate_a_key(account):
     """Rows inserted a second time, under new ids, meet a unique key in every table of the account."""
     tables = account.rows(
         f"""
@@ -99,7 +99,7 @@ def test_missing_guard_fails(account):
         "UPDATE contact SET custom_fields = '[]'",
     ],
 )
-def test_nonsense_fails(account, nonsense):
+def test_contradictory_row_violates_a_check(account, nonsense):
     """A row that contradicts itself is refused by a check."""
     with pytest.raises(errors.CheckViolation):
         account.run(nonsense)

@@ -49,7 +49,7 @@ def seed(path, values):
     return load_seed_env(path)
 
 
-def test_without_a_file_the_defaults(path, monkeypatch):
+def test_missing_file_gives_the_defaults(path, monkeypatch):
     """Nothing of Twilio or Stripe, sample data, two logins; what the shell exports opts in to nothing."""
     for name, value in FULL.items():
         monkeypatch.setenv(name, value)
@@ -59,8 +59,8 @@ def test_without_a_file_the_defaults(path, monkeypatch):
     assert (found.twilio_url, found.secrets) == (API, frozenset())
 
 
-def test_every_key(path):
-    """Each arrives where it belongs, emails in lower case; no secret shows in a representation."""
+def test_every_key_is_read(path):
+    """Each key sets its field, emails in lower case; repr() shows no secret."""
     assert FULL.keys() == {key.name for key in KEYS}
     found = seed(path, FULL)
     assert found.shared
@@ -142,8 +142,8 @@ def test_one_key_without_the_other(path, key):
         ("SEED_SAMPLES", "", "hint: the most similar key is SEED_SAMPLE_DATA"),
     ],
 )
-def test_what_is_refused(path, key, value, said):
-    """What was found, as far as it is no secret, and what to put there instead."""
+def test_wrong_values_are_refused(path, key, value, said):
+    """The error has the value, unless it is secret, and what to write instead."""
     with pytest.raises(SettingsError) as refused:
         seed(path, FULL | {key: value})
     assert said in str(refused.value)
@@ -153,8 +153,8 @@ def test_what_is_refused(path, key, value, said):
         assert not re.search(rf"(?i){HEX}|tök", str(refused.value))
 
 
-def test_a_file_that_cannot_be_read(path):
-    """Not the same as no file."""
+def test_unreadable_file_is_an_error(path):
+    """It does not count as a missing file."""
     path.write_bytes(b"SEED_OWNER_EMAIL=\xff@example.com\n")
     with pytest.raises(SettingsError, match="is not UTF-8 text"):
         load_seed_env(path)
@@ -169,7 +169,7 @@ def test_the_example_names_every_key_and_no_other():
 
 
 def test_the_scaffold_writes_the_same_example():
-    """`init --seed` writes what stands in the repository."""
-    template = next(one for one in TEMPLATES if one.flag == "seed")
+    """`init --seed` writes the same text as seed.env.example."""
+    template = next(template for template in TEMPLATES if template.flag == "seed")
     assert template.path == EXAMPLE.name
     assert (ROOT / "tasks_lib/scaffold/templates" / template.source).read_text() == EXAMPLE.read_text()

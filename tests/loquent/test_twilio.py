@@ -46,7 +46,7 @@ def _impatient(monkeypatch):
 
 @pytest.fixture
 def refused(play, told):
-    """Return a function that calls another, and returns the error: without a secret in it or in what was told."""
+    """Return a function that calls another, and returns its error, which has no secret, nor has the progress."""
 
     def refused(call, *arguments):
         with pytest.raises(TwilioError) as caught:
@@ -58,7 +58,7 @@ def refused(play, told):
     return refused
 
 
-def test_a_number_says_what_it_can_do(play, ask):
+def test_numbers_have_their_capabilities(play, ask):
     """Flags are those of Twilio; a call is handled by a URL, an application or a trunk."""
     nothing = {"voice_url": "", "voice_application_sid": "", "trunk_sid": None}
     deaf = {"capabilities": {"voice": False, "sms": False, "mms": True}}
@@ -70,7 +70,7 @@ def test_a_number_says_what_it_can_do(play, ask):
         *NUMBERS,
     ]
 
-    found = {one.friendly_name: (one.sms, one.voice, one.voice_webhook) for one in ask.numbers()}
+    found = {number.friendly_name: (number.sms, number.voice, number.voice_webhook) for number in ask.numbers()}
 
     assert found == {
         "Text alone": (True, False, False),
@@ -83,25 +83,25 @@ def test_a_number_says_what_it_can_do(play, ask):
 
 
 def test_all_pages_are_read(play, ask, told):
-    """Every page is asked for, a number that moved to the next one is listed once, and progress is told."""
+    """Every page is requested, a number that is on two pages is listed once, and progress is reported."""
     rows = [phone_number(f"+1500555{n:04}", f"Line {n}") for n in range(5)]
     play.numbers, play.page_size = [*rows[:2], rows[1], *rows[2:]], 2
 
-    assert [one.number for one in ask.numbers()] == [row["phone_number"] for row in rows]
+    assert [number.number for number in ask.numbers()] == [row["phone_number"] for row in rows]
     assert len(play.requests) == 3
     assert told[-1] == "Twilio has more than 4 incoming phone numbers; reading on"
 
 
-def test_what_nobody_could_call_is_skipped_and_said(play, ask, told):
-    """A short code or a SID of another kind is no phone number."""
+def test_short_codes_are_skipped(play, ask, told):
+    """A short code, or a number with another kind of SID, is skipped with a message."""
     play.numbers = [phone_number("12345", "Short code"), phone_number("+15005550001", "Odd", sid="XY1"), *NUMBERS]
 
-    assert [one.friendly_name for one in ask.numbers()] == ["Main line"]
+    assert [number.friendly_name for number in ask.numbers()] == ["Main line"]
     assert [line.partition(" (")[0] for line in told] == ["skipped '12345'", "skipped '+15005550001'"]
 
 
-def test_wrong_credentials_name_the_account_and_the_cure(play, ask, told, refused):
-    """401 and 403 are not retried; the error says whose login it was and which keys to correct."""
+def test_wrong_credentials_name_the_account_and_keys(play, ask, told, refused):
+    """401 and 403 are not retried; the error names the account and the keys to correct."""
     stranger = Account(f"AC{'6' * 32}", "“wrong”", ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"))
 
     error = refused(Twilio(stranger, told.append, play.url).numbers)
@@ -136,8 +136,8 @@ def test_wrong_credentials_name_the_account_and_the_cure(play, ask, told, refuse
         ((200, {}, {"incoming_phone_numbers": [], "next_page_uri": "//twilio.example/"}), "another host"),
     ],
 )
-def test_what_no_retry_can_cure_is_an_error_at_once(play, ask, told, refused, fault, words):
-    """Refusals come with Twilio's own code and words; nonsense is called so, and nothing is asked elsewhere."""
+def test_permanent_errors_are_not_retried(play, ask, told, refused, fault, words):
+    """The error has Twilio's code and message, or says that the answer makes no sense; no other host is asked."""
     play.faults = [fault]
 
     assert words in refused(ask.numbers)
@@ -145,8 +145,8 @@ def test_what_no_retry_can_cure_is_an_error_at_once(play, ask, told, refused, fa
     assert not told
 
 
-def test_a_list_ends(play, ask, refused, monkeypatch):
-    """Pages that lead back to themselves, or on and on, are left."""
+def test_endless_list_is_an_error(play, ask, refused, monkeypatch):
+    """Pages that link to themselves, or too many pages, are an error."""
     play.numbers, play.page_size = [phone_number(f"+1500555{n:04}", "") for n in range(9)], 1
     following = {"incoming_phone_numbers": [], "next_page_uri": "/2010-04-01/Again.json"}
     play.faults = [(200, {}, following)] * 9
@@ -157,8 +157,8 @@ def test_a_list_ends(play, ask, refused, monkeypatch):
     assert "does not end after 3 pages" in refused(ask.numbers)
 
 
-def test_too_many_requests_are_waited_out_as_told(play, ask, told):
-    """Retry-After is obeyed; without one the wait doubles."""
+def test_retry_after_is_obeyed(play, ask, told):
+    """After 429 it waits as long as Retry-After says; without one the wait doubles."""
     slow = refusal(429, 20429, "Too Many Requests")
     play.faults = [refusal(429, 20429, "Too Many Requests", **{"Retry-After": "1"}), slow, slow]
 
@@ -166,8 +166,8 @@ def test_too_many_requests_are_waited_out_as_told(play, ask, told):
     assert told == ["Twilio answers 429; trying again in 1 s", *["Twilio answers 429; trying again in 0 s"] * 2]
 
 
-def test_a_wait_that_is_too_long_says_when_to_come_back(play, ask, told, refused):
-    """An hour is not slept through."""
+def test_long_retry_after_is_an_error(play, ask, told, refused):
+    """It does not wait for hours; the hint says when to run the command again."""
     play.faults = [refusal(429, 20429, "Too Many Requests", **{"Retry-After": "7200"})]
 
     assert refused(ask.numbers) == "error: Twilio answers 429, and asks us to wait\nhint: run it again in 2 h"
@@ -175,11 +175,11 @@ def test_a_wait_that_is_too_long_says_when_to_come_back(play, ask, told, refused
 
 
 @pytest.mark.usefixtures("_impatient")
-def test_what_passes_is_retried(play, ask, told):
-    """A server error, a lost connection and silence are forgiven, each told before the wait."""
+def test_temporary_errors_are_retried(play, ask, told):
+    """A server error, a lost connection and a timeout are reported and retried."""
     play.faults = [BUSY, "reset", "hang"]
 
-    assert [one.friendly_name for one in ask.numbers()] == ["Main line"]
+    assert [number.friendly_name for number in ask.numbers()] == ["Main line"]
     assert told == [
         "Twilio answers 503; trying again in 0 s",
         "Twilio cannot be reached: Remote end closed connection without response; trying again in 0 s",
@@ -194,8 +194,8 @@ def test_what_passes_is_retried(play, ask, told):
         ("hang", "cannot be reached: Read timed out. (read timeout=0.1)\n  given up after "),
     ],
 )
-def test_what_does_not_pass_is_an_error(play, ask, told, refused, monkeypatch, fault, words):
-    """After three retries it is Twilio's word, or that there was none."""
+def test_lasting_failure_is_an_error(play, ask, told, refused, monkeypatch, fault, words):
+    """After three retries the error has Twilio's message, or says that it did not answer."""
     monkeypatch.setattr(twilio, "TIMEOUT", (10, 0.1 if fault == "hang" else 10))
     play.faults = [fault] * 9
 
@@ -207,24 +207,24 @@ def test_what_does_not_pass_is_an_error(play, ask, told, refused, monkeypatch, f
     assert len(told) == 3
 
 
-def test_nobody_there(ask, told, refused):
-    """A refused connection is retried for a request of either kind; the error says so in plain words."""
-    nobody = Twilio(ask.account, told.append, "http://127.0.0.1:1")
+def test_refused_connection_is_retried(ask, told, refused):
+    """A refused connection is retried, and then an error."""
+    unreachable = Twilio(ask.account, told.append, "http://127.0.0.1:1")
 
-    assert "cannot be reached: Failed to establish a new connection: [Errno" in refused(nobody.numbers)
+    assert "cannot be reached: Failed to establish a new connection: [Errno" in refused(unreachable.numbers)
     assert len(told) == 3
 
 
-def test_a_server_that_cannot_prove_itself(play, told, refused):
-    """A failed TLS handshake is no matter of patience."""
+def test_failed_tls_is_not_retried(play, told, refused):
+    """A failed TLS handshake is not retried."""
     assert "cannot be reached: [SSL" in refused(
         Twilio(play.account, told.append, play.url.replace("http", "https")).numbers
     )
     assert not told
 
 
-def test_ctrl_c_ends_a_wait(play, ask, monkeypatch):
-    """Nobody waits for Twilio against their will."""
+def test_ctrl_c_ends_the_wait(play, ask, monkeypatch):
+    """Ctrl-C during the wait between tries ends the command."""
     monkeypatch.setattr(twilio, "BACKOFF", 30)
     play.faults = [BUSY]
 
@@ -235,8 +235,8 @@ def test_ctrl_c_ends_a_wait(play, ask, monkeypatch):
         Twilio(play.account, interrupt, play.url).numbers()
 
 
-def test_a_subaccount_is_found_or_created_once(play, ask, told):
-    """Only an active one of exactly that name counts, and never the account itself."""
+def test_subaccount_is_found_or_created_once(play, ask, told):
+    """Only an active subaccount of exactly that name is used, and never the account itself."""
     play.accounts[0]["friendly_name"] = "dev & test"
     play.add_account("dev & test", Account(f"AC{'7' * 32}", "closed"))["status"] = "closed"
     play.add_account("dev", Account(f"AC{'8' * 32}", "other"))
@@ -254,7 +254,7 @@ def test_a_subaccount_is_found_or_created_once(play, ask, told):
 @pytest.mark.usefixtures("_impatient")
 @pytest.mark.parametrize(("fault", "asked"), [(BUSY, 1), ("hang", 1), ("reset", 1), (refusal(429, 20429, "Slow"), 4)])
 def test_a_subaccount_is_not_created_twice(play, ask, refused, fault, asked):
-    """A POST is sent again only where Twilio has surely done nothing."""
+    """A POST is sent again only if Twilio certainly did nothing."""
     nothing = {"accounts": [], "next_page_uri": None}
     play.faults = [(200, {}, nothing), *[fault] * 9]
 
@@ -264,16 +264,16 @@ def test_a_subaccount_is_not_created_twice(play, ask, refused, fault, asked):
     assert len(play.accounts) == 1
 
 
-def test_a_subaccount_without_a_login_is_nonsense(play, ask, refused):
-    """Its SID and its token are what it is asked for."""
+def test_subaccount_without_a_login_is_an_error(play, ask, refused):
+    """A subaccount without a valid SID or token is refused."""
     play.add_account("dev", Account("nonsense", "secret"))
 
     assert "without `sid` or `auth_token`" in refused(ask.subaccount, "dev")
 
 
-def test_no_other_login_and_no_proxy_on_this_machine(play, ask, tmp_path, monkeypatch):
-    """`~/.netrc` never replaces our credentials, and what stays on this machine goes through no proxy."""
-    (tmp_path / "netrc").write_text("default login somebody password else\n")
+def test_netrc_and_proxies_do_not_interfere(play, ask, tmp_path, monkeypatch):
+    """`~/.netrc` never replaces our credentials, and requests to this machine use no proxy."""
+    (tmp_path / "netrc").write_text("default login other password else\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
 
@@ -285,14 +285,14 @@ def test_no_other_login_and_no_proxy_on_this_machine(play, ask, tmp_path, monkey
 
 
 @pytest.mark.parametrize("url", ["http://api.twilio.com", "http://127.0.0.1.example", "http://127.0.0.1@example", "x"])
-def test_credentials_go_nowhere_in_the_clear(play, refused, url):
-    """Plain HTTP is for this machine alone."""
+def test_plain_http_is_refused(play, refused, url):
+    """Credentials are sent without TLS only to this machine."""
     assert "does not begin with `https://`" in refused(Twilio, play.account, print, url)
 
 
-def test_a_proxys_password_is_not_shown(play, told, refused, monkeypatch):
-    """A proxy that cannot be used is an error without its login."""
-    for proxy in ("http://somebody:pass@word@proxy:99999", "http://somebody:word/@proxy"):
+def test_proxy_password_is_not_shown(play, told, refused, monkeypatch):
+    """The error about an unusable proxy does not have its login."""
+    for proxy in ("http://user:pass@word@proxy:99999", "http://user:word/@proxy"):
         monkeypatch.setenv("HTTPS_PROXY", proxy)
         error = refused(Twilio(play.account, told.append).numbers)
 

@@ -20,7 +20,7 @@ from tasks_lib.scaffold.detect import run_command
         ({"justfile": "dev:\n  ls\n", "package.json": '{"scripts": {"dev": "next"}}'}, "just dev"),
     ],
 )
-def test_run_command(tmp_path, files, command):
+def test_run_command_is_detected(tmp_path, files, command):
     """The recipe, the script with its package manager, or the Procfile; nothing is guessed."""
     for name, content in files.items():
         (tmp_path / name).write_text(content)

@@ -77,8 +77,8 @@ def test_plain_git_sets_a_new_worktree_up(recorded, tmp_path):
 
 
 @pytest.mark.parametrize(("inv", "status"), [(True, 3), (False, 127)], ids=["setup fails", "no inv"])
-def test_a_setup_that_fails_is_heard(recorded, tmp_path, inv, status):
-    """The worktree stays, git's status is the failure's, and the last line is what to run."""
+def test_failed_setup_prints_the_command(recorded, tmp_path, inv, status):
+    """The worktree stays, git exits with the setup's status, and the last line is the command to run."""
     (recorded / "fail").touch()
     added = run("git", "worktree", "add", "-b", "a", tmp_path / "a", cwd=recorded, inv=inv)
     assert added.returncode == status
@@ -86,15 +86,15 @@ def test_a_setup_that_fails_is_heard(recorded, tmp_path, inv, status):
     assert (tmp_path / "a" / ".git").exists()
 
 
-def test_inside_another_hook(recorded, tmp_path):
-    """Called from a hook, with git's own variables exported, it reaches the new worktree all the same."""
+def test_hook_works_inside_another_hook(recorded, tmp_path):
+    """Git's variables, which a hook exports, do not lead it to another worktree."""
     environment = {"GIT_DIR": str(recorded / ".git"), "GIT_INDEX_FILE": str(recorded / ".git" / "index")}
     added = run("git", "worktree", "add", "-b", "a", tmp_path / "a", cwd=recorded, env=environment)
     assert f"recorded: {tmp_path / 'a'} clean\n" in added.stderr
 
 
-def test_claude_code(repository):
-    """A worktree with its database by name, the same one again, never the main one; work that would be lost stays."""
+def test_claude_code_creates_and_removes_worktrees(repository):
+    """The hook creates a worktree or finds the existing one, refuses the main one, and keeps uncommitted work."""
     scaffold(repository.path, "claude")
     repository.commit("Scaffold")
     hooks = json.loads((repository.path / ".claude" / "settings.json").read_text())["hooks"]
@@ -123,8 +123,8 @@ def test_claude_code(repository):
     assert not repository.worktree("feat-x").exists()
 
 
-def test_conductor(repository):
-    """Setup, run and archive in a workspace that Conductor made; archive of one that never was set up is harmless."""
+def test_conductor_sets_up_and_archives(repository):
+    """A workspace is set up, run and archived; archiving one that was not set up changes no database."""
     scaffold(repository.path, run='echo "port $CONDUCTOR_PORT"; cat .env')
     repository.commit("Scaffold")
     scripts = json.loads((repository.path / "conductor.json").read_text())["scripts"]

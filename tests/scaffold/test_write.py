@@ -1,4 +1,4 @@
-"""`init`: what it writes, what it leaves alone, and that what it writes is understood."""
+"""`init` writes files that its readers accept, and changes none that exist."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_repository_without_anything(bare):
     assert [path.name for path in bare.iterdir()] == [".git"]
 
     created = json.loads(goldentree(bare, "init", "--json").stdout)["data"]
-    assert [(one["path"], one["outcome"], one["snippet"]) for one in created] == [
+    assert [(file["path"], file["outcome"], file["snippet"]) for file in created] == [
         ("tasks.py", "created", None),
         ("invoke.yaml", "created", None),
         (".env.example", "created", None),
@@ -70,8 +70,8 @@ def test_a_repository_without_anything(bare):
     assert "worktree.create" in listed.stdout
 
 
-def test_nothing_is_overwritten(bare):
-    """Every file that is there keeps its bytes, whatever stands in for ours, and the answer shows what it lacks."""
+def test_existing_files_are_not_overwritten(bare):
+    """An existing file keeps its bytes, also one that replaces ours, and the answer shows what to add to it."""
     there = {
         "tasks.py": "from invoke import task\n",
         "invoke.yml": "db:\n",
@@ -162,11 +162,11 @@ def test_what_is_written_can_be_read(bare):
     assert json.loads(found["conductor.json"].text)["scripts"]["run"] == """sh -c 'echo "a\\b"'"""
     flags = {argument.name for argument in ns["init"].get_arguments()}
     assert flags == {flag.replace("-", "_") for flag in FLAGS} | {"run", "json"}
-    used = {source for one in TEMPLATES for source in (one.source, *one.instead.values())}
-    assert used == {one.name for one in files("tasks_lib.scaffold").joinpath("templates").iterdir()}
+    used = {source for template in TEMPLATES for source in (template.source, *template.instead.values())}
+    assert used == {file.name for file in files("tasks_lib.scaffold").joinpath("templates").iterdir()}
 
 
-def test_where_hooks_lie(bare, tmp_path):
+def test_hook_goes_where_hooks_path_says(bare, tmp_path):
     """`core.hooksPath` is followed; in the worktree it needs a commit, outside of the repository it is refused."""
     subprocess.run(["git", "config", "core.hooksPath", ".githooks"], cwd=bare, check=True)
     remark = examine(bare, flags=["git"])[".githooks/post-checkout"].remark

@@ -161,7 +161,7 @@ class ToolchainContract(Project):
 class RealToolContract(Project):
     """The tool itself, against a real database."""
 
-    def test_migrates_a_database(self, worktree: Path, toolchain: Toolchain, database: str) -> None:
+    def test_migrates_an_empty_database(self, worktree: Path, toolchain: Toolchain, database: str) -> None:
         """Everything pending is applied and recorded, and a second run does nothing."""
         names = tuple(toolchain.migrations().values())
         for _ in range(2):

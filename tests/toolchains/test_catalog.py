@@ -19,14 +19,14 @@ ALEMBIC = {"alembic.ini": "[alembic]\nscript_location = migrations\n"}
 PRISMA = {"prisma/schema.prisma": ""}
 
 
-def test_no_tool(tmp_path: Path) -> None:
+def test_no_tool_is_detected(tmp_path: Path) -> None:
     """A repository without signs of a tool has none."""
     write(tmp_path, {"README.md": "alembic, django, prisma"})
     assert find_toolchain(tmp_path) is None
 
 
 def test_several_tools_are_an_error_that_names_them(tmp_path: Path) -> None:
-    """With two tools the user has to choose, and is told how."""
+    """The error names both tools, and the hint the settings that choose one."""
     write(tmp_path, ALEMBIC)
     write(tmp_path / "server", PRISMA)
     with pytest.raises(ToolchainError) as caught:
@@ -35,7 +35,7 @@ def test_several_tools_are_an_error_that_names_them(tmp_path: Path) -> None:
     assert "WORKTREE_MIGRATE=alembic or WORKTREE_MIGRATE=prisma" in caught.value.hint
 
 
-def test_the_same_tool_twice(tmp_path: Path) -> None:
+def test_tool_in_two_folders_is_an_error(tmp_path: Path) -> None:
     """A preset's name does not say which of two folders is meant; a command does."""
     for folder in ("api", "backend"):
         write(tmp_path / folder, ALEMBIC)
@@ -44,13 +44,13 @@ def test_the_same_tool_twice(tmp_path: Path) -> None:
     assert caught.value.hint == "set a command of your own: WORKTREE_MIGRATE='cd backend && ...'"
 
 
-def test_a_preset_that_is_named(tmp_path: Path) -> None:
-    """A named preset is the one, whatever else the repository shows."""
+def test_named_preset_is_used(tmp_path: Path) -> None:
+    """The named preset is used even if another tool is detected too."""
     write(tmp_path / "server", PRISMA)
     write(tmp_path / "backend", ALEMBIC)
     assert find_preset(tmp_path, "alembic") == Alembic(tmp_path / "backend")
 
 
-def test_a_preset_that_is_named_but_not_detected(tmp_path: Path) -> None:
-    """Whoever names a preset knows better than its signs."""
+def test_named_preset_needs_no_detection(tmp_path: Path) -> None:
+    """A named preset is used even if it is not detected."""
     assert find_preset(tmp_path, "sqlx") == SQLx(tmp_path)

@@ -33,7 +33,7 @@ def found(tmp_path: Path):
     return find
 
 
-def test_the_order_in_which_programs_are_found(found) -> None:
+def test_worktrees_programs_come_first(found) -> None:
     """The worktree's own tools come first, those of the main worktree are the last resort."""
     order = (
         "main/node_modules/.bin",
@@ -49,7 +49,7 @@ def test_the_order_in_which_programs_are_found(found) -> None:
 
 def test_clients_on_path_keep_their_place(tmp_path: Path) -> None:
     """PostgreSQL in `/usr/bin` does not bring all of `/usr/bin` before an activated environment."""
-    path = "/somebody/venv/bin:/usr/bin"
+    path = "/app/venv/bin:/usr/bin"
     environment = child_environment(
         {"PATH": path}, url="", libpq={}, clients=Path("/usr/bin"), worktree=tmp_path, main=tmp_path
     )

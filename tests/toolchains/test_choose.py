@@ -1,4 +1,4 @@
-"""From settings to commands."""
+"""Which commands the settings give."""
 
 from __future__ import annotations
 
@@ -33,33 +33,33 @@ def program(command) -> str | None:
     return command.argv[0] if command else None
 
 
-def test_detection(alembic: Path) -> None:
+def test_detected_tool_decides_everything(alembic: Path) -> None:
     """Without settings the repository decides everything."""
     assert program(migrate_command(alembic, None)) == "alembic"
     assert program(generate_command(alembic, None, None, None)) == "sqlacodegen"
     assert find_history_toolchain(alembic, None).name == "alembic"
 
 
-def test_an_empty_setting_switches_off(alembic: Path) -> None:
-    """Empty means: do nothing."""
+def test_empty_setting_runs_nothing(alembic: Path) -> None:
+    """An empty setting switches migrating or generating off."""
     assert migrate_command(alembic, "") is None
     assert generate_command(alembic, None, "", None) is None
 
 
-def test_a_command_of_ones_own(alembic: Path, database: str) -> None:
-    """It goes to the shell exactly as it stands, in the root of the worktree, with the database in its environment."""
+def test_users_command_runs_unchanged(alembic: Path, database: str) -> None:
+    """The shell runs it unchanged, in the root of the worktree, with the database in its environment."""
     own = """printf '%s\\n' "$PWD" 'a  "b"' | cat; psql -Atc 'SELECT current_database()'"""
     lines = execute(migrate_command(alembic, own), database, alembic)
     assert lines == [str(alembic), 'a  "b"', database.rpartition("/")[2].partition("?")[0]]
 
 
-def test_behind_a_command_of_ones_own(alembic: Path) -> None:
-    """The tool that the repository shows still generates, and tells what is applied."""
+def test_users_command_keeps_the_detected_tool(alembic: Path) -> None:
+    """Beside the user's command, the detected tool still generates, and its migration history is read."""
     assert program(generate_command(alembic, "just migrate", None, None)) == "sqlacodegen"
     assert find_history_toolchain(alembic, "just migrate").name == "alembic"
 
 
-def test_several_tools(both: Path) -> None:
+def test_several_tools_need_a_setting(both: Path) -> None:
     """Several tools are an error until the setting names one."""
     with pytest.raises(ToolchainError, match="several migration tools"):
         migrate_command(both, None)
@@ -70,13 +70,13 @@ def test_several_tools(both: Path) -> None:
     assert program(generate_command(both, "prisma", "alembic", None)) == "sqlacodegen"
 
 
-def test_several_tools_behind_a_command_of_ones_own(both: Path) -> None:
-    """Nobody knows which of them it drives, so nothing is generated and no ledger is read."""
+def test_users_command_with_several_tools(both: Path) -> None:
+    """The command may run any of the tools, so nothing is generated and no migration history is read."""
     assert program(migrate_command(both, "just migrate")) == "sh"
     assert generate_command(both, "just migrate", None, None) is None
     assert find_history_toolchain(both, "just migrate") is None
 
 
-def test_where_generated_code_goes(alembic: Path) -> None:
+def test_generate_to_is_relative_to_the_worktree(alembic: Path) -> None:
     """The path is relative to the root of the worktree."""
     assert generate_command(alembic, None, None, "src/db/models.py").output == alembic / "src/db/models.py"

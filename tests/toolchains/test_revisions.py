@@ -27,7 +27,7 @@ def graphs_and_keys(draw: st.DrawFn) -> tuple[dict[str, Revision], list[str]]:
 
 
 @given(graphs())
-def test_parents_come_first(graph: dict[str, Revision]) -> None:
+def test_parents_are_sorted_first(graph: dict[str, Revision]) -> None:
     """Every revision is listed once, after those it builds on."""
     order = sort_revisions(graph)
     assert sorted(order) == sorted(graph)
@@ -39,12 +39,12 @@ def test_ancestors_are_those_that_alembic_finds(drawn: tuple[dict[str, Revision]
     """What is applied at some heads is what Alembic would walk through to undo it all."""
     graph, heads = drawn
     theirs = RevisionMap(lambda: [TheirRevision(key, revision.parents) for key, revision in graph.items()])
-    expected = {one.revision for head in heads for one in theirs.iterate_revisions(head, "base")}
+    expected = {found.revision for head in heads for found in theirs.iterate_revisions(head, "base")}
     assert find_ancestors(graph, heads) == expected
 
 
 @given(graphs_and_keys())
-def test_ancestors_of_ancestors(drawn: tuple[dict[str, Revision], list[str]]) -> None:
+def test_ancestors_include_their_own_ancestors(drawn: tuple[dict[str, Revision], list[str]]) -> None:
     """Asking again about the answer adds nothing."""
     graph, heads = drawn
     once = find_ancestors(graph, heads)

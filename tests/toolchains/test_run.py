@@ -1,4 +1,4 @@
-"""Running a child: its lines, its end, and nothing of it left behind."""
+"""Running a child process: its output, its exit, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def test_lines_arrive_as_they_are_printed(tmp_path: Path) -> None:
     assert lines == ["first", "second"]
 
 
-def test_what_a_terminal_would_show(tmp_path: Path) -> None:
-    """Colours go, and of a spinner only its last picture stays."""
+def test_lines_are_shown_as_on_a_terminal(tmp_path: Path) -> None:
+    """Colours are removed, and only the last frame of a spinner is kept."""
     lines = []
     sh(r"printf '\033[31mred\033[0m\r\n'; printf '10%%\r99%%\n'; printf 'a\033[2K\033[1Gb'", tmp_path, lines.append)
     assert lines == ["red", "99%", "b"]
 
 
-def test_a_failure_tells_the_last_lines(tmp_path: Path) -> None:
-    """The error holds the command, its status, the end of its output and what to do."""
+def test_failure_has_the_last_lines(tmp_path: Path) -> None:
+    """The error has the command, its status, the end of its output and what to do."""
     with pytest.raises(ToolchainError) as caught:
         sh("seq 100; exit 3", tmp_path)
     assert caught.value.what == "`seq 100; exit 3` exited with 3"
@@ -50,21 +50,21 @@ def test_a_failure_tells_the_last_lines(tmp_path: Path) -> None:
     assert caught.value.hint == "inv db.migrate"
 
 
-def test_a_signal(tmp_path: Path) -> None:
-    """A child that was killed is told from one that failed."""
+def test_killed_child_names_its_signal(tmp_path: Path) -> None:
+    """The error of a killed child names the signal instead of a status."""
     with pytest.raises(ToolchainError, match="was ended by SIGKILL"):
         sh("kill -9 $$", tmp_path)
 
 
-def test_a_program_that_is_not_installed(tmp_path: Path) -> None:
-    """The error says where it was looked for and how to install it."""
+def test_missing_program_is_an_error(tmp_path: Path) -> None:
+    """The error says that the program is not installed and how to install it."""
     command = Command(("no-such-tool",), tmp_path, install="cargo install no-such-tool")
     with pytest.raises(ToolchainError, match="`no-such-tool` is not installed") as caught:
         run(command, env={"PATH": "/usr/bin"}, on_line=print, hint="")
     assert caught.value.hint == "cargo install no-such-tool"
 
 
-def test_stdin_is_closed(tmp_path: Path) -> None:
+def test_child_has_no_stdin_and_no_terminal(tmp_path: Path) -> None:
     """A child that asks a question reads the end of the file, and has no terminal to ask on."""
     lines = []
     sh("read answer || echo nothing; (: </dev/tty) 2>/dev/null || echo no terminal", tmp_path, lines.append)
@@ -80,12 +80,12 @@ def test_stdin_is_closed(tmp_path: Path) -> None:
         "host=db user=ada password=s3cr%2Fet",
     ],
 )
-def test_passwords_are_blotted_out(url: str) -> None:
-    """Neither the password as written nor the one it stands for gets out."""
+def test_passwords_of_urls_are_masked(url: str) -> None:
+    """The password is masked both as written and decoded."""
     assert mask_secrets("a s3cr%2Fet b s3cr/et c", {"DATABASE_URL": url}) == "a *** b *** c"
 
 
-def test_passwords_in_narration_and_errors(tmp_path: Path) -> None:
+def test_passwords_in_output_are_masked(tmp_path: Path) -> None:
     """A child may print its environment; what we print of it has no password."""
     lines = []
     with pytest.raises(ToolchainError) as caught:
@@ -114,11 +114,11 @@ def test_nothing_survives_an_interruption(tmp_path: Path, failure: type[BaseExce
         sh(script, tmp_path, on_line)
     with os.fdopen(reader, "rb") as alive:
         os.set_blocking(alive.fileno(), True)
-        assert alive.read() == b"here\n"  # returns once nobody is left to write
+        assert alive.read() == b"here\n"  # returns once no process has it open for writing
 
 
-def test_a_polite_child_may_clean_up(tmp_path: Path) -> None:
-    """TERM comes first: a child that heeds it finishes what it has begun."""
+def test_child_may_clean_up_on_term(tmp_path: Path) -> None:
+    """TERM is sent first, and the child has time to exit."""
 
     def on_line(_: str) -> None:
         raise KeyboardInterrupt
@@ -128,14 +128,14 @@ def test_a_polite_child_may_clean_up(tmp_path: Path) -> None:
     assert (tmp_path / "said").read_text() == "bye\n"
 
 
-def test_a_daemon_does_not_hold_us(tmp_path: Path) -> None:
-    """A process that the command leaves behind may keep its pipe open; the command is over all the same."""
+def test_daemon_does_not_delay_the_end(tmp_path: Path) -> None:
+    """The command ends even if a process that it left behind keeps its pipe open."""
     lines = []
     sh("sleep 600 & echo $!", tmp_path, lines.append)
     os.kill(int(lines[0]), 9)  # fails if it is gone
 
 
-def test_output_into_a_file(tmp_path: Path) -> None:
+def test_output_file_gets_stdout_only(tmp_path: Path) -> None:
     """A command's stdout becomes its file, below the mark; its stderr is relayed."""
     target = tmp_path / "made" / "models.py"
     lines = []

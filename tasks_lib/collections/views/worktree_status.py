@@ -18,16 +18,24 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.reports.status import Status
 
 
-def format_status(status: Status) -> str:
-    """Return *status* as lines; problems come last."""
-    text = format_pairs([*_git_rows(status.row), *_name_rows(status.row), *_database_rows(status)])
+def format_status(status: Status, command: str | None) -> str:
+    """Return *status* as lines; problems come last. *command* is the setting `db.migrate`."""
+    text = format_pairs([*_git_rows(status.row), *_name_rows(status.row), *_database_rows(status, command)])
     for problem in status.problems:
         text += f"\n\n✗ {problem.what}" + (f"\n{indent(f'hint: {problem.cure}', '  ')}" if problem.cure else "")
     return text
 
 
-def migration_rows(migrations: Migrations | None) -> list[tuple[str, str]]:
-    """Return rows on a database's migrations, compared with the branch and golden."""
+def migration_rows(migrations: Migrations | None, command: str | None) -> list[tuple[str, str]]:
+    """
+    Return rows on a database's migrations, compared with the branch and golden.
+
+    Args:
+        migrations: None if the migration history cannot be read.
+        command: The setting `db.migrate`.
+    """
+    if migrations is None and command:
+        return [("migrations", f"applied by `{command}`, whose migration history goldentree cannot read")]
     if migrations is None:
         return [("migrations", "no migration tool detected")]
     drift = migrations.drift
@@ -76,7 +84,7 @@ def _name_rows(row: Row) -> list[tuple[str, str]]:
     ]
 
 
-def _database_rows(status: Status) -> list[tuple[str, str]]:
+def _database_rows(status: Status, command: str | None) -> list[tuple[str, str]]:
     row, databases = status.row, status.row.databases
     rows = []
     if row.record:
@@ -99,7 +107,7 @@ def _database_rows(status: Status) -> list[tuple[str, str]]:
         rows.append(clone_row(clone))
     rows.append(("golden", status.template + _format_golden(status)))
     if databases and databases.own and row.state != "gone":
-        rows += migration_rows(databases.migrations)
+        rows += migration_rows(databases.migrations, command)
     return rows
 
 

@@ -100,8 +100,7 @@ def build_clone(request: CloneRequest) -> CloneResult:
     if not found.digest:
         found = freshness.read_current_fingerprint(request.source, request.golden, asked).found
     if not found.digest and not options.max_age:
-        result = _copy_golden(request, "dump")
-        return replace(result, reason=f"no snapshot could be proven current: {found.obstacle}")
+        return _copy_golden(request, "dump", f"no snapshot could be proven current: {found.obstacle}")
 
     def accept(other: Snapshot) -> bool:
         # A snapshot newer than the request is exact, whatever has changed since.
@@ -177,7 +176,7 @@ def _try_template(request: CloneRequest) -> CloneResult | None:
         return _publish(request, name, CloneResult("template", "no session is connected to golden", found))
 
 
-def _copy_golden(request: CloneRequest, method: str) -> CloneResult:
+def _copy_golden(request: CloneRequest, method: str, reason: str = "configured") -> CloneResult:
     with temporary_database(request.source, request.connection) as name:
         result = fill.copy_golden(
             request.source.server,
@@ -186,6 +185,7 @@ def _copy_golden(request: CloneRequest, method: str) -> CloneResult:
             name,
             msgspec.structs.replace(request.comment, role="temporary"),
             method=method,
+            reason=reason,
             evict_idle=request.options.evict_idle,
             report=request.report,
         )

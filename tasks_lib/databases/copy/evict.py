@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _EVICTION_SECONDS = 4.0
 """Time to get the lock and end the sessions; the server itself gives up after five seconds."""
 
+EVICTION_IS_OPTIONAL = "wait until they have finished, then run the same command; or leave out --evict"
+"""The hint for commands that have another way, such as a clone by a dump."""
+
 # An ordinary role cannot see the state of other roles' sessions: unknown counts as busy.
 _BUSY: LiteralString = (
     "SELECT format('process %%s (%%s) is %%s', pid, coalesce(application_name, '?'), "
@@ -38,9 +41,12 @@ _BUSY: LiteralString = (
 )
 
 
-def require_idle(connection: Connection[Any], database: str) -> None:
+def require_idle(connection: Connection[Any], database: str, *, hint: str = EVICTION_IS_OPTIONAL) -> None:
     """
     Check that every session in *database* is idle and outside a transaction.
+
+    Args:
+        hint: What to do if one is not.
 
     Raises:
         DatabaseError: If one is busy, or its state cannot be read.
@@ -50,30 +56,37 @@ def require_idle(connection: Connection[Any], database: str) -> None:
         raise DatabaseError(
             f"`{database}` is in use",
             why=f"{format_first(busy, 10)}\nonly idle sessions are ended",
-            hint="wait until they have finished, then run the same command; or leave out --evict",
+            hint=hint,
         )
 
 
 def run_exclusively(
-    server: Server, connection: Connection[Any], database: str, statement: Any, *, end_busy: bool = False
+    server: Server,
+    connection: Connection[Any],
+    database: str,
+    statement: Any,
+    *,
+    end_busy: bool = False,
+    hint: str = EVICTION_IS_OPTIONAL,
 ) -> None:
     """
     Run *statement*, which needs *database* to itself, and end the idle sessions that block it.
 
     Args:
         end_busy: Also end sessions that are active or in a transaction.
+        hint: As for `require_idle`.
 
     Raises:
         DatabaseError: If a session is busy, or our role may not end it.
         psycopg.Error: If the statement fails.
     """
     if not end_busy:
-        require_idle(connection, database)
+        require_idle(connection, database, hint=hint)
     pid = connection.info.backend_pid
     with server.connect() as other, ThreadPoolExecutor(1) as executor:
         running = executor.submit(connection.execute, statement)
         try:
-            _end_sessions(other, database, pid, running, end_busy)
+            _end_sessions(other, database, pid, running, None if end_busy else hint)
         except BaseException:
             connection.cancel_safe()
             raise
@@ -81,7 +94,8 @@ def run_exclusively(
     running.result()
 
 
-def _end_sessions(other: Connection[Any], database: str, pid: int, running: Future[Any], end_busy: bool) -> None:
+def _end_sessions(other: Connection[Any], database: str, pid: int, running: Future[Any], hint: str | None) -> None:
+    """End the sessions in *database* until *running* is done; a busy one is an error with *hint*, or ended if None."""
     deadline = time.monotonic() + _EVICTION_SECONDS
     has_lock: LiteralString = (
         "SELECT 1 FROM pg_locks WHERE pid = %s AND granted AND locktype = 'object' "
@@ -90,11 +104,11 @@ def _end_sessions(other: Connection[Any], database: str, pid: int, running: Futu
     while not running.done() and time.monotonic() < deadline and not scalar(other, has_lock, [pid, database]):
         time.sleep(0.002)
     while not running.done() and time.monotonic() < deadline:
-        if not end_busy:
-            require_idle(other, database)
+        if hint is not None:
+            require_idle(other, database, hint=hint)
         other.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s "
             "AND (state = 'idle' OR %s AND backend_type IS DISTINCT FROM 'autovacuum worker')",
-            [database, end_busy],
+            [database, hint is None],
         )
         time.sleep(0.01)

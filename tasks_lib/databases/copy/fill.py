@@ -35,6 +35,7 @@ def copy_golden(
     comment: OwnershipComment,
     *,
     method: str = "auto",
+    reason: str = "configured",
     evict_idle: bool = False,
     report: Callable[[str], object] = lambda _: None,
 ) -> CloneResult:
@@ -45,15 +46,14 @@ def copy_golden(
 
     Args:
         method: `template`, `dump`, or `auto` for the first that is possible.
+        reason: Why *method* is `dump`; not used otherwise.
         evict_idle: End idle sessions on golden, so that `template` is possible.
         report: Called with a line of text for anything that takes longer than a second.
 
     Raises:
         DatabaseError: If it cannot be copied by that method.
     """
-    if method == "dump":
-        reason = "configured"
-    else:
+    if method != "dump":
         obstacle = copy_by_template(server, connection, golden, temporary, comment, evict_idle=evict_idle)
         if obstacle is None:
             ended = "its idle sessions were ended" if evict_idle else "no session is connected to golden"

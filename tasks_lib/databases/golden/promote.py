@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from tasks_lib.databases.ownership.golden_template import Golden
     from tasks_lib.databases.ownership.source import Source
 
+_WAIT_UNTIL_IDLE = "wait until they have finished, then run the same command; to list all sessions:\ninv golden.status"
+
 
 @dataclass(frozen=True)
 class Promotion:
@@ -156,7 +158,7 @@ def swap_golden(
     rename = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(old, sql.Identifier(parked))
     connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(new, sql.Literal(text)))
     if evict_idle:
-        evict.run_exclusively(source.server, connection, golden.name, rename)
+        evict.run_exclusively(source.server, connection, golden.name, rename, hint=_WAIT_UNTIL_IDLE)
     else:
         connection.execute(rename)
     comment = source.new_comment("parked", created_at=now)
@@ -181,7 +183,7 @@ def require_renamable(connection: Connection[Any], golden: Golden, *, evict_idle
         )
     require_no_prepared(connection, golden.name)
     if evict_idle:
-        evict.require_idle(connection, golden.name)
+        evict.require_idle(connection, golden.name, hint=_WAIT_UNTIL_IDLE)
     elif golden.sessions:
         raise DatabaseError(
             f"{golden.connected} to `{golden.name}`",

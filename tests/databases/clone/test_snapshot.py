@@ -404,6 +404,7 @@ def test_a_fingerprint_that_cannot_be_read(place):
         assert made.reason == (
             f"no snapshot could be proven current: role {role} may not read `pg_catalog.pg_largeobject`"
         )
+        assert f"dumping {golden}, as {made.reason}" in place.said
         assert kept(place, golden) == []
         # Who accepts a snapshot of some age needs no fingerprint.
         for expected in (True, False):

@@ -98,11 +98,11 @@ def test_work_that_begins_meanwhile(place, golden, monkeypatch, eventually):
     with place.connect(golden) as session:
         look, looks = evict.require_idle, []
 
-        def late(connection, database):
+        def late(connection, database, **options):
             looks.append(database)
             if len(looks) == 2:
                 session.execute("BEGIN; INSERT INTO t VALUES (2)")
-            look(connection, database)
+            look(connection, database, **options)
 
         monkeypatch.setattr(evict, "require_idle", late)
         with pytest.raises(DatabaseError, match="is in use"):

@@ -150,8 +150,9 @@ def test_golden_in_use(place, golden):
             promoted(place, golden, cloned)
         assert place.databases() == before
         session.execute("BEGIN")
-        with pytest.raises(DatabaseError, match=f"`{golden}` is in use"):
+        with pytest.raises(DatabaseError, match=f"`{golden}` is in use") as caught:
             examine(place, golden, cloned, evict_idle=True)
+        assert caught.value.hint.endswith("then run the same command; to list all sessions:\ninv golden.status")
         session.execute("ROLLBACK")
         examine(place, golden, cloned, evict_idle=True)
         promoted(place, golden, cloned, evict_idle=True)

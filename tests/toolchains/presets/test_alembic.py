@@ -56,15 +56,15 @@ class AlembicProject(Project):
 
 
 class TestAlembic(AlembicProject, ToolchainContract):
-    def test_the_ledger_holds_the_head_alone(self, toolchain: Toolchain) -> None:
-        """All that comes before the recorded head is applied."""
+    def test_migrations_before_the_head_are_applied(self, toolchain: Toolchain) -> None:
+        """The migration history has only the head; all migrations before it are applied."""
         assert toolchain.drift(["a1"]) == Drift(("c3_step", "a1_step"), ("b2_step",), ())
 
-    def test_behind_an_unknown_head(self, toolchain: Toolchain) -> None:
+    def test_nothing_is_pending_at_an_unknown_head(self, toolchain: Toolchain) -> None:
         """At a head that the branch lacks, nothing is said to be pending: Alembic would refuse."""
         assert toolchain.drift(["f6"]) == Drift((), (), ("f6",))
 
-    def test_a_merge_and_a_dependency(self, worktree: Path, toolchain: Toolchain) -> None:
+    def test_merges_and_dependencies_count(self, worktree: Path, toolchain: Toolchain) -> None:
         """A merge revision has all branches behind it, and `depends_on` counts."""
         versions = "app/migrations/versions"
         write(
@@ -90,7 +90,7 @@ class TestAlembic(AlembicProject, ToolchainContract):
         with pytest.raises(ToolchainError, match="form a cycle"):
             toolchain.migrations()
 
-    def test_a_ledger_of_another_name(self, worktree: Path, toolchain: Toolchain) -> None:
+    def test_history_table_may_be_renamed(self, worktree: Path, toolchain: Toolchain) -> None:
         """The table's name is read from `env.py`."""
         assert toolchain.history.table == '"alembic_version"'
         options = "version_table='applied', version_table_schema='crm'"
@@ -98,7 +98,7 @@ class TestAlembic(AlembicProject, ToolchainContract):
         assert toolchain.history.table == '"crm"."applied"'
 
     @pytest.mark.parametrize("template", ["generic", "pyproject", "async"])
-    def test_what_alembic_itself_lays_out(self, tmp_path: Path, template: str) -> None:
+    def test_projects_by_alembic_init_are_detected(self, tmp_path: Path, template: str) -> None:
         """Projects that `alembic init` and `alembic revision` wrote are understood."""
         if template == "pyproject":
             write(tmp_path, {"pyproject.toml": ""})
@@ -107,7 +107,7 @@ class TestAlembic(AlembicProject, ToolchainContract):
         assert Alembic.detect(tmp_path)
         assert [name.partition("_")[2] for name in Alembic(tmp_path).migrations().values()] == ["one", "two"]
 
-    def test_several_version_folders(self, tmp_path: Path) -> None:
+    def test_several_version_folders_are_read(self, tmp_path: Path) -> None:
         """`version_locations` may name several folders, and one inside a package."""
         write(
             tmp_path,
@@ -130,8 +130,8 @@ class TestSqlacodegen(AlembicProject):
         write(worktree, {"pyproject.toml": ""})
         assert toolchain.generate(None) is None
 
-    def test_generates_where_it_is_told_to(self, worktree: Path, toolchain: Toolchain) -> None:
-        """Whoever names a file wants it, dependency or not."""
+    def test_generates_into_the_configured_file(self, worktree: Path, toolchain: Toolchain) -> None:
+        """A configured file is generated even if the project does not depend on sqlacodegen."""
         write(worktree, {"pyproject.toml": ""})
         assert toolchain.generate(worktree / "models.py").output == worktree / "models.py"
 

@@ -46,7 +46,7 @@ class TestDbmateForReal(DbmateProject, RealToolContract):
     def installed(self, worktree: Path, node_modules: Path) -> None:
         (worktree / "node_modules").symlink_to(node_modules)
 
-    def test_dumps_the_schema(self, worktree: Path, toolchain: Toolchain, database: str) -> None:
+    def test_only_generate_writes_the_schema(self, worktree: Path, toolchain: Toolchain, database: str) -> None:
         """Migrating leaves the schema file alone; generating writes it."""
         execute(toolchain.migrate(), database, worktree)
         assert (worktree / "db/schema.sql").read_text() == "-- to be dumped\n"

@@ -49,22 +49,22 @@ class DjangoProject(Project):
 
 class TestDjango(DjangoProject, ToolchainContract):
     def test_installed_apps_are_not_missing(self, toolchain: Toolchain) -> None:
-        """Migrations of apps outside the repository are nobody's loss."""
+        """Migrations of apps outside the repository are not missing."""
         assert toolchain.drift([*self.keys, "auth.0001_initial"]).missing == ()
 
-    def test_a_label(self, worktree: Path, toolchain: Toolchain) -> None:
+    def test_label_of_an_app_is_used(self, worktree: Path, toolchain: Toolchain) -> None:
         """An app that gives itself a label is known by it."""
         apps = 'from django.apps import AppConfig\n\nclass Crm(AppConfig):\n    name = "crm"\n    label = "customers"\n'
         write(worktree, {"crm/apps.py": apps})
         assert next(iter(toolchain.migrations())) == "customers.0001_step"
 
-    def test_virtual_environments(self, worktree: Path, toolchain: Toolchain) -> None:
+    def test_virtual_environments_are_skipped(self, worktree: Path, toolchain: Toolchain) -> None:
         """Apps inside a virtual environment are not the repository's."""
         for place in (".venv/lib/shop", "venv/lib/shop", "lib/site-packages/shop"):
             write(worktree, {f"{place}/migrations/__init__.py": "", f"{place}/migrations/0001_initial.py": ""})
         assert list(toolchain.migrations()) == list(self.keys)
 
-    def test_squashed_migrations(self, worktree: Path, toolchain: Toolchain) -> None:
+    def test_replaced_migrations_are_not_missing(self, worktree: Path, toolchain: Toolchain) -> None:
         """What a squashed migration replaces is not missing once its files are gone."""
         write(
             worktree,

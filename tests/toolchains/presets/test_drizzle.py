@@ -52,12 +52,12 @@ class DrizzleProject(Project):
 
 
 class TestDrizzle(DrizzleProject, ToolchainContract):
-    def test_another_database(self, tmp_path: Path) -> None:
-        """A Drizzle project on SQLite is not ours to migrate."""
+    def test_project_on_sqlite_is_not_detected(self, tmp_path: Path) -> None:
+        """Only Drizzle projects on PostgreSQL are detected."""
         write(tmp_path, {"drizzle.config.ts": CONFIG.replace('"postgresql"', '"sqlite"')})
         assert not Drizzle.detect(tmp_path)
 
-    def test_a_ledger_of_another_name(self, tmp_path: Path) -> None:
+    def test_history_table_may_be_renamed(self, tmp_path: Path) -> None:
         """The table's name is read from the configuration."""
         options = 'dialect: "postgresql", migrations: { table: "applied", schema: "public" }, schema: "./schema.ts"'
         write(tmp_path, {"drizzle.config.js": f"export default {{ {options} }}"})

@@ -37,12 +37,12 @@ class TestPrisma(ToolchainContract):
         write(tmp_path, {"prisma/schema/contact.prisma": ""})
         assert Prisma.detect(tmp_path)
 
-    def test_commands(self, toolchain: Toolchain) -> None:
+    def test_migrations_are_deployed(self, toolchain: Toolchain) -> None:
         """Migrations are deployed, never developed, and the client is generated."""
         assert toolchain.migrate().argv == ("prisma", "migrate", "deploy")
         assert toolchain.generate(None).argv == ("prisma", "generate")
 
-    def test_failed_migrations(self, toolchain: Toolchain, database: str) -> None:
+    def test_failed_migrations_are_not_applied(self, toolchain: Toolchain, database: str) -> None:
         """Neither an unfinished nor a rolled-back migration counts as applied."""
         with psycopg.connect(database) as connection:
             connection.execute(TABLE)

@@ -127,7 +127,7 @@ class TestSeaORMForReal(SeaORMProject, RealToolContract):
     def installed(self, cargo_tool: Callable[..., None]) -> None:
         cargo_tool("sea-orm-cli", "sea-orm-cli")
 
-    def test_generates_entities(self, worktree: Path, toolchain: Toolchain, database: str) -> None:
+    def test_generates_entities_of_tables(self, worktree: Path, toolchain: Toolchain, database: str) -> None:
         """Each table becomes an entity, except for the migration history."""
         execute(toolchain.migrate(), database, worktree)
         execute(toolchain.generate(None), database, worktree)
@@ -173,7 +173,7 @@ class Loquent(SeaORMProject):
 
 
 def _without_seaorms_own(sql: str) -> str:
-    """Leave out the ledger, which SeaORM keeps itself, and the 297 that are made up."""
+    """Leave out the migration history, which SeaORM creates itself, and its 297 invented rows."""
     return re.sub(r"CREATE TABLE seaql_migrations \(.*?\);", "", sql, flags=re.DOTALL).partition("-- 297 applied")[0]
 
 
@@ -184,7 +184,7 @@ def test_builds_the_account_of_loquent(repository: Repository, cargo_tool: Calla
     cargo_tool("sea-orm-cli", "sea-orm-cli")
     loquent, golden = Loquent(), f"{repository.prefix}_latest"
     released = [*loquent.keys[:-1]]
-    ledger = "SELECT version, applied_at FROM seaql_migrations ORDER BY version"
+    history = "SELECT version, applied_at FROM seaql_migrations ORDER BY version"
     loquent.lay_out(repository.path, len(released))
     # SeaORM's program reads the env file of its own accord.
     live = "STRIPE_SECRET_KEY=sk_live_of_the_app\nSTRIPE_WEBHOOK_SECRET=whsec_of_the_app\n"
@@ -201,11 +201,11 @@ def test_builds_the_account_of_loquent(repository: Repository, cargo_tool: Calla
         again = repository.json("golden.build")
 
     assert built["schema"] == "migrated by cargo run --manifest-path migration/Cargo.toml -- up"
-    assert [(one["block"], one["state"]) for one in built["blocks"]] == [(block.name, "made") for block in BLOCKS]
-    assert {one["state"] for one in again["blocks"]} == {"there"}
+    assert [(block["block"], block["state"]) for block in built["blocks"]] == [(block.name, "made") for block in BLOCKS]
+    assert {block["state"] for block in again["blocks"]} == {"there"}
     assert repository.json("golden.status")["fingerprint"] == fingerprint
     assert {check["state"] for check in repository.json("golden.verify")["checks"]} == {"ok"}
-    before = repository.sql(ledger, golden)
+    before = repository.sql(history, golden)
     assert [version for version, _ in before] == released
     assert repository.sql("SELECT stripe_secret_key, stripe_webhook_secret FROM core_conf", golden) == [
         ("sk_test_sandbox", None)
@@ -219,10 +219,10 @@ def test_builds_the_account_of_loquent(repository: Repository, cargo_tool: Calla
     made = repository.json("worktree.create", "views", timeout=600)
     there = repository.worktree("views")
 
-    assert repository.sql(ledger, made["database"])[:-1] == before, "what golden had was not applied again"
+    assert repository.sql(history, made["database"])[:-1] == before, "what golden had was not applied again"
     status = repository.json("db.status", cwd=there)["migrations"]
     assert status == {"applied": list(loquent.keys), "pending": [], "missing": []}
-    assert repository.sql(ledger, golden) == before
+    assert repository.sql(history, golden) == before
     entities = {path.name for path in (there / "src/bases/db/schemas").iterdir()}
     assert {"ai_agent.rs", "user.rs", "saved_view.rs"} <= entities
     later = there / "migration/src/m20260202_090000_later.rs"
