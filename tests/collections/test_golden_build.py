@@ -103,7 +103,7 @@ class Builder:
         return text
 
     def __call__(self, *arguments, task="golden.build", status=0):
-        """Run *task* in this process, and return what it said: answer, narration."""
+        """Run *task* in this process, and return what it printed to stdout and stderr."""
         result = self.repository.inv(task, *arguments)
         said = self.assert_safe(result.stdout), self.assert_safe(result.stderr)
         assert result.returncode == status, said
@@ -114,19 +114,19 @@ class Builder:
         return json.loads(self(*arguments, "--json", **options)[0])["data"]
 
     def states(self, *arguments):
-        """Build, and return what became of each block."""
+        """Build, and return the state of each block."""
         return {block["block"]: block["state"] for block in self.data(*arguments)["blocks"]}
 
     def fingerprint(self):
-        """Return golden's."""
+        """Return golden's fingerprint."""
         return self.data(task="golden.status")["fingerprint"]
 
     def world(self):
-        """Return all that a refused build leaves as it was."""
+        """Return everything that a refused build must not change."""
         return self.repository.world(), sorted(self.path.iterdir()), self.logins()
 
     def refuses(self, *arguments, **options):
-        """Run a task, expect an error and nothing else to have happened, and return what it said."""
+        """Check that a task fails and changes nothing, and return the error."""
         before = self.world()
         answer, said = self(*arguments, status=1, **options)
         assert "error: " in said
@@ -275,7 +275,7 @@ def test_subaccount_is_created_only_once(build, stand_in, psql):
     assert build.logins() == logins
     assert "warning" not in build("--only", "tags")[1]
     assert [request for request in stand_in.requests if "POST" in request] == ["POST /2010-04-01/Accounts.json"]
-    # Where the subaccount is refused, the account was begun: what is left is a password that the next run takes.
+    # If Twilio refuses the subaccount, the first password is written already; the next run uses it.
     build.sql(f'DROP DATABASE "{build.golden}"')
     build.credentials.unlink()
     stand_in.faults.append(refusal(401, 20003, "Authenticate"))
@@ -311,7 +311,7 @@ def alembic(build, monkeypatch):
 
 
 def test_repositorys_own_migrations_are_used(build, alembic):
-    """The repository's migrations make the schema, with the sandbox's keys; neither they nor `ps` show a secret."""
+    """The repository's migrations make the schema and get the sandbox's keys; their output and `ps` show no secret."""
     build.seed(**STRIPE)
     assert "migrated by alembic upgrade heads" in build("--dry-run")[0]
     _, said = build()
@@ -326,7 +326,7 @@ def test_repositorys_own_migrations_are_used(build, alembic):
 
 
 def test_failed_migration_leaves_nothing(build, alembic):
-    """Its words are in the error, without secrets, and nothing is left; migrations of another product are refused."""
+    """The error has the migration's message without secrets; a schema of another product is refused."""
     build.seed(**STRIPE)
     revision = 'revision, down_revision = "m006", "m005"\n\n\ndef upgrade():\n    raise ValueError("no " + str(ENV))\n'
     last = alembic / "versions" / "m006_bad.py"
@@ -345,7 +345,7 @@ def test_failed_migration_leaves_nothing(build, alembic):
 
 
 def test_dry_run_changes_nothing(build, stand_in, psql):
-    """What would be made is said; nothing is, and Twilio is not asked, whether golden is there or not."""
+    """A dry run prints what it would make, and makes no request to Twilio, with or without a golden."""
     build.setting(WORKTREE_MIGRATE=psql)
     build.seed(stand_in)
     before = build.world()
@@ -370,7 +370,7 @@ def test_dry_run_changes_nothing(build, stand_in, psql):
 
 
 def test_only_makes_one_block(build):
-    """One block alone is made; refused where there is nothing for it to stand on, with the command that cures it."""
+    """--only makes one block; if one that it needs is missing, the hint is the command that makes that."""
     assert "does not exist\n  --only adds to an existing golden template" in build.refuses("--only", "tags")
     build.migrate()
     assert "hint: inv golden.build --only owner  # or all of them" in build.refuses("--only", "agents")
@@ -411,7 +411,7 @@ def test_into_refuses_names_of_other_databases(build, psql, migrated):
 
 
 def test_production_and_live_keys_are_refused(build, psql):
-    """What looks like production is refused until it is forced, and so are live keys, and a `seed.env` in disorder."""
+    """A name of production is refused without --force; live keys and a wrong `seed.env` always are."""
     build.setting(WORKTREE_MIGRATE=psql)
     name = f"{build.repository.prefix}_prod"
     said = build.refuses("--into", name)
@@ -471,7 +471,7 @@ def test_other_sessions_stay_connected(build, monkeypatch):
 
 
 def test_failed_build_leaves_no_rows(build, stand_in):
-    """What fails in the last block leaves nothing of the first; a row that is refused is not shown."""
+    """If the last block fails, the first is not kept either; the error does not show the refused row."""
     build.seed(stand_in)
     build.migrate()
     build.sql(
@@ -492,7 +492,7 @@ def test_failed_build_leaves_no_rows(build, stand_in):
 
 
 def test_killed_build_is_completed_by_the_next(build, stand_in, psql, request):
-    """Wherever a build dies, new or in place, the next one completes it: one login each, one subaccount."""
+    """After a kill at any point, the next build completes golden, with one login each and one subaccount."""
     build.setting(WORKTREE_MIGRATE=psql)
     build.seed(stand_in, parent=True)
     makes = [
@@ -529,7 +529,7 @@ def test_killed_build_is_completed_by_the_next(build, stand_in, psql, request):
 
 @pytest.mark.parametrize("where", ["migration", "twilio"])
 def test_interrupted_build_leaves_nothing(build, stand_in, where):
-    """Ctrl-C in the migration, and while Twilio is waited for, leaves nothing."""
+    """Ctrl-C leaves nothing, in the migration and while waiting for Twilio."""
     build.setting(WORKTREE_MIGRATE="echo started; sleep 60")
     build.seed(stand_in)
     if where == "twilio":
@@ -546,7 +546,7 @@ def test_interrupted_build_leaves_nothing(build, stand_in, where):
 
 
 def test_concurrent_builds_make_one_golden(build, stand_in, psql):
-    """Of two that build the same, one makes it, and the other says so, after it was made."""
+    """Of two concurrent builds, one makes golden, and the other then says that it exists."""
     go = build.path.parent / "go"
     build.setting(WORKTREE_MIGRATE=f"echo started; until [ -e {go} ]; do sleep 0.02; done; {psql}")
     build.seed(stand_in, parent=True)
@@ -566,7 +566,7 @@ def test_concurrent_builds_make_one_golden(build, stand_in, psql):
 
 
 def test_concurrent_additions_both_succeed(build):
-    """Of two that top up the same, both succeed, one after the other, and nothing is there twice."""
+    """Two builds that add to the same golden run one after the other, and add nothing twice."""
     build.migrate()
     url = build.repository.url.replace("loquent_latest", build.golden)
     with psycopg.connect(url) as session, build.start("--json") as first, build.start("--json") as second:
@@ -582,7 +582,7 @@ def test_concurrent_additions_both_succeed(build):
 
 
 def test_refused_row_shows_no_secret(build, stand_in):
-    """A database that refuses a row may quote it: at once, by a trigger, when it is asked for its deferred doubts."""
+    """PostgreSQL may quote a row that a type, a trigger or a deferred constraint refuses; the error does not."""
     build.seed(stand_in)
     build.migrate()
     table = "organization_twilio_settings"
@@ -591,7 +591,7 @@ def test_refused_row_shows_no_secret(build, stand_in):
         " AS $$ BEGIN RAISE 'no %', NEW USING DETAIL = NEW::text; END $$;"
         f"CREATE {{}} AFTER INSERT ON {table} {{}} FOR EACH ROW EXECUTE FUNCTION no()"
     )
-    for break_, mend, said in (
+    for break_, fix, said in (
         (
             f"ALTER TABLE {table} DROP CONSTRAINT {table}_auth_token_check, ALTER auth_token TYPE uuid USING NULL",
             f"ALTER TABLE {table} ALTER auth_token TYPE text",
@@ -607,7 +607,7 @@ def test_refused_row_shows_no_secret(build, stand_in):
         build.sql(break_, build.golden)
         assert f"block `twilio` {said}" in build(status=1)[1]
         assert build.sql('SELECT count(*) FROM "user"', build.golden) == [(0,)]
-        build.sql(mend, build.golden)
+        build.sql(fix, build.golden)
     assert set(build.states().values()) == {"made"}
 
 
@@ -637,7 +637,7 @@ def test_hidden_rows_are_an_error(build, monkeypatch):
 
 
 def test_numbers_of_another_organization_are_skipped(build, stand_in):
-    """Where another organization has all numbers of the account, they stay there, and that is said."""
+    """If another organization has all numbers of the account, they stay there, and the block is skipped."""
     build.seed(stand_in)
     build.migrate()
     build()

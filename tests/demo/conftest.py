@@ -1,4 +1,4 @@
-"""The entry points of the demo as child processes, and a place that shows what they leave."""
+"""Run the demo's commands as child processes, in a folder that shows what they leave."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def folder(home, monkeypatch):
-    """Give the test a temporary directory of its own; servers and repositories go there."""
+    """Give the test its own temporary directory; servers and repositories go there."""
     directory = home / "tmp"
     directory.mkdir()
     directory.chmod(0o711)

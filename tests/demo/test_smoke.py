@@ -1,4 +1,4 @@
-"""The smoke: it passes on what works, and fails on what does not."""
+"""The smoke test passes if everything works, and fails if a clone is wrong."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_demo_shows_the_whole_workflow(run, folder):
 
 
 def test_kept_demo_can_be_continued_by_hand(run, folder):
-    """With --keep everything stays; what it says to go on by hand works, and to delete it, too."""
+    """With --keep everything stays, and the printed commands to continue and to delete it work."""
     status, story, errors = run(DEMO, "--keep")
 
     (root,) = folder.iterdir()

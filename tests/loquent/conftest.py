@@ -1,4 +1,4 @@
-"""One whole account for all tests of this directory: they look at it, or roll back what they do to it."""
+"""One whole account for all tests of this directory, which only read it or roll back their changes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Account:
 
     @contextmanager
     def sealed(self):
-        """Have PostgreSQL refuse whatever would be written, also what is drawn from a sequence."""
+        """Let PostgreSQL refuse every write, also nextval()."""
         with self.connection.transaction():
             self.connection.execute("SET LOCAL transaction_read_only = on")
             yield
@@ -69,9 +69,9 @@ class Account:
 
     def contents(self, *, without=()):
         """
-        Return every row of the account's tables, without what is chance in it.
+        Return every row of the account's tables, without random values.
 
-        Ids become names; times become days from now, or count from those of the contact that they belong to.
+        Ids become names; times become days from now, or the time since their contact was created.
 
         Args:
             without: Columns to leave out, as `table.column`.
@@ -91,7 +91,7 @@ class Account:
         hidden = {"task.number", "task.updated_at", *without}
         found = {}
         for table in schema.TABLES:
-            query = sql.SQL("SELECT to_jsonb(one) FROM {} AS one").format(sql.Identifier(table))
+            query = sql.SQL("SELECT to_jsonb(found) FROM {} AS found").format(sql.Identifier(table))
             found[table] = sorted(
                 str(
                     {
@@ -114,7 +114,7 @@ def account_url(server_url):
 
 @pytest.fixture
 def account(account_url):
-    """Give the whole account, to be changed at will."""
+    """Give the whole account; changes are rolled back."""
     with psycopg.connect(account_url) as connection:
         yield Account(connection)
         connection.rollback()
@@ -122,6 +122,6 @@ def account(account_url):
 
 @pytest.fixture
 def empty(account):
-    """Give the same database without the account: as the migrations have left it."""
+    """Give the same database without the account, as after its migrations."""
     account.run("DELETE FROM organization", 'DELETE FROM "user"')
     return account

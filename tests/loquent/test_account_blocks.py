@@ -1,4 +1,4 @@
-"""Build the account: what is there stays, what is missing comes, and what is planned is what is done."""
+"""Build the account: existing rows stay, missing ones are added, and a dry run predicts the result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ANOTHER = "INSERT INTO organization (name, slug) VALUES ('Another', 'another')"
 
 
 def never(*_):
-    raise AssertionError("asked for what is there")
+    raise AssertionError("called although nothing is missing")
 
 
 def made(outcomes):
@@ -265,7 +265,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_changes_by_users_are_kept(account, change):
-    """Nothing is written over it, and nothing beside it."""
+    """A build neither overwrites a change nor adds rows beside it."""
     statements, skipped = CHANGES[change]
     account.run(*statements)
     before, counts = account.contents(), account.counts()
@@ -289,7 +289,7 @@ def test_organization_of_another_owner_is_refused(account):
 
 @pytest.mark.parametrize("beginning", range(len(BLOCKS)))
 def test_partial_account_is_completed(account, beginning):
-    """Killed between two blocks, as if each were kept at once: the next run makes the rest, and the same account."""
+    """After the first blocks alone, the next run makes the rest, and the same account."""
     whole = account.contents()
     account.run("DELETE FROM organization", 'DELETE FROM "user"')
     account.fill(BLOCKS[:beginning])
@@ -336,7 +336,7 @@ STATES = {
 @pytest.mark.parametrize("wish", WISHES)
 @pytest.mark.parametrize("state", STATES)
 def test_dry_run_predicts_the_build(account, state, wish):
-    """The same outcomes, and nothing is written to plan them; what is left then is there, or skipped as planned."""
+    """The dry run writes nothing and has the outcomes of the build; the next one finds nothing to make."""
     inputs = WISHES[wish]
     account.run(*STATES[state])
     planned = account.dry_run(inputs=inputs)
@@ -379,7 +379,7 @@ def test_skipped_blocks_have_a_reason(empty):
 
 
 def test_numbers_of_another_organization_stay_there(account):
-    """They stay theirs, and the conversation that has no line is skipped."""
+    """The numbers stay there, and the conversation, which needs one, is skipped."""
     account.run(
         *MESSAGES,
         ANOTHER,
@@ -427,7 +427,7 @@ def test_single_block_needs_its_requirements(account):
 
 
 def test_schema_that_redirects_rows_is_an_error(account):
-    """A block that is incomplete after it was made is an error; so is a row that is refused, without its secrets."""
+    """A block that is still incomplete is an error, as is a refused row, whose secrets are not shown."""
     account.run(
         *REMOVALS["budget"],
         "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",

@@ -1,4 +1,4 @@
-"""`verify`: each check is ok, broken or skipped, says what it has found, and changes nothing."""
+"""`golden.verify`: each check is ok, broken or skipped, and changes nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks_lib.loquent.fixture import ACCOUNT, INPUTS, NUMBER, SEED
 
 PEOPLE, TAGS, TWILIO, NUMBERS, AGENTS, PLAN, STAFF, SAMPLES = (check.title for check in CHECKS)
 
-# As a verification has it: Twilio is not asked.
+# A verification makes no request to Twilio.
 SEEN = replace(INPUTS, numbers=None)
 
 
@@ -33,7 +33,7 @@ def usable(account, tmp_path):
 
 
 def look(account, inputs=SEEN):
-    """Return what each check has found, by its title."""
+    """Return the finding of each check, by its title."""
     with account.sealed():
         findings = verify_account(account.connection, inputs, account.credentials)
     assert [finding.title for finding in findings] == [check.title for check in CHECKS]

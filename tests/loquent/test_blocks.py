@@ -1,4 +1,4 @@
-"""What each block makes."""
+"""The rows that each block makes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_plan_is_the_highest_tier(account):
     [("enterprise", 2, 40_000, (0, 0, 0)), ("pro", 3, 15_000, (2500, 500, 2000)), ("free", 1, 100, (0, 0, 0))],
 )
 def test_budget_counts_credits_by_seat(account, tier, seats, gross, included):
-    """Credits are counted by seat, and all of them are left; what the tier leaves open counts as none."""
+    """Credits are counted by seat, and all of them are left; a tier without a number has none."""
     if tier != "enterprise":
         account.run(
             "DELETE FROM org_budget",
@@ -113,7 +113,7 @@ def test_twilio_row_fits_the_account(empty):
 
 
 def test_first_text_number_has_text_reply(empty):
-    """Each is there with what it can do; the first that receives text messages is answered by Text Reply."""
+    """Each number has its capabilities; Text Reply answers the first that receives text messages."""
     numbers = tuple(
         replace(NUMBER, number=f"+1500555{n:04}", sid=f"PN{n:032x}", sms=sms, voice=voice, voice_webhook=voice)
         for n, sms, voice in [(4, True, True), (3, True, False), (1, False, True)]
@@ -171,7 +171,7 @@ def test_owner_has_clones_of_agents(account):
 
 
 def test_clone_has_every_copied_column(empty):
-    """In every column that COLUMNS calls so, also where the source has other values than the default."""
+    """The clone has the source's value in each column marked as copied, also if it is not the default."""
     empty.run(
         """UPDATE ai_agent SET instructions = slug || ' Ü', model = '{"name": "x", "tools": [1, null]}'""",
         "UPDATE ai_agent_skill SET is_enabled = NOT is_enabled",
@@ -193,7 +193,7 @@ def test_clone_has_every_copied_column(empty):
 
 
 def test_columns_match_the_schema_exactly(account):
-    """The drift test: for each column of the four tables it is said what a clone gets there, and for no other."""
+    """COLUMNS names every column of the four tables, and no other."""
     found = {table: set() for table in COLUMNS}
     for table, column in account.rows(
         "SELECT table_name, column_name FROM information_schema.columns"
@@ -205,7 +205,7 @@ def test_columns_match_the_schema_exactly(account):
 
 @pytest.mark.parametrize("table", COLUMNS)
 def test_unknown_column_stops_the_build(empty, table):
-    """It stops the build, which names it, even if it has a default; one that was dropped does not."""
+    """The error names the column, even if it has a default; a dropped column is ignored."""
     empty.run(f"ALTER TABLE {table} ADD COLUMN temperature real DEFAULT 1")
     with pytest.raises(DatabaseError, match=f"the clone of an agent has no value for `{table}.temperature`") as stopped:
         empty.fill()
@@ -261,7 +261,7 @@ def test_samples_are_ten_reachable_contacts(account):
 
 
 def test_daylight_saving_changes_nothing(empty):
-    """Where clocks are put back or forward, what is known by its time is found again."""
+    """Rows that are identified by their time are found again across a change of daylight saving time."""
     empty.run("SET LOCAL timezone = 'Europe/Berlin'")
     empty.fill()
     empty.run("UPDATE contact SET created_at = '2026-03-28 12:00+01'", "DELETE FROM message", "DELETE FROM call")

@@ -43,7 +43,7 @@ from tasks_lib.loquent import schema
     ],
 )
 def test_wrong_build_order_fails(account, orphan):
-    """A row that comes before what it needs is refused by a foreign key."""
+    """A row that is inserted before a row it needs violates a foreign key."""
     account.run(
         "CREATE TEMP TABLE new AS SELECT gen_random_uuid() AS id",
         "INSERT INTO organization (id, name, slug) SELECT id, 'Another', 'another' FROM new",
@@ -122,7 +122,7 @@ def test_has_a_trigram_index_where_the_server_offers_one(account):
 
 
 def test_a_schema_of_another_product(server_url, account):
-    """It is refused before anything is made, and the tables that it lacks are named."""
+    """It is refused before any row is made, and the error names the missing tables."""
     with psycopg.connect(server_url) as elsewhere, pytest.raises(DatabaseError) as refused:
         schema.require_account_schema(elsewhere, "acme_latest")
     said = str(refused.value)
@@ -136,7 +136,7 @@ def test_a_schema_of_another_product(server_url, account):
 
 
 def test_a_schema_without_its_rows(account):
-    """The tier and the agents of the system are the migrations' to make: without them nothing is made."""
+    """Without the tier and the system's agents, which the migrations make, no row is made."""
     account.run(
         # Their clones stay.
         "UPDATE ai_agent SET slug = slug || '-old' WHERE organization_id IS NULL AND slug ~ 'reply|creator'",

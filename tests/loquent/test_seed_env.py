@@ -1,4 +1,4 @@
-"""`seed.env`: what its keys mean, what is refused, and that the examples name them all."""
+"""Read `seed.env`, and compare the examples with its keys."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def seed(path, values):
 
 
 def test_missing_file_gives_the_defaults(path, monkeypatch):
-    """Nothing of Twilio or Stripe, sample data, two logins; what the shell exports opts in to nothing."""
+    """Sample data and two logins, nothing of Twilio or Stripe; exported variables change nothing."""
     for name, value in FULL.items():
         monkeypatch.setenv(name, value)
     found = load_seed_env(path)

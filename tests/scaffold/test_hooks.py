@@ -30,7 +30,7 @@ ns = Collection(worktree=Collection("worktree", setup))
 
 
 def scaffold(main, *flags, run=""):
-    """Write what `init` writes."""
+    """Write the files that `init` writes."""
     for file in write.examine(load(main, {}, {}), flags=flags, run=run, command="inv"):
         if file.outcome == "created":
             write.write(file)

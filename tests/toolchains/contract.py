@@ -35,7 +35,7 @@ SQL = (
     "CREATE TABLE message (id serial PRIMARY KEY, contact_id integer NOT NULL REFERENCES contact)",
     "CREATE TABLE task (id serial PRIMARY KEY, message_id integer NOT NULL REFERENCES message)",
 )
-"""What the three migrations of every project run, in order."""
+"""The SQL of the three migrations of every project, in order."""
 
 
 def environment_for(url: str, worktree: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What children see."""
+"""The environment of child processes."""
 
 from __future__ import annotations
 

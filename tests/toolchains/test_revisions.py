@@ -36,7 +36,7 @@ def test_parents_are_sorted_first(graph: dict[str, Revision]) -> None:
 
 @given(graphs_and_keys())
 def test_ancestors_are_those_that_alembic_finds(drawn: tuple[dict[str, Revision], list[str]]) -> None:
-    """What is applied at some heads is what Alembic would walk through to undo it all."""
+    """The ancestors of some heads are the revisions that Alembic would undo."""
     graph, heads = drawn
     theirs = RevisionMap(lambda: [TheirRevision(key, revision.parents) for key, revision in graph.items()])
     expected = {found.revision for head in heads for found in theirs.iterate_revisions(head, "base")}

@@ -86,7 +86,7 @@ def test_passwords_of_urls_are_masked(url: str) -> None:
 
 
 def test_passwords_in_output_are_masked(tmp_path: Path) -> None:
-    """A child may print its environment; what we print of it has no password."""
+    """A child may print its environment; its output is relayed without passwords."""
     lines = []
     with pytest.raises(ToolchainError) as caught:
         sh(

@@ -61,7 +61,7 @@ class TestAlembic(AlembicProject, ToolchainContract):
         assert toolchain.drift(["a1"]) == Drift(("c3_step", "a1_step"), ("b2_step",), ())
 
     def test_nothing_is_pending_at_an_unknown_head(self, toolchain: Toolchain) -> None:
-        """At a head that the branch lacks, nothing is said to be pending: Alembic would refuse."""
+        """At a head that the branch lacks, no migration is pending, because Alembic would refuse."""
         assert toolchain.drift(["f6"]) == Drift((), (), ("f6",))
 
     def test_merges_and_dependencies_count(self, worktree: Path, toolchain: Toolchain) -> None:

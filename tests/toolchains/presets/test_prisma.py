@@ -37,7 +37,7 @@ class TestPrisma(ToolchainContract):
         write(tmp_path, {"prisma/schema/contact.prisma": ""})
         assert Prisma.detect(tmp_path)
 
-    def test_migrations_are_deployed(self, toolchain: Toolchain) -> None:
+    def test_migrations_are_only_deployed(self, toolchain: Toolchain) -> None:
         """Migrations are deployed, never developed, and the client is generated."""
         assert toolchain.migrate().argv == ("prisma", "migrate", "deploy")
         assert toolchain.generate(None).argv == ("prisma", "generate")
