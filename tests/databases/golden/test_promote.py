@@ -134,7 +134,7 @@ def test_golden_changed_meanwhile(place, golden):
     with pytest.raises(DatabaseError, match="may have changed since this worktree's database was cloned") as caught:
         examine(place, golden, cloned)
 
-    assert "--force promotes all the same" in caught.value.hint
+    assert "--force promotes it anyway" in caught.value.hint
     examine(place, golden, cloned, force=True)
 
 
