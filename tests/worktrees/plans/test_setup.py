@@ -101,11 +101,11 @@ def test_setup_does_everything_once(team):
     assert team.records()["a_86f7e4"]["port"] == 55120
 
     listed = team.json("db.companions", cwd=there)
-    assert [(one["database"], one["exists"]) for one in listed] == [(world, True), (queue, True)]
+    assert [(companion["database"], companion["exists"]) for companion in listed] == [(world, True), (queue, True)]
 
     # A dropped database is created again, with the commands that run on it ...
     team.sql(f'DROP DATABASE "{world}"')
-    assert "not there" in team.inv("db.companions", cwd=there).stdout
+    assert "missing: inv worktree.setup" in team.inv("db.companions", cwd=there).stdout
     team.json("worktree.setup", cwd=there)
     assert [len(lines(there / name)) for name in ("installed", "world", "migrated")] == [1, 2, 1]
     # ... and so is everything in a worktree that was created again.
