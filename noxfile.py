@@ -25,6 +25,7 @@ nox.options.reuse_venv = "no" if os.environ.get("CI") else "yes"
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 EDITABLE = "-e.[embedded,loquent]"
+EXAMPLE = Path(__file__).parent / "examples" / "create_worktree.py"
 ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
 PATIENCE = 30.0
 """Seconds after Ctrl-C for children to stop their servers and delete their directories; nox gives 0.3."""
@@ -72,9 +73,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check types with mypy."""
+    """Check types with mypy, and the example of the Python API as a user's file."""
     session.install("-e.[loquent]", *group("types"))
     session.run("mypy", *session.posargs)
+    with session.chdir(session.create_tmp()):  # where only the installed package is found, as in a user's project
+        session.run("mypy", "--strict", "--config-file=", str(EXAMPLE))
 
 
 @nox.session

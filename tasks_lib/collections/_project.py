@@ -30,14 +30,27 @@ def current_project() -> Project:
         WorktreeError: If the current directory was removed.
     """
     from tasks_lib.errors import WorktreeError
+
+    try:
+        return project_at(Path.cwd())
+    except FileNotFoundError:
+        raise WorktreeError("the current directory is gone", hint="cd elsewhere") from None
+
+
+def project_at(path: Path) -> Project:
+    """
+    Return the project around the directory *path*.
+
+    Raises:
+        GitError: If it is not in a repository that we can work in.
+        SettingsError: If a setting is unknown or malformed.
+        FileNotFoundError: If *path* does not exist.
+    """
     from tasks_lib.git.repository import Repository
     from tasks_lib.settings import load
     from tasks_lib.worktrees.project import Project
 
-    try:
-        repository = Repository.find(Path.cwd())
-    except FileNotFoundError:
-        raise WorktreeError("the current directory is gone", hint="cd elsewhere") from None
+    repository = Repository.find(path)
     return Project(repository, load(repository.main, team_settings(repository.main), os.environ))
 
 
