@@ -180,10 +180,21 @@ def programs(request):
 
 
 @pytest.fixture(scope="session")
-def golden(server_url):
+def accounts():
+    """Give a function that makes a database with the fixture's account once: `server_url` may go and come back."""
+
+    @cache
+    def make(url, name):
+        create_fixture(url, name)
+        return name
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def golden(server_url, accounts):
     """Give the name of the golden template on the server of `server_url`; for reading only."""
-    create_fixture(server_url)
-    return "loquent_latest"
+    return accounts(server_url, "loquent_latest")
 
 
 class Repository:

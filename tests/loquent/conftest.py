@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 
 from tasks_lib.loquent import account_blocks, schema
 from tasks_lib.loquent.blocks import BLOCKS
-from tasks_lib.loquent.fixture import INPUTS, create_fixture
+from tasks_lib.loquent.fixture import INPUTS
 
 LABELS = """
 SELECT id::text, email FROM "user"
@@ -106,10 +106,9 @@ class Account:
 
 
 @pytest.fixture(scope="session")
-def account_url(server_url):
+def account_url(server_url, accounts):
     """Give the URL of a database with the whole account."""
-    create_fixture(server_url, "loquent_account")
-    return make_conninfo(server_url, dbname="loquent_account")
+    return make_conninfo(server_url, dbname=accounts(server_url, "loquent_account"))
 
 
 @pytest.fixture

@@ -248,6 +248,20 @@ class TestBeforeRemove:
 
 
 class TestWhatGoes:
+    def test_branch_that_moves_during_its_deletion_stays(self, created, monkeypatch):
+        """Between the last look at it and its deletion, it may get a commit."""
+        newer = created.git("commit-tree", "HEAD^{tree}", "-p", "HEAD", "-m", "Newer")
+        listed = remove.list_worktrees
+
+        def moving(main):
+            if not created.there.exists():
+                created.git("update-ref", "refs/heads/a", newer)
+            return listed(main)
+
+        monkeypatch.setattr(remove, "list_worktrees", moving)
+        assert created.inv("worktree.remove", "a").returncode == 1
+        assert created.git("rev-parse", "a") == newer
+
     def test_removal_leaves_the_sibling_alone(self, created):
         """`a` is removed; `a-b` keeps its worktree, database and record."""
         other = created.json("worktree.create", "a-b")
