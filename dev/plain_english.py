@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WORDS = {
-    r"(nobody|somebody)('s)?": "name the actor: no session, another process, the user",
+    r"(?<!\")(nobody|somebody)('s)?": "name the actor: no session, another process, the user",
     r"who(so)?ever": "the process that, callers that, anyone who",
     r"anew": "again, or leave it out",
     r"meanwhile": "since then, concurrently, in the meantime; or leave it out",

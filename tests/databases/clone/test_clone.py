@@ -1,4 +1,4 @@
-"""Clones: refused before anything is made, complete when they bear their name, and nothing left of failed ones."""
+"""Clones: refused before anything is created, complete under their final name, and no leftovers of failed ones."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_names_that_a_clone_may_not_have(place, small):
 
 
 def test_a_taken_name(place, small):
-    """A database of that name that is somebody's, or another worktree's, is refused before anything is made."""
+    """A database of that name that is not ours, or is another worktree's, is refused before anything is created."""
     stranger = place.golden()
     with pytest.raises(OwnershipError, match="is not ours"):
         examine(place, small, stranger)
@@ -92,7 +92,7 @@ def test_server_down(place, small):
 @pytest.mark.every_major
 @pytest.mark.parametrize("method", ["template", "dump"])
 def test_built(place, small, patient, method):
-    """The clone bears its mark, is complete, measured and timed; the temporary name is gone."""
+    """The clone has its ownership comment, is complete, measured and timed; the temporary name is gone."""
     made = place.clone(small, method=method)
 
     assert made.method == method
@@ -146,7 +146,7 @@ def test_invalid_database_is_not_a_complete_clone(place, small):
 
 @pytest.mark.parametrize("method", ["template", "dump"])
 def test_a_name_taken_by_a_stranger_meanwhile(place, small, patient, monkeypatch, method):
-    """When somebody takes the name while we build, theirs stays, ours goes, and the error says whose it is."""
+    """If another client takes the name during a build, its database stays, and the error names the owner."""
     before = place.databases()
     publish = strategy.publish
 
@@ -246,7 +246,7 @@ def test_interrupted(place, builder, eventually):
 
 @pytest.mark.every_major
 def test_killed(place, builder, eventually):
-    """A build that is killed outright leaves only its temporary database, which the next run sweeps."""
+    """A killed build leaves only its temporary database, which the next run drops."""
     process, golden, temporary = builder
     process.kill()
     process.wait()
@@ -261,7 +261,7 @@ def test_killed(place, builder, eventually):
 
 
 def test_not_swept_while_it_is_made(place, builder):
-    """What another process still builds is not swept from under it."""
+    """A database that another process is still building is not dropped."""
     _, golden, temporary = builder
     assert temporaries.drop_abandoned(place.source(golden), place.admin) == []
     assert temporary in place.databases()

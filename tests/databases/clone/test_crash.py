@@ -1,5 +1,5 @@
 """
-Crash safety: a build that is struck at any word it exchanges with the server harms nobody, and the next one works.
+Crash safety: a build that dies at any message to the server damages nothing, and the next build works.
 
 A process that builds a clone is killed as soon as it has sent its k-th message, so that the server goes on without it;
 or the session is ended right before that message, so that the process goes on without the server. Every fourth
@@ -138,7 +138,7 @@ class Golden:
             return sorted(i for (i,) in connection.execute("SELECT i FROM t"))
 
     def check(self, eventually):
-        """Assert that golden is unharmed, that the next build works, and that the one after a crash sweeps up."""
+        """Assert that golden is intact, that the next build works, and that the one after a crash drops leftovers."""
         place, allowed = self.place, "SELECT datallowconn FROM pg_database WHERE datname = %s"
         assert self.rows_of(self.name) == self.rows
         assert place.admin.execute(allowed, [self.name]).fetchone() == (True,)
@@ -154,7 +154,7 @@ class Golden:
         assert len(source.list_copies(place.admin, "snapshot", place.oid(self.name))) <= 1
 
     def is_swept(self):
-        """Sweep, and tell whether anything is left: what the server is still at work on is, for a moment."""
+        """Clean up, and return whether anything is left; what the server is still busy with counts for a moment."""
         temporaries.drop_abandoned(self.place.source(self.name), self.place.admin)
         locks = self.place.admin.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'").fetchall()
         databases = [name for name in self.place.databases() if name.startswith("goldentree_tmp_")]
@@ -173,7 +173,7 @@ def golden(place):
 @pytest.mark.parametrize("blow", ["kill", "terminate"])
 @pytest.mark.parametrize("scenario", ["refresh", "fresh", "current", "idle", "evict"])
 def test_struck(place, golden, eventually, request, scenario, blow):
-    """Whichever message a build dies at: golden is open and unharmed, the next build works, all the rest is swept."""
+    """At whichever message a build dies, golden is open and intact, the next build works, and leftovers are dropped."""
     options = {"fresh": {"fresh": True}, "evict": {"method": "template", "evict_idle": True}}.get(scenario, {})
     golden.add()
     if scenario != "idle":
@@ -204,7 +204,7 @@ def test_struck(place, golden, eventually, request, scenario, blow):
 @pytest.mark.every_major
 @pytest.mark.parametrize("blow", ["kill", "terminate"])
 def test_a_reset_is_struck(place, golden, eventually, request, blow):
-    """Whichever message a reset dies at, the old clone or the new one bears the name, whole; it is never neither."""
+    """At whichever message a reset dies, the complete old clone or the complete new one has the name."""
     golden.add()
     golden.connect()
     place.clone(golden.name, method="auto", database="final")
@@ -233,7 +233,7 @@ def test_a_reset_is_struck(place, golden, eventually, request, blow):
 @pytest.mark.every_major
 @pytest.mark.parametrize("blow", ["backend", "server"])
 def test_the_server_crashes(own, programs, eventually, blow):
-    """A server that crashes amid a refresh loses nothing but that: golden is whole, and the rest is swept."""
+    """A server crash during a refresh loses only the refresh: golden is intact, and leftovers are dropped."""
     (data,) = own.admin.execute("SHOW data_directory").fetchone()
     cluster = Cluster(Path(data).parent, durable=False, binaries=programs)
 
@@ -262,7 +262,7 @@ def test_the_server_crashes(own, programs, eventually, blow):
 
 
 def test_swept_by_others_at_every_point(place, monkeypatch):
-    """What is being made stays written down whenever another process sweeps: it may be killed any time after."""
+    """A database under construction stays on record while another process cleans up, because it may be killed later."""
     source = place.source(place.golden())
     wait, sweeping = psycopg.Connection.wait, []
 

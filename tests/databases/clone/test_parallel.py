@@ -73,7 +73,7 @@ def test_one_refresh_serves_all(place):
 
 
 def test_an_idle_golden(place):
-    """Eight at once from a golden template that nobody else uses: all succeed with its rows."""
+    """Eight builds at once from an idle golden template all succeed, with its rows."""
     golden = place.golden("CREATE TABLE t AS SELECT generate_series(1, 1000) AS i")
     with building(place, golden) as said:
         pass
@@ -117,7 +117,7 @@ def test_while_golden_is_written_to(place, meanwhile):
 
 
 def test_logins_while_fifty_are_cloned(place, meanwhile, record_property):
-    """A session on golden survives fifty clones, and nobody who logs in to golden meanwhile waits for long."""
+    """A session on golden survives fifty clones, and no login to golden waits for long."""
     golden = place.golden("CREATE TABLE t AS SELECT generate_series(1, 100) AS i")
     stop, waited = threading.Event(), []
 

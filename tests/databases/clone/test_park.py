@@ -25,7 +25,7 @@ def clone_mark(**changes):
 
 
 def made(place, name=None, script="CREATE TABLE t AS SELECT 1 AS i", **changes):
-    """Make a database that bears the mark of a clone."""
+    """Create a database with the ownership comment of a clone."""
     name = place.golden(script, name=name)
     set_comment(place.admin, name, clone_mark(**changes))
     return name
@@ -51,7 +51,7 @@ def world(place):
 
 @pytest.fixture
 def pool(place):
-    """Give a function that keeps a database busy as a pool does: whoever is thrown out is back at once."""
+    """Give a function that keeps a database busy as a pool does: a session that is ended connects again at once."""
     over, threads = threading.Event(), []
 
     def use(database, query):
@@ -77,7 +77,7 @@ def pool(place):
 
 @pytest.mark.every_major
 def test_parked_and_back(place, pool):
-    """A clone and its companion are parked together, whoever is connected, and come back as they were."""
+    """A clone and its companion are parked together, even with sessions, and restored unchanged."""
     first, companion = made(place, f"ü{'x' * 50}"), made(place, golden="")
     place.run("ALTER DATABASE {} SET search_path = a, public", first)
     pool(first, "SELECT pg_sleep(0.01)")
@@ -107,7 +107,7 @@ def test_parked_and_back(place, pool):
 
 @pytest.mark.every_major
 def test_back_in_the_place_of_another(place):
-    """What the worktree has made meanwhile changes places with what was parked, and back again."""
+    """A database that the worktree has created since then changes places with the parked one, and back again."""
     name = made(place)
     assert [one.database for one in parked(place, only=[name])] == [name]
     made(place, name, "CREATE TABLE t AS SELECT 2 AS i")

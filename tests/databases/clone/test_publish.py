@@ -157,7 +157,7 @@ def test_a_taken_name_changes_nothing(connection, names):
 
 
 def test_the_mark_comes_with_the_name(connection, names):
-    """The published database bears the mark; the temporary name is gone."""
+    """The published database has the ownership comment; the temporary name is gone."""
     golden, temporary, final = names
     publish(connection, require_golden(connection, golden), temporary, final, MARK)
 

@@ -1,4 +1,4 @@
-"""Replacing: a new database takes the place of the one that bears the name, which is parked, in one transaction."""
+"""A new database takes the name of the old one, which is parked, in one transaction."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_reset(place, small, method):
 
 
 def test_nothing_to_replace(place, small):
-    """Where no database bears the name, or only what an interrupted drop has left, nothing is parked."""
+    """If no database has the name, or only an interrupted DROP has left one, nothing is parked."""
     name = place.clone(small).database
     place.admin.execute("UPDATE pg_database SET datconnlimit = %s WHERE datname = %s", [INVALID, name])
 

@@ -58,7 +58,7 @@ def temporaries(place):
 
 @pytest.mark.every_major
 def test_frozen(place, busy):
-    """A snapshot is a template that nobody can connect to, labelled as ours, and named by its fingerprint."""
+    """A snapshot is a template without connections, has our ownership comment, and is named by its fingerprint."""
     golden, _ = busy
     made, rows, dumped = auto(place, golden)
 
@@ -162,7 +162,7 @@ def test_one_that_is_being_copied_is_passed_over(place, busy, meanwhile, eventua
 
 @pytest.mark.every_major
 def test_fresh(place, busy):
-    """`fresh` reads golden anew although the snapshot is current."""
+    """`fresh` reads golden again although the snapshot is current."""
     golden, _ = busy
     auto(place, golden)
     (old,) = kept(place, golden)
@@ -222,7 +222,7 @@ def test_another_repositorys_snapshot(place, busy):
 
 @pytest.mark.parametrize("fresh", [False, True])
 def test_a_snapshot_whose_comment_was_edited(place, busy, fresh):
-    """A snapshot that somebody took for themselves is neither copied nor relabelled nor dropped, whatever its name."""
+    """A snapshot whose ownership comment was changed is neither copied nor commented nor dropped, whatever its name."""
     golden, session = busy
     auto(place, golden)
     (taken,) = kept(place, golden)
@@ -276,7 +276,7 @@ def test_golden_made_anew(place, busy):
     assert old.name not in place.databases()
 
 
-# --- what golden does meanwhile ----------------------------------------------------------------------
+# --- changes in golden during a clone ----------------------------------------------------------------
 
 
 @pytest.mark.every_major
@@ -335,7 +335,7 @@ def test_a_sequence_that_never_rests(place, meanwhile):
 @pytest.mark.every_major
 @pytest.mark.parametrize("times", [1, 100])
 def test_a_snapshot_that_vanishes(place, busy, monkeypatch, times):
-    """A snapshot that another process drops between look and copy is no failure; one after the other is a clear one."""
+    """A snapshot that another process drops before the copy is replaced once; a second one is a clear error."""
     golden, session = busy
     auto(place, golden)
     copy, gone = template.copy, []
@@ -380,7 +380,7 @@ def test_a_snapshot_whose_drop_was_interrupted(place, busy, wish):
 
 
 @pytest.mark.every_major
-def test_somebody_elses_golden(place):
+def test_golden_of_another_role_is_dumped_once(place):
     """A role that does not own golden has snapshots too, and clones that it can use."""
     server = place.as_role(place.role())
     golden = place.golden("CREATE TABLE t AS SELECT 1 AS i; GRANT SELECT ON t TO PUBLIC")

@@ -97,7 +97,7 @@ def test_what_is_counted(database):
 
 
 def test_an_invalid_index_is_not_counted(database):
-    """What a failed CREATE INDEX CONCURRENTLY left is no index; pg_dump leaves it out as well."""
+    """The remains of a failed CREATE INDEX CONCURRENTLY do not count as an index; pg_dump leaves them out as well."""
     database.execute("CREATE TABLE twice AS SELECT 1 AS i FROM generate_series(1, 2)")
     with pytest.raises(psycopg.errors.UniqueViolation):
         database.execute("CREATE UNIQUE INDEX CONCURRENTLY ON twice (i)")

@@ -1,4 +1,4 @@
-"""The fingerprint: it changes with what SELECT could see, with nothing else, and unknown is no fingerprint."""
+"""The fingerprint changes with what SELECT could see and with nothing else; without a full reading it is empty."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_physical_copies(place, golden, patient, monkeypatch, strategy):
 
 
 def test_the_same_rows_are_not_the_same_content(place, golden):
-    """A logical copy has a fingerprint of its own: its rows were written anew."""
+    """A logical copy has another fingerprint, because its rows were written again."""
     assert place.fingerprint(place.clone(golden).database, of=golden).digest != place.fingerprint(golden).digest
 
 
@@ -198,7 +198,7 @@ def test_read_in_parallel(place):
 
 @pytest.mark.parametrize(("script", "obstacle"), HIDDEN.values(), ids=HIDDEN)
 def test_hidden_from_us(place, script, obstacle):
-    """What our role may not read could have changed: there is no fingerprint, and the reason says what it is."""
+    """Data that our role may not read could have changed: the fingerprint is empty, and the reason names the table."""
     golden = place.golden(script)
     found = place.fingerprint(golden, server=place.as_role(place.role()))
 
@@ -237,7 +237,7 @@ def test_an_ordinary_owner(place, owner, owned):
 
 
 def test_what_is_closed_to_the_owner_but_empty(place, owner, owned):
-    """Large objects and user mappings that were there once are no obstacle: everyone can tell that none is left."""
+    """Dropped large objects and user mappings do not count as an obstacle: every role can see that none is left."""
     place.execute(
         owned,
         WRAPPER + "CREATE USER MAPPING FOR PUBLIC SERVER s; SELECT lo_from_bytea(4711, 'x')",
@@ -263,7 +263,7 @@ def test_policies_of_the_owners_own(place, owner, owned, security):
 
 
 def test_a_lock_in_the_way(place, golden):
-    """Behind a migration's lock reading gives up when its time is over; nobody gets half a fingerprint."""
+    """Behind a migration's lock, reading stops at its time limit, and the result is never half a fingerprint."""
     with place.connect(golden) as migration:
         migration.execute("BEGIN")
         migration.execute("ALTER TABLE t ADD COLUMN k int")

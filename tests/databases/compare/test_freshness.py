@@ -224,7 +224,7 @@ def made_anew(place, golden):
     ],
 )
 def test_changes_are_seen(place, golden, large, happens):
-    """Whoever changed golden in whatever way: the fingerprint is the new one."""
+    """Any change to golden, by any client, gives a new fingerprint."""
     before, after = [examine(place, golden) for _ in happens(place, golden)]
 
     assert after.found.digest == place.fingerprint(golden).digest
@@ -321,7 +321,7 @@ def test_a_crash(own, large, eventually):
 
 @pytest.mark.parametrize("text", ["", "{", "null", "7", "[]", '"text"', "{}", '{"oid": 1}', "\xff\x00"])
 def test_a_damaged_memory(place, golden, text):
-    """A file that is not ours, or only half of it, is no memory: everything is read, and remembered anew."""
+    """A file that is foreign or incomplete is ignored: everything is read and cached again."""
     first = examine(place, golden)
     (remembered,) = place.folder.glob("fingerprint-*.json")
     remembered.write_bytes(text.encode("latin-1"))

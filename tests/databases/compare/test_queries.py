@@ -55,7 +55,7 @@ def test_clients(server):
 
 
 def test_no_clients(server, monkeypatch):
-    """Without fitting clients there is no folder, and no error: only some tools need one."""
+    """Without suitable client programs the folder is None, and no error is raised: only some tools need one."""
     monkeypatch.setattr(binaries, "list_installed", list)
 
     assert queries.find_client_directory(server) is None

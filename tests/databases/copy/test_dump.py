@@ -41,7 +41,7 @@ def test_an_empty_golden(place):
     assert place.rows(made.database, "SELECT count(*) FROM pg_class WHERE oid >= 16384") == [(0,)]
 
 
-@pytest.mark.parametrize("name", ["gold \"%s\" \\ % 'x' {0}", "Gold-Ünï/@:?#=&", "host=nowhere port=1", "-U nobody"])
+@pytest.mark.parametrize("name", ["gold \"%s\" \\ % 'x' {0}", "Gold-Ünï/@:?#=&", "host=nowhere port=1", "-U nouser"])
 def test_odd_names(place, name):
     """The golden template may have any name that PostgreSQL accepts, those that look like options included."""
     made = place.clone(place.golden("CREATE TABLE t AS SELECT 1 AS i", name=name))
@@ -50,7 +50,7 @@ def test_odd_names(place, name):
 
 
 def test_an_invalid_index_is_no_difference(place):
-    """What a failed CREATE INDEX CONCURRENTLY left in golden does not come along, and is no failure."""
+    """The remains of a failed CREATE INDEX CONCURRENTLY in golden are left out, and do not count as a failure."""
     golden = place.golden("CREATE TABLE t AS SELECT 1 AS i FROM generate_series(1, 2)")
     with pytest.raises(psycopg.errors.UniqueViolation):
         place.execute(golden, "CREATE UNIQUE INDEX CONCURRENTLY ON t (i)")
@@ -81,7 +81,7 @@ def test_an_owners_grants_are_kept(place):
 
 
 def test_a_superusers_extension_is_no_obstacle(place):
-    """Tables and functions of an extension belong to whoever installed it; golden's own keep their owner."""
+    """Tables and functions of an extension belong to the role that installed it; golden's own keep their owner."""
     owner = place.role()
     golden = place.golden("CREATE EXTENSION pg_trgm; CREATE EXTENSION hstore", owner=owner)
     with place.connect(golden, user=owner, password=owner) as connection:

@@ -74,7 +74,7 @@ def test_nobody_is_ended_for_a_snapshot_that_is_current(place, golden):
     [("BEGIN; INSERT INTO t VALUES (2)", "idle in transaction"), ("SELECT pg_sleep(60)", "active")],
 )
 def test_work_is_never_interrupted(place, golden, eventually, work, state):
-    """A session at work or in a transaction is a refusal that names it; nobody is ended and nothing is made."""
+    """A session that is busy or in a transaction is refused by name; no session is ended and nothing is created."""
     before = place.databases()
     with place.connect(golden) as idle, place.connect(golden, application_name="payroll") as busy:
         busy.pgconn.send_query(work.encode())
@@ -136,7 +136,7 @@ def test_clients_in_a_hurry(place, golden, meanwhile):
                     pass
 
     def ended_silently(session):
-        # A client that only listens stays idle: who asks something now and then would be found at work.
+        # A client that only listens stays idle: one that runs queries now and then could be found busy.
         try:
             for _ in session.notifies(timeout=0.01):
                 pass

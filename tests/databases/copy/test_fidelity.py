@@ -92,7 +92,7 @@ CREATE EVENT TRIGGER watcher ON ddl_command_start EXECUTE FUNCTION watch();
 CREATE EVENT TRIGGER asleep ON sql_drop EXECUTE FUNCTION watch(); ALTER EVENT TRIGGER asleep DISABLE;
 SELECT lo_from_bytea(4711, '\xcafe');
 CREATE FOREIGN DATA WRAPPER wrapper; CREATE SERVER remote FOREIGN DATA WRAPPER wrapper OPTIONS (host 'elsewhere');
-CREATE USER MAPPING FOR PUBLIC SERVER remote OPTIONS (user 'somebody');
+CREATE USER MAPPING FOR PUBLIC SERVER remote OPTIONS (user 'reader');
 CREATE PUBLICATION all_of_it FOR ALL TABLES;
 CREATE SUBSCRIPTION sub CONNECTION 'host=nowhere password=hunter2' PUBLICATION p WITH (connect = false);
 """
@@ -136,7 +136,7 @@ SAME = {
     "rows of a materialized view": "SELECT i FROM filled ORDER BY 1",
     "constraints":
         "SELECT conrelid::regclass::text, conname, convalidated, condeferrable, condeferred, pg_get_constraintdef(oid) "
-        # PostgreSQL 18 lists NOT NULLs as constraints too, and names them anew on restore.
+        # PostgreSQL 18 lists NOT NULLs as constraints too, and renames them on restore.
         "FROM pg_constraint WHERE connamespace = 'app'::regnamespace AND contype <> 'n' ORDER BY 1, 2",
     "triggers":
         "SELECT tgname, tgenabled, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1",
@@ -231,7 +231,7 @@ def test_no_replication(lasting, golden, made):
 
 
 def test_publications(lasting, made, way):
-    """A dump leaves publications out; a physical copy has golden's, to which nobody subscribes."""
+    """A dump leaves publications out; a physical copy has golden's, without subscribers."""
     published = lasting.rows(made.database, "SELECT pubname FROM pg_publication")
     assert published == ([("all_of_it",)] if way == "snapshot by template" else [])
 

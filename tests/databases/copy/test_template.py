@@ -1,4 +1,4 @@
-"""Method `template`: a physical copy of an idle golden, and nobody's login hangs behind it."""
+"""Method `template`: a physical copy of an idle golden, which never makes a login wait for long."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.every_major
 
 @pytest.mark.parametrize("method", ["auto", "template"])
 def test_an_idle_golden_is_copied(place, patient, method):
-    """Where nobody is connected, the copy is physical: owners, statistics, even what a dump cannot carry."""
+    """If no session is connected, the copy is physical: owners, statistics, even what a dump cannot carry."""
     owner = place.role()
     golden = place.golden(
         "CREATE EXTENSION pg_trgm VERSION '1.3'; CREATE TABLE t AS SELECT generate_series(1, 9) AS i; ANALYZE t; "
@@ -52,7 +52,7 @@ def test_a_large_golden_is_copied_by_files(place, patient, monkeypatch):
 
 
 def test_auto_leaves_sessions_alone(place):
-    """While somebody is connected, `auto` takes a snapshot by a dump, and the session stays."""
+    """While a session is connected, `auto` takes a snapshot by a dump, and the session stays."""
     golden = place.golden("CREATE TABLE t AS SELECT 1 AS i")
     with place.connect(golden) as session:
         made = place.clone(golden, method="auto")
@@ -74,7 +74,7 @@ def test_template_says_what_is_in_the_way(place):
     assert place.databases() == before
 
 
-def test_somebody_elses_golden(place):
+def test_golden_of_another_role_is_not_copied_by_template(place):
     """A role that does not own golden cannot copy it physically; `auto` dumps what it may read."""
     server = place.as_role(place.role())
     golden = place.golden("CREATE TABLE t AS SELECT 1 AS i; GRANT SELECT ON t TO PUBLIC")
@@ -111,7 +111,7 @@ def test_no_login_hangs(place, meanwhile):
 
 @pytest.mark.parametrize(("method", "outcome"), [("auto", "snapshot"), ("template", None)])
 def test_a_session_in_the_last_moment(place, monkeypatch, method, outcome):
-    """When somebody connects between the look and the copy, `auto` takes a snapshot, and `template` says so."""
+    """If a session connects between the check and the copy, `auto` takes a snapshot, and `template` says so."""
     golden = place.golden("CREATE TABLE t AS SELECT 1 AS i")
     copy, sessions = template.copy, []
 
@@ -131,7 +131,7 @@ def test_a_session_in_the_last_moment(place, monkeypatch, method, outcome):
 
 
 def test_a_collation_that_changed(place):
-    """PostgreSQL copies no database whose collation the operating system has changed since; a dump sorts anew."""
+    """PostgreSQL refuses to copy a database whose collation the operating system has changed; a dump sorts it again."""
     if place.admin.info.server_version < 150_000:
         pytest.skip("PostgreSQL 15 was the first to record the collation's version")
     golden = place.golden("CREATE TABLE t AS SELECT 1 AS i")

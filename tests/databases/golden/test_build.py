@@ -1,4 +1,4 @@
-"""A golden template from nothing: it bears its name once it is complete, and a failure leaves nothing."""
+"""A golden template from nothing gets its name once it is complete, and a failure leaves nothing."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def fill(url):
 
 @pytest.mark.every_major
 def test_published(place, build):
-    """It is UTF-8, bears no mark, is whose role made it, and what filled it saw another name; its clone is equal."""
+    """It is UTF-8, has no ownership comment, belongs to the role that built it, and was filled under another name."""
     role = place.role()
     seen = build(fill, server=place.as_role(role))
     assert seen.startswith("goldentree_tmp_")
@@ -68,7 +68,7 @@ def test_published(place, build):
 
 @pytest.mark.parametrize("error", [DatabaseError("no"), KeyboardInterrupt(), ZeroDivisionError()])
 def test_a_failure(place, build, error):
-    """Whatever ends the filling, and whoever is still connected there: nothing is left, and the next one works."""
+    """However the filling fails, and whatever is still connected: nothing is left, and the next build works."""
     with ExitStack() as sessions:
 
         def failing(url):
@@ -94,7 +94,7 @@ def test_a_name_taken_meanwhile(place, build):
 
 
 def test_one_after_the_other(place, build, meanwhile, eventually):
-    """Whoever comes second waits for the first, and does not even begin."""
+    """A second build waits for the first, and does not even begin."""
     begun, go = threading.Event(), threading.Event()
 
     def slowly(url):
@@ -116,13 +116,13 @@ def test_one_after_the_other(place, build, meanwhile, eventually):
 
 
 def test_may_not(place, build):
-    """A role that may make no databases is told so."""
+    """A role that may not create databases gets an error that says so."""
     server = place.as_role(place.role("LOGIN"))
     build.fails(pytest.fail, match="no permission in `postgres`\n  permission denied to create", server=server)
 
 
 def test_a_cleanup_that_fails(place, build, monkeypatch):
-    """The error is that of the filling; what could not be dropped is swept by the next one."""
+    """The error is that of the filling; a database that could not be dropped is dropped by the next build."""
 
     def stuck(*arguments, **options):
         raise psycopg.errors.DiskFull

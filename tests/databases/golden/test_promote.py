@@ -139,7 +139,7 @@ def test_golden_changed_meanwhile(place, golden):
 
 
 def test_golden_in_use(place, golden):
-    """While somebody is connected to golden nothing is made; idle sessions are ended when that is asked for."""
+    """While a session is connected to golden, nothing is created; idle sessions are ended only on request."""
     cloned = place.clone(golden).database
     place.execute(cloned, "INSERT INTO t VALUES (2)")
     before = place.databases()
@@ -168,8 +168,8 @@ def test_not_this_worktrees(place, golden):
             examine(place, golden, name, slug=slug)
 
 
-def test_somebody_elses_golden(place, golden):
-    """A role that may not rename golden is told so before anything is copied."""
+def test_golden_of_another_role_is_not_promoted(place, golden):
+    """A role that may not rename golden gets an error before anything is copied."""
     server = place.as_role(place.role())
     place.execute(golden, "GRANT SELECT ON t TO PUBLIC")
     cloned = place.clone(golden, server=server).database

@@ -122,7 +122,7 @@ def test_read_only(production):
 
 
 def test_our_own_databases(place, golden):
-    """Golden, a clone and DATABASE_URL's database are no sources, whatever the server is called; others there are."""
+    """Golden, a clone and DATABASE_URL's database are refused as sources, whatever the server is called."""
     database = place.clone(golden).database
     before = state(place)
     for name, said in [(golden, "the golden template itself"), (database, "the clone of worktree `feat_1`")]:
@@ -257,7 +257,7 @@ def test_into_golden(place, production, golden, eventually):
 
 
 def test_no_golden_yet(place, production):
-    """Where there is no golden template, it is made; everybody may connect to it, and it bears no mark of ours."""
+    """A missing golden template is created; every role may connect to it, and it has no ownership comment."""
     golden = "gold_not_yet_there"
     place.made.append(golden)
     mine = wanted(place, golden, url_of(production, production.golden(SCRIPT)))

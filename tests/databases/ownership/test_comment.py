@@ -1,4 +1,4 @@
-"""Ownership: only the comment authorises a drop; everything else is somebody else's."""
+"""Ownership: only the comment authorises a drop; every other database is foreign."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_an_absent_one_is_no_error(connection):
     "comment",
     [
         None,
-        "somebody's notes",
+        "a person's notes",
         "",
         "null",
         "[]",
@@ -109,7 +109,7 @@ def test_what_is_not_provably_ours_stays(connection, make, comment):
 
 
 def test_each_refusal_says_what_was_found(connection, make):
-    """The errors tell somebody else's database from another repository's and another worktree's."""
+    """The errors distinguish a foreign database from another repository's and another worktree's."""
     for comment, said in (
         (None, "is not ours"),
         (edited(repository="another"), "belongs to another repository"),
@@ -135,7 +135,7 @@ def test_the_golden_template_is_never_dropped(connection, make):
 
 
 def test_a_renamed_database_takes_its_mark_along(connection, make):
-    """A database that somebody put in the place of ours is refused; ours is known by its mark under any name."""
+    """A foreign database under our name is refused; ours is known by its comment under any name."""
     name = make(OURS)
     moved = f"{name} moved"
     connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(moved)))
@@ -168,7 +168,7 @@ def test_temporary_databases_are_swept(connection, make, mark):
     assert not drop_temporary(connection, name, repository="repo")
 
 
-@pytest.mark.parametrize("comment", [temporary(repository="another"), OURS, "somebody's notes"])
+@pytest.mark.parametrize("comment", [temporary(repository="another"), OURS, "a person's notes"])
 def test_other_databases_are_not_swept(connection, make, comment):
     """A temporary name alone is not enough where the comment says otherwise."""
     name = make(comment, name=new_temporary_name())
@@ -199,7 +199,7 @@ def session(server, name):
 
 
 def test_waiting_for_sessions(connection, server, make):
-    """A session that is about to leave is waited for; with none, there is no wait."""
+    """Wait for a session that is about to leave; without one, return at once."""
     name = make()
     with session(server, name) as leaving:
         threading.Timer(0.2, leaving.close).start()

@@ -79,7 +79,7 @@ def test_closed_to_connections(server, template):
 
 
 def test_no_right_to_create_databases(role, template):
-    """A role that may not create databases is told so, by name, before anything is made."""
+    """A role that may not create databases is refused, by name, before anything is created."""
     with pytest.raises(DatabaseError, match="may not create databases") as caught:
         describe(role, template)
 
@@ -87,7 +87,7 @@ def test_no_right_to_create_databases(role, template):
 
 
 @pytest.mark.every_major
-def test_somebody_elses(server, role, template):
+def test_database_of_another_role_is_not_ours(server, role, template):
     """Golden is ours for its owner's members; not for a role that may create databases alone."""
     user = sql.Identifier(role.url.parameters["user"])
     group = sql.Identifier(f"group_{secrets.token_hex(4)}")

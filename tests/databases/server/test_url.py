@@ -160,7 +160,7 @@ def test_refused_without_showing_it(text):
 
 def test_variables_are_refused():
     """`${...}` is refused: some readers of env files expand it, others do not."""
-    with pytest.raises(SettingsError, match="write MAIN_URL out"):
+    with pytest.raises(SettingsError, match="write MAIN_URL in full"):
         DatabaseUrl.parse("postgresql://u:${PASSWORD}@h/db", source="MAIN_URL")
 
 
@@ -190,7 +190,7 @@ def test_a_mapped_port_is_no_pooler():
 
 @pytest.fixture
 def service(tmp_path, monkeypatch, server_url):
-    """Give the name of a service that leads to the disposable server, and to a database nobody asked for."""
+    """Give the name of a service that leads to the disposable server, and to another database."""
     url = DatabaseUrl.parse(server_url).parameters
     lines = [f"{key}={url[key]}" for key in ("host", "port", "user", "password")]
     (tmp_path / "pg_service.conf").write_text("\n".join(["[app]", *lines, "dbname=template1"]))

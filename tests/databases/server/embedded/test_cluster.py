@@ -187,8 +187,8 @@ def test_pid_file_of_another_life(cluster):
             stranger.kill()
 
 
-def test_port_taken_by_somebody_else(cluster):
-    """The port stays what worktrees' env files say; when somebody has it, the error names it and both cures work."""
+def test_port_taken_by_another_program_is_named(cluster):
+    """The port stays as worktrees' env files have it; if it is taken, the error names it, and both fixes work."""
     cluster.start()
     cluster.stop()
     port = service.read_service(cluster.service_file).port
@@ -221,7 +221,7 @@ def test_server_that_cannot_start(cluster):
 
 
 def test_killed_while_it_was_being_made(cluster):
-    """A data directory appears when it is complete; what a killed first start leaves is swept by the next one."""
+    """A data directory appears when it is complete; the next start deletes the leftovers of a killed first start."""
     child = run_code(START)
     wait_for(lambda: list(cluster.root.glob("making-*/data/base")))
     child.kill()

@@ -80,7 +80,7 @@ def test_the_next_one_removes_an_orphan(folder):
 
 
 def test_a_link_of_that_name_is_not_followed(folder, home):
-    """In a directory that everybody writes to, somebody's link does not make us delete what it points to."""
+    """In a directory that everyone can write to, a planted link does not make us delete its target."""
     precious = home / "precious"
     precious.mkdir()
     (folder / "goldentree-server-trap").symlink_to(precious)
