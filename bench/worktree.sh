@@ -1,5 +1,5 @@
 #!/bin/sh
-# Seed 000's flow as it was written (worktree.sh and worktree-db.sh), without the project's own
+# The shell scripts that goldentree replaces, as their authors wrote them (worktree.sh and worktree-db.sh), without the project's own
 # migrate and generate: what `inv worktree.create` is measured against.
 # usage: worktree.sh BRANCH, in the main worktree; PG* say where the server is.
 set -eu

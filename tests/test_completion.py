@@ -38,7 +38,7 @@ PRESS_TAB = {
 
 
 @pytest.mark.parametrize("shell", [shell for shell in PRESS_TAB if shell == "bash" or shutil.which(shell)])
-def test_tasks_and_flags(tmp_path, shell):
+def test_tasks_and_flags_are_completed(tmp_path, shell):
     """The beginning of a task's name, and that of one of its flags, for both commands."""
     (tmp_path / "tasks.py").write_text("from tasks_lib import ns\n")
     (setup,) = re.findall(rf"```{shell}\n(.*?)```", DOCUMENT, re.DOTALL)

@@ -48,7 +48,7 @@ def test_names_that_a_clone_may_not_have(place, small):
             examine(place, small, name)
 
 
-def test_a_taken_name(place, small):
+def test_foreign_database_of_the_name_is_refused(place, small):
     """A database of that name that is not ours, or is another worktree's, is refused before anything is created."""
     stranger = place.golden()
     with pytest.raises(OwnershipError, match="is not ours"):
@@ -64,7 +64,7 @@ def test_a_taken_name(place, small):
 
 @pytest.mark.every_major
 @pytest.mark.parametrize("method", ["auto", "template", "dump"])
-def test_refusals_make_nothing(place, small, method):
+def test_refused_clone_creates_no_database(place, small, method):
     """No golden, a closed one, no right to create databases: an error each, and no database more."""
     place.run("ALTER DATABASE {} ALLOW_CONNECTIONS false", closed := place.golden())
     powerless = place.as_role(place.role("LOGIN"))
@@ -81,7 +81,7 @@ def test_refusals_make_nothing(place, small, method):
     assert place.databases() == before
 
 
-def test_server_down(place, small):
+def test_unreachable_server_is_a_server_error(place, small):
     """A server that does not answer is the server's error, also in the clean-up behind it."""
     port = place.server.url.parameters["port"]
     gone = Server(DatabaseUrl.parse(place.server.url.text.replace(f":{port}/", ":1/")))
@@ -91,7 +91,7 @@ def test_server_down(place, small):
 
 @pytest.mark.every_major
 @pytest.mark.parametrize("method", ["template", "dump"])
-def test_built(place, small, patient, method):
+def test_clone_is_complete_with_its_comment(place, small, patient, method):
     """The clone has its ownership comment, is complete, measured and timed; the temporary name is gone."""
     made = place.clone(small, method=method)
 
@@ -107,7 +107,7 @@ def test_built(place, small, patient, method):
 
 
 @pytest.mark.every_major
-def test_the_fixture_golden(place, golden, patient):
+def test_large_golden_is_copied_whole(place, golden, patient):
     """The golden template of 121 tables and its 17 MB arrive whole, by either method."""
     for method in ("dump", "template"):
         made = place.clone(golden, method=method)
@@ -117,7 +117,7 @@ def test_the_fixture_golden(place, golden, patient):
         assert made.bytes > 12_000_000
 
 
-def test_clones_are_separate(place, small):
+def test_writes_to_a_clone_stay_there(place, small):
     """What is written to one clone is neither in the other nor in golden."""
     first, second = place.clone(small), place.clone(small)
     place.execute(first.database, "INSERT INTO t VALUES (4)")
@@ -126,7 +126,7 @@ def test_clones_are_separate(place, small):
     assert place.assert_same_rows(small, second.database, "SELECT count(*) FROM t") == [(3,)]
 
 
-def test_dropped(place, small):
+def test_clone_is_dropped_with_its_sessions(place, small):
     """The worktree's clone is dropped with the sessions in it; then there is none, and golden stays."""
     made = place.clone(small)
     with place.connect(made.database):
@@ -231,7 +231,7 @@ def builder(place, eventually, request):
 
 
 @pytest.mark.every_major
-def test_interrupted(place, builder, eventually):
+def test_interrupted_build_leaves_nothing_behind(place, builder, eventually):
     """Ctrl-C in the middle of a build ends its children and leaves nothing."""
     process, _, temporary = builder
     process.send_signal(signal.SIGINT)
@@ -245,7 +245,7 @@ def test_interrupted(place, builder, eventually):
 
 
 @pytest.mark.every_major
-def test_killed(place, builder, eventually):
+def test_killed_build_is_dropped_later(place, builder, eventually):
     """A killed build leaves only its temporary database, which the next run drops."""
     process, golden, temporary = builder
     process.kill()

@@ -172,7 +172,7 @@ def golden(place):
 @pytest.mark.every_major
 @pytest.mark.parametrize("blow", ["kill", "terminate"])
 @pytest.mark.parametrize("scenario", ["refresh", "fresh", "current", "idle", "evict"])
-def test_struck(place, golden, eventually, request, scenario, blow):
+def test_build_dying_anywhere_damages_nothing(place, golden, eventually, request, scenario, blow):
     """At whichever message a build dies, golden is open and intact, the next build works, and leftovers are dropped."""
     options = {"fresh": {"fresh": True}, "evict": {"method": "template", "evict_idle": True}}.get(scenario, {})
     golden.add()
@@ -232,7 +232,7 @@ def test_a_reset_is_struck(place, golden, eventually, request, blow):
 
 @pytest.mark.every_major
 @pytest.mark.parametrize("blow", ["backend", "server"])
-def test_the_server_crashes(own, programs, eventually, blow):
+def test_server_crash_loses_only_the_refresh(own, programs, eventually, blow):
     """A server crash during a refresh loses only the refresh: golden is intact, and leftovers are dropped."""
     (data,) = own.admin.execute("SHOW data_directory").fetchone()
     cluster = Cluster(Path(data).parent, durable=False, binaries=programs)

@@ -15,7 +15,7 @@ NOW = "2026-01-02T03:04:05+00:00"
 
 
 @pytest.mark.every_major
-def test_an_empty_companion(place):
+def test_empty_companion_has_its_comment(place):
     """It is empty, in UTF-8 and has the ownership comment; a second process's is kept; any role can create one."""
     source = Source(place.as_role(place.role()), "", "repo", place.folder)
     mark = source.new_comment("clone", slug="feat_1", created_at=NOW)

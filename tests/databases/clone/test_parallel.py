@@ -72,7 +72,7 @@ def test_one_refresh_serves_all(place):
     assert nothing_is_left(place)
 
 
-def test_an_idle_golden(place):
+def test_eight_builds_at_once_succeed(place):
     """Eight builds at once from an idle golden template all succeed, with its rows."""
     golden = place.golden("CREATE TABLE t AS SELECT generate_series(1, 1000) AS i")
     with building(place, golden) as said:

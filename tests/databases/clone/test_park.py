@@ -76,7 +76,7 @@ def pool(place):
 
 
 @pytest.mark.every_major
-def test_parked_and_back(place, pool):
+def test_parked_databases_are_restored_unchanged(place, pool):
     """A clone and its companion are parked together, even with sessions, and restored unchanged."""
     first, companion = made(place, f"ü{'x' * 50}"), made(place, golden="")
     place.run("ALTER DATABASE {} SET search_path = a, public", first)
@@ -164,7 +164,7 @@ def test_what_an_interrupted_drop_has_left(place):
 
 
 @pytest.mark.every_major
-def test_all_or_none(own):
+def test_parking_is_all_or_nothing(own):
     """A prepared transaction in one database, or a failure at the last, leaves all of them as they were."""
     names = sorted(made(own, slug="feat_9") for _ in range(2))
     own.execute(names[1], "BEGIN; INSERT INTO t VALUES (2); PREPARE TRANSACTION 'pending'")

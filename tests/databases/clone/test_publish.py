@@ -57,7 +57,7 @@ def settings(connection, database):
     ).fetchall()
 
 
-def test_settings_are_repeated(connection, names, role, server):
+def test_settings_of_golden_are_repeated(connection, names, role, server):
     """Every setting of golden's arrives as it was stored, lists, odd values and per-role ones included."""
     golden, temporary, final = names
     alter(
@@ -86,7 +86,7 @@ def test_settings_are_repeated(connection, names, role, server):
         assert inside.execute("SHOW timezone").fetchone() == ("Asia/Kathmandu",)
 
 
-def test_empty_search_path(connection, names):
+def test_empty_search_path_stays_empty(connection, names):
     """An empty search path stays empty."""
     golden, temporary, final = names
     alter(connection, golden, "ALTER DATABASE {database} SET search_path = ''")
@@ -136,7 +136,7 @@ def privileges(connection, database):
         ("GRANT CREATE ON DATABASE {database} TO pg_monitor WITH GRANT OPTION",),
     ],
 )
-def test_privileges_are_repeated(connection, names, statements):
+def test_privileges_of_golden_are_repeated(connection, names, statements):
     """Who may connect, create and make temporary tables is as in golden, what was revoked included."""
     golden, temporary, final = names
     alter(connection, golden, *statements)

@@ -34,7 +34,7 @@ def rebuilt(place, golden, name, *, slug="feat_1", **wish):
 
 @pytest.mark.every_major
 @pytest.mark.parametrize("method", ["spare", "snapshot", "dump"])
-def test_reset(place, small, method):
+def test_reset_parks_the_old_clone(place, small, method):
     """The fresh clone has golden's rows, settings and its own mark; the one that was is kept and can be had back."""
     with place.connect(small):
         name = place.clone(small).database
@@ -59,7 +59,7 @@ def test_reset(place, small, method):
     assert read_comment(place.admin, name).created_at == FIRST
 
 
-def test_nothing_to_replace(place, small):
+def test_missing_database_parks_nothing_else(place, small):
     """If no database has the name, or only an interrupted DROP has left one, nothing is parked."""
     name = place.clone(small).database
     place.admin.execute("UPDATE pg_database SET datconnlimit = %s WHERE datname = %s", [INVALID, name])
@@ -68,7 +68,7 @@ def test_nothing_to_replace(place, small):
     assert place.rows(name, "SELECT count(*) FROM t") == [(3,)]
 
 
-def test_not_ours(place, small, monkeypatch):
+def test_foreign_database_keeps_its_name(place, small, monkeypatch):
     """A stranger's database keeps its name, one that comes while the clone is made too; nothing else is left."""
     stranger, sibling = place.golden(), place.clone(small).database
     before = place.databases()

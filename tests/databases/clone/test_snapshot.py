@@ -57,7 +57,7 @@ def temporaries(place):
 
 
 @pytest.mark.every_major
-def test_frozen(place, busy):
+def test_snapshot_accepts_no_connections_and_is_ours(place, busy):
     """A snapshot is a template without connections, has our ownership comment, and is named by its fingerprint."""
     golden, _ = busy
     made, rows, dumped = auto(place, golden)
@@ -161,7 +161,7 @@ def test_one_that_is_being_copied_is_passed_over(place, busy, meanwhile, eventua
 
 
 @pytest.mark.every_major
-def test_fresh(place, busy):
+def test_fresh_reads_golden_again_always(place, busy):
     """`fresh` reads golden again although the snapshot is current."""
     golden, _ = busy
     auto(place, golden)
@@ -177,7 +177,7 @@ def test_fresh(place, busy):
 
 
 @pytest.mark.every_major
-def test_max_age(place):
+def test_old_snapshot_is_used_within_max_age(place):
     """An old snapshot is taken where that is allowed, without a session in golden; not one that is older still."""
     role = place.role()
     server = place.as_role(role)
@@ -202,7 +202,7 @@ def test_max_age(place):
 
 
 @pytest.mark.every_major
-def test_another_repositorys_snapshot(place, busy):
+def test_snapshots_belong_to_one_repository(place, busy):
     """Repositories that share a golden template have snapshots of their own, and drop only those."""
     golden, session = busy
     auto(place, golden)
@@ -260,7 +260,7 @@ def test_a_strangers_database_of_that_name(place, busy):
 
 
 @pytest.mark.every_major
-def test_golden_made_anew(place, busy):
+def test_recreated_golden_has_no_snapshot(place, busy):
     """A golden that was dropped and made again under its name has nothing to do with the snapshots of the first."""
     golden, session = busy
     auto(place, golden)
@@ -294,7 +294,7 @@ def test_what_was_not_yet_committed(place, busy):
     assert rows == [1, 2]
 
 
-def test_what_was_prepared(own):
+def test_committed_prepared_rows_are_cloned(own):
     """A row of a prepared transaction is in the first clone after COMMIT PREPARED, and golden is dumped until then."""
     golden = own.golden("CREATE TABLE t (i int); INSERT INTO t VALUES (1)")
     own.execute(golden, "BEGIN; INSERT INTO t VALUES (2); PREPARE TRANSACTION 'half'")

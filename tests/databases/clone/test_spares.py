@@ -26,7 +26,7 @@ def names(place):
 
 
 @pytest.mark.every_major
-def test_handed_out(place, golden):
+def test_spare_becomes_a_whole_clone(place, golden):
     """A spare becomes the clone, whole and with golden's settings; there is one fewer then, and the rest stay."""
     assert keep(place, golden, 2) == 2
     before = names(place)
@@ -79,7 +79,7 @@ def test_as_many_as_wanted(place, golden):
     assert names(place) == set()
 
 
-def test_each_to_one(place, golden, meanwhile):
+def test_each_spare_goes_to_one_clone(place, golden, meanwhile):
     """Clones made at the same time never get the same spare; who gets none copies the snapshot."""
     keep(place, golden, 3)
     made = []
@@ -101,7 +101,7 @@ def test_kept_by_one_at_a_time(place, golden, meanwhile):
     assert len(names(place)) == 2
 
 
-def test_another_repositorys(place, golden):
+def test_spares_of_another_repository_stay(place, golden):
     """Spares of another repository are neither handed out nor dropped."""
     place.repository = "another"
     keep(place, golden, 1)

@@ -51,7 +51,7 @@ def read(connection):
         return contents.read_contents(connection)
 
 
-def test_an_empty_database(database):
+def test_empty_database_has_no_contents(database):
     """Nothing of PostgreSQL's own is counted."""
     found = read(database)
 
@@ -60,7 +60,7 @@ def test_an_empty_database(database):
     assert found.locale["encoding"] == "UTF8"
 
 
-def test_what_is_counted(database):
+def test_contents_count_rows_and_sequences(database):
     """Rows are counted table by table without children, sequences as they stand, names told apart by their quotes."""
     database.execute("CREATE TABLE keyed (i int PRIMARY KEY)")
     database.execute(SCHEMA)
@@ -105,7 +105,7 @@ def test_an_invalid_index_is_not_counted(database):
     assert "indexes" not in read(database).objects
 
 
-def test_thousands_of_tables(database):
+def test_thousands_of_tables_are_counted(database):
     """More tables than fit into one statement are all counted."""
     database.execute(
         "DO $$ BEGIN FOR i IN 1..1001 LOOP EXECUTE format('CREATE TABLE t%s AS SELECT 1', i); END LOOP; END $$"
@@ -127,7 +127,7 @@ def test_hidden_rows_are_an_error(database):
     database.execute(sql.SQL("DROP OWNED BY {}; DROP ROLE {}").format(role, role))
 
 
-def test_differences():
+def test_each_difference_names_its_topic():
     """Each difference names its topic, the thing, and both values; equal facts have none."""
     golden = contents.Contents(
         {"encoding": "UTF8"}, {"pg_trgm": "1.3 in a"}, {"public.t": 2}, {"public.s": (3, True)}, {}

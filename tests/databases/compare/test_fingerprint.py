@@ -82,7 +82,7 @@ def changing(lasting):
 
 
 @pytest.mark.parametrize("statements", CHANGES.values(), ids=CHANGES)
-def test_a_change(lasting, changing, statements):
+def test_any_visible_change_changes_it(lasting, changing, statements):
     """Whatever changes what SELECT could see, or how clones are set up, changes the fingerprint."""
     before = lasting.fingerprint(changing)
     run(lasting, changing, statements)
@@ -90,7 +90,7 @@ def test_a_change(lasting, changing, statements):
     assert "" != lasting.fingerprint(changing).digest != before.digest != ""
 
 
-def test_no_change(place, golden):
+def test_reading_and_rollback_keep_it(place, golden):
     """Reading, maintenance and what was rolled back leave the fingerprint as it was."""
     before = place.fingerprint(golden)
     for name, statements in NO_CHANGES.items():
@@ -98,7 +98,7 @@ def test_no_change(place, golden):
         assert place.fingerprint(golden) == before, name
 
 
-def test_what_happens_elsewhere(place, golden, patient):
+def test_writes_in_other_databases_keep_it(place, golden, patient):
     """Writes in another database, and clones made from this one, leave the fingerprint as it was."""
     before = place.fingerprint(golden)
     place.golden("CREATE TABLE t AS SELECT 1 AS i")
@@ -109,7 +109,7 @@ def test_what_happens_elsewhere(place, golden, patient):
     assert place.fingerprint(golden) == before
 
 
-def test_an_emptied_table(place, golden):
+def test_vacuum_of_an_emptied_table_keeps_it(place, golden):
     """When VACUUM gives back the pages of a table that was emptied before, nothing has changed."""
     place.execute(golden, "DELETE FROM t")
     before = place.fingerprint(golden)
@@ -120,7 +120,7 @@ def test_an_emptied_table(place, golden):
 
 
 @pytest.mark.parametrize("strategy", ["logged", "by files"])
-def test_physical_copies(place, golden, patient, monkeypatch, strategy):
+def test_physical_copies_have_the_same(place, golden, patient, monkeypatch, strategy):
     """A copy by TEMPLATE, and a copy of that copy, have their original's fingerprint."""
     if strategy == "by files":
         monkeypatch.setattr(template, "SMALL_BYTES", 0)
@@ -150,7 +150,7 @@ def test_the_part_outside_of_transactions(place, golden):
     assert place.fingerprint(golden).outside not in {moved, before.outside}
 
 
-def test_many_tables(place):
+def test_last_of_many_tables_is_read(place):
     """More tables than fit into one statement are read, the last of them too."""
     golden = place.golden(
         "DO $$ BEGIN FOR i IN 1..1500 LOOP EXECUTE format('CREATE TABLE t%s AS SELECT 1 AS i', i); END LOOP; END $$"
@@ -187,7 +187,7 @@ HIDDEN = {
 }
 
 
-def test_read_in_parallel(place):
+def test_parallel_workers_do_not_change_it(place):
     """Large tables are read by several workers, who finish in any order; the fingerprint does not depend on that."""
     golden = place.golden("".join(f"CREATE TABLE t{n} AS SELECT generate_series(1, {n * 2000});" for n in range(1, 9)))
     for setting in ("parallel_setup_cost = 0", "parallel_tuple_cost = 0", "min_parallel_table_scan_size = 0"):
@@ -197,7 +197,7 @@ def test_read_in_parallel(place):
 
 
 @pytest.mark.parametrize(("script", "obstacle"), HIDDEN.values(), ids=HIDDEN)
-def test_hidden_from_us(place, script, obstacle):
+def test_unreadable_data_gives_no_fingerprint(place, script, obstacle):
     """Data that our role may not read could have changed: the fingerprint is empty, and the reason names the table."""
     golden = place.golden(script)
     found = place.fingerprint(golden, server=place.as_role(place.role()))
@@ -227,7 +227,7 @@ def owned(place, owner):
     return golden
 
 
-def test_an_ordinary_owner(place, owner, owned):
+def test_owner_reads_what_superuser_reads(place, owner, owned):
     """The owner of everything in golden needs no other right, and reads what a superuser reads."""
     before = place.fingerprint(owned, server=place.as_role(owner))
     assert before == place.fingerprint(owned)

@@ -56,7 +56,7 @@ def by_counters(place):
 # --- what tells ----------------------------------------------------------------------------------------
 
 
-def test_nothing_has_happened(place, golden, eventually):
+def test_unchanged_server_reads_golden_once(place, golden, eventually):
     """The first look reads everything; while no transaction ends on the server, that stays true."""
     first = examine(place, golden)
     assert first.how == "fingerprint"
@@ -66,7 +66,7 @@ def test_nothing_has_happened(place, golden, eventually):
     assert examine(place, golden).found == first.found == place.fingerprint(golden)
 
 
-def test_writes_elsewhere(place, golden):
+def test_writes_elsewhere_read_golden_again(place, golden):
     """A transaction in another database is a reason to look again, and to find the same."""
     first = examine(place, golden)
 
@@ -82,7 +82,7 @@ def test_idle_sessions_on_a_large_golden(place, golden, large, eventually):
 
 
 @pytest.mark.parametrize("doing", ["SELECT 1", "BEGIN; SELECT 1"])
-def test_sessions_at_work(place, golden, large, doing):
+def test_sessions_in_transactions_prove_nothing(place, golden, large, doing):
     """A session that is in a transaction, or was since the last look, may have written: everything is read."""
     with place.connect(golden) as session:
         examine(place, golden)
@@ -95,7 +95,7 @@ def owner(place):
     return place.role()
 
 
-def test_an_ordinary_role(place, owner, large, eventually):
+def test_owner_can_use_both_proofs(place, owner, large, eventually):
     """Both proofs are open to golden's owner; of other roles' sessions it sees too little to trust them."""
     golden = place.golden(owner=owner)
     server = place.as_role(owner)
@@ -110,7 +110,7 @@ def test_an_ordinary_role(place, owner, large, eventually):
             assert how(place, golden, server=server) == "fingerprint"
 
 
-def test_nobody_counts(place, golden, large):
+def test_sessions_without_counters_prove_nothing(place, golden, large):
     """Where golden's sessions do not count what they write, the counters prove nothing."""
     place.run("ALTER DATABASE {} SET track_counts = off", golden)
     first = examine(place, golden)
@@ -223,7 +223,7 @@ def made_anew(place, golden):
         made_anew,
     ],
 )
-def test_changes_are_seen(place, golden, large, happens):
+def test_every_change_of_golden_is_seen(place, golden, large, happens):
     """Any change to golden, by any client, gives a new fingerprint."""
     before, after = [examine(place, golden) for _ in happens(place, golden)]
 
@@ -231,7 +231,7 @@ def test_changes_are_seen(place, golden, large, happens):
     assert after.found.digest != before.found.digest
 
 
-def test_another_role_writes(place, owner, large):
+def test_writes_of_another_role_are_seen(place, owner, large):
     """What a superuser's session writes is seen by an ordinary role, who may not see what that session does."""
     golden = place.golden("CREATE TABLE t AS SELECT 1 AS i; GRANT SELECT ON t TO PUBLIC", owner=owner)
     server = place.as_role(owner)
@@ -240,7 +240,7 @@ def test_another_role_writes(place, owner, large):
         assert after.found.digest == place.fingerprint(golden).digest != before.found.digest
 
 
-def test_a_prepared_transaction(own, large):
+def test_commit_of_prepared_transaction_is_seen(own, large):
     """A prepared transaction that is committed after the first look is seen, although its session is long gone."""
     golden = own.golden(SCRIPT)
     own.execute(golden, "BEGIN; INSERT INTO t VALUES (2); PREPARE TRANSACTION 'later'")
@@ -300,7 +300,7 @@ def answers(ask, *question):
         return None
 
 
-def test_a_crash(own, large, eventually):
+def test_crash_of_the_server_is_seen(own, large, eventually):
     """A crash empties unlogged tables and moves neither transactions nor counters; the fingerprint is the new one."""
     seed, golden = own.golden(SCRIPT), "never_written_to"
     own.run("CREATE DATABASE {} TEMPLATE {}", golden, seed)
@@ -320,7 +320,7 @@ def test_a_crash(own, large, eventually):
 
 
 @pytest.mark.parametrize("text", ["", "{", "null", "7", "[]", '"text"', "{}", '{"oid": 1}', "\xff\x00"])
-def test_a_damaged_memory(place, golden, text):
+def test_damaged_cache_file_is_ignored(place, golden, text):
     """A file that is foreign or incomplete is ignored: everything is read and cached again."""
     first = examine(place, golden)
     (remembered,) = place.folder.glob("fingerprint-*.json")
@@ -355,7 +355,7 @@ def test_a_lock_in_the_way(place, golden):
     assert examine(place, golden).found == first.found
 
 
-def test_shared(place):
+def test_later_findings_of_others_are_shared(place):
     """What another process found after we had asked is ours too; what it found before is not."""
     golden = place.golden("CREATE TABLE t (i int)")
     described = require_golden(place.admin, golden)

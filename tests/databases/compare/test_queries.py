@@ -10,7 +10,7 @@ from tasks_lib.errors import DatabaseError
 
 
 @pytest.mark.every_major
-def test_a_column(server, golden):
+def test_first_column_is_read_as_text(server, golden):
     """The first column of a query, as text; a table that is not there has none."""
     query = "SELECT version, 1 FROM seaql_migrations ORDER BY 1"
 
@@ -27,7 +27,7 @@ def test_a_query_that_fails(server, golden):
 
 
 @pytest.mark.every_major
-def test_size_and_tables(server, golden):
+def test_size_and_user_tables_are_read(server, golden):
     """Size in bytes, and the tables that users made, PostgreSQL's own not counted."""
     size, tables = queries.read_size_and_table_count(server, golden)
 
@@ -36,7 +36,7 @@ def test_size_and_tables(server, golden):
 
 
 @pytest.mark.every_major
-def test_facts(server, golden):
+def test_contents_are_read_at_one_moment(server, golden):
     """The facts of a whole database, read at one moment."""
     found = queries.read_contents_of(server, golden)
 
@@ -45,7 +45,7 @@ def test_facts(server, golden):
 
 
 @pytest.mark.every_major
-def test_clients(server):
+def test_client_folder_fits_the_server(server):
     """The folder is that of a pg_dump of the server's own major version, else of the next newer one."""
     folder = queries.find_client_directory(server)
     with server.connect() as connection:
@@ -54,7 +54,7 @@ def test_clients(server):
     assert binaries.find_at(folder).major == min(client for client in clients if client >= major)
 
 
-def test_no_clients(server, monkeypatch):
+def test_missing_clients_give_no_folder(server, monkeypatch):
     """Without suitable client programs the folder is None, and no error is raised: only some tools need one."""
     monkeypatch.setattr(binaries, "list_installed", list)
 

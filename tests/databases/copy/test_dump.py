@@ -33,7 +33,7 @@ $$;
 """
 
 
-def test_an_empty_golden(place):
+def test_empty_golden_gives_empty_clone(place):
     """A golden template without anything in it gives a clone without anything in it."""
     made = place.clone(place.golden())
 
@@ -42,7 +42,7 @@ def test_an_empty_golden(place):
 
 
 @pytest.mark.parametrize("name", ["gold \"%s\" \\ % 'x' {0}", "Gold-Ünï/@:?#=&", "host=nowhere port=1", "-U nouser"])
-def test_odd_names(place, name):
+def test_odd_names_of_golden_work(place, name):
     """The golden template may have any name that PostgreSQL accepts, those that look like options included."""
     made = place.clone(place.golden("CREATE TABLE t AS SELECT 1 AS i", name=name))
 
@@ -143,7 +143,7 @@ def test_a_table_that_we_may_not_read(place):
 # --- golden in use -----------------------------------------------------------------------------------
 
 
-def test_golden_in_use(place, meanwhile, eventually):
+def test_golden_in_use_is_dumped_consistently(place, meanwhile, eventually):
     """Three sessions, one of which writes all the time, keep working; the clone holds one moment of golden."""
     golden = place.golden(
         "CREATE TABLE a (i serial, note text); CREATE TABLE b (i int); CREATE SEQUENCE busy; CREATE SEQUENCE still"
@@ -243,7 +243,7 @@ def test_users_own_psqlrc_and_variables(place, tmp_path, monkeypatch):
     assert place.rows(made.database, "SELECT to_regclass('from_rc')") == [(None,)]
 
 
-def test_impatient_settings(place):
+def test_timeouts_of_golden_do_not_end_a_dump(place):
     """Timeouts that golden's users live with do not end a clone of it."""
     golden = place.golden("CREATE TABLE t AS SELECT generate_series(1, 200000) AS i")
     place.run("ALTER DATABASE {} SET statement_timeout = '40ms'", golden)
@@ -273,7 +273,7 @@ def children(name):
 
 
 @pytest.mark.parametrize("victim", ["pg_dump", "psql"])
-def test_a_killed_end(place, meanwhile, eventually, victim):
+def test_killed_pg_dump_or_psql_leaves_nothing(place, meanwhile, eventually, victim):
     """
     When either end is killed midway, the error says which, and neither name exists afterwards.
 
@@ -301,7 +301,7 @@ def restoring(place):
     ).fetchone()
 
 
-def test_a_lost_backend(place, meanwhile, eventually):
+def test_lost_backend_leaves_nothing_behind(place, meanwhile, eventually):
     """When the server ends the restoring session, the clone fails and nothing is left."""
     golden = place.golden(SLOW)
     before = place.databases()

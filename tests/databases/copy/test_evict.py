@@ -49,7 +49,7 @@ def test_idle_sessions_make_way(place, golden):
 
 
 @pytest.mark.every_major
-def test_by_template_itself(place, golden):
+def test_template_with_eviction_copies_golden(place, golden):
     """The method `template` with eviction makes the clone of golden itself, and says so."""
     with place.connect(golden) as session:
         made = place.clone(golden, method="template", evict_idle=True)

@@ -211,18 +211,18 @@ def made(lasting, golden, way):
 
 
 @pytest.mark.parametrize("query", SAME.values(), ids=SAME)
-def test_the_same(lasting, golden, made, query):
+def test_clone_has_everything_of_golden(lasting, golden, made, query):
     """What golden has, the clone has, and golden has some of it."""
     assert lasting.assert_same_rows(golden, made.database, query)
 
 
-def test_the_whole_schema(lasting, golden, made):
+def test_dumped_schema_is_identical_text(lasting, golden, made):
     """The schema is the same to the letter, as pg_dump writes it."""
     assert lasting.schema(made.database) == lasting.schema(golden)
     assert made.warnings == ()
 
 
-def test_no_replication(lasting, golden, made):
+def test_clone_has_no_subscription_or_its_password(lasting, golden, made):
     """A clone must not replicate: it has no subscription, and its password is neither there nor told to anyone."""
     subscribed = "SELECT datname FROM pg_subscription JOIN pg_database d ON d.oid = subdbid"
 
@@ -230,7 +230,7 @@ def test_no_replication(lasting, golden, made):
     assert "hunter2" not in repr((made, lasting.said))
 
 
-def test_publications(lasting, made, way):
+def test_publications_come_with_physical_copies_only(lasting, made, way):
     """A dump leaves publications out; a physical copy has golden's, without subscribers."""
     published = lasting.rows(made.database, "SELECT pubname FROM pg_publication")
     assert published == ([("all_of_it",)] if way == "snapshot by template" else [])
@@ -252,7 +252,7 @@ def locales(place):
         yield "ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LC_COLLATE 'C' LC_CTYPE 'C'"
 
 
-def test_locales(place, way):
+def test_encoding_and_locale_are_goldens_own(place, way):
     """Encoding, provider and locale are golden's own whatever template1 has, so rows sort as they do there."""
     for options in locales(place):
         golden = place.golden(

@@ -86,7 +86,7 @@ def test_golden_of_another_role_is_not_copied_by_template(place):
         place.clone(golden, method="template", server=server)
 
 
-def test_no_login_hangs(place, meanwhile):
+def test_blocked_template_copy_gives_up_soon(place, meanwhile):
     """Who connects after we looked keeps golden to themselves: the attempt ends soon, and new logins get in."""
     golden = place.golden()
     described = require_golden(place.admin, golden)

@@ -49,7 +49,7 @@ def fill(url):
 
 
 @pytest.mark.every_major
-def test_published(place, build):
+def test_golden_is_published_once_complete(place, build):
     """It is UTF-8, has no ownership comment, belongs to the role that built it, and was filled under another name."""
     role = place.role()
     seen = build(fill, server=place.as_role(role))
@@ -67,7 +67,7 @@ def test_published(place, build):
 
 
 @pytest.mark.parametrize("error", [DatabaseError("no"), KeyboardInterrupt(), ZeroDivisionError()])
-def test_a_failure(place, build, error):
+def test_failed_build_leaves_nothing_behind(place, build, error):
     """However the filling fails, and whatever is still connected: nothing is left, and the next build works."""
     with ExitStack() as sessions:
 
@@ -115,7 +115,7 @@ def test_one_after_the_other(place, build, meanwhile, eventually):
     first.join()
 
 
-def test_may_not(place, build):
+def test_role_without_createdb_is_refused(place, build):
     """A role that may not create databases gets an error that says so."""
     server = place.as_role(place.role("LOGIN"))
     build.fails(pytest.fail, match="no permission in `postgres`\n  permission denied to create", server=server)

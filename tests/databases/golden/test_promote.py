@@ -46,7 +46,7 @@ def facts(place, name):
 
 @pytest.mark.every_major
 @pytest.mark.parametrize("in_use", [False, True])
-def test_promoted(place, golden, patient, in_use):
+def test_promoted_clone_replaces_golden(place, golden, patient, in_use):
     """Golden has the clone's rows and its own settings, privileges and comment; the old one is closed and kept."""
     cloned = place.clone(golden, method="auto").database
     before = facts(place, golden)
@@ -87,7 +87,7 @@ def test_clones_of_the_new_one(place, golden):
 
 
 @pytest.mark.every_major
-def test_restored(place, golden):
+def test_parked_golden_is_restored_whole(place, golden):
     """A parked golden is golden again, with its comment and rows; the one that was is parked, and can be had back."""
     before = facts(place, golden)
     cloned = place.clone(golden).database
@@ -126,7 +126,7 @@ def test_only_a_parked_golden_is_restored(place, golden):
             promote.restore_golden(place.source(golden), name, now=NOW, evict_idle=False)
 
 
-def test_golden_changed_meanwhile(place, golden):
+def test_changed_golden_is_not_replaced(place, golden):
     """What others added to golden since would be missing: refused, unless forced."""
     cloned = place.clone(golden, method="auto").database
     examine(place, golden, cloned)
@@ -138,7 +138,7 @@ def test_golden_changed_meanwhile(place, golden):
     examine(place, golden, cloned, force=True)
 
 
-def test_golden_in_use(place, golden):
+def test_golden_in_use_is_not_replaced(place, golden):
     """While a session is connected to golden, nothing is created; idle sessions are ended only on request."""
     cloned = place.clone(golden).database
     place.execute(cloned, "INSERT INTO t VALUES (2)")
@@ -159,7 +159,7 @@ def test_golden_in_use(place, golden):
     assert place.rows(golden, "SELECT count(*) FROM t") == [(2,)]
 
 
-def test_not_this_worktrees(place, golden):
+def test_only_own_clone_is_promoted(place, golden):
     """Only the worktree's own clone is promoted."""
     cloned = place.clone(golden).database
     stranger = place.golden()
@@ -179,7 +179,7 @@ def test_golden_of_another_role_is_not_promoted(place, golden):
         )
 
 
-def test_long_names(place):
+def test_parked_name_fits_into_63_bytes(place):
     """The parked golden's name keeps within PostgreSQL's 63 bytes, and its time is never cut."""
     golden = place.golden("CREATE TABLE t AS SELECT 1 AS i", name="ü" * 31)
     made = promoted(place, golden, place.clone(golden).database)

@@ -71,7 +71,7 @@ def golden(place):
     return name
 
 
-def test_into_a_clone(place, production, golden):
+def test_pulled_clone_is_masked_before_use(place, production, golden):
     """Schema and data arrive, masked before anyone else can connect; the old clone is parked, its settings stay."""
     there = production.golden(SCRIPT)
     before, stranger = production.fingerprint(there), place.role("LOGIN")
@@ -108,7 +108,7 @@ def test_into_a_clone(place, production, golden):
     assert place.rows(made.parked, "SELECT i FROM old ORDER BY 1") == [(1,), (2,)]
 
 
-def test_read_only(production):
+def test_source_is_only_read_ever(production):
     """Neither our sessions nor pg_dump's can write, whatever role and URL say; their other options stay."""
     there = production.golden()
     options = "-c default_transaction_read_only=off -c work_mem=5MB"
@@ -121,7 +121,7 @@ def test_read_only(production):
             connection.execute("CREATE TABLE t ()")
 
 
-def test_our_own_databases(place, golden):
+def test_own_databases_are_refused_as_source(place, golden):
     """Golden, a clone and DATABASE_URL's database are refused as sources, whatever the server is called."""
     database = place.clone(golden).database
     before = state(place)
@@ -155,7 +155,7 @@ def test_a_mask_that_fails(place, production, golden):
     assert state(place) == before
 
 
-def test_no_way_in(place, production, golden):
+def test_unreachable_source_is_an_error(place, production, golden):
     """A source that is down, or rejects the login, is an error about PULL_DATABASE_URL; no password is shown."""
     there = production.golden()
     url = url_of(production, there, password=WORD)
@@ -229,7 +229,7 @@ def test_an_older_server_here(place, servers, golden):
         pull.check_pull(wanted(place, golden, url))
 
 
-def test_into_golden(place, production, golden, eventually):
+def test_pulled_golden_replaces_the_old(place, production, golden, eventually):
     """It takes golden's place, comment, settings and privileges; who is connected is refused, or evicted if idle."""
     there = production.golden(SCRIPT)
     mine = wanted(place, golden, url_of(production, there))
@@ -256,7 +256,7 @@ def test_into_golden(place, production, golden, eventually):
     assert place.admin.execute(closed, [made.parked]).fetchone() == (False,)
 
 
-def test_no_golden_yet(place, production):
+def test_pull_creates_a_missing_golden(place, production):
     """A missing golden template is created; every role may connect to it, and it has no ownership comment."""
     golden = "gold_not_yet_there"
     place.made.append(golden)

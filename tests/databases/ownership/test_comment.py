@@ -66,7 +66,7 @@ def edited(**changes):
 
 
 @pytest.mark.every_major
-def test_ours_is_dropped(connection, make, server):
+def test_own_clone_is_dropped_with_sessions(connection, make, server):
     """Our own clone is dropped, sessions in it included."""
     name = make(OURS)
     with psycopg.connect(server.url.conninfo(dbname=name)) as session:
@@ -198,7 +198,7 @@ def session(server, name):
         yield connection
 
 
-def test_waiting_for_sessions(connection, server, make):
+def test_leaving_session_is_waited_for(connection, server, make):
     """Wait for a session that is about to leave; without one, return at once."""
     name = make()
     with session(server, name) as leaving:

@@ -40,7 +40,7 @@ def describe(server, name):
 
 
 @pytest.mark.every_major
-def test_what_is_described(server, template):
+def test_description_suffices_for_an_equal_database(server, template):
     """The description has what an equal empty database needs, and whether anything forbids a physical copy."""
     golden = describe(server, template)
     with psycopg.connect(server.url.conninfo(dbname=template)) as connection:
@@ -58,7 +58,7 @@ def test_what_is_described(server, template):
 
 
 @pytest.mark.every_major
-def test_missing(server):
+def test_missing_golden_lists_other_databases(server):
     """A golden template that is not there is an error that lists what is, and how to name another."""
     with pytest.raises(GoldenMissingError) as caught:
         describe(server, "no_such_latest")
@@ -68,7 +68,7 @@ def test_missing(server):
     assert "WORKTREE_TEMPLATE_DB" in caught.value.hint
 
 
-def test_closed_to_connections(server, template):
+def test_closed_golden_is_refused_with_its_cure(server, template):
     """A golden template that accepts no connections is refused with the statement that opens it."""
     with server.connect() as connection:
         connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(template)))

@@ -44,7 +44,7 @@ def ground(place):
     return Ground(place)
 
 
-def test_found_and_dropped(ground, place):
+def test_each_leftover_is_found_and_dropped(ground, place):
     """Each kind of leftover is listed with its reason and size, and dropped; every other database stays."""
     made, source = ground.made, ground.source
     parked = made("parked", slug="live_1", database="app_live_1", parked_at=OLD)
@@ -96,7 +96,7 @@ def test_found_and_dropped(ground, place):
         place.run("DROP DATABASE {}", maker)
 
 
-def test_proven_again(ground, place):
+def test_changed_leftover_is_not_dropped(ground, place):
     """What has been changed, is used, or is being made since it was listed stays."""
     used, renewed, brought_back = ground.made("clone"), ground.made("clone"), ground.made("parked", parked_at=OLD)
     making = ground.made("temporary", new_temporary_name())

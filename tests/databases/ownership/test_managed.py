@@ -14,7 +14,7 @@ OURS = OwnershipComment("repo", "feat_1", "clone", "gold", "2026-01-02T03:04:05+
 
 
 @pytest.mark.every_major
-def test_owned(place):
+def test_managed_databases_are_found_by_comment(place):
     """Any role and name counts; not another repository's, nor what only speaks of ours; who is connected is counted."""
     parked = OwnershipComment(
         "repo", "feat_1", "parked", "gold", OURS.created_at, database="app_feat_1", parked_at=OURS.created_at

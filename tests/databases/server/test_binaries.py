@@ -57,7 +57,7 @@ def test_newest_first_and_each_once(install, monkeypatch, tmp_path):
     ("release", "version"),
     [("15.18 (Debian 15.18-0+deb12u1)", (15, 18)), ("18beta1", (18, 0)), ("19devel", (19, 0)), ("18.6", (18, 6))],
 )
-def test_versions(install, release, version):
+def test_versions_are_read_from_output(install, release, version):
     """Versions are read from what the programs print, packagers' additions and betas included."""
     assert version == binaries.find_at(install(release, folder="one")).version
 
@@ -107,14 +107,14 @@ def test_no_client_is_new_enough(install):
     assert "postgresql@16" in caught.value.hint
 
 
-def test_server_programs(install):
+def test_newest_server_programs_are_taken(install):
     """Without the wheel, the newest installation that can make a server is taken; clients alone are not enough."""
     install("18.6"), install("15.18", programs=binaries.SERVER)
 
     assert binaries.find_server_programs().version == (15, 18)
 
 
-def test_no_server_programs(install):
+def test_missing_server_programs_name_the_fix(install):
     """With nothing at all, the error names the cure."""
     with pytest.raises(ServerError, match="found: none") as caught:
         binaries.find_server_programs()
@@ -129,7 +129,7 @@ def test_the_wheel_is_preferred_for_servers():
     assert str(binaries.find_server_programs().directory).startswith(package)
 
 
-def test_a_missing_program(install):
+def test_missing_program_is_named_with_folder(install):
     """Asking for a program that an installation lacks is an error that names both."""
     one = binaries.find_at(install("16.4"))
     with pytest.raises(ServerError) as caught:

@@ -41,7 +41,7 @@ def test_the_urls_parameters_win(url):
         assert connection.info.get_parameters()["connect_timeout"] == "3"
 
 
-def test_wrong_password(url):
+def test_refused_login_shows_no_password(url):
     """A refused login says who was refused; neither the wrong nor the right password is in it."""
     text = url.text.replace(url.parameters["password"], "hunter2")
     error = refused(DatabaseUrl.parse(text))
@@ -51,12 +51,12 @@ def test_wrong_password(url):
     assert "hunter2" not in str(error)
 
 
-def test_unknown_role(url):
+def test_unknown_role_is_a_refused_login(url):
     """So does one of a role that does not exist."""
     assert "rejects the login" in refused(DatabaseUrl.parse(url.text.replace("goldentree:", "nobody_known:"))).what
 
 
-def test_missing_database(url):
+def test_missing_database_is_named_plainly(url):
     """A missing database is named, and the error does not blame the server."""
     error = refused(url, "no such %s")
 
@@ -64,7 +64,7 @@ def test_missing_database(url):
     assert "database `no such %s` does not exist" in error.what
 
 
-def test_server_down(url):
+def test_closed_port_differs_from_refused_login(url):
     """The error distinguishes a closed port from a refused login, and names the fix."""
     error = refused(DatabaseUrl.parse(url.text.replace(f":{url.parameters['port']}/", ":1/")))
 
@@ -83,13 +83,13 @@ def test_a_server_that_never_answers():
     assert "hunter2" not in str(error)
 
 
-def test_lost_connection(url):
+def test_lost_connection_is_a_server_error(url):
     """A session that is ended under us is an error of the server, not of the statement."""
     with pytest.raises(ServerError, match="the connection to the server was lost"), Server(url).connect() as connection:
         connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
 
-def test_statements_that_fail(url):
+def test_failed_statement_keeps_postgres_words(url):
     """What PostgreSQL says to a statement is passed on, with its state, its detail and its hint."""
     with pytest.raises(DatabaseError) as caught, Server(url).connect() as connection:
         connection.execute("SELECT lenght('')")
@@ -99,7 +99,7 @@ def test_statements_that_fail(url):
     assert "No function matches" in str(caught.value)
 
 
-def test_no_permission(url):
+def test_missing_right_names_its_database(url):
     """A missing right names the database in which it is missing."""
     with pytest.raises(DatabaseError, match="no permission in `postgres`"), Server(url).connect() as connection:
         connection.execute("SET ROLE pg_monitor; CREATE ROLE x")
@@ -118,7 +118,7 @@ def test_the_connection_is_closed(url):
     assert connection.closed
 
 
-def test_direct_connections_pass(url):
+def test_direct_connection_is_not_a_pooler(url):
     """A direct connection to the server does not count as a pooler's."""
     with Server(url).connect() as connection:
         Server(url).require_direct(connection)
@@ -175,7 +175,7 @@ class renumbering_proxy:  # noqa: N801 - reads as a function
         return data if start < 0 else data[: start + 5] + b"\0\0\x30\x39" + data[start + 9 :]
 
 
-def test_psycopg_without_libpq(monkeypatch):
+def test_psycopg_without_libpq_names_the_fix(monkeypatch):
     """A psycopg that finds no libpq is an error with the command that brings one."""
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(ServerError) as caught:

@@ -73,7 +73,7 @@ def test_what_others_wrote_stays(text, changed):
 
 
 @pytest.mark.parametrize(("value", "sslmode"), [("true", "require"), ("require", "require"), ("disable", "disable")])
-def test_asyncpgs_ssl(value, sslmode):
+def test_ssl_parameter_is_read_as_sslmode(value, sslmode):
     """`ssl=`, as asyncpg's users write it, is libpq's `sslmode`: a demand for TLS is not dropped."""
     assert DatabaseUrl.parse(f"postgresql+asyncpg://h/db?ssl={value}").parameters["sslmode"] == sslmode
 
@@ -89,7 +89,7 @@ def test_asyncpgs_ssl(value, sslmode):
         ("host=h user='a b' password=secret", "postgresql://a%20b:***@h/"),
     ],
 )
-def test_masked(text, masked):
+def test_masked_url_hides_the_password(text, masked):
     """For people, the password is three stars and parameters are left out; `str` and `repr` say no more."""
     url = DatabaseUrl.parse(text)
 
@@ -99,7 +99,7 @@ def test_masked(text, masked):
 
 
 @given(PASSWORDS)
-def test_encoded_passwords_arrive(password):
+def test_percent_encoded_password_reaches_libpq(password):
     """A percent-encoded password of any characters reaches libpq, and shows up nowhere."""
     url = DatabaseUrl.parse(f"postgresql://someone:{quote(password, safe='')}@host.example:5433/db")
 
@@ -158,7 +158,7 @@ def test_refused_without_showing_it(text):
     assert str(caught.value) == REFUSAL
 
 
-def test_variables_are_refused():
+def test_variables_in_url_are_refused():
     """`${...}` is refused: some readers of env files expand it, others do not."""
     with pytest.raises(SettingsError, match="write MAIN_URL in full"):
         DatabaseUrl.parse("postgresql://u:${PASSWORD}@h/db", source="MAIN_URL")
@@ -174,7 +174,7 @@ def test_variables_are_refused():
         ("postgresql://u:secret@localhost/db?pgbouncer=true", "`pgbouncer=true`"),
     ],
 )
-def test_poolers_are_refused(text, named):
+def test_url_of_a_pooler_is_refused(text, named):
     """A URL that gives away a connection pooler is refused: neither CREATE DATABASE nor locks work through one."""
     with pytest.raises(SettingsError) as caught:
         DatabaseUrl.parse(text)
@@ -223,7 +223,7 @@ def test_an_exported_service_is_resolved(service, monkeypatch):
     assert (url.database, url.parameters["user"]) == ("mine", "goldentree")
 
 
-def test_an_unknown_service(service):
+def test_unknown_service_is_named_in_error(service):
     """A service that the file does not name is an error that names it."""
     with pytest.raises(SettingsError, match='definition of service "nope" not found'):
         DatabaseUrl.parse("postgresql:///?service=nope")
@@ -235,7 +235,7 @@ def test_a_secret_that_children_cannot_get():
         DatabaseUrl.parse("postgresql://h/db?sslpassword=x").environment()
 
 
-def test_no_server(service):
+def test_url_of_stopped_server_is_valid(service):
     """A service's server that is down is the connection's error; the URL as such is fine."""
     url = DatabaseUrl.parse("postgresql://127.0.0.1:1/x?service=app")
     with pytest.raises(ServerError), Server(url).connect():

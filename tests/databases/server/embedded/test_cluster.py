@@ -93,7 +93,7 @@ def test_the_password_is_in_one_private_file(cluster):
     assert holders == [cluster.service_file]
 
 
-def test_starting_twice(cluster):
+def test_second_start_changes_nothing_at_all(cluster):
     """The second start changes nothing and says nothing; the first said what took its time."""
     said = []
     url = cluster.start(said.append)
@@ -131,7 +131,7 @@ def test_status_tells_what_is(cluster):
     assert after == Status(False, major, None, None, cluster.data, cluster.log)
 
 
-def test_looking_makes_nothing(cluster):
+def test_status_and_stop_create_nothing(cluster):
     """Status and stop of a server that never was leave no trace."""
     cluster.status()
     cluster.stop()
@@ -233,7 +233,7 @@ def test_killed_while_it_was_being_made(cluster):
 
 
 @pytest.mark.every_major
-def test_no_room(programs, cluster, monkeypatch):
+def test_full_disk_leaves_nothing_half_made(programs, cluster, monkeypatch):
     """When files cannot be written, the error says so and nothing half-made stays."""
     monkeypatch.setenv("PATH", str(programs.directory), prepend=":")
     limited = run_code(
@@ -328,7 +328,7 @@ def test_any_umask_any_path_any_environment(home, monkeypatch):
     assert not root.exists()
 
 
-def test_default_root(home, monkeypatch):
+def test_goldentree_home_decides_the_root(home, monkeypatch):
     """`GOLDENTREE_HOME` decides; without it the system's directory for root and the user's own for everybody else."""
     assert default_root() == home / "goldentree"
     monkeypatch.delenv("GOLDENTREE_HOME")
@@ -346,7 +346,7 @@ def test_a_damaged_service_file(cluster):
     assert "`port=` and `password=`" in caught.value.hint
 
 
-def test_destroy_removes_everything(cluster):
+def test_destroyed_server_leaves_no_directory(cluster):
     """A destroyed server leaves no directory and accepts no connection."""
     url = cluster.start()
     cluster.destroy()
