@@ -6,9 +6,10 @@ import json
 import shlex
 import stat
 import subprocess
-import sys
 
 import pytest
+
+from tests import inprocess
 
 CANARY = "canary-5f2c"
 
@@ -21,8 +22,8 @@ def inv(tmp_path):
     subprocess.run(["git", "commit", "--quiet", "--allow-empty", "--message", "Start"], cwd=tmp_path, check=True)
 
     def run(*tasks, text="", status=0, core=("--no-dedupe",)):
-        command = [sys.executable, "-m", "invoke", *core, *(word for task in tasks for word in shlex.split(task))]
-        done = subprocess.run(command, cwd=tmp_path, input=text, capture_output=True, text=True, check=False)
+        command = [*core, *(word for task in tasks for word in shlex.split(task))]
+        done = inprocess.inv(tmp_path, {}, *command, text=text)
         assert done.returncode == status, done.stdout + done.stderr
         assert CANARY not in "".join([*command, done.stdout, done.stderr])
         assert "Traceback" not in done.stderr

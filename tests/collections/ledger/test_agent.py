@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from tests import inprocess
+
 INV = [sys.executable, "-m", "invoke"]
 
 
@@ -23,13 +25,12 @@ class Bench:
         options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
         return subprocess.Popen([*INV, *arguments], cwd=self.path, text=True, **options)
 
-    def inv(self, *arguments, text=None, status=0):
+    def inv(self, *arguments, text="", status=0):
         """Run `inv` on the input *text*, expect *status*, and return stdout and stderr."""
-        process = self.start(*arguments, **({} if text is None else {"stdin": subprocess.PIPE}))
-        stdout, stderr = process.communicate(text, timeout=60)
-        assert process.returncode == status, stdout + stderr
-        assert "Traceback" not in stderr
-        return stdout, stderr
+        done = inprocess.inv(self.path, {}, *arguments, text=text)
+        assert done.returncode == status, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout, done.stderr
 
     def json(self, *arguments, **options):
         """Return the one document that `inv` prints, its data or error."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
+
+from tests import inprocess
 
 
 def test_messages_are_sent_and_answered(tmp_path):
@@ -14,8 +15,7 @@ def test_messages_are_sent_and_answered(tmp_path):
     subprocess.run(["git", "commit", "--quiet", "--allow-empty", "--message", "Start"], cwd=tmp_path, check=True)
 
     def inv(*arguments, text="", status=0):
-        command = [sys.executable, "-m", "invoke", "--no-dedupe", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, input=text, capture_output=True, text=True, check=False)
+        done = inprocess.inv(tmp_path, {}, "--no-dedupe", *arguments, text=text)
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout or done.stderr
 
