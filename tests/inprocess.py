@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,9 @@ from pathlib import Path
 
 import invoke
 from invoke.program import Program
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
+"""What tasks choose to ignore or to die of; children inherit what is ignored."""
 
 
 def inv(path, environment, *arguments, text=""):
@@ -43,6 +47,7 @@ def _status():
 def _as_a_process(path, environment, argv, files):
     """Give the body a process's own: arguments, directory, environment, standard streams, the module `tasks`."""
     before, directory, import_path = dict(os.environ), Path.cwd(), list(sys.path)
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     streams, own = (sys.argv, sys.stdin, sys.stdout, sys.stderr), [os.dup(number) for number in range(3)]
     with ExitStack() as opened:
         # Of the file descriptors themselves: children inherit them.
@@ -59,6 +64,8 @@ def _as_a_process(path, environment, argv, files):
         finally:
             opened.close()
             sys.argv, sys.stdin, sys.stdout, sys.stderr = streams
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
             for number, saved in enumerate(own):
                 os.dup2(saved, number)
                 os.close(saved)
