@@ -45,8 +45,8 @@ def tasks() -> str:
     for name in ns.task_names:
         nouns.setdefault(name.rpartition(".")[0], []).append(name)
     sections = []
-    for noun in sorted(nouns, key=lambda noun: list(nouns).index(noun)):
-        rows = [(f"`{_signature(name)}`", _summary(name)) for name in nouns[noun]]
+    for noun, names in nouns.items():
+        rows = [(f"`{_signature(name)}`", _summary(name)) for name in names]
         title = f"### {noun}" if noun else "### Without a collection"
         sections.append(f"{title}\n\n{_table(('task', 'does'), rows)}")
     return "\n\n".join(sections)

@@ -39,7 +39,7 @@ _MODULES = {"ns": "tasks_lib.collections", "GoldentreeError": "tasks_lib.errors"
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use, so that `import tasks_lib.identity` costs nothing."""
+    """Import a public name on first use, so that importing one module does not load all of them."""
     if name not in __all__:
         raise AttributeError(f"module `tasks_lib` has no attribute `{name}`", name=name)
     return getattr(import_module(_MODULES.get(name, "tasks_lib.api")), name)

@@ -97,12 +97,13 @@ def load(main: Path, team: Mapping[str, Origin], environ: Mapping[str, str]) -> 
     personal = _personal(main, ENV_STYLES[style.read(chosen)])
     found = {setting.name: _find(setting, team, personal, environ) for setting in SETTINGS} | {style.name: chosen}
     parsed = {setting.name: setting.read(found[setting.name]) for setting in SETTINGS}
+    project = project_name(main)
     # Three defaults depend on other values.
-    parsed["template"] = parsed["template"] or f"{project_name(main)}_latest"
+    parsed["template"] = parsed["template"] or f"{project}_latest"
     parsed["prefix"] = parsed["prefix"] or _words(parsed["template"].removesuffix("_latest"))[:PREFIX_BYTES]
     parsed["root"] = (main / Path(parsed["root"]).expanduser()).resolve() if parsed["root"] else None
     origins = {name: origin.layer for name, origin in found.items()}
-    return Settings(main=main, project=project_name(main), origins=origins, **parsed)
+    return Settings(main=main, project=project, origins=origins, **parsed)
 
 
 def env_values(path: Path) -> dict[str, str]:
