@@ -17,6 +17,10 @@ _POLL_SECONDS = 0.005
 """How often a waiting process tries again: locks are held for milliseconds."""
 
 
+STATE_FOLDER = "goldentree"
+"""The folder in the git common directory where everything is that this tool knows of a repository."""
+
+
 class LockHeldError(Exception):
     """
     Another process still held the lock when the time was up.
@@ -59,6 +63,21 @@ def atomic_write(path: Path, data: bytes | str, *, mode: int | None = None, dura
         raise
     if durable:
         _sync_folder(path.parent)
+
+
+def make_state_folder(folder: Path) -> None:
+    """
+    Create *folder* and the folders above it, but nothing above `STATE_FOLDER`.
+
+    A background process can outlive its repository; a repository that was deleted meanwhile must stay deleted.
+
+    Raises:
+        OSError: If it cannot be created, or the repository no longer exists.
+    """
+    if not folder.is_dir():
+        if folder.name != STATE_FOLDER:
+            make_state_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
 
 
 @contextmanager

@@ -14,10 +14,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from tasks_lib.databases.compare import queries
 from tasks_lib.databases.server.connection import Server
@@ -176,6 +178,7 @@ def stage(narrator: Narrator, *, keep: bool = False) -> Iterator[Stage]:
             # goldentree names the project after the directory, and golden after the project.
             main = root / "loquent"
             repository.make(main, server.url.with_database(GOLDEN), environment)
+        cleanup.callback(_end_background_processes, main)
         if keep:
             cleanup.pop_all()
         yield Stage(root, main, server, environment)
@@ -191,6 +194,15 @@ def _kept_server(root: Path, cleanup: ExitStack) -> str:
     cluster = Cluster(kept_home(root))
     cleanup.callback(cluster.destroy)
     return cluster.start()
+
+
+def _end_background_processes(main: Path) -> None:
+    """End what `inv` started in the background, which would otherwise write into the repository during its removal."""
+    running = [process for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == str(main)]
+    for process in running:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    psutil.wait_procs(running)
 
 
 def _environment() -> dict[str, str]:

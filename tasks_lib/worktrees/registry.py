@@ -23,7 +23,7 @@ import msgspec
 
 from tasks_lib.databases.copy.result import CloneSummary
 from tasks_lib.errors import RegistryError
-from tasks_lib.files import LockHeldError, atomic_write, file_lock
+from tasks_lib.files import STATE_FOLDER, LockHeldError, atomic_write, file_lock, make_state_folder
 from tasks_lib.worktrees.identity import Identity
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Registry:
     @property
     def directory(self) -> Path:
         """Everything that this tool keeps in the git common directory."""
-        return self.common / "goldentree"
+        return self.common / STATE_FOLDER
 
     @cached_property
     def repository_id(self) -> str:
@@ -103,7 +103,7 @@ class Registry:
             if stored is not None and stored.get("common") == here:
                 return str(stored["id"])
             if stored is not None:
-                original = Path(str(stored.get("common"))) / "goldentree" / path.name
+                original = Path(str(stored.get("common"))) / STATE_FOLDER / path.name
                 # The same file under another name (a bind mount, another case on macOS) is not a copy.
                 other = original.exists() and not original.samefile(path)
                 copied = other and read_json(original).get("id") == stored.get("id")
@@ -217,7 +217,7 @@ class Registry:
         path = self.directory / name
         with ExitStack() as stack:
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                make_state_folder(path.parent)
                 stack.enter_context(file_lock(path, timeout=timeout))
             except OSError as error:
                 raise _unwritable(path, error) from None
@@ -300,7 +300,7 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
         RegistryError: If it cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_state_folder(path.parent)
         atomic_write(path, json.dumps(data, indent=2), durable=True)
     except OSError as error:
         raise _unwritable(path, error) from None

@@ -158,3 +158,15 @@ def test_a_record_is_read_as_it_was_saved(tmp_path):
     data = json.loads(file.read_text())
     assert (data["schema_version"], data["created"], data["clone"]["created"]) == (1, "then", "now")
     assert registry.find("a") == RECORD
+
+
+def test_a_deleted_repository_is_not_created_again(tmp_path):
+    """A background process that outlives its repository can neither lock nor write there."""
+    registry = Registry(tmp_path / "app" / ".git")
+
+    with pytest.raises(RegistryError, match="cannot be written: No such file"), registry.locked():
+        pass
+    with pytest.raises(RegistryError, match="cannot be written: No such file"):
+        registry.save(RECORD)
+
+    assert list(tmp_path.iterdir()) == []

@@ -29,7 +29,7 @@ from tasks_lib.databases.compare.fingerprint import Fingerprint
 from tasks_lib.databases.ownership.golden_template import SMALL_BYTES
 from tasks_lib.databases.server.connection import scalar
 from tasks_lib.databases.server.sessions import READER
-from tasks_lib.files import LockHeldError, atomic_write, file_lock
+from tasks_lib.files import LockHeldError, atomic_write, file_lock, make_state_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,7 +125,7 @@ def _prove_or_read(source: Source, golden: Golden, cached: _Cached | None) -> Fr
 @contextmanager
 def _one_reader(source: Source, golden: Golden) -> Iterator[None]:
     """Let one process of this repository read golden at a time; after ten seconds do not wait any longer."""
-    source.folder.mkdir(parents=True, exist_ok=True)
+    make_state_folder(source.folder)
     with ExitStack() as turn:
         with suppress(LockHeldError):
             turn.enter_context(file_lock(_cache_file(source, golden).with_suffix(".lock"), timeout=_TURN_SECONDS))
@@ -161,7 +161,7 @@ def cache_fingerprint(source: Source, golden: Golden, found: Fingerprint, baseli
     if not found.digest:
         return
     path = _cache_file(source, golden)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_state_folder(path.parent)
     cached = _Cached(golden.oid, found.digest, found.outside, found.obstacle, *astuple(baseline))
     atomic_write(path, msgspec.json.encode(cached))
 

@@ -16,7 +16,7 @@ from tasks_lib.databases.ownership.advisory_lock import advisory_lock, advisory_
 from tasks_lib.databases.ownership.drop import drop_temporary, new_temporary_name
 from tasks_lib.databases.server.connection import TOOL, scalar
 from tasks_lib.errors import GoldentreeError
-from tasks_lib.files import atomic_write
+from tasks_lib.files import atomic_write, make_state_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ def temporary_database(source: Source, connection: Connection[Any]) -> Iterator[
     """
     name = new_temporary_name()
     record = _folder(source) / name
-    record.parent.mkdir(parents=True, exist_ok=True)
+    make_state_folder(record.parent)
     server_id = _server_id(connection)
     # Lock first: another process deletes a record whose lock is free.
     advisory_lock(connection, name)

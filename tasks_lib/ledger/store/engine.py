@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from tasks_lib.errors import LedgerError
+from tasks_lib.files import make_state_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,7 +43,7 @@ def sqlite_engine(path: Path) -> sa.Engine:
     """
     path = path.absolute()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_state_folder(path.parent)
         if not path.exists():
             # Never open an existing file here: closing it would cancel the locks of this process's connections,
             # https://sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
