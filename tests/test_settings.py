@@ -167,7 +167,7 @@ def test_layered_style_reads_env_local_first(main):
     (main / ".env").write_text("WORKTREE_TEMPLATE_DB=last\nPULL_DATABASE_URL=postgresql://db/a\n")
     (main / ".env.local").write_text("WORKTREE_ENV=layered\nWORKTREE_TEMPLATE_DB=first\n")
     found = load(main, {}, {})
-    assert found.env_files[0] == ".env.development.local"
+    assert found.style_files[0] == ".env.development.local"
     assert (found.template, found.origins["template"]) == ("first", ".env.local")
     assert (found.pull_url, found.origins["pull_url"]) == ("postgresql://db/a", ".env")
 

@@ -67,7 +67,7 @@ class Settings:
     origins: Mapping[str, str]
 
     @property
-    def env_files(self) -> tuple[str, ...]:
+    def style_files(self) -> tuple[str, ...]:
         """The env files that an application reads, in order of precedence; the first is rewritten."""
         return ENV_STYLES[self.env_style]
 

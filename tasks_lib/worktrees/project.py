@@ -72,12 +72,12 @@ class Project:
     @cached_property
     def env_name(self) -> str:
         """Name of the env file that is rewritten in every linked worktree."""
-        return self.settings.env_files[0]
+        return self.settings.style_files[0]
 
     @property
     def shared_env_name(self) -> str | None:
         """Name of the env file that linked worktrees share by a link, None if they copy."""
-        return next(iter(self.settings.env_files[1:]), None)
+        return next(iter(self.settings.style_files[1:]), None)
 
     def find(self, name: str) -> tuple[Path | None, Record | None]:
         """

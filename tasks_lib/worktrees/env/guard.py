@@ -125,7 +125,7 @@ def refuse_overriding_env_file(project: Project, record: Record, path: Path, *, 
     """
     from tasks_lib.databases.server.url import DatabaseUrl
 
-    names = [name for name in OVERRIDING_ENV_FILES if name not in project.settings.env_files]
+    names = [name for name in OVERRIDING_ENV_FILES if name not in project.settings.style_files]
     coming = [project.repository.main / name for name in names if name in incoming]
     for file in [*(path / name for name in names), *coming]:
         text = env_values(file).get("DATABASE_URL")
@@ -143,7 +143,7 @@ def refuse_overriding_env_file(project: Project, record: Record, path: Path, *, 
 
 def _written(project: Project, path: Path) -> tuple[Path, str] | None:
     """Return the first env file at *path* that sets DATABASE_URL, and its value; None if none does."""
-    for file in (path / name for name in project.settings.env_files):
+    for file in (path / name for name in project.settings.style_files):
         if text := env_values(file).get("DATABASE_URL"):
             return file, text
     return None

@@ -94,7 +94,7 @@ def _env_file(project: Project) -> Iterator[Finding]:
 
     require_no_conflicting_export(project, os.environ)
     main = project.repository.main
-    present = [name for name in project.settings.env_files if (main / name).exists()]
+    present = [name for name in project.settings.style_files if (main / name).exists()]
     tracked = [name for name in present if read_git("ls-files", name, cwd=main)]
     url = project.settings.database_url
     if tracked and url and DatabaseUrl.parse(url).parameters.get("password"):

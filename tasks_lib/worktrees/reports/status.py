@@ -178,7 +178,7 @@ def _effective(project: Project, path: Path, environ: Mapping[str, str]) -> tupl
     """Return DATABASE_URL as an application in the worktree at *path* reads it, and where it is set."""
     if exported := environ.get("DATABASE_URL"):
         return exported, "environment"
-    layers = ((env_values(path / name).get("DATABASE_URL"), name) for name in project.settings.env_files)
+    layers = ((env_values(path / name).get("DATABASE_URL"), name) for name in project.settings.style_files)
     return next(((text, name) for text, name in layers if text), (None, None))
 
 

@@ -91,7 +91,7 @@ def worktree_values(project: Project, record: Record) -> dict[str, str]:
     fields = template_fields(project, record)
     values = {key: template.format(**fields) for key, template in project.settings.env.items()}
     values |= {database.companion.env: database.url.text for database in companion_databases(project, record)}
-    main = set[str]().union(*(env_values(project.repository.main / name) for name in project.settings.env_files))
+    main = set[str]().union(*(env_values(project.repository.main / name) for name in project.settings.style_files))
     return values | {key: "" for key in _MAIN_ONLY if key in main}
 
 
@@ -137,7 +137,7 @@ def warn_about_main_database(target: Target) -> None:
     if text is None:
         return
     main, rewritten = _host_and_database(DatabaseUrl.parse(text)), worktree_values(project, target.record)
-    shared = [project.repository.main / name for name in project.settings.env_files[1:]]
+    shared = [project.repository.main / name for name in project.settings.style_files[1:]]
     for file in (_source(project, target.path), *shared):
         for key, value in env_values(file).items():
             if key in rewritten or not re.match(r"postgres(ql)?(\+\w+)?://", value):

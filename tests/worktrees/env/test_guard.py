@@ -22,7 +22,7 @@ def project(tmp_path):
     (tmp_path / ".env").write_text(f"DATABASE_URL={WRITTEN}\n")
     return SimpleNamespace(
         repository=SimpleNamespace(main=tmp_path),
-        settings=SimpleNamespace(env_files=(".env",)),
+        settings=SimpleNamespace(style_files=(".env",)),
         owner=lambda slug: f"owner of {slug}",
         env_name=".env",
     )
