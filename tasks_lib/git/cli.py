@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import time
 from typing import TYPE_CHECKING
@@ -70,6 +71,9 @@ def run_git(
                 text=True,
                 errors="surrogateescape",
                 check=False,
+                # Where we ignore Ctrl-C, git and its hooks must not receive it either. They do not all inherit that:
+                # git before 2.35 installs a handler, and git 2.55 runs hooks with the default action.
+                start_new_session=signal.getsignal(signal.SIGINT) is signal.SIG_IGN,
             )
         except FileNotFoundError as error:
             what = "git is not installed" if error.filename == "git" else f"directory `{cwd}` does not exist"
