@@ -40,6 +40,8 @@ FRESHNESS = ("tests/databases/compare/test_freshness.py", "tests/databases/clone
 DOTENV = ("tests/worktrees/env/test_dotenv_file.py",)
 LOCK = ("tests/databases/ownership/test_advisory_lock.py",)
 PLAN = ("tests/test_plan.py",)
+ROLLBACK = ("tests/worktrees/plans/test_create.py",)
+PROMOTE = ("tests/databases/golden/test_promote.py",)
 
 
 @dataclass(frozen=True)
@@ -379,6 +381,18 @@ MUTANTS = (
         "plan.py",
         "if step.undo is _nothing or (step.anchor and failures):",
         "if step.undo is _nothing:",
+    ),
+    Mutant(
+        ROLLBACK,
+        "git/cli.py",
+        "start_new_session=signal.getsignal(signal.SIGINT) is signal.SIG_IGN,",
+        "start_new_session=False,",
+    ),
+    Mutant(
+        PROMOTE,
+        "databases/golden/promote.py",
+        "parked.sort(key=_parked_order, reverse=True)",
+        "parked.sort(key=lambda database: database.comment.parked_at, reverse=True)",
     ),
 )
 

@@ -113,7 +113,7 @@ def promote(c: Context, force: bool = False, evict: bool = False, json: bool = F
     and closed to sessions), so that `golden.undo` can restore it.
     """
     from tasks_lib.databases.golden import promote as promotion
-    from tasks_lib.worktrees.registry import current_time
+    from tasks_lib.worktrees.removal.removal_record import timestamp
 
     project, narrator = current_project(), Narrator()
     record = project.require_record_here()
@@ -127,7 +127,7 @@ def promote(c: Context, force: bool = False, evict: bool = False, json: bool = F
             source,
             database,
             slug=record.slug,
-            now=current_time(),
+            now=timestamp(),
             evict_idle=evict,
             report=narrator.detail,
         )
@@ -227,7 +227,7 @@ def undo(c: Context, evict: bool = False, json: bool = False) -> Answer:
     """
     from tasks_lib.databases.golden import promote as promotion
     from tasks_lib.errors import DatabaseError
-    from tasks_lib.worktrees.registry import current_time
+    from tasks_lib.worktrees.removal.removal_record import timestamp
 
     project, narrator = current_project(), Narrator()
     source = project.source()
@@ -242,7 +242,7 @@ def undo(c: Context, evict: bool = False, json: bool = False) -> Answer:
     if c.config.run.dry:
         return preview([title, f"park the present {source.golden}"])
     with narrator.step(title):
-        aside = promotion.restore_golden(source, name, now=current_time(), evict_idle=evict)
+        aside = promotion.restore_golden(source, name, now=timestamp(), evict_idle=evict)
     text = format_pairs([("golden", f"{source.golden}  (was {name})"), ("parked", aside)])
     return Answer({"golden": source.golden, "from": name, "parked": aside}, text)
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from tasks_lib.databases.ownership.comment import OwnershipComment
     from tasks_lib.databases.ownership.golden_template import Golden
+    from tasks_lib.databases.ownership.managed import ManagedDatabase
     from tasks_lib.databases.ownership.source import Source
 
 _WAIT_UNTIL_IDLE = "wait until they have finished, then run the same command; to list all sessions:\ninv golden.status"
@@ -137,8 +138,14 @@ def list_parked_goldens(source: Source) -> list[str]:
         and (database.comment.role, database.comment.owner) == ("parked", source.owner())
         and database.comment.golden == source.golden
     ]
-    parked.sort(key=lambda database: database.comment.parked_at, reverse=True)
+    parked.sort(key=_parked_order, reverse=True)
     return [database.name for database in parked]
+
+
+def _parked_order(database: ManagedDatabase) -> tuple[str, int, str]:
+    # Times of earlier versions have whole seconds: within one, the names are numbered.
+    number = database.name.rpartition("_parked_")[2]
+    return database.comment.parked_at, len(number), number
 
 
 def swap_golden(

@@ -105,7 +105,7 @@ def plan_pull_golden(
     """
     from tasks_lib.databases.golden import pull as golden_pull
 
-    request = _request(project, narrator, current_time(), unmasked=unmasked)
+    request = _request(project, narrator, removal_record.timestamp(), unmasked=unmasked)
     golden_pull.check_pull(request)
     golden_pull.check_golden_replaceable(request.source, evict_idle=evict_idle)
     pull = _describe(request, request.source.golden)

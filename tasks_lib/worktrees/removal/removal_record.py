@@ -73,7 +73,7 @@ class RemovalRecord(msgspec.Struct, frozen=True):
 
 
 def timestamp() -> str:
-    """Return the current time, precise enough to distinguish two removals of one worktree."""
+    """Return the current time, precise enough to order what is parked within one second."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 

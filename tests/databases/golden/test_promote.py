@@ -27,9 +27,9 @@ def examine(place, golden, database, *, slug="feat_1", force=False, evict_idle=F
     promote.check_promotion(place.source(golden), database, slug=slug, force=force, evict_idle=evict_idle)
 
 
-def promoted(place, golden, database, *, evict_idle=False):
+def promoted(place, golden, database, *, evict_idle=False, now=NOW):
     made = promote.promote(
-        place.source(golden), database, slug="feat_1", now=NOW, evict_idle=evict_idle, report=place.said.append
+        place.source(golden), database, slug="feat_1", now=now, evict_idle=evict_idle, report=place.said.append
     )
     place.made.append(made.parked)
     return made
@@ -111,6 +111,17 @@ def test_parked_golden_is_restored_whole(place, golden):
     assert promote.list_parked_goldens(source) == [aside]
     place.made.append(promote.restore_golden(source, aside, now=later, evict_idle=False))
     assert place.rows(golden, "SELECT count(*) FROM t") == [(2,)]
+
+
+def test_goldens_parked_within_one_second_are_in_order(place, golden):
+    """By microseconds; those parked by earlier versions, which wrote whole seconds, by the numbers of their names."""
+    cloned = place.clone(golden).database
+    old = [promoted(place, golden, cloned).parked for _ in range(2)]
+    assert promote.list_parked_goldens(place.source(golden)) == [old[1], old[0]]
+    place.run("DROP DATABASE {}", old[0])
+    new = promoted(place, golden, cloned, now=NOW.replace("06+", "06.000007+")).parked
+    assert new == old[0], "its name has the lower number"
+    assert promote.list_parked_goldens(place.source(golden)) == [new, old[1]]
 
 
 def test_only_a_parked_golden_is_restored(place, golden):
