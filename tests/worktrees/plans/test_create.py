@@ -457,13 +457,14 @@ class TestRollback:
         assert repository.world() == before
 
     def test_second_ctrl_c_does_not_stop_the_undoing(self, repository, tmp_path):
-        """Repeated Ctrl-C does not interrupt undoing, not even where git or a hook does not inherit that it is ignored."""
+        """Repeated Ctrl-C does not interrupt undoing, not even a hook that does not ignore it as we do."""
         hook = repository.path / ".git" / "hooks" / "reference-transaction"
         hook.parent.mkdir(exist_ok=True)
         started, undoing = tmp_path / "started", tmp_path / "undoing"
         hook.write_text(
             f"#!{sys.executable}\nimport pathlib, signal, sys, time\nsignal.signal(signal.SIGINT, signal.SIG_DFL)\n"
-            f"if sys.argv[1] == 'prepared' and pathlib.Path('{started}').exists():\n    pathlib.Path('{undoing}').touch()\n    time.sleep(0.5)\n"
+            f"if sys.argv[1] == 'prepared' and pathlib.Path('{started}').exists():\n"
+            f"    pathlib.Path('{undoing}').touch()\n    time.sleep(0.5)\n"
         )
         hook.chmod(0o755)
         before = repository.world()
