@@ -389,6 +389,12 @@ MUTANTS = (
         "start_new_session=False,",
     ),
     Mutant(
+        ROLLBACK,
+        "worktrees/steps/env_file.py",
+        "        dotenv_file.require_own(self._file)\n        self.before",
+        "        self.before",
+    ),
+    Mutant(
         PROMOTE,
         "databases/golden/promote.py",
         "parked.sort(key=_parked_order, reverse=True)",

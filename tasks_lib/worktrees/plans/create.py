@@ -17,7 +17,12 @@ from tasks_lib.worktrees.plans.planned import Planned
 from tasks_lib.worktrees.steps import worktree_record
 from tasks_lib.worktrees.steps.checkout import Checkout
 from tasks_lib.worktrees.steps.databases import check_databases, companion_database_steps, own_database_step
-from tasks_lib.worktrees.steps.env_file import env_file_step, require_editable_env_file, warn_about_main_database
+from tasks_lib.worktrees.steps.env_file import (
+    env_file_step,
+    require_editable_env_file,
+    require_no_tracked_link,
+    warn_about_main_database,
+)
 from tasks_lib.worktrees.steps.files import file_steps
 from tasks_lib.worktrees.steps.hooks import after_setup_steps, companion_setup_steps
 from tasks_lib.worktrees.steps.portless import portless_steps
@@ -65,6 +70,7 @@ def plan_create(
             narrator.say(f"finishing {record.path}, whose creation on {record.created_at} was interrupted")
         else:
             record = _new_record(project, identity, record, base=base, path=path)
+            require_no_tracked_link(project, record.base or str(project.repository.commit(f"refs/heads/{branch}")))
         place = project.registry.paths().get(record.slug) or Path(record.path)
         target = Target(project, record, place, narrator)
         require_editable_env_file(target)

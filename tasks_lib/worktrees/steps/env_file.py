@@ -12,7 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks_lib.errors import SettingsError
+from tasks_lib.errors import EnvFileError, SettingsError
+from tasks_lib.git.cli import read_git
 from tasks_lib.plan import Step
 from tasks_lib.settings import env_values
 from tasks_lib.settings.values import substitute_fields
@@ -61,6 +62,7 @@ class _WriteEnvFile:
 
     def do(self) -> str:
         project, path = self.target.project, self.target.path
+        dotenv_file.require_own(self._file)
         self.before = dotenv_file.read(self._file) if self._file.exists() else None
         self.begun = True
         values = worktree_values(project, self.target.require_record())
@@ -126,6 +128,23 @@ def require_editable_env_file(target: Target) -> None:
     dotenv_file.require_own(path / project.env_name)
     source = _source(project, path)
     dotenv_file.edit(dotenv_file.read(source), worktree_values(project, target.record), name=str(source))
+
+
+def require_no_tracked_link(project: Project, commit: str) -> None:
+    """
+    Check that the env file is not a link in *commit*, which will be checked out.
+
+    Raises:
+        EnvFileError: If it is.
+    """
+    name = project.env_name
+    if read_git("ls-tree", commit, "--", name, cwd=project.repository.main).startswith("120000 "):
+        raise EnvFileError(
+            f"`{name}` is a symbolic link in commit {commit[:12]}",
+            why="writing the worktree's env file would change the file that the link points to",
+            hint=f"stop tracking it on the branch that the worktree starts from:\n"
+            f"git rm --cached {name} && git commit -m 'Stop tracking {name}'",
+        )
 
 
 def warn_about_main_database(target: Target) -> None:

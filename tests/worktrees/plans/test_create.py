@@ -257,6 +257,26 @@ class TestEnvFiles:
         assert not (repository.worktree("a") / ".env").is_symlink()
         assert real.read_bytes() == before
 
+    def test_env_file_that_git_tracks_as_a_link_is_refused_before_the_checkout(self, repository):
+        """On a new branch and on an existing one. If a hook makes the link, the creation is undone."""
+        (repository.path / ".env").rename(repository.path / ".env.development")
+        (repository.path / ".env").symlink_to(".env.development")
+        repository.git("branch", "old")
+        repository.git("add", "--force", ".env")
+        repository.commit("Link")
+        repository.git("branch", "linked")
+        assert "is a symbolic link in commit" in repository.refuses("worktree.create", "a", "--no-db")
+        assert "git rm --cached .env" in repository.refuses("worktree.create", "linked", "--no-db")
+        repository.git("checkout", "--quiet", "old")
+        (repository.path / ".env").symlink_to(".env.development")
+        hook = repository.path / ".git/hooks/post-checkout"
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text("#!/bin/sh\nln -s elsewhere .env\n")
+        hook.chmod(0o755)
+        said = repository.refuses("worktree.create", "b", "--base", "old", "--no-db")
+        assert "is a symbolic link" in said
+        assert "could not undo" not in said
+
     def test_link_to_the_main_env_file_is_replaced(self, repository):
         """`worktree.db` does not write through a link into the main worktree's env file."""
         repository.git("worktree", "add", "--quiet", repository.worktree("a"), "-b", "a")
