@@ -10,11 +10,10 @@ import sqlalchemy as sa
 
 from tasks_lib.errors import ConflictError
 from tasks_lib.ledger.repositories.base import Repository
-from tasks_lib.ledger.schema.agents import Account, Agent, AgentStatus, LogChunk
+from tasks_lib.ledger.schema.agents import Account, Agent, LogChunk
 from tasks_lib.ledger.store.dialect import is_postgres
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import datetime
 
 
@@ -41,14 +40,6 @@ class AgentRepository(Repository[Agent]):
         """Return the agent that held a task last."""
         mine = self._select().where(Agent.task_id == task_id)
         return self._first(mine.order_by(Agent.updated_at.desc(), Agent.id))
-
-    def find_by_session_id(self, session_id: str) -> Agent | None:
-        """Return the agent of a session of its own command line."""
-        return self._first(self._select().where(Agent.session_id == session_id))
-
-    def find_by_status(self, status: AgentStatus) -> list[Agent]:
-        """Return those in *status*, the oldest first."""
-        return self.find_all(status=status)
 
 
 class AccountRepository(Repository[Account]):
@@ -135,19 +126,6 @@ class LogChunkRepository(Repository[LogChunk]):
     def insert_chunk(self, agent_id: str, agent_name: str, session_number: int, content: str) -> LogChunk:
         """Append a chunk to a session's log."""
         return self.create(agent_id=agent_id, agent_name=agent_name, session_number=session_number, content=content)
-
-    def find_by_agent_id(self, agent_id: str, session: int | None = None) -> Iterator[LogChunk]:
-        """Give an agent's chunks as they were printed, one after the other: there may be many."""
-        mine = self._select().where(LogChunk.agent_id == agent_id)
-        if session is not None:
-            mine = mine.where(LogChunk.session_number == session)
-        order = LogChunk.session_number, LogChunk.created_at, LogChunk.id
-        yield from self.session.scalars(mine.order_by(*order).execution_options(yield_per=100))
-
-    def delete_by_agent_id(self, agent_id: str) -> int:
-        """Delete an agent's chunks and return how many there were."""
-        result: Any = self.session.execute(sa.delete(LogChunk).where(LogChunk.agent_id == agent_id))
-        return int(result.rowcount)
 
     def get_session_count(self, agent_id: str) -> int:
         """Return the number of an agent's last session, which may exceed the number of stored sessions."""

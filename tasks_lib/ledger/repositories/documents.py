@@ -6,12 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import sqlalchemy as sa
-
 from tasks_lib.errors import ConflictError, NotFoundError
 from tasks_lib.ledger.repositories.base import Repository
 from tasks_lib.ledger.schema.base import new_id
-from tasks_lib.ledger.schema.documents import Page, Proposal, ProposalStatus
+from tasks_lib.ledger.schema.documents import Page, Proposal
 from tasks_lib.ledger.schema.work import Initiative
 from tasks_lib.ledger.store.dialect import insert
 
@@ -64,10 +62,6 @@ class PageRepository(Repository[Page]):
             raise ConflictError(f"the root page of initiative `{initiative_id}` was just deleted", hint="try again")
         return root
 
-    def find_by_parent_page_id(self, parent_page_id: str) -> list[Page]:
-        """Return the pages right below a page, in their order."""
-        return self.find_all(parent_page_id=parent_page_id)
-
     def update(self, id: str, **values: Any) -> Page:
         """
         Change a page.
@@ -98,22 +92,6 @@ class ProposalRepository(Repository[Proposal]):
     """The proposals of agents; the module `proposals` applies them."""
 
     row, noun = Proposal, "proposal"
-
-    def find_by_agent_id_and_status(self, agent_id: str, status: ProposalStatus) -> list[Proposal]:
-        """Return an agent's proposals in *status*, in their order."""
-        return self.find_all(agent_id=agent_id, status=status)
-
-    def update_many_by_agent_id(self, agent_id: str, current: ProposalStatus, new: ProposalStatus) -> int:
-        """Move all of an agent's proposals from one status to another, no others, and return how many."""
-        mine = Proposal.agent_id == agent_id, Proposal.status == current
-        moved = sa.update(Proposal).where(*mine).values(status=new, updated_at=self.clock())
-        result: Any = self.session.execute(moved)
-        return int(result.rowcount)
-
-    def count_by_agent_id_and_status(self, agent_id: str, status: ProposalStatus) -> int:
-        """Return how many proposals an agent has in *status*."""
-        mine = Proposal.agent_id == agent_id, Proposal.status == status
-        return self.session.scalar(sa.select(sa.func.count()).select_from(Proposal).where(*mine)) or 0
 
     def _order(self) -> tuple[Any, ...]:
         return Proposal.sort_order, Proposal.created_at, Proposal.id

@@ -77,11 +77,6 @@ class MessageRepository(Repository[Message]):
         """Return the user's unread messages, the oldest first."""
         return self.find_all(recipient_type=Party.USER, status=MessageStatus.PENDING)
 
-    def find_requiring_response(self) -> list[Message]:
-        """Return what still wants a reply, the oldest first."""
-        wanting = self._select().where(Message.requires_response, Message.status != MessageStatus.RESPONDED)
-        return self._all(wanting.order_by(*self._order()))
-
     def find_replies(self, message_id: str) -> list[Message]:
         """Return the direct replies to a message, the oldest first."""
         return self.find_all(parent_message_id=message_id)
@@ -103,19 +98,10 @@ class ChatSessionRepository(Repository[ChatSession]):
         """
         return self.create(target_type=target_type, target_id=target_id, initiative_id=initiative_id, agent_id=agent_id)
 
-    def find_session_by_id(self, id: str) -> ChatSession | None:
-        """Return a chat."""
-        return self.find_by_id(id)
-
     def find_active_session(self, target_type: ChatTarget, target_id: str) -> ChatSession | None:
         """Return the active chat about a phase or task, None if it has none."""
         found = self.find_all(target_type=target_type, target_id=target_id, status=ChatStatus.ACTIVE)
         return found[0] if found else None
-
-    def find_active_session_by_agent_id(self, agent_id: str) -> ChatSession | None:
-        """Return the chat that goes on with an agent, the latest if there are several."""
-        found = self.find_all(agent_id=agent_id, status=ChatStatus.ACTIVE)
-        return found[-1] if found else None
 
     def update_session(self, id: str, **values: Any) -> ChatSession:
         """

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from tasks_lib.errors import ConflictError
 from tasks_lib.ledger.repositories import graph
 from tasks_lib.ledger.repositories.base import Repository, refused
-from tasks_lib.ledger.schema.work import Initiative, InitiativeProject, InitiativeStatus, Phase, Project, Task
+from tasks_lib.ledger.schema.work import Initiative, InitiativeProject, Phase, Project, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,10 +24,6 @@ class InitiativeRepository(Repository[Initiative]):
     """The initiatives."""
 
     row, noun = Initiative, "initiative"
-
-    def find_by_status(self, status: InitiativeStatus) -> list[Initiative]:
-        """Return those in *status*, the oldest first."""
-        return self.find_all(status=status)
 
 
 class _WaitingRepository(Repository[Waiting]):

@@ -65,7 +65,7 @@ def test_one_of_many_answers(ledger, place, crowd):
 
 
 def test_messages_wait_until_read(still):
-    """What the user has not read, what wants a reply, and what was replied; a reply sees to the first two."""
+    """A message to the user waits until it is read or answered."""
     user, agent = {"recipient_type": "user"}, {"recipient_type": "agent", "recipient_id": "yak"}
     with still.write() as tx:
 
@@ -74,16 +74,14 @@ def test_messages_wait_until_read(still):
 
         sent("b", **user, requires_response=True)
         sent("a", **user)
-        sent("c", **agent, requires_response=True, type="question")
+        sent("c", **agent, type="question")
         assert ids(tx.messages.find_pending_for_user()) == ["a", "b"]
-        assert ids(tx.messages.find_requiring_response()) == ["b", "c"]
         sent("e", **agent, parent_message_id="b")
         sent("d", **agent, parent_message_id="b")
         sent("f", **agent, parent_message_id="d")
         assert ids(tx.messages.find_replies("b")) == ["d", "e"]
         assert tx.messages.require("b").status == "responded"
         assert ids(tx.messages.find_pending_for_user()) == ["a"]
-        assert ids(tx.messages.find_requiring_response()) == ["c"]
         tx.messages.update("a", status="read")
         assert tx.messages.find_pending_for_user() == []
     with pytest.raises(ConflictError), still.write() as tx:
@@ -100,18 +98,15 @@ def test_one_active_chat_per_target(still):
             tx.chat_sessions.create_session(**about, initiative_id="i")
         assert tx.chat_sessions.find_active_session(**about) == chat
         assert tx.chat_sessions.find_active_session(ChatTarget.TASK, "other") is None
-        assert tx.chat_sessions.find_active_session_by_agent_id("owl") is None
-        assert tx.chat_sessions.update_session(chat.id, agent_id="owl") == chat
-        assert tx.chat_sessions.find_active_session_by_agent_id("owl") == chat
+        assert tx.chat_sessions.update_session(chat.id, agent_id="owl").agent_id == "owl"
         said = [
             tx.chat_sessions.create_message(chat_session_id=chat.id, role=role, content=role)
             for role in (ChatRole.USER, ChatRole.ASSISTANT)
         ]
         assert tx.chat_sessions.find_messages_by_session_id(chat.id) == sorted(said, key=lambda one: one.id)
         tx.chat_sessions.update_session(chat.id, status="closed")
-        assert tx.chat_sessions.find_session_by_id(chat.id).status == "closed"
+        assert tx.chat_sessions.require(chat.id).status == "closed"
         assert tx.chat_sessions.find_active_session(**about) is None
-        assert tx.chat_sessions.find_active_session_by_agent_id("owl") is None
         for change in (
             lambda: tx.chat_sessions.update_session(chat.id, status="active"),
             lambda: tx.chat_sessions.update(chat.id, agent_id=None),

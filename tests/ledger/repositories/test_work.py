@@ -9,7 +9,7 @@ import pytest
 
 from tasks_lib.errors import ConflictError, NotFoundError
 from tasks_lib.ledger.repositories.work import Changed
-from tasks_lib.ledger.schema.work import InitiativeProject, InitiativeStatus
+from tasks_lib.ledger.schema.work import InitiativeProject
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -24,7 +24,7 @@ def test_work_is_found_in_order(ledger):
         for one in ("y", "x"):
             tx.initiatives.create(id=one, name=one)
         tx.initiatives.create(id="z", name="z", status="archived")
-        assert ids(tx.initiatives.find_by_status(InitiativeStatus.ACTIVE)) == ["x", "y"]
+        assert ids(tx.initiatives.find_all(status="active")) == ["x", "y"]
         for one in ("q", "p"):
             tx.phases.create(id=one, name=one, initiative_id="x")
         assert ids(tx.phases.find_by_initiative_id("x")) == ["p", "q"]
