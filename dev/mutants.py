@@ -41,6 +41,8 @@ DOTENV = ("tests/worktrees/env/test_dotenv_file.py",)
 LOCK = ("tests/databases/ownership/test_advisory_lock.py",)
 PLAN = ("tests/test_plan.py",)
 ROLLBACK = ("tests/worktrees/plans/test_create.py",)
+FILES = ("tests/test_file_locks.py",)
+GC = ("tests/worktrees/plans/test_gc.py",)
 PROMOTE = ("tests/databases/golden/test_promote.py",)
 
 
@@ -393,6 +395,18 @@ MUTANTS = (
         "worktrees/steps/env_file.py",
         "        dotenv_file.require_own(self._file)\n        self.before",
         "        self.before",
+    ),
+    Mutant(
+        FILES,
+        "files.py",
+        "if found.st_uid == os.geteuid():",
+        "if False:",
+    ),
+    Mutant(
+        GC,
+        "worktrees/plans/undo.py",
+        "    removal_record.write(project, msgspec.structs.replace(removal, undone=True))\n",
+        "",
     ),
     Mutant(
         PROMOTE,

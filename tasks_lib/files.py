@@ -5,6 +5,8 @@ Replace files atomically, and lock files against other processes.
 from __future__ import annotations
 
 import os
+import shutil
+import stat
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -78,6 +80,22 @@ def make_state_folder(folder: Path) -> None:
         if folder.name != STATE_FOLDER:
             make_state_folder(folder.parent)
         folder.mkdir(exist_ok=True)
+
+
+def delete_tree(folder: Path) -> None:
+    """
+    Delete *folder* with all it contains; what cannot be deleted stays.
+
+    Read-only folders (Go's module cache, renv) are made writable if they are ours. Links are not followed.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    if not folder.is_dir():
+        return
+    for _, _, _, descriptor in os.fwalk(folder):
+        found = os.fstat(descriptor)
+        if found.st_uid == os.geteuid():
+            os.fchmod(descriptor, stat.S_IMODE(found.st_mode) | stat.S_IRWXU)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Files: replaced as a whole or not at all, and locked for as long as the process lives."""
+"""Files: replaced as a whole or not at all, deleted, and locked for as long as the process lives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from tasks_lib.files import LockHeldError, atomic_write, file_lock
+from tasks_lib.files import LockHeldError, atomic_write, delete_tree, file_lock
 
 HOLD = """
 import sys, time
@@ -109,3 +109,30 @@ def test_threads_exclude_each_other(tmp_path):
     for thread in threads:
         thread.join()
     assert most == 1
+
+
+def test_delete_tree_makes_our_read_only_folders_writable(home):
+    """As Go's module cache has them. What a link leads to stays as it is, and so does what another user owns."""
+    root, user = os.geteuid() == 0, 65534 if os.geteuid() == 0 else os.geteuid()
+    tree, outside = home / "tree", home / "outside"
+    for folder in (tree / "cache" / "pkg", tree / "alien", outside):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text("x")
+    (tree / "cache" / "link").symlink_to(outside)
+    for path in (home, *home.rglob("*")):
+        os.chown(path, 0 if root and path.parent == tree / "alien" else user, -1, follow_symlinks=False)
+    os.chown(tree / "alien", 0 if root else user, -1)
+    for folder in (outside, tree / "alien", tree / "cache" / "pkg", tree / "cache"):
+        folder.chmod(0o555)
+    if root:
+        os.seteuid(user)
+    try:
+        delete_tree(tree)
+    finally:
+        if root:
+            os.seteuid(0)
+    assert (tree / "alien" / "file").exists() == root
+    assert not (tree / "cache").exists()
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o555
+    outside.chmod(0o755)
+    assert (outside / "file").read_text() == "x"

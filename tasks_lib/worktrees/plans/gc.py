@@ -7,12 +7,12 @@ restore it. Only databases that were parked long ago are dropped.
 
 from __future__ import annotations
 
-import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GoldentreeError, RegistryError, WorktreeError
+from tasks_lib.files import delete_tree
 from tasks_lib.worktrees.plans.remove import plan_remove
 from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.reports.orphans import DeleteFiles, DropDatabase, ForgetRemoval, RemoveWorktree
@@ -82,9 +82,11 @@ def _remove_worktree(project: Project, record: Record, narrator: Narrator) -> st
 
 def _delete_files(project: Project, removal: RemovalRecord) -> str:
     with project.registry.working_on(removal.slug):
-        shutil.rmtree(removal.trash, ignore_errors=True)
-    if removal.trash.exists():
-        raise WorktreeError("some files could not be deleted", why="check their owner and attributes")
+        delete_tree(removal.trash)
+        if removal.trash.exists():
+            raise WorktreeError("some files could not be deleted", why="check their owner and attributes")
+        if removal.undone:
+            removal_record.delete(project, removal)
     return "deleted"
 
 

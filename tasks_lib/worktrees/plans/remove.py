@@ -10,13 +10,13 @@ finishes it later.
 
 from __future__ import annotations
 
-import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from tasks_lib.errors import GitError, WorktreeError
+from tasks_lib.files import delete_tree
 from tasks_lib.git import uncommitted
 from tasks_lib.git.cli import run_git
 from tasks_lib.git.repository import list_worktrees
@@ -158,7 +158,7 @@ def _plan_after_removal(project: Project, removal: Removal, narrator: Narrator) 
     def delete_files() -> str | None:
         # A supervisor may have restarted a process, which moved along with the directory.
         _end_processes(record.trash)
-        shutil.rmtree(record.trash, ignore_errors=True)
+        delete_tree(record.trash)
         return f"some could not be deleted and stay in {record.trash}" if record.trash.exists() else None
 
     steps: list[Step | tuple[Step, ...]] = [*park_steps(project, removal, narrator)]

@@ -9,7 +9,6 @@ is finished by running the same command again.
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tasks_lib.errors import BranchError, WorktreeError
+from tasks_lib.files import delete_tree
 from tasks_lib.git import uncommitted
 from tasks_lib.git.branch_names import require_free_branch
 from tasks_lib.git.merge_detection import is_ancestor
@@ -92,9 +92,15 @@ def plan_undo(project: Project, name: str, narrator: Narrator, *, path: str = ""
         )
 
 
-def _delete_removal(project: Project, removal: RemovalRecord) -> None:
-    shutil.rmtree(removal.trash, ignore_errors=True)
-    removal_record.delete(project, removal)
+def _delete_removal(project: Project, removal: RemovalRecord) -> str | None:
+    delete_tree(removal.trash)
+    if not removal.trash.exists():
+        removal_record.delete(project, removal)
+        return None
+    # `worktree.gc` deletes the files, and the record with them.
+    removal_record.write(project, msgspec.structs.replace(removal, undone=True))
+    uncommitted.delete(project.repository, removal.reference)
+    return f"some files could not be deleted and stay in {removal.trash}"
 
 
 def _registered_name(removal: RemovalRecord) -> str:

@@ -38,6 +38,7 @@ class RemovalRecord(msgspec.Struct, frozen=True):
         worktree: The worktree's record, None if it had none.
         only_databases: Whether the worktree itself stayed (`worktree.teardown`, `db.reset`, `db.pull`).
         delete_branch: Whether the branch is deleted as well.
+        undone: Whether it was undone: the record stays for files in *trash* that could not be deleted.
     """
 
     slug: str
@@ -49,6 +50,7 @@ class RemovalRecord(msgspec.Struct, frozen=True):
     worktree: Record | None = msgspec.field(name="record")
     only_databases: bool = False
     delete_branch: bool = False
+    undone: bool = False
 
     @classmethod
     def of_databases(cls, worktree: Record, path: Path, branch: str | None, removed_at: str) -> RemovalRecord:
@@ -84,9 +86,12 @@ def write(project: Project, removal: RemovalRecord) -> RemovalRecord:
     return removal
 
 
-def list_removals(project: Project, slug: str | None = None) -> list[RemovalRecord]:
+def list_removals(project: Project, slug: str | None = None, *, undone: bool = False) -> list[RemovalRecord]:
     """
     Return the records of all removals, or of those of the worktree *slug*, newest first.
+
+    Args:
+        undone: Return those that were undone, instead of those that can be.
 
     Raises:
         RegistryError: If a record cannot be read.
@@ -99,7 +104,7 @@ def list_removals(project: Project, slug: str | None = None) -> list[RemovalReco
             found.append(msgspec.convert({**data, "record": worktree}, RemovalRecord))
         except (TypeError, KeyError, ValueError) as error:
             raise registry.unreadable(path, error) from None
-    wanted = [removal for removal in found if slug in (None, removal.slug)]
+    wanted = [removal for removal in found if slug in (None, removal.slug) and removal.undone == undone]
     return sorted(wanted, key=lambda removal: removal.removed_at, reverse=True)
 
 

@@ -88,7 +88,7 @@ def find_orphans(project: Project) -> list[Orphan]:
     now = datetime.now(UTC)
     orphans = [_find_worktree(project, record, paths.get(record.slug), entries) for record in records]
     found = [orphan for orphan in orphans if orphan is not None]
-    for removal in removal_record.list_removals(project):
+    for removal in removal_record.list_removals(project) + removal_record.list_removals(project, undone=True):
         found += _find_removal_leftovers(project, removal, now)
     return found + _find_databases(project, records, now)
 
@@ -129,6 +129,8 @@ def _find_removal_leftovers(project: Project, removal: RemovalRecord, now: datet
     if removal.trash.exists():
         reason = f"left over from the worktree of {name}"
         found.append(Orphan("files", str(removal.trash), None, reason, DeleteFiles(removal)))
+        if removal.undone:
+            return found  # the record is deleted with the files
     removed_for = now - datetime.fromisoformat(removal.removed_at)
     if removed_for > project.settings.keep_removed:
         reason = f"removed {format_age(removed_for.total_seconds())} ago"

@@ -30,6 +30,21 @@ def test_used_worktrees_are_not_orphans(created):
     created.json("worktree.undo", "b")
 
 
+def test_files_that_outlast_an_undo_are_still_known(created, monkeypatch):
+    """What a removal and its undo could not delete is listed, and deleted later with the record."""
+    with monkeypatch.context() as patch:
+        for module in ("remove", "undo"):
+            patch.setattr(f"tasks_lib.worktrees.plans.{module}.delete_tree", lambda _: None)
+        created.json("worktree.remove", "a")
+        assert "could not be deleted and stay in" in created.inv("worktree.undo", "a").stderr
+    assert "nothing to undo" in created.refuses("worktree.undo")
+    trash = next(created.path.parent.glob(".goldentree-*"))
+    assert collect(created, "--yes")["files", str(trash)]["outcome"] == "deleted"
+    assert not trash.exists()
+    assert collect(created) == {}
+    assert list((created.path / ".git/goldentree/removed").iterdir()) == []
+
+
 def test_worktree_deleted_by_hand_is_removed(created):
     """Its databases are parked, its branch stays, and undo restores it; a locked one stays."""
     shutil.rmtree(created.worktree("a"))
