@@ -1,0 +1,89 @@
+"""
+List the databases that a worktree's tools must not touch: golden, the main worktree's, and those of other worktrees.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tasks_lib.settings import env_values
+from tasks_lib.worktrees import identity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tasks_lib.databases.ownership.comment import OwnershipComment
+    from tasks_lib.worktrees.project import Project
+    from tasks_lib.worktrees.registry import Record
+
+_ROLES = {
+    "temporary": "a database under construction",
+    "snapshot": "a snapshot of golden",
+    "spare": "a spare clone",
+    "parked": "a parked database",
+}
+
+
+def list_foreign_databases(project: Project, slug: str) -> dict[str, str]:
+    """
+    Return what each database on the server is that does not belong to the worktree *slug*, by name.
+
+    `{"app_latest": "the golden template", "app_dev": "the main worktree's database"}`. Databases that are neither a
+    template, nor the main worktree's, nor this tool's are not listed; some that are may not exist.
+
+    Args:
+        slug: Empty for no worktree: every worktree's database is foreign then.
+
+    Raises:
+        SettingsError: If an env file of the main worktree cannot be read.
+        ServerError: If the server cannot be reached.
+    """
+    from tasks_lib.databases.ownership.comment import list_commented
+
+    records = project.registry.records()
+    with project.server.connect() as connection:
+        comments = list_commented(connection, "", usable=True)
+    repository = project.registry.repository_id
+    found = {name: _describe_comment(comment, repository) for name, comment in comments.items()}
+    for record in records:
+        found |= dict.fromkeys(_names(project, record), f"the database of worktree `{record.slug}`")
+    found |= dict.fromkeys(list_main_databases(project), "the main worktree's database")
+    for companion in project.settings.companions:
+        if companion.template:
+            found[companion.template] = f"the template of companion `{companion.name}`"
+    goldens = {project.settings.template, *(record.golden for record in records)}
+    found |= dict.fromkeys(goldens, "the golden template")
+    own = {
+        name for name, comment in comments.items() if comment.owner == project.owner(slug) and comment.role == "clone"
+    }
+    own |= {name for record in records if record.slug == slug for name in _names(project, record)}
+    return {name: found[name] for name in found.keys() - own}
+
+
+def list_main_databases(project: Project) -> set[str]:
+    """
+    Return the names of the databases that DATABASE_URL gives in the main worktree's env files, else in the environment.
+
+    Raises:
+        SettingsError: If a file cannot be read or a URL cannot be used.
+    """
+    from tasks_lib.databases.server.url import DatabaseUrl
+
+    main = project.repository.main
+    written = [env_values(main / name).get("DATABASE_URL") for name in project.settings.style_files]
+    # An exported one may name the database of the worktree in which it was exported.
+    texts = {text for text in written if text} or {project.settings.database_url or ""} - {""}
+    return {name for text in texts if (name := DatabaseUrl.parse(text).database)}
+
+
+def _names(project: Project, record: Record) -> Iterator[str]:
+    """Yield the names of a worktree's databases; a companion's is derived, because it may not exist yet."""
+    yield record.identity.database
+    for companion in project.settings.companions:
+        yield identity.companion_database(companion.name, record.slug)
+
+
+def _describe_comment(comment: OwnershipComment, repository: str) -> str:
+    whose = f" of worktree `{comment.slug}`" if comment.slug else ""
+    what = f"{_ROLES.get(comment.role, 'the database')}{whose}"
+    return what if comment.repository == repository else f"{what} of another repository"
