@@ -208,11 +208,11 @@ def listen(c: Context, timeout: str = "", as_: str = "", json: bool = False) -> 
     with interruptible("questions stay until they are answered", "inv agent.listen"), waiting:
         found = conversations.listen(ledger, me.id, seconds)
     with ledger.read() as tx:
-        data = [_document(tx, one) for one in found]
+        data = [_document(tx, question) for question in found]
     lines = [
-        f"{short_id(one['id'])}  {one['from_agent']} asks{_about(one)}:\n{one['question']}\n"
-        f"to answer: inv agent.answer {short_id(one['id'])} TEXT"
-        for one in data
+        f"{short_id(question['id'])}  {question['from_agent']} asks{_about(question)}:\n{question['question']}\n"
+        f"to answer: inv agent.answer {short_id(question['id'])} TEXT"
+        for question in data
     ]
     return Answer(data, "\n\n".join(lines))
 

@@ -88,7 +88,7 @@ def show(c: Context, chat: str, json: bool = False) -> Answer:
         found = tx.chat_sessions.named(chat)
         messages = tx.chat_sessions.find_messages_by_session_id(found.id)
     data = {**row_for_json(found), "messages": rows_for_json(messages)}
-    return Answer(data, "\n\n".join(f"{one.role}:\n{one.content}" for one in messages) or "no messages yet")
+    return Answer(data, "\n\n".join(f"{message.role}:\n{message.content}" for message in messages) or "no messages yet")
 
 
 @task(
@@ -105,7 +105,7 @@ def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     project = current_project()
     with ledger_of(project).read() as tx:
         found = tx.chat_sessions.find_all(**({"status": status} if status else {}))
-    rows = [(short_id(one.id), one.status, one.target_type, short_id(one.target_id)) for one in found]
+    rows = [(short_id(chat.id), chat.status, chat.target_type, short_id(chat.target_id)) for chat in found]
     return Answer(rows_for_json(found), format_table(("ID", "STATUS", "ABOUT", "WHICH"), rows) if rows else "no chats")
 
 

@@ -89,13 +89,13 @@ def list_(c: Context, status: str = "", json: bool = False) -> Answer:
         shown = tx.errands.find_all(status=status) if status else everything
     with narrator.quietly("look at the worktrees"):
         found = errand_status.list_errand_states(project, shown)
-    for one in found:
-        if one.problem:
-            name, otherwise = short_id(one.errand.id), f"inv errand.abandon {short_id(one.errand.id)}"
-            narrator.say(f"warning: errand {name}: {one.problem.what}; {one.problem.cure}, or {otherwise}")
+    for state in found:
+        if state.problem:
+            name, otherwise = short_id(state.errand.id), f"inv errand.abandon {short_id(state.errand.id)}"
+            narrator.say(f"warning: errand {name}: {state.problem.what}; {state.problem.cure}, or {otherwise}")
     for branch in errand_status.list_orphan_branches(project, everything):
         narrator.say(f"warning: {branch} has a worktree, but no row in the ledger; inv worktree.remove {branch}")
-    return Answer([errand_for_json(one) for one in found], format_errands(found))
+    return Answer([errand_for_json(state) for state in found], format_errands(found))
 
 
 @task(
@@ -113,13 +113,13 @@ def diff(c: Context, errand: str = "", stat: bool = False, json: bool = False) -
     from tasks_lib.workflows import errands
 
     project = current_project()
-    one = errands.find_errand(project, errand)
-    found = errands.diff(project, one)
+    found = errands.find_errand(project, errand)
+    changes = errands.diff(project, found)
     if json:
-        files = [asdict(file) for file in found.files()]
-        return Answer({"id": one.id, "merge_base": found.old, "files": files, "patch": found.patch()}, "")
-    text = found.stat() if stat else found.patch(color=in_terminal())
-    return Answer(None, text or f"no changes compared with `{one.base_branch}`")
+        files = [asdict(file) for file in changes.files()]
+        return Answer({"id": found.id, "merge_base": changes.old, "files": files, "patch": changes.patch()}, "")
+    text = changes.stat() if stat else changes.patch(color=in_terminal())
+    return Answer(None, text or f"no changes compared with `{found.base_branch}`")
 
 
 @task(
@@ -136,12 +136,14 @@ def complete(c: Context, errand: str = "", force: bool = False, json: bool = Fal
     from tasks_lib.workflows import errands
 
     project = current_project()
-    one = errands.find_errand(project, errand)
-    errands.require_completable(project, one, force=force)
+    found = errands.find_errand(project, errand)
+    errands.require_completable(project, found, force=force)
     if c.config.run.dry:
-        return preview([f"submit errand {short_id(one.id)} for review"])
-    return _told(
-        errands.complete(project, one), f"inv errand.diff {short_id(one.id)}", f"inv errand.merge {short_id(one.id)}"
+        return preview([f"submit errand {short_id(found.id)} for review"])
+    return _report(
+        errands.complete(project, found),
+        f"inv errand.diff {short_id(found.id)}",
+        f"inv errand.merge {short_id(found.id)}",
     )
 
 
@@ -170,15 +172,15 @@ def merge(c: Context, errand: str, force: bool = False, remove: bool = False, js
     if c.config.run.dry:
         return preview([*planned.preview(), *(["remove its worktree"] if remove else [])])
     planned.run(narrator)
-    one, conflicts = planned.subject.errand, planned.subject.conflicts
+    merged, conflicts = planned.subject.errand, planned.subject.conflicts
     if conflicts:
         cure = (
-            f"in its worktree: git merge {one.base_branch}",
-            f"then, committed: inv errand.resolve {short_id(one.id)}",
+            f"in its worktree: git merge {merged.base_branch}",
+            f"then, committed: inv errand.resolve {short_id(merged.id)}",
         )
-        told = _told(one, *(f"  {file}" for file in conflicts), *cure)
-        return Answer({**told.data, "conflicts": conflicts}, told.text, ok=False)
-    return _told(one, gone=errands.remove(project, narrator, one) if remove else None)
+        answer = _report(merged, *(f"  {file}" for file in conflicts), *cure)
+        return Answer({**answer.data, "conflicts": conflicts}, answer.text, ok=False)
+    return _report(merged, removal=errands.remove(project, narrator, merged) if remove else None)
 
 
 @task(klass=OptionalPositional, help={"errand": _HERE}, returns="*errand*: `{id, status, …}`")
@@ -191,12 +193,12 @@ def resolve(c: Context, errand: str = "", json: bool = False) -> Answer:
     from tasks_lib.workflows import errands
 
     project, narrator = current_project(), Narrator()
-    one = errands.find_errand(project, errand)
-    with narrator.quietly(f"merge {one.branch} into {one.base_branch}, to see whether it can be"):
-        errands.require_resolved(project, one)
+    found = errands.find_errand(project, errand)
+    with narrator.quietly(f"merge {found.branch} into {found.base_branch}, to see whether it can be"):
+        errands.require_resolved(project, found)
     if c.config.run.dry:
-        return preview([f"submit errand {short_id(one.id)} for review"])
-    return _told(errands.resolve(project, one), f"inv errand.merge {short_id(one.id)}")
+        return preview([f"submit errand {short_id(found.id)} for review"])
+    return _report(errands.resolve(project, found), f"inv errand.merge {short_id(found.id)}")
 
 
 @task(
@@ -216,19 +218,19 @@ def abandon(c: Context, errand: str, force: bool = False, json: bool = False) ->
     from tasks_lib.workflows import errands
 
     project, narrator = current_project(), Narrator()
-    one = errands.find_errand(project, errand)
-    errands.require_open(one)
+    found = errands.find_errand(project, errand)
+    errands.require_open(found)
     if c.config.run.dry:
-        there = errands.has_worktree(project, one)
-        return preview([*(["remove its worktree"] if there else []), f"abandon errand {short_id(one.id)}"])
-    gone = errands.remove(project, narrator, one, force=force)
-    return _told(errands.abandon(project, one), gone=gone)
+        there = errands.has_worktree(project, found)
+        return preview([*(["remove its worktree"] if there else []), f"abandon errand {short_id(found.id)}"])
+    removal = errands.remove(project, narrator, found, force=force)
+    return _report(errands.abandon(project, found), removal=removal)
 
 
-def _told(errand: Errand, *more: str, gone: Removal | None = None) -> Answer:
-    """Return the new state of *errand*, and of its worktree if that was removed (*gone*)."""
+def _report(errand: Errand, *more: str, removal: Removal | None = None) -> Answer:
+    """Return the new state of *errand*, and the *removal* of its worktree if there was one."""
     lines = [f"errand {short_id(errand.id)} is {errand.status}", *more]
-    if gone is None:
+    if removal is None:
         return Answer(row_for_json(errand), "\n".join(lines))
-    removal = report_removal(gone)
-    return Answer({**row_for_json(errand), "removed": removal.data}, "\n".join([*lines, removal.text]), ok=removal.ok)
+    removed = report_removal(removal)
+    return Answer({**row_for_json(errand), "removed": removed.data}, "\n".join([*lines, removed.text]), ok=removed.ok)

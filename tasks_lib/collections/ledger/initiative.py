@@ -44,7 +44,7 @@ def add(c: Context, name: str, branch: str = "", project_: str = "", json: bool 
         if project_:
             tx.projects.set_initiative_projects(added.id, _find_project_ids(tx, project_))
         on = tx.projects.find_projects_by_initiative_id(added.id)
-    rows = [("initiative", f"{short_id(added.id)}  {added.name}"), *(("project", one.name) for one in on)]
+    rows = [("initiative", f"{short_id(added.id)}  {added.name}"), *(("project", project.name) for project in on)]
     return Answer({**row_for_json(added), "projects": rows_for_json(on)}, format_pairs(rows))
 
 
@@ -58,12 +58,21 @@ def list_(c: Context, json: bool = False) -> Answer:
     if not found:
         return Answer([], "no initiatives; add one with inv initiative.add NAME")
     data, rows = rows_for_json(found), []
-    for one, row in zip(found, data, strict=True):
-        mine = [task for task in tasks if task.initiative_id == one.id]
+    for initiative, row in zip(found, data, strict=True):
+        mine = [task for task in tasks if task.initiative_id == initiative.id]
         done = sum(task.status == "completed" for task in mine)
-        stages = sum(phase.initiative_id == one.id for phase in phases)
+        stages = sum(phase.initiative_id == initiative.id for phase in phases)
         row |= {"phases": stages, "tasks": len(mine), "completed": done}
-        rows.append((short_id(one.id), one.status, str(stages), f"{done} of {len(mine)}", one.branch or "-", one.name))
+        rows.append(
+            (
+                short_id(initiative.id),
+                initiative.status,
+                str(stages),
+                f"{done} of {len(mine)}",
+                initiative.branch or "-",
+                initiative.name,
+            )
+        )
     headings = ("ID", "STATUS", "PHASES", "DONE", "BRANCH", "NAME")
     return Answer(data, format_table(headings, rows, spare=("BRANCH", "PHASES", "DONE")))
 
@@ -133,7 +142,7 @@ def add_project(c: Context, name: str, url: str, default_branch: str = "main", j
     if _has_secret(url):
         raise LedgerError("the URL holds a password or token", why="everyone who reads the ledger would see it")
     with ledger_of(project).write() as tx:
-        taken = [one for one in tx.projects.find_all() if one.name == name or one.url == url]
+        taken = [project for project in tx.projects.find_all() if project.name == name or project.url == url]
         if taken:
             raise ConflictError(f"project `{taken[0].name}` exists already", why=f"its URL is {taken[0].url}")
         added = tx.projects.create(name=name, url=url, default_branch=default_branch)
@@ -168,7 +177,7 @@ def projects(c: Context, initiative: str = "", set_: str | None = None, json: bo
             found = tx.projects.find_projects_by_initiative_id(goal.id)
     if not found:
         return Answer([], "no projects; add one with inv initiative.add-project NAME URL")
-    rows = [(short_id(one.id), one.name, one.default_branch, one.url) for one in found]
+    rows = [(short_id(project.id), project.name, project.default_branch, project.url) for project in found]
     return Answer(rows_for_json(found), format_table(("ID", "NAME", "BRANCH", "URL"), rows, spare=("BRANCH",)))
 
 

@@ -87,9 +87,10 @@ def list_(c: Context, to: str = USER, all: bool = False, json: bool = False) -> 
         data = _documents(tx, found)
     now = datetime.now(UTC)
     lines = [
-        f"{short_id(one.id)}  {row['sender']}, {format_age((now - one.created_at).total_seconds())} ago"
-        f"{' (wants a reply)' if one.requires_response and one.status != 'responded' else ''}\n{one.content}"
-        for one, row in zip(found, data, strict=True)
+        f"{short_id(message.id)}  {row['sender']}, {format_age((now - message.created_at).total_seconds())} ago"
+        f"{' (wants a reply)' if message.requires_response and message.status != 'responded' else ''}"
+        f"\n{message.content}"
+        for message, row in zip(found, data, strict=True)
     ]
     return Answer(data, "\n\n".join(lines) or f"no messages for {to}")
 
@@ -108,7 +109,7 @@ def read(c: Context, message: str, json: bool = False) -> Answer:
             found = tx.messages.update(found.id, status="read")
         [data] = _documents(tx, [found])
         data["replies"] = _documents(tx, tx.messages.find_replies(found.id))
-    lines = [f"{one['sender']} to {one['recipient']}:\n{one['content']}" for one in (data, *data["replies"])]
+    lines = [f"{entry['sender']} to {entry['recipient']}:\n{entry['content']}" for entry in (data, *data["replies"])]
     return Answer(data, "\n\n".join(lines))
 
 

@@ -43,11 +43,11 @@ def add(c: Context, name: str, initiative: str, content: str = "", depends: str 
         goal = tx.initiatives.named(initiative)
         added = tx.phases.create(name=name, initiative_id=goal.id, content=text)
         before = [tx.phases.named(word) for word in split_commas(depends)]
-        for one in before:
-            tx.phases.create_dependency(added.id, one.id)
+        for blocker in before:
+            tx.phases.create_dependency(added.id, blocker.id)
     rows = [("phase", f"{short_id(added.id)}  {added.name}"), ("of", goal.name)]
-    rows += [("waits for", one.name) for one in before]
-    return Answer({**row_for_json(added), "depends_on": [one.id for one in before]}, format_pairs(rows))
+    rows += [("waits for", blocker.name) for blocker in before]
+    return Answer({**row_for_json(added), "depends_on": [blocker.id for blocker in before]}, format_pairs(rows))
 
 
 @task(
@@ -65,16 +65,16 @@ def list_(c: Context, initiative: str = "", json: bool = False) -> Answer:
     with ledger_of(current_project()).read() as tx:
         goal = tx.initiatives.named(initiative) if initiative else None
         found = tx.phases.find_by_initiative_id(goal.id) if goal else tx.phases.find_all()
-        tasks = {one.id: tx.tasks.find_by_phase_id(one.id) for one in found}
-        before = {one.id: tx.phases.get_dependencies(one.id) for one in found}
+        tasks = {phase.id: tx.tasks.find_by_phase_id(phase.id) for phase in found}
+        before = {phase.id: tx.phases.get_dependencies(phase.id) for phase in found}
     if not found:
         return Answer([], "no phases; add one with inv phase.add NAME INITIATIVE")
     data, rows = rows_for_json(found), []
-    for one, row in zip(found, data, strict=True):
-        done = sum(task.status == "completed" for task in tasks[one.id])
-        row |= {"tasks": len(tasks[one.id]), "completed": done, "depends_on": before[one.id]}
-        after = ", ".join(short_id(phase) for phase in before[one.id])
-        rows.append((short_id(one.id), one.status, f"{done} of {len(tasks[one.id])}", after or "-", one.name))
+    for phase, row in zip(found, data, strict=True):
+        done = sum(task.status == "completed" for task in tasks[phase.id])
+        row |= {"tasks": len(tasks[phase.id]), "completed": done, "depends_on": before[phase.id]}
+        after = ", ".join(short_id(blocker) for blocker in before[phase.id])
+        rows.append((short_id(phase.id), phase.status, f"{done} of {len(tasks[phase.id])}", after or "-", phase.name))
     return Answer(data, format_table(("ID", "STATUS", "DONE", "AFTER", "NAME"), rows, spare=("AFTER", "DONE")))
 
 

@@ -105,7 +105,7 @@ def diff(c: Context, phase: str, json: bool = False) -> Answer:
     with ledger_of(project).read() as tx:
         found = tx.phases.named(phase)
         initiative = tx.initiatives.require(found.initiative_id)
-        comments = [one for one in tx.review_comments.find_by_phase_id(found.id) if not one.resolved]
+        comments = [comment for comment in tx.review_comments.find_by_phase_id(found.id) if not comment.resolved]
     if initiative.branch is None:
         raise LedgerError(
             f"initiative `{initiative.name}` has no branch",

@@ -80,11 +80,11 @@ def add(
         elif before and not phase and not parent:
             fields["initiative_id"] = before[0].initiative_id
         added = tx.tasks.create(**fields)
-        for one in before:
-            tx.tasks.create_dependency(added.id, one.id)
+        for blocker in before:
+            tx.tasks.create_dependency(added.id, blocker.id)
         standing = queue.obstacle(tx, added) or "ready"
     rows = [("task", f"{short_id(added.id)}  {added.name}"), ("now", standing)]
-    return Answer({**row_for_json(added), "depends_on": [one.id for one in before]}, format_pairs(rows))
+    return Answer({**row_for_json(added), "depends_on": [blocker.id for blocker in before]}, format_pairs(rows))
 
 
 @task(
@@ -129,7 +129,7 @@ def ready(c: Context, limit: str = "", json: bool = False) -> Answer:
         found = queue.ready(tx, positive_int(limit, "--limit"))
     if not found:
         return Answer([], "nothing is ready; see inv task.list")
-    rows = [(short_id(one.id), one.priority, one.category, one.name) for one in found]
+    rows = [(short_id(task.id), task.priority, task.category, task.name) for task in found]
     return Answer(
         rows_for_json(found), format_table(("ID", "PRIORITY", "CATEGORY", "NAME"), rows, spare=("CATEGORY", "PRIORITY"))
     )

@@ -134,11 +134,11 @@ def _slots(
         seen.add(node)
         after = targets.get(node, ())
         ahead += reversed(after)
-        own = [(node, at) for at in range(column[node], max([column[node] + 1, *(column[one] for one in after)]))]
+        own = [(node, at) for at in range(column[node], max([column[node] + 1, *(column[target] for target in after)]))]
         for slot in own:
             slots[slot[1]].append(slot)
         links += pairwise(own)
-        links += [((node, column[one] - 1), (one, column[one])) for one in after]
+        links += [((node, column[target] - 1), (target, column[target])) for target in after]
     return slots, links
 
 
@@ -149,7 +149,7 @@ def _ordered(slots: list[list[_Slot]], links: Iterable[tuple[_Slot, _Slot]]) -> 
     for sweep in range(_SWEEPS):
         near, step = (sides[0], 1) if sweep % 2 == 0 else (sides[1], -1)
         for column in slots[::step]:
-            mean = {slot: fmean(place[one] for one in near.get(slot, (slot,))) for slot in column}
+            mean = {slot: fmean(place[neighbour] for neighbour in near.get(slot, (slot,))) for slot in column}
             column.sort(key=mean.__getitem__)
             place |= {slot: number for number, slot in enumerate(column)}
     return slots
@@ -164,11 +164,13 @@ def _heights(
     distances = []
     for stack in slots:
         high = [HEIGHT if column[node] == at else _LANE for node, at in stack]
-        distances.append([*accumulate(((one + other) / 2 + GAP for one, other in pairwise(high)), initial=0.0)])
+        distances.append([*accumulate(((upper + lower) / 2 + GAP for upper, lower in pairwise(high)), initial=0.0)])
         middle |= zip(stack, (distance - distances[-1][-1] / 2 for distance in distances[-1]), strict=True)
     for sweep in range(_SWEEPS):
         for stack, distance in list(zip(slots, distances, strict=True))[:: -1 if sweep % 2 else 1]:
-            wanted = [fmean(middle[one] for one in (*left.get(slot, ()), *right.get(slot, ()), slot)) for slot in stack]
+            wanted = [
+                fmean(middle[near] for near in (*left.get(slot, ()), *right.get(slot, ()), slot)) for slot in stack
+            ]
             middle |= zip(stack, _apart(wanted, distance), strict=True)
     top = min((middle[slot] for stack in slots for slot in stack[:1]), default=0) - HEIGHT / 2 - MARGIN
     return {slot: height - top for slot, height in middle.items()}

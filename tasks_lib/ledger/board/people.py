@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 def messages(board: Board) -> str:
     """Return the messages that wait for the user."""
 
-    def letter(one: Message) -> str:
-        head = f"{_name(board, one.sender_id)} {badge(one.type)} {ago(one.created_at, board.taken)}"
-        verb = f"reply {one.id[:8]} '...'" if one.requires_response else f"read {one.id[:8]}"
-        return _letter(head, one.content, f"inv message.{verb}")
+    def letter(message: Message) -> str:
+        head = f"{_name(board, message.sender_id)} {badge(message.type)} {ago(message.created_at, board.taken)}"
+        verb = f"reply {message.id[:8]} '...'" if message.requires_response else f"read {message.id[:8]}"
+        return _letter(head, message.content, f"inv message.{verb}")
 
     return _letters(map(letter, board.messages))
 
@@ -31,11 +31,11 @@ def messages(board: Board) -> str:
 def questions(board: Board) -> str:
     """Return the open questions between agents."""
 
-    def letter(one: Conversation) -> str:
-        asker, asked = _name(board, one.from_agent_id), _name(board, one.to_agent_id)
-        about = f' about <a href="#task-{one.task_id}">a task</a>' if one.task_id in board.states else ""
-        head = f"{asker} asks {asked}{about} {ago(one.created_at, board.taken)}"
-        return _letter(head, one.question, f"inv agent.answer {one.id[:8]} '...'")
+    def letter(question: Conversation) -> str:
+        asker, asked = _name(board, question.from_agent_id), _name(board, question.to_agent_id)
+        about = f' about <a href="#task-{question.task_id}">a task</a>' if question.task_id in board.states else ""
+        head = f"{asker} asks {asked}{about} {ago(question.created_at, board.taken)}"
+        return _letter(head, question.question, f"inv agent.answer {question.id[:8]} '...'")
 
     return _letters(map(letter, board.questions))
 

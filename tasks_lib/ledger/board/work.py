@@ -37,19 +37,19 @@ def initiatives(board: Board) -> str:
 
 def _initiative(board: Board, work: Work) -> str:
     """Return an initiative, or the tasks without one: its phases, the graph, and the tasks as a table."""
-    one = work.initiative
-    name = one.name if one else "Tasks without an initiative"
+    initiative = work.initiative
+    name = initiative.name if initiative else "Tasks without an initiative"
     done = sum(board.states[task.id] == "completed" for task in work.tasks)
     about = [f"{done} of {len(work.tasks)} tasks completed"]
-    if one and one.branch:
-        about.append(code(one.branch))
+    if initiative and initiative.branch:
+        about.append(code(initiative.branch))
     body = f"""<p class="about">{" ".join(f"<span>{part}</span>" for part in about)}</p>
 {_share(board, work.tasks)}
 {_phases(board, work) if work.phases else ""}
 {drawing(board, work, name) if work.tasks else '<p class="none">No tasks yet.</p>'}
 {_tasks(board, work) if work.tasks else ""}"""
-    title = f"<h3>{said(name)}</h3> {badge(one.status) if one else ''}"
-    if one and one.status in _OVER:
+    title = f"<h3>{said(name)}</h3> {badge(initiative.status) if initiative else ''}"
+    if initiative and initiative.status in _OVER:
         return f"<article><details><summary>{title}</summary>{body}</details></article>"
     return f"<article>{title}{body}</article>"
 
@@ -68,7 +68,7 @@ def _phases(board: Board, work: Work) -> str:
     def cells(phase: Phase) -> list[str]:
         mine = [task for task in work.tasks if task.phase_id == phase.id]
         done = sum(board.states[task.id] == "completed" for task in mine)
-        waits = ", ".join(said(names[one]) for one in work.waits.get(phase.id, ()) if one in names)
+        waits = ", ".join(said(names[blocker]) for blocker in work.waits.get(phase.id, ()) if blocker in names)
         return [said(phase.name), badge(phase.status), f"{done} of {len(mine)} {_share(board, mine)}", waits or NONE]
 
     return table("Phases", ("Phase", "State", "Completed", "Waits for"), map(cells, work.phases))
@@ -81,7 +81,9 @@ def _tasks(board: Board, work: Work) -> str:
 
     def cells(task: Task) -> list[str]:
         waits = ", ".join(
-            f'<a href="#task-{one}">{said(tasks[one].name)}</a>' for one in work.waits.get(task.id, ()) if one in tasks
+            f'<a href="#task-{blocker}">{said(tasks[blocker].name)}</a>'
+            for blocker in work.waits.get(task.id, ())
+            if blocker in tasks
         )
         holder = board.holders.get(task.id)
         return [

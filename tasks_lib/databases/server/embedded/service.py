@@ -1,4 +1,4 @@
-"""Where the embedded server is and who may enter: one libpq service file, for people's psql and for us."""
+"""Read and write the libpq service file of the embedded server: its port and password, for psql and for us."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ USER = "goldentree"
 
 _SECTION = "goldentree"
 _PORTS = range(15432, 16432)
-"""Below what Linux (32768) and macOS (49152) give to outgoing connections: none takes our port while we are down."""
+"""Below the ports of outgoing connections (from 32768 on Linux, 49152 on macOS), so that none takes our port."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,17 @@ class Service:
 
 
 def new_service() -> Service:
-    """Invent a password and choose a free port, at random so that servers made at the same time do not collide."""
+    """Generate a password, and choose a free port at random, so that servers made at the same time do not collide."""
     free = [port for port in _PORTS if is_free(port)]
     return Service(secrets.choice(free), secrets.token_urlsafe(24))
 
 
 def read_service(file: Path) -> Service:
     """
-    Return what *file* says.
+    Return the port and password in *file*.
 
     Raises:
-        ServerError: If the file does not exist, because no server was ever started, or an edit has damaged it.
+        ServerError: If the file does not exist, because no server was ever started, or is damaged.
     """
     parser = configparser.ConfigParser(interpolation=None)
     try:
@@ -62,11 +62,11 @@ def read_service(file: Path) -> Service:
             raise ServerError(f"no server in `{file.parent}`", hint="inv server.start")
         return Service(parser.getint(_SECTION, "port"), parser.get(_SECTION, "password"))
     except (configparser.Error, ValueError) as error:
-        raise ServerError(f"cannot read `{file}`", hint="give it back its lines `port=` and `password=`") from error
+        raise ServerError(f"cannot read `{file}`", hint="restore its lines `port=` and `password=`") from error
 
 
 def is_free(port: int) -> bool:
-    """Tell whether nothing has *port*."""
+    """Whether no socket is bound to *port*."""
     with socket.socket() as probe:
         try:
             probe.bind((HOST, port))
