@@ -11,7 +11,8 @@ from dev.reference import generated
 from tasks_lib import ns
 from tasks_lib.loquent.blocks import BLOCKS
 from tasks_lib.loquent.seed_env import KEYS
-from tasks_lib.settings import ENV_FIELDS, SETTINGS
+from tasks_lib.settings import SETTINGS
+from tasks_lib.settings.values import ENV_FIELDS
 from tasks_lib.toolchains.catalog import PRESETS
 
 ROOT = Path(__file__).parents[1]

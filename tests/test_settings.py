@@ -6,7 +6,7 @@ import pytest
 
 from tasks_lib.errors import SettingsError
 from tasks_lib.settings import SETTINGS, Origin, load
-from tasks_lib.settings.values import substitute_fields
+from tasks_lib.settings.values import substitute_env_fields, substitute_fields
 
 
 @pytest.fixture
@@ -79,12 +79,25 @@ def test_none_turns_a_command_off(main):
         ({"worktree__env": ["A"]}, "not a mapping"),
         ({"worktree__env": {"A": 1}}, "is not text"),
         ({"worktree__env": {"A": "{nope}"}}, "template of `A` in invoke.yaml cannot be filled in"),
+        ({"worktree__env": {"A": "{port:api}"}}, "unknown field `{port:api}`"),
+        ({"worktree__env": {"A": "{url:nope}"}}, "unknown field `{url:nope}`"),
+        ({"worktree__write": {"a.json": "{database:nope}"}}, "unknown field `{database:nope}`"),
+        ({"worktree__ports": ["web", "web"]}, "`web` of `worktree.ports` in invoke.yaml is used twice"),
+        ({"worktree__ports": ["Web!"]}, "is not a name"),
+        ({"worktree__env_files": {"apps/web/.env": ["A"]}}, "not a mapping of KEY to template for `apps/web/.env`"),
+        ({"worktree__env_files": {"../.env": {"A": ""}}}, "leaves the worktree"),
+        ({"worktree__env_files": {"./.env": {"A": ""}}}, "`worktree.env` names the keys"),
+        ({"worktree__env_files": {"a/.env": {"A": "{nope}"}}}, "template of `A` in `a/.env` in invoke.yaml"),
+        ({"worktree__env_files": {"a/.env": {"A": ""}}, "worktree__link": ["a"]}, "`worktree.link` links it"),
+        ({"worktree__env_files": {"a/.env": {"A": ""}}, "worktree__write": {"a/.env": ""}}, "writes the whole file"),
+        ({"worktree__keep_env": ["DATABASE_URL"]}, "keeps `DATABASE_URL`"),
+        ({"worktree__keep_env": ["A"], "worktree__env": {"A": "x"}}, "keeps `A`, which other settings rewrite"),
         ({"worktree__env": {"A": "{"}}, "cannot be filled in"),
         ({"worktree__env": {"WORKTREE_SLUG": "x"}}, "rewrites `WORKTREE_SLUG`"),
         ({"worktree__write": {".env": "x"}}, "names `.env`"),
         ({"worktree__write": {"": "x"}}, "names no file"),
         ({"worktree__write": {"a.json": {"session": "{session}"}}}, "is not text"),
-        ({"worktree__write": {"a.json": "{sesion}"}}, "unknown field `sesion`"),
+        ({"worktree__write": {"a.json": "{sesion}"}}, "unknown field `{sesion}`"),
         ({"worktree__copy": ["."]}, "names no file"),
         ({"worktree__after_setup": {"run": "x"}}, "not a command or a list of commands"),
         ({"worktree__env_style": "linked"}, "unknown env style `linked`"),
@@ -115,6 +128,25 @@ def test_worktree_env_adds_and_replaces_templates(main):
     assert found.env["VITE_PORT"] == "{port}"
     assert found.env["PORT"] == "1{port}"
     assert found.env["DATABASE_URL"] == "{database_url}"
+
+
+def test_fields_of_ports_and_companions_are_known(main):
+    """Braces are doubled in env templates; in files only what looks like a field is one. A kept PORT stays."""
+    found = load(
+        main,
+        team(
+            worktree__ports=["web", "api"],
+            worktree__env={"API": "{{{port:api}}} {url:world}"},
+            worktree__write={"a.js": "{port:api} {a:1}"},
+            worktree__keep_env=["PORT"],
+            db__companions=[{"name": "world", "env": "W"}],
+        ),
+        {},
+    )
+    fields = {"port:api": "1", "url:world": "u"}
+    assert substitute_env_fields(found.env["API"], fields) == "{1} u"
+    assert substitute_fields(found.write["a.js"], fields) == "1 {a:1}"
+    assert "PORT" not in found.env
 
 
 def test_repr_contains_no_password(main):

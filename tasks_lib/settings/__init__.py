@@ -9,12 +9,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from tasks_lib.errors import SettingsError
 from tasks_lib.settings.table import SETTINGS
-from tasks_lib.settings.values import ENV_FIELDS, ENV_STYLES, PREFIX_BYTES, Companion, Origin
+from tasks_lib.settings.values import (
+    DEFAULT_ENV,
+    ENV_STYLES,
+    PREFIX_BYTES,
+    Companion,
+    Origin,
+    known_fields,
+    require_fillable,
+    substitute_env_fields,
+    substitute_fields,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +32,7 @@ if TYPE_CHECKING:
 
     from tasks_lib.settings.table import Setting
 
-__all__ = ["ENV_FIELDS", "SETTINGS", "Companion", "Origin", "Settings", "env_values", "load", "project_name"]
+__all__ = ["SETTINGS", "Companion", "Origin", "Settings", "env_values", "load", "project_name"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,8 @@ class Settings:
         golden_max_age: The age up to which a snapshot is cloned without checking whether golden has changed.
         migrate, generate: None to detect the command, empty to do nothing.
         env_style: A key of `ENV_STYLES`.
+        env: Templates of the keys in the worktree's env file.
+        env_files: Templates of the keys in further env files, by the file's path in the worktree.
         origins: For every setting's name, its layer.
     """
 
@@ -58,6 +70,9 @@ class Settings:
     root: Path | None
     env_style: str
     env: Mapping[str, str]
+    env_files: Mapping[str, Mapping[str, str]]
+    keep_env: tuple[str, ...]
+    ports: tuple[str, ...]
     copy: tuple[str, ...]
     link: tuple[str, ...]
     write: Mapping[str, str]
@@ -103,6 +118,8 @@ def load(main: Path, team: Mapping[str, Origin], environ: Mapping[str, str]) -> 
     parsed["prefix"] = parsed["prefix"] or _words(parsed["template"].removesuffix("_latest"))[:PREFIX_BYTES]
     parsed["root"] = (main / Path(parsed["root"]).expanduser()).resolve() if parsed["root"] else None
     origins = {name: origin.layer for name, origin in found.items()}
+    parsed["env"] = _env_templates(parsed, origins)
+    _require_consistent_rules(parsed, origins)
     return Settings(main=main, project=project, origins=origins, **parsed)
 
 
@@ -131,6 +148,44 @@ def env_values(path: Path) -> dict[str, str]:
 def project_name(main: Path) -> str:
     """Return the name of *main*'s directory as lower-case letters, digits and underscores."""
     return _words(main.name)
+
+
+def _env_templates(parsed: Mapping[str, Any], origins: Mapping[str, str]) -> dict[str, str]:
+    """Return the templates of the own env file: without `PORT`, if that is kept and has its default template."""
+    kept = {key for key in parsed["keep_env"] if parsed["env"].get(key) == DEFAULT_ENV.get(key)}
+    return {key: template for key, template in parsed["env"].items() if key not in kept}
+
+
+def _require_consistent_rules(parsed: Mapping[str, Any], origins: Mapping[str, str]) -> None:
+    """
+    Check the settings of env files and templates that depend on each other.
+
+    Raises:
+        SettingsError: If a template has an unknown field, or if two settings contradict each other.
+    """
+    fields = known_fields(parsed["ports"], parsed["companions"])
+    require_fillable(parsed["env"], fields, origins["env"], substitute_env_fields)
+    require_fillable(parsed["write"], fields, origins["write"], substitute_fields)
+    layer = origins["env_files"]
+    linked = {PurePosixPath(path) for path in parsed["link"]}
+    for path, templates in parsed["env_files"].items():
+        named = {f"{key}` in `{path}": template for key, template in templates.items()}
+        require_fillable(named, fields, layer, substitute_env_fields)
+        why = ""
+        if path in ENV_STYLES[parsed["env_style"]][:2]:
+            why = "every worktree has its own; `worktree.env` names the keys that are rewritten there"
+        elif path in parsed["write"]:
+            why = "`worktree.write` writes the whole file"
+        elif linked & {PurePosixPath(path), *PurePosixPath(path).parents}:
+            why = "`worktree.link` links it to the main worktree's, which would be changed"
+        if why:
+            raise SettingsError(f"`worktree.env_files` in {layer} names `{path}`", why=why)
+    written = {*parsed["env"], *(companion.env for companion in parsed["companions"])}
+    if both := sorted(written.union(*parsed["env_files"].values()) & set(parsed["keep_env"])):
+        raise SettingsError(
+            f"`worktree.keep_env` in {origins['keep_env']} keeps `{both[0]}`, which other settings rewrite",
+            why="`worktree.env`, `worktree.env_files` and `db.companions` name the keys that are rewritten",
+        )
 
 
 def _words(name: str) -> str:

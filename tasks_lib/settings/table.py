@@ -164,6 +164,21 @@ SETTINGS = (
         shown=", ".join(DEFAULT_ENV),
     ),
     Setting(
+        "env_files", "worktree.env_files", None, values.parse_env_file_rules,
+        "keys to set in further env files, such as `apps/web/.env`, and their templates, by the file's path",
+        shown="nothing",
+    ),
+    Setting(
+        "keep_env", "worktree.keep_env", None, values.parse_kept_keys,
+        "keys that stay as they are in every env file",
+        shown="none",
+    ),
+    Setting(
+        "ports", "worktree.ports", None, values.parse_names,
+        "the names of a worktree's ports, each `{port:NAME}` in templates; the first is `{port}`",
+        shown="one port",
+    ),
+    Setting(
         "copy", "worktree.copy", None, values.parse_paths,
         "files to copy from the main worktree, where they exist",
         default=["seed.env"],

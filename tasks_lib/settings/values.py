@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import PurePosixPath
+from string import Formatter
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping
 
 PREFIX_BYTES = 40
 """How much of PostgreSQL's 63 bytes a prefix may take; the rest is for a readable part and a hash."""
@@ -30,8 +32,22 @@ The env files of each style, in order of precedence; a linked worktree's own val
 The order of `layered` is that of Next.js in development (https://nextjs.org/docs/app/guides/environment-variables).
 """
 
-ENV_FIELDS = ("branch", "database", "database_url", "dev_url", "port", "session", "slug", "subdomain")
-"""The fields of the templates in `worktree.env` and `worktree.write`."""
+ENV_FIELDS = (
+    "branch",
+    "database",
+    "database_url",
+    "db_host",
+    "db_password",
+    "db_port",
+    "db_user",
+    "dev_url",
+    "number",
+    "port",
+    "session",
+    "slug",
+    "subdomain",
+)
+"""The fields of the templates in `worktree.env`, `worktree.env_files` and `worktree.write`; see `known_fields`."""
 
 DEFAULT_ENV = {
     "PORT": "{port}",
@@ -44,7 +60,11 @@ DEFAULT_ENV = {
 
 _OWN_ENV_FILES = frozenset(files[0] for files in ENV_STYLES.values())
 
-_FIELD = re.compile(r"\{([a-z_]+)\}")
+_REQUIRED = DEFAULT_ENV.keys() - {"PORT"}
+"""Keys that say which worktree and which database it is; `worktree.keep_env` cannot keep main's values of them."""
+
+# In a file, `{word}` is always a field; `{word:name}` is one only for these words, because `{a:1}` is JavaScript.
+_FIELD = re.compile(r"\{([a-z_]+|(?:database|port|url):[^{}\s]+)\}")
 
 
 @dataclass(frozen=True)
@@ -144,29 +164,58 @@ def require_prefix(value: str, *, hint: str) -> str:
 def parse_env_templates(origin: Origin, name: str) -> dict[str, str]:
     """Return the keys to rewrite in the env file, and their templates."""
     value = _mapping(origin, name, "a mapping of KEY to template")
-    for key, template in value.items():
+    for key in value:
         if key.startswith("WORKTREE_") and key in DEFAULT_ENV:
             why = "goldentree reads this key back to identify the worktree"
             raise SettingsError(f"`worktree.env` in {origin.layer} rewrites `{key}`", why=why)
-        try:
-            template.format(**dict.fromkeys(ENV_FIELDS, ""))
-        except (KeyError, IndexError, ValueError, AttributeError) as error:
-            raise _unfillable(key, origin, str(error)) from None
     return {**DEFAULT_ENV, **value}
+
+
+def parse_env_file_rules(origin: Origin, name: str) -> dict[str, dict[str, str]]:
+    """Return the keys to set in further env files, and their templates, by the file's path."""
+    value = origin.value if origin.value is not None else {}
+    if not isinstance(value, dict) or not all(isinstance(path, str) for path in value):
+        raise _malformed(name, origin, "a mapping of path to a mapping of KEY to template")
+    rules: dict[str, dict[str, str]] = {}
+    for path, templates in value.items():
+        _require_inside(path, name, origin)
+        named = _mapping(Origin(templates, origin.layer), name, f"a mapping of KEY to template for `{path}`")
+        rules.setdefault(PurePosixPath(path).as_posix(), {}).update(named)
+    return rules
+
+
+def parse_names(origin: Origin, name: str) -> tuple[str, ...]:
+    """Return different names of lower-case letters, digits, `-` and `_`."""
+    names = _list(origin, name, "a list of names")
+    for text in names:
+        if not re.fullmatch(r"[a-z][a-z0-9_-]*", text) or names.count(text) > 1:
+            raise SettingsError(
+                f"`{text}` of `worktree.{name}` in {origin.layer} is used twice or is not a name",
+                why="a name has lower-case letters, digits, `-` and `_`, and begins with a letter",
+            )
+    return names
+
+
+def parse_kept_keys(origin: Origin, name: str) -> tuple[str, ...]:
+    """Return keys of env files that stay as they are."""
+    keys = _list(origin, name, "a list of keys")
+    if required := next((key for key in keys if key in _REQUIRED), None):
+        raise SettingsError(
+            f"`worktree.{name}` in {origin.layer} keeps `{required}`",
+            why="every worktree has its own value, which says which worktree and which database it is",
+        )
+    return keys
 
 
 def parse_file_templates(origin: Origin, name: str) -> dict[str, str]:
     """
     Return the files to write, and their templates.
 
-    Only `{word}` is a field in them, so that JSON's braces need no doubling.
+    Only `{word}` and `{word:name}` are fields in them, so that JSON's braces need no doubling.
     """
     value = _mapping(origin, name, "a mapping of path to template")
-    for path, template in value.items():
+    for path in value:
         _require_inside(path, name, origin)
-        unknown = next((found[1] for found in _FIELD.finditer(template) if found[1] not in ENV_FIELDS), None)
-        if unknown:
-            raise _unfillable(path, origin, f"unknown field `{unknown}`")
     return value
 
 
@@ -208,8 +257,62 @@ def parse_companions(origin: Origin, name: str) -> tuple[Companion, ...]:
     return tuple(companions)
 
 
-def substitute_fields(template: str, fields: dict[str, str]) -> str:
-    """Return the file template *template* with its fields filled in."""
+def known_fields(ports: Collection[str], companions: Collection[Companion]) -> tuple[str, ...]:
+    """Return the names of all template fields: those of every repository, of named ports and of companions."""
+    named = [f"{field}:{companion.name}" for companion in companions for field in ("database", "url")]
+    return (*ENV_FIELDS, *named, *(f"port:{name}" for name in ports))
+
+
+def require_fillable(
+    templates: Mapping[str, str],
+    fields: Collection[str],
+    layer: str,
+    substitute: Callable[[str, Mapping[str, str]], str],
+) -> None:
+    """
+    Check that *substitute* can fill in each template.
+
+    Args:
+        templates: By the name of what they fill: a key or a path.
+        layer: Where the templates are from, for the error.
+
+    Raises:
+        SettingsError: If one has a field that is not among *fields*, or a brace that is not closed.
+    """
+    for name, template in templates.items():
+        try:
+            substitute(template, dict.fromkeys(fields, ""))
+        except (KeyError, ValueError) as error:
+            why = f"unknown field `{{{error.args[0]}}}`" if isinstance(error, KeyError) else str(error)
+            raise SettingsError(
+                f"template of `{name}` in {layer} cannot be filled in: {why}",
+                hint="use " + ", ".join(f"{{{field}}}" for field in fields),
+            ) from None
+
+
+def substitute_env_fields(template: str, fields: Mapping[str, str]) -> str:
+    """
+    Return the env template *template* with its fields filled in; `{{` and `}}` are braces.
+
+    Raises:
+        KeyError: If a field is not among *fields*.
+        ValueError: If a brace is not closed.
+    """
+    parts = []
+    for text, field, name, conversion in Formatter().parse(template):
+        parts.append(text)
+        if field is not None:
+            parts.append(fields[field + (f"!{conversion}" if conversion else "") + (f":{name}" if name else "")])
+    return "".join(parts)
+
+
+def substitute_fields(template: str, fields: Mapping[str, str]) -> str:
+    """
+    Return the file template *template* with its fields filled in.
+
+    Raises:
+        KeyError: If a field is not among *fields*.
+    """
     return _FIELD.sub(lambda found: fields[found[1]], template)
 
 
@@ -233,7 +336,7 @@ def _list(origin: Origin, name: str, expected: str) -> tuple[str, ...]:
 
 
 def _require_inside(path: str, name: str, origin: Origin) -> None:
-    if name != "copy" and path in _OWN_ENV_FILES:
+    if name in ("link", "write") and path in _OWN_ENV_FILES:
         raise SettingsError(
             f"`worktree.{name}` in {origin.layer} names `{path}`",
             why="every worktree has its own; `worktree.env` names the keys that are rewritten there",
@@ -245,13 +348,6 @@ def _require_inside(path: str, name: str, origin: Origin) -> None:
             f"path `{path}` of `worktree.{name}` in {origin.layer} leaves the worktree",
             why="worktrees only get files from inside the main worktree",
         )
-
-
-def _unfillable(name: str, origin: Origin, why: str) -> SettingsError:
-    return SettingsError(
-        f"template of `{name}` in {origin.layer} cannot be filled in: {why}",
-        hint="use " + ", ".join(f"{{{field}}}" for field in ENV_FIELDS),
-    )
 
 
 def _malformed(name: str, origin: Origin, expected: str) -> SettingsError:

@@ -41,7 +41,9 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         identity: Its names.
         path: Where it was made; `Registry.paths` knows where it is now.
-        port: Its lease.
+        port: Its lease, the first one.
+        ports: The leases of named ports; *port* is among them if there are any.
+        number: Unique among the repository's worktrees, from 1; 0 in a record of an earlier version.
         state: How far it is.
         golden: The golden template it is cloned from.
         server: The server, without a password.
@@ -63,11 +65,18 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clone: CloneSummary | None = None
     created_at: str = msgspec.field(default="", name="created")
     done: tuple[str, ...] = ()
+    ports: dict[str, int] = {}
+    number: int = 0
 
     @property
     def slug(self) -> str:
         """The record's key."""
         return self.identity.slug
+
+    @property
+    def all_ports(self) -> set[int]:
+        """All its leases."""
+        return {self.port, *self.ports.values()}
 
 
 @dataclass(frozen=True)

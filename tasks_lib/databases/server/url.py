@@ -90,6 +90,13 @@ class DatabaseUrl:
         ]
         return f"postgresql://{login}{','.join(addresses)}/{quote(self.database or '', safe='')}"
 
+    def parameter(self, keyword: str) -> str:
+        """Return what libpq uses for *keyword*: the value in the URL, in the environment, or its default."""
+        from psycopg import pq
+
+        default = next(option.val for option in pq.Conninfo.get_defaults() if option.keyword.decode() == keyword)
+        return self.parameters.get(keyword) or (default or b"").decode()
+
     def __str__(self) -> str:
         return self.masked
 

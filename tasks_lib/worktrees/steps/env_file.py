@@ -16,7 +16,7 @@ from tasks_lib.errors import EnvFileError, SettingsError
 from tasks_lib.git.cli import read_git
 from tasks_lib.plan import Step
 from tasks_lib.settings import env_values
-from tasks_lib.settings.values import substitute_fields
+from tasks_lib.settings.values import substitute_env_fields, substitute_fields
 from tasks_lib.worktrees.env import dotenv_file
 from tasks_lib.worktrees.env.git_exclude import exclude_from_git, stop_excluding
 from tasks_lib.worktrees.steps.databases import companion_databases, own_database_url
@@ -91,7 +91,7 @@ class _WriteEnvFile:
 def worktree_values(project: Project, record: Record) -> dict[str, str]:
     """Return the keys that are set in the worktree's env file, and their values."""
     fields = template_fields(project, record)
-    values = {key: template.format(**fields) for key, template in project.settings.env.items()}
+    values = {key: substitute_env_fields(template, fields) for key, template in project.settings.env.items()}
     values |= {database.companion.env: database.url.text for database in companion_databases(project, record)}
     main = set[str]().union(*(env_values(project.repository.main / name) for name in project.settings.style_files))
     return values | {key: "" for key in _MAIN_ONLY if key in main}
@@ -99,17 +99,27 @@ def worktree_values(project: Project, record: Record) -> dict[str, str]:
 
 def template_fields(project: Project, record: Record) -> dict[str, str]:
     """Return the values of the fields that templates of env keys and files may use."""
-    names = record.identity
-    return {
+    names, url = record.identity, own_database_url(project, record)
+    fields = {
         "branch": names.branch,
         "database": names.database,
-        "database_url": own_database_url(project, record).text,
+        "database_url": url.text,
+        "db_host": url.parameter("host") or url.parameter("hostaddr"),
+        "db_password": url.parameter("password"),
+        "db_port": url.parameter("port"),
+        "db_user": url.parameter("user"),
         "dev_url": names.dev_url,
+        "number": str(record.number),
         "port": str(record.port),
         "session": names.session,
         "slug": names.slug,
         "subdomain": names.subdomain,
     }
+    for database in companion_databases(project, record):
+        fields[f"database:{database.companion.name}"] = database.name
+        fields[f"url:{database.companion.name}"] = database.url.text
+    # The record of a planned worktree has no leases yet.
+    return fields | {f"port:{name}": str(record.ports.get(name, 0)) for name in project.settings.ports}
 
 
 def fill_template(project: Project, record: Record, template: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,7 +19,7 @@ from tasks_lib.worktrees.identity import Identity, derive
 from tasks_lib.worktrees.registry import current_time
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Sequence
     from pathlib import Path
 
     from tasks_lib.worktrees.project import Project
@@ -62,34 +63,66 @@ def ready_step(target: Target) -> Step:
     return _MarkReady(target).step()
 
 
-@dataclass(frozen=True)
+@dataclass
 class _WriteRecord:
+    """
+    Writes the record.
+
+    Attributes:
+        before: The record that lacked some of the leases, None if there was no record.
+    """
+
     target: Target
+    before: Record | None = None
 
     def step(self) -> Step:
-        title = f"record {self.target.slug} and lease a port"
-        return Step(title, self.do, self.undo, self.done, anchor=True)
+        ports = "ports" if len(self._names) > 1 else "a port"
+        return Step(f"record {self.target.slug} and lease {ports}", self.do, self.undo, self.done, anchor=True)
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return self.target.project.settings.ports
 
     def do(self) -> str:
-        record, registry = self.target.record, self.target.registry
+        registry = self.target.registry
         with registry.locked():
+            self.before = self.target.find_record()
+            record = self.before or self.target.record
             others = [other for other in registry.records() if other.slug != record.slug]
-            taken, subdomains = {other.port for other in others}, {other.identity.subdomain for other in others}
-            port = _wanted_port(record, taken) or ports.lease(f"{registry.common}:{record.slug}", taken)
+            taken = set[int]().union(*(other.all_ports for other in others))
+            subdomains = {other.identity.subdomain for other in others}
             names = record.identity
             if names.subdomain in subdomains:
                 free = derive_identity(self.target.project, names.branch, subdomains)
                 names = replace(names, subdomain=free.subdomain, dev_url=free.dev_url)
-            created_at = record.created_at or current_time()
-            leased = msgspec.structs.replace(record, identity=names, port=port, state="creating", created_at=created_at)
-            registry.save(leased)
-        return f"port {port}"
+            key = f"{registry.common}:{record.slug}"
+            leases = _lease_ports(record, self._names or ("",), taken, key, live=self.before is not None)
+            first = next(iter(leases.values()))
+            registry.save(
+                msgspec.structs.replace(
+                    record,
+                    identity=names,
+                    port=first,
+                    ports=leases if self._names else {},
+                    number=_free_number(record.number, {other.number for other in others}),
+                    state=self.before.state if self.before else "creating",
+                    created_at=record.created_at or current_time(),
+                )
+            )
+        return ", ".join(f"port {port} {name}".rstrip() for name, port in leases.items())
 
     def undo(self) -> None:
-        self.target.registry.delete(self.target.slug)
+        if self.before is None:
+            self.target.registry.delete(self.target.slug)
+        else:
+            self.target.registry.save(self.before)
 
     def done(self) -> bool:
-        return self.target.find_record() is not None
+        record = self.target.find_record()
+        if record is None or not record.number:
+            return False
+        leases = [record.ports.get(name) for name in self._names] or [record.port]
+        return None not in leases and leases[0] == record.port
 
 
 @dataclass(frozen=True)
@@ -107,10 +140,42 @@ class _MarkReady:
         return record is not None and record.state == "ready"
 
 
-def _wanted_port(record: Record, taken: set[int]) -> int | None:
-    """Return the port that Conductor assigned to this workspace, else the record's own; None if it is not free."""
-    workspace, adopted = os.environ.get("CONDUCTOR_WORKSPACE_PATH"), os.environ.get("CONDUCTOR_PORT", "")
+def _lease_ports(record: Record, names: Sequence[str], taken: set[int], key: str, *, live: bool) -> dict[str, int]:
+    """
+    Return a port for each of *names*: the one that *record* has if possible, else a free one.
+
+    Args:
+        taken: Ports leased by other worktrees.
+        key: Text that is stable for the worktree; the ports of named leases depend on the names as well.
+        live: Whether the worktree exists, so that its own application may listen on its ports.
+
+    Raises:
+        WorktreeError: If no port is free.
+    """
+    leases: dict[str, int] = {}
+    for index, name in enumerate(names):
+        own = [record.ports.get(name, 0)]
+        if index == 0 and record.port not in record.ports.values():
+            own.append(record.port)
+        kept = [port for port in own if port and (live or ports.is_free(port))]
+        assigned = _conductor_ports(record)[index : index + 1]
+        wanted = [*kept, *assigned] if live else [*assigned, *kept]
+        held = {*taken, *leases.values()}
+        leases[name] = next((port for port in wanted if port not in held), 0) or ports.lease(
+            f"{key}:{name}".removesuffix(":"), held | set(record.ports.values())
+        )
+    return leases
+
+
+def _conductor_ports(record: Record) -> list[int]:
+    """Return the ports that Conductor assigned to this workspace: ten, from CONDUCTOR_PORT."""
+    workspace, first = os.environ.get("CONDUCTOR_WORKSPACE_PATH"), os.environ.get("CONDUCTOR_PORT", "")
     is_workspace = workspace is not None and os.path.realpath(workspace) == os.path.realpath(record.path)
-    if is_workspace and adopted.isdecimal() and int(adopted) not in taken:
-        return int(adopted)
-    return record.port if record.port and record.port not in taken and ports.is_free(record.port) else None
+    return list(range(int(first), int(first) + 10)) if is_workspace and first.isdecimal() else []
+
+
+def _free_number(wanted: int, taken: set[int]) -> int:
+    """Return *wanted* if it is a number that no other worktree has, else the lowest such number from 1."""
+    if wanted and wanted not in taken:
+        return wanted
+    return next(number for number in count(1) if number not in taken)
