@@ -57,7 +57,8 @@ CREATED = (
     ),
     Created(
         "`<git common dir>/info/exclude`",
-        "the env file and the files that a worktree is given, if git would not ignore them",
+        "the env file and the files that a worktree is given, and worktrees inside the repository, if git would not "
+        "ignore them",
         ("{common}/info/exclude",),
     ),
     Created(

@@ -19,11 +19,32 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-# Inside a hook git exports GIT_DIR, GIT_INDEX_FILE, GIT_WORK_TREE and others, which would send our
-# calls to another repository (the damage per variable: pre-commit's git.py, no_git_env). What people
-# set on purpose (transport, authorship, configuration such as a container's safe.directory) stays.
-_KEPT = ("GIT_SSH", "GIT_ASKPASS", "GIT_EXEC_PATH", "GIT_SSL_", "GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_TRACE")
-_KEPT_CONFIG = ("GLOBAL", "SYSTEM", "NOSYSTEM", "COUNT", "KEY_", "VALUE_")
+# Inside a hook git exports GIT_DIR, GIT_INDEX_FILE and others, which would send our calls to another repository. What
+# people set on purpose (transport, authorship, LFS, configuration such as a container's safe.directory) stays.
+_DROPPED = {
+    # All that `git rev-parse --local-env-vars` lists in git 2.32 to 2.55, but GIT_CONFIG_COUNT.
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_CONFIG",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_INTERNAL_SUPER_PREFIX",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+    # These change which files our arguments name, and how much context a patch has, by which merges are proven.
+    "GIT_DIFF_OPTS",
+    "GIT_GLOB_PATHSPECS",
+    "GIT_ICASE_PATHSPECS",
+    "GIT_LITERAL_PATHSPECS",
+    "GIT_NOGLOB_PATHSPECS",
+}
 
 CALLER = {"GOLDENTREE": "1"}
 """Tells a git hook that calls us that this program is already running."""
@@ -31,11 +52,7 @@ CALLER = {"GOLDENTREE": "1"}
 
 def git_environment() -> dict[str, str]:
     """Return the process environment without variables that name a repository, and with prompts disabled."""
-    kept = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith("GIT_") or key.startswith((*_KEPT, *(f"GIT_CONFIG_{name}" for name in _KEPT_CONFIG)))
-    }
+    kept = {key: value for key, value in os.environ.items() if key not in _DROPPED}
     # LANGUAGE overrides LC_ALL in every locale but plain C, and we parse git's messages.
     return {**kept, **CALLER, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", "LANGUAGE": ""}
 

@@ -5,11 +5,14 @@ A repository and its worktrees, as git lists them.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tasks_lib.errors import GitError
 from tasks_lib.git.cli import git_succeeds, read_git, run_git
+
+_USAGE = 129
+"""git's exit status for an option that it does not know."""
 
 
 @dataclass(frozen=True)
@@ -37,21 +40,55 @@ def list_worktrees(cwd: Path) -> list[WorktreeEntry]:
         GitError: If git cannot list them.
     """
     listed = []
-    for block in read_git("worktree", "list", "--porcelain", cwd=cwd).split("\n\n"):
-        row = dict(line.partition(" ")[::2] for line in block.splitlines())
-        if "worktree" in row:
-            branch = row.get("branch")
-            listed.append(
-                WorktreeEntry(
-                    # git prints the path at creation, which may be a link since then.
-                    path=Path(os.path.realpath(row["worktree"])),
-                    branch=branch.removeprefix("refs/heads/") if branch else None,
-                    head=row.get("HEAD"),
-                    locked=row.get("locked"),
-                    bare="bare" in row,
-                )
+    for block in _worktree_blocks(cwd):
+        row = dict(line.partition(" ")[::2] for line in block)
+        branch = row.get("branch")
+        listed.append(
+            WorktreeEntry(
+                # git prints the path at creation, which may be a link since then.
+                path=Path(os.path.realpath(row["worktree"])),
+                branch=branch.removeprefix("refs/heads/") if branch else None,
+                head=row.get("HEAD"),
+                locked=row.get("locked"),
+                bare="bare" in row,
             )
+        )
+    listed[0] = replace(listed[0], path=_main_worktree(listed[0].path))
     return listed
+
+
+def _worktree_blocks(cwd: Path) -> list[list[str]]:
+    """Return the lines of `git worktree list`, one list for each worktree."""
+    command = ("worktree", "list", "--porcelain")
+    result, separator = run_git(*command, "-z", cwd=cwd, check=False), "\0"
+    if result.returncode == _USAGE:  # before git 2.36
+        _require_paths_without_newlines(cwd)
+        result, separator = run_git(*command, cwd=cwd), "\n"
+    if result.returncode != 0:
+        raise GitError(f"git worktree failed with status {result.returncode}", why=result.stderr.strip())
+    blocks = result.stdout.removesuffix(separator * 2).split(separator * 2)
+    return [block.split(separator) for block in blocks]
+
+
+def _require_paths_without_newlines(cwd: Path) -> None:
+    """Refuse a repository in whose list of worktrees, printed in lines, one path would look like another one."""
+    common = Path(read_git("rev-parse", "--path-format=absolute", "--git-common-dir", cwd=cwd))
+    pointers = [os.fsdecode(file.read_bytes()).rstrip("\n") for file in common.glob("worktrees/*/gitdir")]
+    odd = next((path for path in [str(common), *pointers] if "\n" in path), None)
+    if odd is not None:
+        raise GitError(
+            f"the path {odd!r} contains a newline",
+            why="git before 2.36 cannot list such a worktree unambiguously",
+            hint="move the worktree, or install git 2.36 or later",
+        )
+
+
+def _main_worktree(path: Path) -> Path:
+    """Return the main worktree, also if its `.git` is a link to the directory *path* beside it."""
+    # git takes the git directory itself for the main worktree then (worktree.c, get_main_worktree). People make
+    # such a link to keep iCloud or Dropbox out: `.git -> .git.nosync`.
+    link = path.parent / ".git"
+    return path.parent if link.is_symlink() and Path(os.path.realpath(link)) == path else path
 
 
 @dataclass(frozen=True)
@@ -84,6 +121,14 @@ class Repository:
             raise GitError(f"git cannot read the repository at `{cwd}`", why=probe.stderr.strip())
         common = Path(probe.stdout.removesuffix("\n"))
         main = list_worktrees(cwd)[0]
+        if main.bare and (common / "index").exists():
+            scope = read_git("config", "--show-scope", "--get", "core.bare", cwd=cwd).partition("\t")[0]
+            option = "--worktree " if scope == "worktree" else ""
+            raise GitError(
+                f"git takes `{main.path}` for a bare repository, although it has a checkout",
+                why="another program has set core.bare to true",
+                hint=f"git -C {main.path} config {option}core.bare false",
+            )
         if main.bare:
             raise GitError(
                 f"`{main.path}` is a bare repository",

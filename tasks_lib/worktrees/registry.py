@@ -183,7 +183,7 @@ class Registry:
         for mark in self.common.glob("worktrees/*/goldentree"):
             with suppress(FileNotFoundError):  # just being removed
                 # Relative to the administrative directory under worktree.useRelativePaths.
-                pointer = mark.parent / (mark.parent / "gitdir").read_text().rstrip("\n")
+                pointer = mark.parent / os.fsdecode((mark.parent / "gitdir").read_bytes()).rstrip("\n")
                 found[mark.read_text()] = Path(os.path.realpath(pointer.parent))
         return found
 

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from tasks_lib.errors import GitError
+from tasks_lib.git import repository
 from tasks_lib.git.cli import git_environment, git_succeeds, run_git
 from tasks_lib.git.repository import Repository, list_worktrees
 
@@ -21,19 +22,17 @@ def path(tmp_path):
 
 
 def test_git_inherits_settings_but_no_repository(monkeypatch):
-    """What points git at a repository is scrubbed, what configures it stays, and its words are English."""
-    gone = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_CONFIG_PARAMETERS", "GIT_PREFIX")
-    kept = ("GIT_SSH_COMMAND", "GIT_AUTHOR_NAME", "GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_0")
-    for name in (*gone, *kept):
+    """What git counts as local to a repository is scrubbed, all other settings stay, and git's words are English."""
+    answer = subprocess.run(["git", "rev-parse", "--local-env-vars"], check=True, capture_output=True, text=True)
+    local = set(answer.stdout.split()) - {"GIT_CONFIG_COUNT"}
+    kept = {"GIT_SSH_COMMAND", "GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_LFS_SKIP_SMUDGE", "GIT_HTTP_USER_AGENT"}
+    for name in (*local, *kept, "GIT_DIFF_OPTS", "GIT_ICASE_PATHSPECS"):
         monkeypatch.setenv(name, "x")
     monkeypatch.setenv("LANGUAGE", "de")
     found = git_environment()
-    assert not found.keys() & set(gone)
-    assert found.keys() >= set(kept)
+    assert {name for name in found if name.startswith("GIT_")} >= kept
+    assert not found.keys() & (local | {"GIT_DIFF_OPTS", "GIT_ICASE_PATHSPECS"})
     assert found["LANGUAGE"] == ""
-    # Whatever git itself counts as local to a repository, except configuration, is scrubbed.
-    local = subprocess.run(["git", "rev-parse", "--local-env-vars"], check=True, capture_output=True, text=True)
-    assert not found.keys() & set(local.stdout.split()) - {"GIT_CONFIG_COUNT"}
 
 
 def test_from_everywhere_in_it(path):
@@ -54,6 +53,48 @@ def test_a_separate_git_directory(path, tmp_path):
     run_git("init", "--separate-git-dir", tmp_path / "elsewhere", cwd=path)
     with pytest.raises(GitError, match="cannot be found"):
         Repository.find(path)
+
+
+def test_a_link_to_the_git_directory_beside_it(path):
+    """A `.git` that is a link to `.git.nosync` hides neither the main worktree nor its linked ones."""
+    (path / ".git").rename(path / ".git.nosync")
+    (path / ".git").symlink_to(".git.nosync")
+    run_git("worktree", "add", "--detach", path.parent / "linked", cwd=path)
+    here, linked = Repository.find(path), Repository.find(path.parent / "linked")
+    assert (here.main, here.linked, linked.main, linked.linked) == (path, False, path, True)
+    assert [row.path for row in list_worktrees(path)] == [path, path.parent / "linked"]
+
+
+@pytest.mark.parametrize("option", [[], ["--worktree"]])
+def test_a_checkout_that_is_marked_as_bare(path, option):
+    """The hint is the command that makes an ordinary clone of it again."""
+    run_git("config", "extensions.worktreeConfig", "true", cwd=path)
+    run_git("config", *option, "core.bare", "true", cwd=path)
+    with pytest.raises(GitError, match="although it has a checkout") as refusal:
+        Repository.find(path)
+    subprocess.run(refusal.value.hint.splitlines()[-1], shell=True, check=True)
+    assert Repository.find(path).main == path
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_paths_with_newlines_are_not_confused(path, monkeypatch, old):
+    """A path with a newline is not taken for its first line; a git that cannot tell them apart is refused."""
+    if old:
+        answer = repository.run_git
+        monkeypatch.setattr(repository, "run_git", lambda *words, **options: answer(*(_old(words)), **options))
+    run_git("worktree", "add", "-b", "innocent", path.parent / "a", cwd=path)
+    assert [row.path for row in list_worktrees(path)] == [path, path.parent / "a"]
+    run_git("worktree", "add", "-b", "odd", path.parent / "a\nb", cwd=path)
+    if old:
+        with pytest.raises(GitError, match="contains a newline"):
+            list_worktrees(path)
+    else:
+        assert {row.branch: row.path for row in list_worktrees(path)}["odd"] == path.parent / "a\nb"
+
+
+def _old(words):
+    """Return *words* as a git before 2.36 understands them: it does not know `-z` and exits with 129."""
+    return [word.replace("-z", "--unknown") for word in words] if "worktree" in words else words
 
 
 def test_default_branch_follows_origin_head(path):

@@ -1,5 +1,5 @@
 """
-Keep a worktree's own files out of commits: they contain passwords, or paths of one machine.
+Keep worktrees, and the files of one worktree, out of commits: the files contain passwords, or paths of one machine.
 """
 
 from __future__ import annotations
@@ -24,7 +24,19 @@ def exclude_from_git(project: Project, path: Path, name: str) -> None:
         # The index is the worktree's own.
         run_git("update-index", "--skip-worktree", "--", name, cwd=path)
     else:
-        _exclude(project, "/" + re.sub(r"([\\*?\[ ])", r"\\\1", name))
+        _exclude(project, name)
+
+
+def exclude_worktree(project: Project, path: Path) -> None:
+    """Make git ignore the new worktree at *path* if that is inside the main worktree: `git add -A` would add it."""
+    main, root = project.repository.main, project.settings.root
+    if not path.is_relative_to(main):
+        return
+    # One line for all worktrees, unless that would hide other files.
+    shared = root is not None and main in root.parents and root in path.parents and not is_tracked(main, str(root))
+    folder = f"{(root if root and shared else path).relative_to(main)}/"
+    if not git_succeeds("check-ignore", "--quiet", "--", folder, cwd=main):
+        _exclude(project, folder)
 
 
 def stop_excluding(path: Path, name: str) -> None:
@@ -38,8 +50,9 @@ def is_tracked(path: Path, name: str) -> bool:
     return read_git("ls-files", "--", name, cwd=path) != ""
 
 
-def _exclude(project: Project, pattern: str) -> None:
-    """Add *pattern* to `info/exclude`, which all worktrees share."""
+def _exclude(project: Project, name: str) -> None:
+    """Add the path *name* to `info/exclude`, which all worktrees share."""
+    pattern = "/" + re.sub(r"([\\*?\[ ])", r"\\\1", name)
     file = project.repository.common / "info" / "exclude"
     try:
         with project.registry.locked():
@@ -48,7 +61,7 @@ def _exclude(project: Project, pattern: str) -> None:
                 return  # another process has just added it
             file.parent.mkdir(exist_ok=True)
             with file.open("a", encoding="utf-8", errors="surrogateescape") as lines:
-                lines.write(f"\n# goldentree: one worktree's own\n{pattern}\n")
+                lines.write(f"\n# goldentree\n{pattern}\n")
     except OSError as error:
         raise WorktreeError(
             f"`{file}` cannot be written: {error.strerror}",

@@ -176,9 +176,9 @@ def _require_start(project: Project, branch: str, base: str) -> str | None:
 
 def _plan(target: Target, options: CloneOptions | None) -> Plan:
     branch = target.record.identity.branch
-    create = f"inv worktree.create {branch}"
+    command = f"worktree.create {branch}"
     first = record_step(target)
-    checkout = Checkout(target.project, target.slug, branch, target.path, target.record.base).step()
+    checkout = Checkout(target.project, target.slug, branch, target.path, target.record.base, command).step()
     prepared = [
         *file_steps(target),
         # Even without a database the file names the future clone: an application that finds no database is better
@@ -188,10 +188,10 @@ def _plan(target: Target, options: CloneOptions | None) -> Plan:
     ]
     last = [ready_step(target), *portless_steps(target)]
     if options is None:
-        return Plan([first, checkout, *prepared, *last], hint=f"fix it, then run:\n{create}")
+        return Plan([first, checkout, *prepared, *last], hint=f"fix it, then run:\ninv {command}")
     cloned = (own_database_step(target, options), *companion_database_steps(target, options))
     migrated = [*companion_setup_steps(target), *toolchain_steps(target)]
     hint = "fix it, then run the same command; to fix a migration in the worktree, create that without databases and "
-    hint += f"set it up afterwards (inv worktree.setup):\n{create} --no-db"
+    hint += f"set it up afterwards (inv worktree.setup):\ninv {command} --no-db"
     # Cloning is the long one, so it runs beside the checkout.
     return Plan([first, (*cloned, checkout), *prepared, *migrated, *last], hint=hint)

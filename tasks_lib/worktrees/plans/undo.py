@@ -193,7 +193,8 @@ def _checkout_step(project: Project, removal: RemovalRecord, path: Path) -> Step
             hint=f"create the branch, then run `inv worktree.undo {removal.key}`:\ngit branch {removal.branch} COMMIT",
         )
     base = None if branch_exists else removal.tip
-    return Checkout(project, _registered_name(removal), removal.branch, path, base).step()
+    command = f"worktree.undo {removal.key}"
+    return Checkout(project, _registered_name(removal), removal.branch, path, base, command).step()
 
 
 def _is_begun(project: Project, removal: RemovalRecord, path: Path) -> bool:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
-OLDEST_GIT = (2, 31)
-"""The first version with `rev-parse --path-format`, according to its release notes."""
+OLDEST_GIT = (2, 32)
+"""The first version whose `ls-files --directory --exclude-from` looks into untracked folders (`.worktreeinclude`)."""
 
 _PRODUCTION = re.compile(r"\.rds\.amazonaws\.com|\.neon\.tech|\.supabase\.co|\.database\.azure\.com|\bprod(uction)?\b")
 
@@ -83,7 +83,9 @@ def _git(project: Project) -> Iterator[Finding]:
     shown = read_git("version", cwd=project.repository.main).removeprefix("git version ")
     found = tuple(int(part) for part in re.findall(r"\d+", shown)[:2])
     oldest = ".".join(map(str, OLDEST_GIT))
-    if found < OLDEST_GIT:
+    if not found:
+        yield Finding("warning", "git", f"`{shown}` has no version number", f"make sure that it is {oldest} or later")
+    elif found < OLDEST_GIT:
         yield Finding("problem", "git", f"git {shown} is older than {oldest}", f"install git {oldest} or later")
     else:
         yield Finding("ok", "git", f"{shown}, default branch `{project.repository.default_branch()}`")

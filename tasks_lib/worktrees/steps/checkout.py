@@ -4,13 +4,16 @@ Create the branch and the worktree, and mark the worktree with its slug.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks_lib.errors import GitError
 from tasks_lib.git.cli import read_git, run_git
 from tasks_lib.git.repository import WorktreeEntry, list_worktrees
 from tasks_lib.plan import Step
+from tasks_lib.worktrees.env.git_exclude import exclude_worktree
 from tasks_lib.worktrees.steps.hooks import clear_ran_hooks
 
 if TYPE_CHECKING:
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 UNFINISHED = "initializing"
 """git's lock reason while it creates a worktree (builtin/worktree.c, add_worktree)."""
+
+_WITHOUT_HOOKS = "GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=core.hooksPath GIT_CONFIG_VALUE_0=/dev/null"
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Checkout:
     Attributes:
         branch: None for a detached HEAD.
         base: The commit at which to create the branch, or to detach HEAD; None when the branch exists.
+        command: The task that runs this step, with its arguments, for hints.
         begun: Paths at which this run, not an earlier killed one, began to create the worktree.
     """
 
@@ -36,6 +42,7 @@ class Checkout:
     branch: str | None
     path: Path
     base: str | None
+    command: str
     begun: list[Path] = field(default_factory=list)
 
     def step(self) -> Step:
@@ -55,7 +62,8 @@ class Checkout:
         if listed is None:
             self.begun.append(self.path)
             start = [self.branch] if self.branch else ["--detach", str(self.base)]
-            run_git("worktree", "add", self.path, *start, cwd=main)
+            exclude_worktree(self.project, self.path)
+            self._add(start)
             clear_ran_hooks(self.project, self.slug)
         # Last, because the mark means that everything above is done.
         git_directory = read_git("rev-parse", "--absolute-git-dir", cwd=self.path)
@@ -73,6 +81,22 @@ class Checkout:
     def done(self) -> bool:
         """Whether the worktree exists and is complete."""
         return self.project.registry.paths().get(self.slug) == self.path and self.path.exists()
+
+    def _add(self, start: list[str]) -> None:
+        try:
+            run_git("worktree", "add", self.path, *start, cwd=self.project.repository.main)
+        except GitError as error:
+            # git deletes the worktree if it fails itself, but not if the hook does, which it runs last.
+            if not self.path.exists():
+                raise
+            hook = Path(read_git("rev-parse", "--git-path", "hooks/post-checkout", cwd=self.path))
+            if not os.access(self.path / hook, os.X_OK):
+                raise
+            raise GitError(
+                f"the hook {hook} failed after git had checked out {self.branch or self.base}",
+                why=error.why,
+                hint=f"fix the hook, or run the command without hooks:\n{_WITHOUT_HOOKS} inv {self.command}",
+            ) from None
 
     def _listed(self) -> WorktreeEntry | None:
         rows = list_worktrees(self.project.repository.main)

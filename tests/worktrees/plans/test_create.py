@@ -297,6 +297,17 @@ class TestEnvFiles:
         exclude.symlink_to("nowhere/exclude")
         assert f"`{exclude}` cannot be written" in repository.refuses("worktree.create", "a")
 
+    @pytest.mark.parametrize(("root", "listed"), [(".worktrees", "/.worktrees/"), ("docs", "/docs/app-a/")])
+    def test_worktree_inside_the_repository_is_excluded(self, repository, root, listed):
+        """`git add --all` does not add it, and other files beside it stay visible."""
+        (repository.path / "docs").mkdir()
+        (repository.path / "docs/page.md").touch()
+        (repository.path / "invoke.yaml").write_text(f"worktree: {{root: {root}}}\n")
+        repository.commit("Root")
+        repository.json("worktree.create", "a")
+        assert repository.git("status", "--porcelain") == ""
+        assert listed in (repository.path / ".git/info/exclude").read_text().splitlines()
+
     def test_tracked_env_file_is_not_committed(self, repository):
         """Commits in the worktree do not contain the clone's URL, and the file counts as clean."""
         repository.git("add", "--force", ".env")
@@ -427,7 +438,13 @@ class TestRollback:
         hook.parent.mkdir(exist_ok=True)
         hook.write_text("#!/bin/sh\necho no way >&2\nexit 1\n")
         hook.chmod(0o755)
-        assert "no way" in repository.refuses("worktree.create", "a")
+        said = repository.refuses("worktree.create", "a")
+        assert "no way" in said
+        assert "the hook" in said
+        # The last line of the hint creates it without hooks.
+        command = said.splitlines()[-1].strip().replace("inv ", f"{sys.executable} -m invoke ")
+        subprocess.run(command, shell=True, cwd=repository.path, check=True, capture_output=True)
+        assert repository.worktree("a").is_dir()
 
     def test_new_branch_with_a_commit_is_kept(self, repository):
         """Undoing does not delete a branch that has commits."""

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from tasks_lib.worktrees.reports import doctor
+
 
 @pytest.fixture
 def created(repository):
@@ -51,6 +53,23 @@ def test_named_commands_fix_the_problems(created):
         done = subprocess.run(cure, shell=True, cwd=created.path, check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     assert find_problems(created).keys() <= {"migrations"}
+
+
+@pytest.mark.parametrize(
+    ("version", "level", "said"),
+    [("2.31.8", "problem", "is older than 2.32"), ("master", "warning", "has no version number")],
+)
+def test_unsuitable_git_is_found(repository, monkeypatch, version, level, said):
+    """A git that is too old, and one that does not say how old it is."""
+    answer = doctor.read_git
+    monkeypatch.setattr(
+        doctor,
+        "read_git",
+        lambda *words, **at: f"git version {version}" if words == ("version",) else answer(*words, **at),
+    )
+    found = find_problems(repository)["git"]
+    assert found["level"] == level
+    assert said in found["text"]
 
 
 def test_broken_worktrees_of_git_are_found(created):
