@@ -65,8 +65,8 @@ class Place:
         database = database or f"clone_{secrets.token_hex(4)}"
         self.made.append(database)
         source = self.source(golden, server=server)
-        mark = source.new_comment("clone", slug=self.slug, created_at="2026-01-02T03:04:05+00:00")
-        return clone.build(source, database, mark, CloneOptions(method, **wish), report=self.said.append)
+        comment = source.new_comment("clone", slug=self.slug, created_at="2026-01-02T03:04:05+00:00")
+        return clone.build(source, database, comment, CloneOptions(method, **wish), report=self.said.append)
 
     def source(self, golden, *, server=None):
         """Return *golden* as what clones are made from."""

@@ -87,7 +87,7 @@ def test_stubborn_processes_are_killed_after_term(start, tmp_path):
     assert end_processes([]) == []
 
 
-def test_dead_but_not_collected(start, tmp_path):
+def test_uncollected_process_counts_as_ended(start, tmp_path):
     """A process whose parent never collects it counts as dead, so nothing waits for it."""
     parent = start(tmp_path.parent, sys.executable, "-c", CARELESS, str(tmp_path))
     parent.stdout.readline()
@@ -97,7 +97,7 @@ def test_dead_but_not_collected(start, tmp_path):
     assert find_processes_in(tmp_path) == []
 
 
-def test_not_ours_to_end(start, tmp_path):
+def test_process_of_another_user_stops_the_ending(start, tmp_path):
     """A process of another user is named, and none of the others is ended."""
     root, nobody = os.geteuid() == 0, 65534
     mine = start(Path("/"), user=nobody if root else None)

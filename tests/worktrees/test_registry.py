@@ -45,7 +45,7 @@ def test_commands_refuse_a_corrupt_record(repository, damage):
     assert len(repository.databases()) == 1
 
 
-def test_a_renamed_branch_and_a_moved_worktree(repository):
+def test_renamed_branch_and_moved_worktree_keep_their_names(repository):
     """Neither changes a name; the worktree is found by what it is called now, and goes with its database."""
     before = repository.json("worktree.create", "a")
     repository.git("branch", "--move", "a", "b")
@@ -107,13 +107,13 @@ def test_another_name_of_the_same_repository_is_no_copy(tmp_path):
     assert Registry(real).repository_id == Registry(tmp_path / "other").repository_id == Registry(real).repository_id
 
 
-def test_one_id_for_all_who_ask_first(tmp_path):
+def test_parallel_first_runs_agree_on_one_id(tmp_path):
     """Processes that start together agree."""
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(lambda _: Registry(tmp_path).repository_id, range(16)))) == 1
 
 
-def test_a_port_in_use_and_a_port_leased(repository):
+def test_port_in_use_or_leased_is_not_given(repository):
     """A new worktree gets neither a port in use nor one that another worktree has leased."""
     port = repository.json("worktree.create", "a")["port"]
     repository.json("worktree.remove", "a")
@@ -121,7 +121,7 @@ def test_a_port_in_use_and_a_port_leased(repository):
         assert repository.json("worktree.create", "a")["port"] == port + 1
 
 
-def test_no_password_in_it(repository):
+def test_record_has_no_password(repository):
     """The records name the server without its password."""
     repository.json("worktree.create", "a")
     password = repository.url.partition("@")[0].rpartition(":")[2]

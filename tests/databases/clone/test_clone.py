@@ -31,7 +31,7 @@ def small(place):
 
 
 @pytest.mark.every_major
-def test_examined_and_found_good(place, small):
+def test_check_of_a_clone_describes_golden_and_creates_nothing(place, small):
     """The examination describes golden, makes nothing, and passes again once the clone is there."""
     before = place.databases()
 
@@ -41,7 +41,7 @@ def test_examined_and_found_good(place, small):
     assert examine(place, small, made.database).name == small
 
 
-def test_names_that_a_clone_may_not_have(place, small):
+def test_clone_cannot_have_the_name_of_golden_or_postgres(place, small):
     """A clone is never named as golden or as one of PostgreSQL's own databases."""
     for name in (small, "postgres", "template1"):
         with pytest.raises(OwnershipError, match="may not be named"):
@@ -100,8 +100,8 @@ def test_clone_is_complete_with_its_comment(place, small, patient, method):
     assert made.bytes > 6_000_000
     assert clone.is_complete(place.server, made.database, OWNER)
     assert not [name for name in place.databases() if name.startswith("goldentree_tmp_")]
-    mark = read_comment(place.admin, made.database)
-    assert mark == OwnershipComment(
+    comment = read_comment(place.admin, made.database)
+    assert comment == OwnershipComment(
         "repo", "feat_1", "clone", small, "2026-01-02T03:04:05+00:00", made.fingerprint.digest
     )
 
@@ -150,9 +150,9 @@ def test_a_name_taken_by_a_stranger_meanwhile(place, small, patient, monkeypatch
     before = place.databases()
     publish = strategy.publish
 
-    def late(connection, described, temporary, final, mark):
+    def late(connection, described, temporary, final, comment):
         place.golden("CREATE TABLE theirs (i int)", name=final)
-        return publish(connection, described, temporary, final, mark)
+        return publish(connection, described, temporary, final, comment)
 
     monkeypatch.setattr(strategy, "publish", late)
     with pytest.raises(OwnershipError, match="database `wanted` is not ours"):
@@ -162,7 +162,7 @@ def test_a_name_taken_by_a_stranger_meanwhile(place, small, patient, monkeypatch
 
 
 @pytest.mark.every_major
-def test_two_runs_for_one_worktree(place, small, meanwhile):
+def test_two_runs_for_one_worktree_make_one_clone(place, small, meanwhile):
     """Of two runs for the same worktree one makes the clone, the other keeps it; no temporary database is left."""
     before = place.databases()
     results = []
@@ -176,7 +176,7 @@ def test_two_runs_for_one_worktree(place, small, meanwhile):
 
 
 @pytest.mark.every_major
-def test_many_worktrees_at_once(place, small, meanwhile):
+def test_clones_of_many_worktrees_succeed_at_once(place, small, meanwhile):
     """Clones for different worktrees do not get in each other's way."""
     results = []
     threads = [meanwhile(lambda: results.append(place.clone(small, method="auto"))) for _ in range(6)]
@@ -260,7 +260,7 @@ def test_killed_build_is_dropped_later(place, builder, eventually):
     assert temporaries.drop_abandoned(place.source(golden), place.admin) == []
 
 
-def test_not_swept_while_it_is_made(place, builder):
+def test_cleanup_leaves_a_database_under_construction(place, builder):
     """A database that another process is still building is not dropped."""
     _, golden, temporary = builder
     assert temporaries.drop_abandoned(place.source(golden), place.admin) == []
@@ -268,7 +268,7 @@ def test_not_swept_while_it_is_made(place, builder):
 
 
 @pytest.mark.every_major
-def test_the_server_ends_the_session(place, small, monkeypatch):
+def test_session_lost_before_publishing_leaves_nothing_behind(place, small, monkeypatch):
     """A session that is lost right before publishing is an error, and the temporary database is cleaned up."""
     before = place.databases()
     publish = strategy.publish
@@ -283,7 +283,7 @@ def test_the_server_ends_the_session(place, small, monkeypatch):
     assert place.databases() == before
 
 
-def test_a_disk_with_little_space(place, small, monkeypatch):
+def test_clone_is_refused_on_a_nearly_full_disk(place, small, monkeypatch):
     """A disk that a clone could fill is refused before anything is made: the whole server would stop."""
     monkeypatch.setattr(golden_module, "_RESERVE_BYTES", 1 << 60)
     before = place.databases()
@@ -294,7 +294,7 @@ def test_a_disk_with_little_space(place, small, monkeypatch):
     assert place.databases() == before
 
 
-def test_disk_full_is_told(place, small):
+def test_full_disk_is_reported_with_a_hint(place, small):
     """What PostgreSQL reports for a full disk is passed on with the cure; nothing is left."""
     before = place.databases()
     place.execute(

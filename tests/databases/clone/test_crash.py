@@ -82,8 +82,8 @@ for line in sys.stdin:
     job = json.loads(line)
     if not (pid := os.fork()):
         try:
-            mark = source.new_comment("clone", slug="feat_1", created_at="2026-01-02T03:04:05+00:00")
-            getattr(clone, job["how"])(source, "final", mark, CloneOptions(**job["options"]))
+            comment = source.new_comment("clone", slug="feat_1", created_at="2026-01-02T03:04:05+00:00")
+            getattr(clone, job["how"])(source, "final", comment, CloneOptions(**job["options"]))
             cleanup.clean_up(source, 0, lambda _: None)
             os._exit(struck)
         except GoldentreeError:
@@ -203,7 +203,7 @@ def test_build_dying_anywhere_damages_nothing(place, golden, eventually, request
 
 @pytest.mark.every_major
 @pytest.mark.parametrize("blow", ["kill", "terminate"])
-def test_a_reset_is_struck(place, golden, eventually, request, blow):
+def test_crash_of_a_reset_leaves_a_complete_clone(place, golden, eventually, request, blow):
     """At whichever message a reset dies, the complete old clone or the complete new one has the name."""
     golden.add()
     golden.connect()
@@ -261,7 +261,7 @@ def test_server_crash_loses_only_the_refresh(own, programs, eventually, blow):
     own.admin.close()
 
 
-def test_swept_by_others_at_every_point(place, monkeypatch):
+def test_cleanup_by_others_keeps_a_build_on_record(place, monkeypatch):
     """A database under construction stays on record while another process cleans up, because it may be killed later."""
     source = place.source(place.golden())
     wait, sweeping = psycopg.Connection.wait, []

@@ -18,27 +18,27 @@ NOW = "2026-01-02T03:04:05+00:00"
 def test_empty_companion_has_its_comment(place):
     """It is empty, in UTF-8 and has the ownership comment; a second process's is kept; any role can create one."""
     source = Source(place.as_role(place.role()), "", "repo", place.folder)
-    mark = source.new_comment("clone", slug="feat_1", created_at=NOW)
+    comment = source.new_comment("clone", slug="feat_1", created_at=NOW)
     place.made.append("jobs")
 
     empty.check_empty(source, "jobs", slug="feat_1")
-    made = empty.build_empty(source, "jobs", mark, place.said.append)
+    made = empty.build_empty(source, "jobs", comment, place.said.append)
 
     assert (made.method, made.bytes > 6_000_000, made.fingerprint.digest) == ("empty", True, "")
-    assert read_comment(place.admin, "jobs") == mark
+    assert read_comment(place.admin, "jobs") == comment
     assert place.rows("jobs", "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'jobs'") == [
         ("UTF8",)
     ]
     assert place.rows("jobs", "SELECT count(*) FROM pg_stat_user_tables") == [(0,)]
     place.execute("jobs", "CREATE TABLE t (i int)")
     empty.check_empty(source, "jobs", slug="feat_1")
-    assert empty.build_empty(source, "jobs", mark, place.said.append).method == "kept"
+    assert empty.build_empty(source, "jobs", comment, place.said.append).method == "kept"
     assert place.rows("jobs", "SELECT count(*) FROM pg_stat_user_tables") == [(1,)]
     assert clone.is_complete(source.server, "jobs", Owner("repo", "feat_1"))
     assert not list((place.folder / "temporaries").iterdir())
 
 
-def test_names_that_a_companion_may_not_have(place):
+def test_companion_cannot_have_the_name_of_another_database(place):
     """PostgreSQL's own, a stranger's and a sibling's are refused before anything is made, and by the making."""
     source, stranger = Source(place.server, "", "repo", place.folder), place.golden()
     before = place.databases()
@@ -58,7 +58,7 @@ def test_names_that_a_companion_may_not_have(place):
     assert place.databases() == before
 
 
-def test_a_companion_with_a_template(place):
+def test_companion_with_a_template_has_its_own_snapshots(place):
     """It has snapshots of its own beside golden's, tidied with those, and is parked with the worktree."""
     golden, template = (place.golden(f"CREATE TABLE {name} (i int)") for name in ("orders", "jobs"))
     with place.connect(golden), place.connect(template):

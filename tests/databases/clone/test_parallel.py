@@ -25,8 +25,8 @@ from tasks_lib.databases.ownership.source import Source
 from tasks_lib.databases.server.url import DatabaseUrl
 url, golden, folder, database = sys.argv[1:]
 source = Source(Server(DatabaseUrl.parse(url)), golden, "repo", Path(folder))
-mark = source.new_comment("clone", slug=database, created_at="2026-01-02T03:04:05+00:00")
-made = clone.build(source, database, mark, report=print)
+comment = source.new_comment("clone", slug=database, created_at="2026-01-02T03:04:05+00:00")
+made = clone.build(source, database, comment, report=print)
 print(made.method, made.reason, sep=": ")
 """
 MANY = 8
@@ -53,7 +53,7 @@ def nothing_is_left(place):
     )
 
 
-def test_one_refresh_serves_all(place):
+def test_eight_clones_share_one_refresh(place):
     """Eight at once with a stale snapshot: all succeed with golden's rows, and golden is dumped once."""
     golden = place.golden("CREATE TABLE t AS SELECT generate_series(1, 1000) AS i")
     with place.connect(golden) as session:
@@ -84,7 +84,7 @@ def test_eight_builds_at_once_succeed(place):
     assert nothing_is_left(place)
 
 
-def test_while_golden_is_written_to(place, meanwhile):
+def test_clones_show_one_moment_of_a_written_golden(place, meanwhile):
     """Eight at once while a writer commits without pause: each clone shows one moment, and none before its start."""
     golden = place.golden("CREATE TABLE a (i int); CREATE TABLE b (i int)")
     stop, committed = threading.Event(), []
@@ -116,7 +116,7 @@ def test_while_golden_is_written_to(place, meanwhile):
     assert nothing_is_left(place)
 
 
-def test_logins_while_fifty_are_cloned(place, meanwhile, record_property):
+def test_logins_to_golden_are_quick_during_fifty_clones(place, meanwhile, record_property):
     """A session on golden survives fifty clones, and no login to golden waits for long."""
     golden = place.golden("CREATE TABLE t AS SELECT generate_series(1, 100) AS i")
     stop, waited = threading.Event(), []

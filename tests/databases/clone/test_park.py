@@ -106,7 +106,7 @@ def test_parked_databases_are_restored_unchanged(place, pool):
 
 
 @pytest.mark.every_major
-def test_back_in_the_place_of_another(place):
+def test_parked_database_changes_places_with_a_newer_one(place):
     """A database that the worktree has created since then changes places with the parked one, and back again."""
     name = made(place)
     assert [one.database for one in parked(place, only=[name])] == [name]
@@ -119,7 +119,7 @@ def test_back_in_the_place_of_another(place):
     assert place.rows(name, "SELECT i FROM t") == [(2,)]
 
 
-def test_only_what_is_ours(place):
+def test_databases_of_others_are_not_parked(place):
     """Another repository's, worktree's or role's database stays, and so does an unmarked one, whatever its name."""
     name = made(place)
     squatter = place.golden(name=f"{name}{STAMP}")
@@ -154,7 +154,7 @@ def test_clone_that_became_golden_stays_when_its_worktree_is_parked(place):
     assert promoted in place.databases()
 
 
-def test_what_an_interrupted_drop_has_left(place):
+def test_half_dropped_database_can_only_be_dropped(place):
     """Nothing can be done with it but drop it."""
     whole, broken = made(place), made(place)
     place.admin.execute("UPDATE pg_database SET datconnlimit = %s WHERE datname = %s", [INVALID, broken])

@@ -1,4 +1,4 @@
-"""Publishing: settings, privileges, mark and name in one transaction."""
+"""Publishing: settings, privileges, comment and name in one transaction."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_a_taken_name_changes_nothing(connection, names):
     assert read_comment(connection, golden) is None
 
 
-def test_the_mark_comes_with_the_name(connection, names):
+def test_published_database_has_its_ownership_comment(connection, names):
     """The published database has the ownership comment; the temporary name is gone."""
     golden, temporary, final = names
     publish(connection, require_golden(connection, golden), temporary, final, MARK)

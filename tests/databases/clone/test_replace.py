@@ -25,8 +25,8 @@ def small(place):
 
 
 def rebuilt(place, golden, name, *, slug="feat_1", **wish):
-    mark = place.source(golden).new_comment("clone", slug=slug, created_at=SECOND)
-    made = clone.rebuild(place.source(golden), name, mark, CloneOptions(**wish), place.said.append)
+    comment = place.source(golden).new_comment("clone", slug=slug, created_at=SECOND)
+    made = clone.rebuild(place.source(golden), name, comment, CloneOptions(**wish), place.said.append)
     if made.parked:
         place.made.append(made.parked)
     return made
@@ -35,7 +35,7 @@ def rebuilt(place, golden, name, *, slug="feat_1", **wish):
 @pytest.mark.every_major
 @pytest.mark.parametrize("method", ["spare", "snapshot", "dump"])
 def test_reset_parks_the_old_clone(place, small, method):
-    """The fresh clone has golden's rows, settings and its own mark; the one that was is kept and can be had back."""
+    """The fresh clone has golden's rows, settings and its own comment; the one that was is kept and can be had back."""
     with place.connect(small):
         name = place.clone(small).database
         if method == "spare":
@@ -48,9 +48,9 @@ def test_reset_parks_the_old_clone(place, small, method):
     assert (made.method, made.parked) == (method, name + PARKED)
     assert place.rows(name, "SELECT count(*) FROM t") == [(3,)]
     assert place.rows(name, "SHOW search_path") == [("a, public",)]
-    mark = read_comment(place.admin, name)
-    assert (mark.role, mark.created_at, mark.fingerprint) == ("clone", SECOND, made.fingerprint.digest)
-    assert not [one for one in place.databases() if one.startswith("goldentree_tmp_")]
+    comment = read_comment(place.admin, name)
+    assert (comment.role, comment.created_at, comment.fingerprint) == ("clone", SECOND, made.fingerprint.digest)
+    assert not [name for name in place.databases() if name.startswith("goldentree_tmp_")]
     assert not list((place.folder / "temporaries").iterdir())
 
     park.unpark(place.server, Owner("repo", "feat_1"), parked_at=SECOND, now=SECOND, report=place.said.append)
@@ -89,18 +89,18 @@ def test_foreign_database_keeps_its_name(place, small, monkeypatch):
     assert place.databases() - {"late"} == before
 
 
-def test_a_failure_leaves_the_old_one(place, small):
+def test_failed_replacement_restores_the_old_clone(place, small):
     """What fails after the old one is out of the way takes that back."""
     name = place.clone(small).database
     source = place.source(small)
-    mark = source.new_comment("clone", slug="feat_1", created_at=SECOND)
+    comment = source.new_comment("clone", slug="feat_1", created_at=SECOND)
     with (
         pytest.raises(DatabaseError),
         source.server.connect_for_ddl() as connection,
         temporary_database(source, connection) as never,
     ):
         park.publish_and_park_old(
-            source.server, connection, None, never, name, mark, parked_at=SECOND, report=place.said.append
+            source.server, connection, None, never, name, comment, parked_at=SECOND, report=place.said.append
         )
 
     assert place.rows(name, "SELECT count(*) FROM t") == [(3,)]

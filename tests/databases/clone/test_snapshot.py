@@ -68,8 +68,8 @@ def test_snapshot_accepts_no_connections_and_is_ours(place, busy):
     assert place.admin.execute(
         "SELECT datistemplate, datallowconn FROM pg_database WHERE datname = %s", [taken.name]
     ).fetchone() == (True, False)
-    mark = OwnershipComment("repo", "", "snapshot", golden, taken.taken_at.isoformat(), made.fingerprint.digest)
-    assert read_comment(place.admin, taken.name) == mark
+    comment = OwnershipComment("repo", "", "snapshot", golden, taken.taken_at.isoformat(), made.fingerprint.digest)
+    assert read_comment(place.admin, taken.name) == comment
     assert len(made.fingerprint.digest) == 64
     assert f"_{made.fingerprint.digest[:16]}" in taken.name
     with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
@@ -78,7 +78,7 @@ def test_snapshot_accepts_no_connections_and_is_ours(place, busy):
 
 
 @pytest.mark.every_major
-def test_the_second_clone_takes_it(place, busy):
+def test_second_clone_copies_the_snapshot(place, busy):
     """While golden stays as it is, clones are copies of the snapshot, and golden's sessions stay."""
     golden, session = busy
     first, *_ = auto(place, golden)
@@ -93,7 +93,7 @@ def test_the_second_clone_takes_it(place, busy):
 
 
 @pytest.mark.every_major
-def test_a_change_needs_a_new_one(place, busy):
+def test_change_of_golden_replaces_the_snapshot(place, busy):
     """What an open session has just committed is in the next clone; the old snapshot goes when the new one is there."""
     golden, session = busy
     auto(place, golden)
@@ -112,7 +112,7 @@ def test_a_change_needs_a_new_one(place, busy):
     assert (rows, dumped) == ([1, 2], False)
 
 
-def test_the_old_one_stays_until_the_new_one_is_there(place, busy):
+def test_failed_refresh_keeps_the_old_snapshot(place, busy):
     """A refresh that fails leaves the snapshot before it, which is taken again as soon as it is current or allowed."""
     golden, session = busy
     auto(place, golden)
@@ -136,7 +136,7 @@ def test_the_old_one_stays_until_the_new_one_is_there(place, busy):
 
 
 @pytest.mark.every_major
-def test_one_that_is_being_copied_is_passed_over(place, busy, meanwhile, eventually):
+def test_snapshot_in_use_is_dropped_later(place, busy, meanwhile, eventually):
     """An old snapshot that another process is just copying stays, and goes the next time."""
     golden, session = busy
     auto(place, golden)
@@ -221,7 +221,7 @@ def test_snapshots_belong_to_one_repository(place, busy):
 
 
 @pytest.mark.parametrize("fresh", [False, True])
-def test_a_snapshot_whose_comment_was_edited(place, busy, fresh):
+def test_snapshot_with_an_edited_comment_is_left_alone(place, busy, fresh):
     """A snapshot whose ownership comment was changed is neither copied nor commented nor dropped, whatever its name."""
     golden, session = busy
     auto(place, golden)
@@ -243,7 +243,7 @@ def test_a_snapshot_whose_comment_was_edited(place, busy, fresh):
 
 
 @pytest.mark.every_major
-def test_a_strangers_database_of_that_name(place, busy):
+def test_strangers_database_is_not_used_as_a_snapshot(place, busy):
     """A database that happens to have the next snapshot's name is never copied, relabelled or dropped."""
     golden, _ = busy
     auto(place, golden)
@@ -280,7 +280,7 @@ def test_recreated_golden_has_no_snapshot(place, busy):
 
 
 @pytest.mark.every_major
-def test_what_was_not_yet_committed(place, busy):
+def test_rows_committed_after_the_snapshot_are_cloned(place, busy):
     """A row whose transaction was open while the snapshot was taken is in the first clone after its commit."""
     golden, session = busy
     with session.transaction():
@@ -307,7 +307,7 @@ def test_committed_prepared_rows_are_cloned(own):
 
 
 @pytest.mark.every_major
-def test_a_sequence_that_never_rests(place, meanwhile):
+def test_moving_sequence_does_not_stop_the_clone(place, meanwhile):
     """A sequence that moves while golden is read: the clone's is ahead of its rows, and cloning comes to an end."""
     golden = place.golden("CREATE TABLE t (i serial PRIMARY KEY); INSERT INTO t DEFAULT VALUES")
     stop = threading.Event()
@@ -334,7 +334,7 @@ def test_a_sequence_that_never_rests(place, meanwhile):
 
 @pytest.mark.every_major
 @pytest.mark.parametrize("times", [1, 100])
-def test_a_snapshot_that_vanishes(place, busy, monkeypatch, times):
+def test_vanished_snapshot_is_replaced_once(place, busy, monkeypatch, times):
     """A snapshot that another process drops before the copy is replaced once; a second one is a clear error."""
     golden, session = busy
     auto(place, golden)
@@ -360,7 +360,7 @@ def test_a_snapshot_that_vanishes(place, busy, monkeypatch, times):
 
 @pytest.mark.every_major
 @pytest.mark.parametrize("wish", [{}, {"fresh": True}, {"max_age": HOUR}])
-def test_a_snapshot_whose_drop_was_interrupted(place, busy, wish):
+def test_half_dropped_snapshot_is_replaced(place, busy, wish):
     """What an interrupted DROP DATABASE leaves cannot be copied; it is replaced."""
     golden, _ = busy
     auto(place, golden)
@@ -391,7 +391,7 @@ def test_golden_of_another_role_is_dumped_once(place):
         session.execute("INSERT INTO t VALUES (2)")
 
 
-def test_a_fingerprint_that_cannot_be_read(place):
+def test_golden_without_a_fingerprint_is_dumped(place):
     """Where our role may not read all that the fingerprint needs, golden is dumped, and the reason says why."""
     role = place.role()
     server = place.as_role(role)
@@ -420,7 +420,7 @@ def test_a_fingerprint_that_cannot_be_read(place):
         ("GRANT SELECT ON hidden TO PUBLIC; ALTER TABLE hidden ENABLE ROW LEVEL SECURITY", "row-level security"),
     ],
 )
-def test_rows_that_our_role_may_not_read(place, script, said):
+def test_hidden_rows_fail_the_clone(place, script, said):
     """Where rows are hidden from our role, there is an error and no clone: never one without them."""
     server = place.as_role(place.role())
     golden = place.golden(f"CREATE TABLE hidden AS SELECT 1 AS i; {script}")

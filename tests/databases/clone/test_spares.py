@@ -37,8 +37,8 @@ def test_spare_becomes_a_whole_clone(place, golden):
     assert len(names(place)) == 1
     assert place.assert_same_rows(golden, made.database, "SELECT i FROM t ORDER BY 1") == [(1,), (2,), (3,)]
     assert place.assert_same_rows(golden, made.database, "SHOW search_path")
-    mark = read_comment(place.admin, made.database)
-    assert (mark.role, mark.slug, mark.fingerprint) == ("clone", "feat_1", made.fingerprint.digest)
+    comment = read_comment(place.admin, made.database)
+    assert (comment.role, comment.slug, comment.fingerprint) == ("clone", "feat_1", made.fingerprint.digest)
     assert clone.is_complete(place.server, made.database, Owner("repo", "feat_1"))
 
 
@@ -52,7 +52,7 @@ def test_spare_becomes_a_whole_clone(place, golden):
         "ALTER DATABASE {} SET search_path = public",
     ],
 )
-def test_never_of_another_golden(place, golden, change):
+def test_spare_of_a_changed_golden_is_replaced(place, golden, change):
     """Once golden has changed, a spare is not handed out any more; the next keeping replaces it."""
     keep(place, golden, 1)
     old = names(place)
@@ -67,7 +67,7 @@ def test_never_of_another_golden(place, golden, change):
     assert place.clone(golden, method="auto").method == "spare"
 
 
-def test_as_many_as_wanted(place, golden):
+def test_spares_are_kept_in_the_wanted_number(place, golden):
     """Missing ones are made, those too many are dropped; none wanted is none kept."""
     assert keep(place, golden, 3) == 3
     three = names(place)
@@ -93,7 +93,7 @@ def test_each_spare_goes_to_one_clone(place, golden, meanwhile):
     assert len({one.database for one in made}) == 5
 
 
-def test_kept_by_one_at_a_time(place, golden, meanwhile):
+def test_parallel_upkeep_makes_no_extra_spares(place, golden, meanwhile):
     """Processes that keep spares at the same time make no more than are wanted."""
     threads = [meanwhile(lambda: keep(place, golden, 2)) for _ in range(4)]
     for thread in threads:
@@ -113,7 +113,7 @@ def test_spares_of_another_repository_stay(place, golden):
     assert names(place) == theirs
 
 
-def test_a_golden_that_cannot_be_compared(place, golden):
+def test_golden_without_a_fingerprint_gets_no_spares(place, golden):
     """Of a golden template whose fingerprint cannot be known no spare is kept: it could never be proven current."""
     place.execute(golden, "CREATE TABLE locked (i int)")
     with place.connect(golden) as migration:

@@ -120,7 +120,7 @@ def test_vacuum_of_an_emptied_table_keeps_it(place, golden):
 
 
 @pytest.mark.parametrize("strategy", ["logged", "by files"])
-def test_physical_copies_have_the_same(place, golden, patient, monkeypatch, strategy):
+def test_physical_copies_have_the_same_fingerprint(place, golden, patient, monkeypatch, strategy):
     """A copy by TEMPLATE, and a copy of that copy, have their original's fingerprint."""
     if strategy == "by files":
         monkeypatch.setattr(template, "SMALL_BYTES", 0)
@@ -138,7 +138,7 @@ def test_the_same_rows_are_not_the_same_content(place, golden):
     assert place.fingerprint(place.clone(golden).database, of=golden).digest != place.fingerprint(golden).digest
 
 
-def test_the_part_outside_of_transactions(place, golden):
+def test_sequences_and_settings_are_read_every_time(place, golden):
     """Sequences and settings show in the part that is read every time; rows do not."""
     before = place.fingerprint(golden)
     run(place, golden, CHANGES["insert"])
@@ -248,7 +248,7 @@ def test_what_is_closed_to_the_owner_but_empty(place, owner, owned):
 
 
 @pytest.mark.parametrize("security", ["ENABLE", "FORCE"])
-def test_policies_of_the_owners_own(place, owner, owned, security):
+def test_only_forced_policies_hide_rows_from_their_owner(place, owner, owned, security):
     """Policies that the owner is exempt from are none; forced ones are an obstacle, and not to who has BYPASSRLS."""
     place.execute(
         owned,
@@ -262,7 +262,7 @@ def test_policies_of_the_owners_own(place, owner, owned, security):
     assert place.fingerprint(owned, server=place.as_role(owner)) == place.fingerprint(owned)
 
 
-def test_a_lock_in_the_way(place, golden):
+def test_lock_of_a_migration_gives_no_fingerprint(place, golden):
     """Behind a migration's lock, reading stops at its time limit, and the result is never half a fingerprint."""
     with place.connect(golden) as migration:
         migration.execute("BEGIN")

@@ -74,7 +74,7 @@ def test_writes_elsewhere_read_golden_again(place, golden):
     assert examine(place, golden).found == first.found
 
 
-def test_idle_sessions_on_a_large_golden(place, golden, large, eventually):
+def test_large_golden_with_idle_sessions_is_read_once(place, golden, large, eventually):
     """A large one is not read again when its sessions were idle and its counters stand still."""
     with place.connect(golden) as session:
         session.execute("SELECT * FROM t")
@@ -332,7 +332,7 @@ def test_damaged_cache_file_is_ignored(place, golden, text):
 
 
 @pytest.mark.parametrize("foreign", [{"epoch": "another server"}, {"transactions": "1:1:"}, {"oid": 1}])
-def test_a_memory_of_something_else(place, golden, foreign):
+def test_cached_fingerprint_of_another_database_is_ignored(place, golden, foreign):
     """What was remembered of another server, another moment or another database is not golden's fingerprint."""
     first = examine(place, golden)
     (remembered,) = place.folder.glob("fingerprint-*.json")
@@ -341,7 +341,7 @@ def test_a_memory_of_something_else(place, golden, foreign):
     assert examine(place, golden).found == first.found
 
 
-def test_a_lock_in_the_way(place, golden):
+def test_lock_of_a_migration_keeps_the_cached_fingerprint(place, golden):
     """Behind a migration's lock golden is being changed: no fingerprint, at once, and the one before is not lost."""
     first = examine(place, golden)
     with place.connect(golden) as migration:

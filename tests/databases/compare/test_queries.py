@@ -20,7 +20,7 @@ def test_first_column_is_read_as_text(server, golden):
     )
 
 
-def test_a_query_that_fails(server, golden):
+def test_failing_query_names_the_database(server, golden):
     """A table that has another shape than expected is an error that names the database."""
     with pytest.raises(DatabaseError, match=f"`{golden}`"):
         queries.read_migration_keys(server, golden, "seaql_migrations", "SELECT no_such_column FROM seaql_migrations")

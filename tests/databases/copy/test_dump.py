@@ -93,7 +93,7 @@ def test_a_superusers_extension_is_no_obstacle(place):
     ]
 
 
-def test_without_the_owners_role(place):
+def test_role_without_the_owners_rights_owns_its_clone(place):
     """A role that may read golden but not give objects to their owners gets a clone that belongs to itself."""
     reader = place.role()
     golden = place.golden(
@@ -111,7 +111,7 @@ def test_without_the_owners_role(place):
         assert connection.execute("INSERT INTO t VALUES (2) RETURNING i").fetchone() == (2,)
 
 
-def test_rows_that_we_may_not_see(place):
+def test_hidden_rows_fail_the_dump(place):
     """A table whose policies apply to our role is a loud failure, never a clone with fewer rows."""
     owner = place.role()
     golden = place.golden(owner=owner)
@@ -130,7 +130,7 @@ def test_rows_that_we_may_not_see(place):
     assert place.databases() == before
 
 
-def test_a_table_that_we_may_not_read(place):
+def test_unreadable_table_fails_the_dump(place):
     """A table without the right to read it is a failure that names it, and leaves nothing."""
     reader = place.role()
     golden = place.golden("CREATE TABLE hidden (i int)")
@@ -178,7 +178,7 @@ def test_golden_in_use_is_dumped_consistently(place, meanwhile, eventually):
     assert place.rows(made.database, "SELECT last_value >= (SELECT max(i) FROM a) FROM a_i_seq") == [(True,)]
 
 
-def test_a_row_committed_just_now(place):
+def test_row_committed_just_now_is_dumped(place):
     """What an open session committed right before is in the clone, asynchronous commits included."""
     golden = place.golden("CREATE TABLE t (i int)")
     with place.connect(golden, options="-c synchronous_commit=off") as session:
@@ -192,7 +192,7 @@ def test_a_row_committed_just_now(place):
 # --- clients -----------------------------------------------------------------------------------------
 
 
-def test_a_newer_pg_dump(place, monkeypatch):
+def test_newer_pg_dump_makes_an_equal_clone(place, monkeypatch):
     """Without clients of the server's major, newer ones do: what its settings lack is left out, the rest is kept."""
     newest = max(binaries.list_installed(), key=lambda one: one.version)
     monkeypatch.setattr(binaries, "list_installed", lambda: [newest])
@@ -204,7 +204,7 @@ def test_a_newer_pg_dump(place, monkeypatch):
     place.assert_same_rows(golden, made.database, "SELECT misleading()")
 
 
-def test_a_newer_pg_dump_without_extensions(place, monkeypatch):
+def test_newer_pg_dump_works_without_extensions(place, monkeypatch):
     """The same for a golden template that has no extension, and for an empty one."""
     newest = max(binaries.list_installed(), key=lambda one: one.version)
     monkeypatch.setattr(binaries, "list_installed", lambda: [newest])
@@ -230,7 +230,7 @@ def test_a_service_does_not_divert_the_restore(place, tmp_path, monkeypatch):
         assert place.rows(bystander, "SELECT to_regclass('ours')") == [(None,)]
 
 
-def test_users_own_psqlrc_and_variables(place, tmp_path, monkeypatch):
+def test_users_psqlrc_and_variables_change_nothing(place, tmp_path, monkeypatch):
     """Neither a `.psqlrc` nor exported PG variables change what happens."""
     golden = place.golden("CREATE TABLE t AS SELECT 1 AS i")
     (tmp_path / "rc").write_text("\\set ON_ERROR_STOP 0\n\\set AUTOCOMMIT off\nCREATE TABLE from_rc ();\n")
@@ -317,7 +317,7 @@ def test_lost_backend_leaves_nothing_behind(place, meanwhile, eventually):
 
 
 @pytest.mark.parametrize("queued", [False, True], ids=["holds", "waits"])
-def test_a_migration_holds_a_lock(place, meanwhile, eventually, monkeypatch, queued):
+def test_lock_of_a_migration_is_reported_with_its_holder(place, meanwhile, eventually, monkeypatch, queued):
     """Behind a migration's lock, held or waited for, cloning gives up and says who has it, doing what."""
     monkeypatch.setattr(transfer, "LOCK_TIMEOUT", "500ms")
     golden = place.golden("CREATE TABLE t (i int)")
@@ -341,7 +341,7 @@ def test_a_migration_holds_a_lock(place, meanwhile, eventually, monkeypatch, que
     assert place.databases() == before
 
 
-def test_an_extension_that_cannot_be_had(place):
+def test_unavailable_extension_fails_with_two_hints(place):
     """An extension whose version the server has no scripts for is an error with two ways out."""
     golden = place.golden(
         "CREATE EXTENSION pg_trgm; UPDATE pg_extension SET extversion = '0.9' WHERE extname = 'pg_trgm'"
@@ -353,7 +353,7 @@ def test_an_extension_that_cannot_be_had(place):
     assert "ALTER EXTENSION" in caught.value.hint
 
 
-def test_a_restore_that_fails(place):
+def test_failed_restore_shows_the_words_of_psql(place):
     """A function that finds nothing without its search path fails in the restore; psql's own words are shown."""
     golden = place.golden(
         "CREATE TABLE t (i int); CREATE FUNCTION f(i int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT true'; "

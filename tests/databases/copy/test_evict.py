@@ -33,7 +33,7 @@ def ended(session):
 
 
 @pytest.mark.every_major
-def test_idle_sessions_make_way(place, golden):
+def test_idle_sessions_are_ended_for_the_copy(place, golden):
     """Golden is copied physically, its idle sessions are ended for that, and they can log in again at once."""
     with place.connect(golden) as one, place.connect(golden) as other:
         made = place.clone(golden, method="auto", evict_idle=True)
@@ -92,7 +92,7 @@ def test_work_is_never_interrupted(place, golden, eventually, work, state):
         busy.close()
 
 
-def test_work_that_begins_meanwhile(place, golden, monkeypatch, eventually):
+def test_session_that_becomes_active_stops_the_eviction(place, golden, monkeypatch, eventually):
     """A session that goes to work after the first look is a refusal, too; nothing is left of the copy."""
     before = place.databases()
     with place.connect(golden) as session:
@@ -124,7 +124,7 @@ def test_sessions_that_do_not_go_in_time(place, golden, monkeypatch):
 
 
 @pytest.mark.every_major
-def test_clients_in_a_hurry(place, golden, meanwhile):
+def test_clients_that_reconnect_do_not_stop_the_copy(place, golden, meanwhile):
     """Three clients that log in again as soon as they are thrown out: ten times out of ten the copy is made."""
     stop, logins = threading.Event(), []
 
@@ -158,7 +158,7 @@ def test_clients_in_a_hurry(place, golden, meanwhile):
 
 
 @pytest.mark.every_major
-def test_a_session_that_we_may_not_see(place, golden):
+def test_session_of_an_unknown_state_is_not_ended(place, golden):
     """Of another role's session ours sees no state: that is a refusal, and the session stays."""
     owner = place.role()
     place.run("ALTER DATABASE {} OWNER TO {}", golden, owner)
@@ -195,7 +195,7 @@ clone.build(source, "never", comment, CloneOptions("auto", evict_idle=True))
 
 
 @pytest.mark.every_major
-def test_killed_in_the_middle(place, golden, eventually):
+def test_killed_eviction_leaves_golden_open(place, golden, eventually):
     """Killed while the copy waits for the sessions, nothing has to be taken back: golden is open, its session stays."""
     with place.connect(golden) as session:
         arguments = [sys.executable, "-c", BUILD, place.server.url.text, golden, place.folder]

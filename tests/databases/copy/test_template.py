@@ -110,7 +110,7 @@ def test_blocked_template_copy_gives_up_soon(place, meanwhile):
 
 
 @pytest.mark.parametrize(("method", "outcome"), [("auto", "snapshot"), ("template", None)])
-def test_a_session_in_the_last_moment(place, monkeypatch, method, outcome):
+def test_session_in_the_last_moment_prevents_the_copy(place, monkeypatch, method, outcome):
     """If a session connects between the check and the copy, `auto` takes a snapshot, and `template` says so."""
     golden = place.golden("CREATE TABLE t AS SELECT 1 AS i")
     copy, sessions = template.copy, []
@@ -130,7 +130,7 @@ def test_a_session_in_the_last_moment(place, monkeypatch, method, outcome):
         session.close()
 
 
-def test_a_collation_that_changed(place):
+def test_changed_collation_makes_a_dump_necessary(place):
     """PostgreSQL refuses to copy a database whose collation the operating system has changed; a dump sorts it again."""
     if place.admin.info.server_version < 150_000:
         pytest.skip("PostgreSQL 15 was the first to record the collation's version")

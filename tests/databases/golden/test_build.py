@@ -80,7 +80,7 @@ def test_failed_build_leaves_nothing_behind(place, build, error):
     assert place.rows(build.name, "SELECT * FROM t") == [("ö",)]
 
 
-def test_a_name_taken_meanwhile(place, build):
+def test_name_taken_during_a_build_is_left_alone(place, build):
     """Theirs stays as it is, whether it came before or while ours was filled."""
 
     def late(url):
@@ -93,7 +93,7 @@ def test_a_name_taken_meanwhile(place, build):
     assert place.rows(build.name, "SELECT count(*) FROM theirs") == [(0,)]
 
 
-def test_one_after_the_other(place, build, meanwhile, eventually):
+def test_second_build_waits_for_the_first(place, build, meanwhile, eventually):
     """A second build waits for the first, and does not even begin."""
     begun, go = threading.Event(), threading.Event()
 
@@ -121,7 +121,7 @@ def test_role_without_createdb_is_refused(place, build):
     build.fails(pytest.fail, match="no permission in `postgres`\n  permission denied to create", server=server)
 
 
-def test_a_cleanup_that_fails(place, build, monkeypatch):
+def test_failed_cleanup_is_repeated_by_the_next_build(place, build, monkeypatch):
     """The error is that of the filling; a database that could not be dropped is dropped by the next build."""
 
     def stuck(*arguments, **options):

@@ -72,7 +72,7 @@ def test_promoted_clone_replaces_golden(place, golden, patient, in_use):
 
 
 @pytest.mark.every_major
-def test_clones_of_the_new_one(place, golden):
+def test_clones_after_a_promotion_have_the_new_rows(place, golden):
     """The old golden's snapshots go with it; a clone made afterwards has the new one's rows."""
     with place.connect(golden):
         first = place.clone(golden, method="auto")

@@ -142,7 +142,7 @@ def test_own_databases_are_refused_as_source(place, golden):
     assert place.rows(database, "SELECT count(*) FROM person") == [(3,)]
 
 
-def test_a_mask_that_fails(place, production, golden):
+def test_failed_mask_drops_the_pulled_rows(place, production, golden):
     """Nothing of what was pulled is left when it cannot be masked."""
     there, database = production.golden(SCRIPT), place.clone(golden).database
     before = state(place)
@@ -218,7 +218,7 @@ def test_a_locale_that_is_missing_here(place, production, golden, encoding):
 
 
 @pytest.mark.every_major
-def test_an_older_server_here(place, servers, golden):
+def test_pull_from_a_newer_major_is_refused(place, servers, golden):
     """What is on a newer major version than ours is refused; an equal one is not."""
     newest = binaries.find_server_programs()
     url = servers(newest).rpartition("/")[0] + "/template1"

@@ -127,14 +127,14 @@ def test_maintenance_databases_are_never_dropped(connection, name):
 
 
 def test_the_golden_template_is_never_dropped(connection, make):
-    """Even a database with our very mark stays if it is the golden template."""
+    """Even a database with our ownership comment stays if it is the golden template."""
     name = make(OURS)
     with pytest.raises(OwnershipError, match="never dropped"):
         drop(connection, name, golden=name)
     assert database_exists(connection, name)
 
 
-def test_a_renamed_database_takes_its_mark_along(connection, make):
+def test_renamed_database_keeps_its_ownership_comment(connection, make):
     """A foreign database under our name is refused; ours is known by its comment under any name."""
     name = make(OURS)
     moved = f"{name} moved"
@@ -147,21 +147,21 @@ def test_a_renamed_database_takes_its_mark_along(connection, make):
     assert drop(connection, moved)
 
 
-def test_marks_survive_the_round_trip(connection, make):
+def test_comments_are_read_as_written(connection, make):
     """What is written is what is read, odd characters too."""
-    mark = OwnershipComment(repository="r'%\"", slug="s\\", role="clone", golden='a "b"\n%s', created_at="now")
+    comment = OwnershipComment(repository="r'%\"", slug="s\\", role="clone", golden='a "b"\n%s', created_at="now")
 
-    assert ownership.read_comment(connection, make(mark)) == mark
+    assert ownership.read_comment(connection, make(comment)) == comment
 
 
 def temporary(**changes):
     return replace(OURS, role="temporary", **changes)
 
 
-@pytest.mark.parametrize("mark", [None, temporary(), temporary(slug="feat_2")])
-def test_temporary_databases_are_swept(connection, make, mark):
+@pytest.mark.parametrize("comment", [None, temporary(), temporary(slug="feat_2")])
+def test_temporary_databases_are_swept(connection, make, comment):
     """What a killed run left goes, though it died before the comment was there."""
-    name = make(mark, name=new_temporary_name())
+    name = make(comment, name=new_temporary_name())
 
     assert drop_temporary(connection, name, repository="repo")
     assert not database_exists(connection, name)

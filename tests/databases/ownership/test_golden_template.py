@@ -78,7 +78,7 @@ def test_closed_golden_is_refused_with_its_cure(server, template):
     assert "ALLOW_CONNECTIONS true" in caught.value.hint
 
 
-def test_no_right_to_create_databases(role, template):
+def test_role_without_createdb_is_named(role, template):
     """A role that may not create databases is refused, by name, before anything is created."""
     with pytest.raises(DatabaseError, match="may not create databases") as caught:
         describe(role, template)

@@ -20,7 +20,7 @@ OLD, RECENT = "2026-02-03T04:05:06+00:00", "2026-02-20T11:30:00+00:00"
 
 
 class Ground:
-    """A place with databases that bear all kinds of marks."""
+    """A place with databases that have all kinds of ownership comments."""
 
     def __init__(self, place):
         self.place = place
@@ -28,15 +28,15 @@ class Ground:
 
     def made(self, role, name=None, **changes):
         name = self.place.golden(name=name)
-        mark = OwnershipComment("repo", "gone_1", role, self.source.golden, OLD)
-        set_comment(self.place.admin, name, replace(mark, **changes))
+        comment = OwnershipComment("repo", "gone_1", role, self.source.golden, OLD)
+        set_comment(self.place.admin, name, replace(comment, **changes))
         return name
 
     def found(self, *templates):
         found = leftovers.find_leftovers(
             self.source, live=["live_1"], keep=timedelta(days=14), now=NOW, templates=templates
         )
-        return {one.name: one for one in found}
+        return {leftover.name: leftover for leftover in found}
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_each_leftover_is_found_and_dropped(ground, place):
         }
         found = ground.found()
 
-        assert {name: (one.kind, one.reason) for name, one in found.items()} == {
+        assert {name: (leftover.kind, leftover.reason) for name, leftover in found.items()} == {
             parked: ("parked", "parked on 2026-02-03, kept for 14 days"),
             clone: ("clone", "no worktree has the slug `gone_1`"),
             companion: ("clone", "no worktree has the slug `gone_1`"),
@@ -87,13 +87,21 @@ def test_each_leftover_is_found_and_dropped(ground, place):
             forgotten: ("temporary", "the process that was making it has died"),
             nameless: ("temporary", "the process that was making it has died"),
         }
-        assert all(one.bytes > 6_000_000 for one in found.values() if one.comment)
+        assert all(leftover.bytes > 6_000_000 for leftover in found.values() if leftover.comment)
         assert ground.found("old_latest")[foreign].reason == "its golden template `old_latest` does not exist"
-        assert all(leftovers.drop_leftover(source, one) for one in found.values())
-        assert not any(leftovers.drop_leftover(source, one) for one in found.values()), "they are gone"
+        assert all(leftovers.drop_leftover(source, leftover) for leftover in found.values())
+        assert not any(leftovers.drop_leftover(source, leftover) for leftover in found.values()), "they are gone"
         assert ground.found() == {}
         assert stays <= place.databases()
         place.run("DROP DATABASE {}", maker)
+
+
+def test_parked_database_without_a_date_never_expires(ground):
+    """A comment that lacks `parked`, or has another text there, says nothing of the database's age."""
+    dated = ground.made("parked", parked_at=OLD)
+    ground.made("parked")
+    ground.made("parked", parked_at="edited by hand")
+    assert set(ground.found()) == {dated}
 
 
 def test_changed_leftover_is_not_dropped(ground, place):

@@ -36,11 +36,11 @@ def test_managed_databases_are_found_by_comment(place):
         with place.as_role(role).connect() as connection:
             limited = list_managed(connection, "repo")
 
-    assert [(one.name, one.comment, one.sessions, one.invalid) for one in found] == [
+    assert [(row.name, row.comment, row.sessions, row.invalid) for row in found] == [
         (first, OURS, 2, False),
         (second, parked, 0, False),
         (broken, OURS, 0, True),
     ]
-    assert all(one.bytes > 6_000_000 for one in found)
-    assert [one.bytes > 0 for one in limited] == [True, False, True], "a role that may not connect is not told the size"
+    assert all(row.bytes > 6_000_000 for row in found)
+    assert [row.bytes > 0 for row in limited] == [True, False, True], "a role that may not connect is not told the size"
     assert list_managed(place.admin, "repo", sizes=False)[1] == ManagedDatabase(second, parked, 0, 0, invalid=False)

@@ -39,10 +39,10 @@ def test_the_wheel_is_found_without_being_imported():
 
 def test_debians_wrapper_is_no_installation():
     """On Debian, `/usr/bin/pg_dump` picks versions by rules of its own and is not listed; what it picks from is."""
-    assert "/usr/bin" not in {str(one.directory) for one in binaries.list_installed()}
+    assert "/usr/bin" not in {str(installation.directory) for installation in binaries.list_installed()}
 
 
-def test_newest_first_and_each_once(install, monkeypatch, tmp_path):
+def test_installations_are_listed_once_and_newest_first(install, monkeypatch, tmp_path):
     """Two ways to one directory are one installation, and the newest comes first."""
     old, new = install("9.6"), install("16.4")
     linked = tmp_path / "linked"
@@ -70,7 +70,7 @@ def test_programs_that_cannot_run_do_not_count(install):
     assert binaries.list_installed() == []
 
 
-def test_client_of_the_servers_own_major(install):
+def test_client_of_the_servers_major_is_preferred(install):
     """A server of 15 is dumped with the newest client of 15, though there are newer majors."""
     install("18.6"), install("15.2"), install("15.18"), install("14.1")
     client = binaries.find_clients(150_004)
@@ -79,7 +79,7 @@ def test_client_of_the_servers_own_major(install):
     assert client.matches(150_004)
 
 
-def test_next_newer_client_otherwise(install):
+def test_next_newer_client_is_the_second_choice(install):
     """Without one, the nearest newer major is taken, and tells that it does not match."""
     install("18.6"), install("17.2"), install("14.1")
     client = binaries.find_clients(150_018)
@@ -131,8 +131,8 @@ def test_the_wheel_is_preferred_for_servers():
 
 def test_missing_program_is_named_with_folder(install):
     """Asking for a program that an installation lacks is an error that names both."""
-    one = binaries.find_at(install("16.4"))
+    installation = binaries.find_at(install("16.4"))
     with pytest.raises(ServerError) as caught:
-        one.program("initdb")
+        installation.program("initdb")
 
-    assert caught.value.what == f"no `initdb` in `{one.directory}`"
+    assert caught.value.what == f"no `initdb` in `{installation.directory}`"

@@ -34,7 +34,7 @@ def test_connects_to_the_maintenance_database(url):
         assert scalar(connection, "SHOW application_name") == "goldentree"
 
 
-def test_the_urls_parameters_win(url):
+def test_parameters_of_the_url_are_kept(url):
     """An application name and a timeout of the URL's own are kept."""
     with Server(DatabaseUrl.parse(f"{url.text}?application_name=mine&connect_timeout=3")).connect() as connection:
         assert scalar(connection, "SHOW application_name") == "mine"
@@ -73,7 +73,7 @@ def test_closed_port_differs_from_refused_login(url):
     assert url.parameters["password"] not in str(error)
 
 
-def test_a_server_that_never_answers():
+def test_silent_server_times_out_as_the_url_says():
     """A port that accepts and stays silent is given up on after the URL's own timeout."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]

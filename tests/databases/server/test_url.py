@@ -37,14 +37,14 @@ ACCEPTED = [
 
 
 @pytest.mark.parametrize("text", ACCEPTED)
-def test_read_as_libpq_does(text):
+def test_urls_are_read_as_libpq_reads_them(text):
     """Every form that libpq takes gives the same parameters as libpq's own parser."""
     assert conninfo_to_dict(text) == DatabaseUrl.parse(text).parameters
 
 
 @pytest.mark.parametrize("text", ACCEPTED)
 @pytest.mark.parametrize("name", ["clone_1", 'a "b"/c@d%20?é'])
-def test_only_the_name_changes(text, name):
+def test_with_database_changes_only_the_name(text, name):
     """Another database is named, whatever the name; libpq reads everything else as before."""
     before = DatabaseUrl.parse(text)
     after = before.with_database(name)
@@ -67,7 +67,7 @@ def test_only_the_name_changes(text, name):
         ("postgresql:///db?dbname=other&host=/tmp", "postgresql:///new?dbname=new&host=/tmp"),
     ],
 )
-def test_what_others_wrote_stays(text, changed):
+def test_parameters_unknown_to_libpq_are_kept(text, changed):
     """SQLAlchemy's driver and Prisma's parameters, unknown to libpq, are kept to the letter."""
     assert DatabaseUrl.parse(text).with_database("new").text == changed
 
@@ -150,7 +150,7 @@ python3 -c 'import urllib.parse as u; print(u.quote(input(), safe=""))'"""
         "secret",
     ],
 )
-def test_refused_without_showing_it(text):
+def test_invalid_url_is_refused_without_showing_it(text):
     """What libpq does not accept, or would take the password for something else in, is refused and not shown."""
     with pytest.raises(SettingsError) as caught:
         DatabaseUrl.parse(text)
@@ -229,7 +229,7 @@ def test_unknown_service_is_named_in_error(service):
         DatabaseUrl.parse("postgresql:///?service=nope")
 
 
-def test_a_secret_that_children_cannot_get():
+def test_sslpassword_in_the_url_is_refused():
     """Libpq has no variable for `sslpassword`: an error, not a child that waits for it at the terminal."""
     with pytest.raises(SettingsError, match="no environment variable"):
         DatabaseUrl.parse("postgresql://h/db?sslpassword=x").environment()

@@ -22,7 +22,7 @@ def own(repository):
     return dotenv_values(repository.there / ".env.development.local")
 
 
-def test_a_link_and_own_keys(layered):
+def test_layered_style_links_the_main_file(layered):
     """The main worktree's file is linked, never written; the worktree's own holds nothing but its keys."""
     main = layered.path / ".env.local"
     before = main.read_bytes()
@@ -52,7 +52,7 @@ def test_a_link_and_own_keys(layered):
     assert "but `.env.local` says postgresql://" in said
 
 
-def test_files_of_the_worktrees_own(layered):
+def test_existing_local_env_file_is_kept_and_named(layered):
     """A `.env.local` that is a file stays and is said; a failure takes back the link, and restores the rest."""
     layered.git("worktree", "add", "--quiet", layered.there, "-b", "a")
     said = layered.refuses("worktree.setup", cwd=layered.there, env={"WORKTREE_MIGRATE": "exit 3"})
@@ -67,7 +67,7 @@ def test_files_of_the_worktrees_own(layered):
     assert "DATABASE_URL" in own(layered)
 
 
-def test_a_file_that_frameworks_prefer(repository):
+def test_conflicting_local_env_file_is_refused(repository):
     """In style `copy` a `.env.local` that names another database is refused, with the cure."""
     repository.json("worktree.create", "a")
     there = repository.worktree("a")
@@ -84,7 +84,7 @@ def test_a_file_that_frameworks_prefer(repository):
     assert repository.inv("db.migrate", cwd=there, env={"WORKTREE_MIGRATE": "touch ran"}).returncode == 0
 
 
-def test_other_keys_that_name_the_main_database(repository):
+def test_keys_that_name_the_main_database_are_reported(repository):
     """They are named, with the setting that has them rewritten; the password is not shown."""
     with (repository.path / ".env").open("a") as file:
         file.write(f"DIRECT_URL='{repository.url}?schema=public'\nOTHER=postgresql://u:p@127.0.0.1:1/x\n")

@@ -66,7 +66,7 @@ class TestRefusals:
         assert_gone(created)
 
     @pytest.mark.parametrize("options", [["--keep-branch"], ["--force"]])
-    def test_unmerged_branch_goes_with_an_option(self, created, options):
+    def test_unmerged_branch_is_kept_or_forced(self, created, options):
         """`--keep-branch` leaves the branch; with `--force`, undo can restore it."""
         created.commit("Precious", cwd=created.there)
         tip = created.git("rev-parse", "a")

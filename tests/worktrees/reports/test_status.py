@@ -107,7 +107,7 @@ def test_status_of_a_worktree_is_complete(migrated):
     assert f"inv worktree.remove {created['slug']} --keep-branch" in [problem["hint"] for problem in gone["problems"]]
 
 
-def test_status_of_other_worktrees(repository):
+def test_status_covers_main_and_plain_worktrees(repository):
     """The main worktree has no problems; a plain one names the command that sets it up."""
     repository.git("worktree", "add", "--quiet", repository.worktree("plain"), "-b", "plain")
     before = repository.world()

@@ -57,7 +57,7 @@ def test_worktreeinclude_copies_what_git_ignores(repository):
     assert (there / ".env.test").read_text() == "mine"
 
 
-def test_a_link_that_leads_out(repository, tmp_path):
+def test_nothing_is_written_through_a_link(repository, tmp_path):
     """A branch whose folder is a link to elsewhere gets nothing written there."""
     (tmp_path / "elsewhere").mkdir()
     repository.git("switch", "--quiet", "--create", "a")

@@ -50,7 +50,7 @@ def run_code(code, **options):
 
 
 @pytest.mark.every_major
-def test_a_server_from_nothing(programs, home):
+def test_first_start_creates_a_local_utf8_server(programs, home):
     """One call makes a durable UTF-8 server on 127.0.0.1 alone, with room for many worktrees' connections."""
     url = Cluster(home / "goldentree", binaries=programs).start()
 
@@ -115,7 +115,7 @@ def test_many_processes_start_it_at_once(cluster):
     assert ask(cluster.url, "SELECT 1") == (1,)
 
 
-def test_status_tells_what_is(cluster):
+def test_status_reports_each_state_of_the_server(cluster):
     """Before, while and after the server runs."""
     before = cluster.status()
     cluster.start()
@@ -167,7 +167,7 @@ def test_killed_server_comes_back(home):
     assert ask(url, "SELECT answer FROM kept") == (42,)
 
 
-def test_pid_file_of_another_life(cluster):
+def test_stale_pid_file_harms_no_other_process(cluster):
     """After a reboot another process may have the server's number: it is not taken for the server, and not harmed."""
     url = cluster.start()
     pid_file = cluster.data / "postmaster.pid"
@@ -207,7 +207,7 @@ def test_port_taken_by_another_program_is_named(cluster):
         assert f":{other}/" in cluster.start()
 
 
-def test_server_that_cannot_start(cluster):
+def test_failed_start_shows_the_words_of_the_server(cluster):
     """Any other reason is shown as the server told it."""
     cluster.start()
     cluster.stop()
@@ -239,8 +239,8 @@ def test_full_disk_leaves_nothing_half_made(programs, cluster, monkeypatch):
     limited = run_code(
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "from tasks_lib.databases.server import binaries; from tasks_lib.databases.server.embedded.cluster import *\n"
-        f"one = binaries.find_at(Path({str(programs.directory)!r}))\n"
-        "try: Cluster(default_root(), durable=False, binaries=one).start()\n"
+        f"programs = binaries.find_at(Path({str(programs.directory)!r}))\n"
+        "try: Cluster(default_root(), durable=False, binaries=programs).start()\n"
         "except ServerError as error: print(error)\n"
     )
     said, _ = limited.communicate()
@@ -253,7 +253,7 @@ def test_full_disk_leaves_nothing_half_made(programs, cluster, monkeypatch):
     assert [child.name for child in cluster.root.iterdir() if child.name != "lock"] == []
 
 
-def test_it_outlives_whoever_started_it(cluster):
+def test_server_outlives_the_process_that_started_it(cluster):
     """Neither Ctrl-C in the terminal nor the end of the process or of its environment ends the server."""
     child = run_code(START + "; import signal; signal.pause()", start_new_session=True)
     url = child.stdout.readline().strip()
@@ -266,7 +266,7 @@ def test_it_outlives_whoever_started_it(cluster):
     assert Path(bindir).is_relative_to(cluster.root)
 
 
-def test_it_starts_without_the_wheel(cluster, monkeypatch):
+def test_existing_server_starts_without_the_wheel(cluster, monkeypatch):
     """Once made, the server needs no wheel: it has its own copy of the programs."""
     url = cluster.start()
     cluster.stop()
@@ -288,7 +288,7 @@ def test_data_of_a_major_that_is_gone(cluster):
     assert "postgresql-12" in caught.value.hint
 
 
-def test_a_place_it_cannot_use(home):
+def test_unusable_directory_is_named_with_its_setting(home):
     """A directory that is closed to the server is named, together with the setting, and keeps its permissions."""
     closed = home / "closed"
     closed.mkdir()
@@ -304,7 +304,7 @@ def test_a_place_it_cannot_use(home):
     assert closed.stat().st_mode & 0o777 == (0o700 if as_root else 0o500)
 
 
-def test_any_umask_any_path_any_environment(home, monkeypatch):
+def test_server_starts_under_any_umask_path_and_environment(home, monkeypatch):
     """A strict umask, spaces, a path too long for a socket and PG* variables of other servers do no harm."""
     root = home / "Application Support" / ("long" * 30)
     root.parent.mkdir()
@@ -336,7 +336,7 @@ def test_goldentree_home_decides_the_root(home, monkeypatch):
     assert str(default_root()).endswith(expected)
 
 
-def test_a_damaged_service_file(cluster):
+def test_damaged_service_file_is_named(cluster):
     """An edit that went wrong is named, with what is missing."""
     cluster.start()
     cluster.service_file.write_text("port 5432")

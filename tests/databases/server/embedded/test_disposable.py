@@ -39,7 +39,7 @@ def reachable(url):
     return True
 
 
-def test_a_server_for_a_block(folder):
+def test_server_is_deleted_after_its_block(folder):
     """Inside the block there is a fast server; afterwards neither it nor its directory."""
     with disposable_server() as url, psycopg.connect(url) as connection:
         assert connection.execute("SHOW fsync").fetchone() == ("off",)
@@ -48,7 +48,7 @@ def test_a_server_for_a_block(folder):
     assert list(folder.iterdir()) == []
 
 
-def test_a_block_that_fails(folder):
+def test_failing_block_also_deletes_the_server(folder):
     """An exception inside the block passes through, and the server goes all the same."""
     with pytest.raises(ZeroDivisionError), disposable_server() as url:
         _ = 1 / 0
@@ -59,13 +59,13 @@ def test_a_block_that_fails(folder):
 
 def test_servers_do_not_meet(folder):
     """Two at once have a port, password and directory each; the later one does not take the first for lost."""
-    with disposable_server() as one, disposable_server() as other:
-        assert one != other
-        assert reachable(one)
-        assert reachable(other)
+    with disposable_server() as first, disposable_server() as second:
+        assert first != second
+        assert reachable(first)
+        assert reachable(second)
 
 
-def test_the_next_one_removes_an_orphan(folder):
+def test_next_server_deletes_an_orphaned_one(folder):
     """A server whose process was killed with -9 ends when the next one is made, and no sooner do others' servers."""
     with subprocess.Popen([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, text=True) as owner:
         orphan = owner.stdout.readline().strip()
