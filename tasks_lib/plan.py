@@ -41,6 +41,7 @@ class Step:
         undo: Reverts the change. It must also work when *do* failed half-way or never ran.
         done: Returns whether the whole change has been made already.
         anchor: True for the step that writes the record by which later runs find leftovers; kept if another undo fails.
+        forgets: Whether *undo* only lets the step run again, and what *do* did stays.
     """
 
     title: str
@@ -48,6 +49,12 @@ class Step:
     undo: Callable[[], None] = _nothing
     done: Callable[[], bool] = _never
     anchor: bool = False
+    forgets: bool = False
+
+    @property
+    def reverts(self) -> bool:
+        """Whether *undo* reverts what *do* did."""
+        return self.undo is not _nothing and not self.forgets
 
 
 @dataclass(frozen=True)
@@ -159,7 +166,8 @@ def _undo(touched: list[Step], narrator: Narrator) -> str:
             except Exception as failure:  # noqa: BLE001 - the other steps must still be undone; this failure is reported
                 failures.append(f"could not undo `{step.title}`: {failure}")
             else:
-                narrator.say(f"↶ undone: {step.title}")
+                if step.reverts:
+                    narrator.say(f"↶ undone: {step.title}")
     return "\n".join(failures)
 
 

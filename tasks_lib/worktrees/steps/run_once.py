@@ -30,7 +30,7 @@ def run_once(registry: Registry, slug: str, name: str, step: Step, *, stale: Cal
         stale: Returns whether the step has to run again anyway.
     """
     once = _Once(registry, slug, name, step, stale)
-    return replace(step, do=once.do, undo=once.undo, done=once.done)
+    return replace(step, do=once.do, undo=once.undo, done=once.done, forgets=not step.reverts)
 
 
 @dataclass(frozen=True)

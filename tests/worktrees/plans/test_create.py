@@ -423,7 +423,11 @@ class TestWhatItStartsFrom:
 class TestRollback:
     @pytest.mark.parametrize("existed", [False, True])
     def test_failing_migration_undoes_everything(self, repository, existed):
-        """Worktree, database and record are removed; a branch that existed before stays. The error has the output."""
+        """
+        Worktree, database and record are removed; a branch that existed before stays. The error has the output.
+
+        What cannot be undone is not called undone: the command may have changed anything.
+        """
         if existed:
             repository.git("branch", "a")
         script = repository.path / "fails.sh"
@@ -431,6 +435,8 @@ class TestRollback:
         said = repository.refuses("worktree.create", "a", env={"WORKTREE_MIGRATE": f"sh {script}"})
         assert f"`sh {script}` exited with 3" in said
         assert 'column "x" does not exist' in said
+        assert "↶ undone: clone loquent_latest into" in said
+        assert "undone: migrate" not in said
 
     def test_failing_post_checkout_hook_undoes_everything(self, repository):
         """The worktree, which exists at that point, is removed as well."""
