@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 @task(
     help=CLONE_HELP,
     returns=(
-        "*worktree*: `{branch, slug, path, database, port, dev_url, clone: {method, seconds, bytes} or "
-        "null, steps: [{title, seconds}]}`"
+        "*worktree*: `{branch, slug, path, database, port, ports: {NAME: port}, number, dev_url, "
+        "clone: {method, seconds, bytes} or null, steps: [{title, seconds}]}`"
     ),
 )
 def clone(c: Context, fresh: bool = False, evict: bool = False, json: bool = False) -> Answer:

@@ -30,8 +30,8 @@ _BRANCH_HELP = "The branch, its slug, or the worktree's path."
         **CLONE_HELP,
     },
     returns=(
-        "*worktree*: `{branch, slug, path, database, port, dev_url, clone: {method, seconds, bytes} or "
-        "null, steps: [{title, seconds}]}`"
+        "*worktree*: `{branch, slug, path, database, port, ports: {NAME: port}, number, dev_url, "
+        "clone: {method, seconds, bytes} or null, steps: [{title, seconds}]}`"
     ),
 )
 def create(
@@ -66,8 +66,8 @@ def create(
 @task(
     help=CLONE_HELP,
     returns=(
-        "*worktree*: `{branch, slug, path, database, port, dev_url, clone: {method, seconds, bytes} or "
-        "null, steps: [{title, seconds}]}`"
+        "*worktree*: `{branch, slug, path, database, port, ports: {NAME: port}, number, dev_url, "
+        "clone: {method, seconds, bytes} or null, steps: [{title, seconds}]}`"
     ),
 )
 def db(c: Context, fresh: bool = False, evict: bool = False, json: bool = False) -> Answer:
@@ -84,8 +84,8 @@ def db(c: Context, fresh: bool = False, evict: bool = False, json: bool = False)
     name="setup",
     help=CLONE_HELP,
     returns=(
-        "*worktree*: `{branch, slug, path, database, port, dev_url, clone: {method, seconds, bytes} or "
-        "null, steps: [{title, seconds}]}`"
+        "*worktree*: `{branch, slug, path, database, port, ports: {NAME: port}, number, dev_url, "
+        "clone: {method, seconds, bytes} or null, steps: [{title, seconds}]}`"
     ),
 )
 def setup_(c: Context, fresh: bool = False, evict: bool = False, json: bool = False) -> Answer:
@@ -246,8 +246,8 @@ def stop(c: Context, branch: str, json: bool = False) -> Answer:
     name="list",
     default=True,
     returns=(
-        "`[{branch, path, state, current, locked, slug, database, port, dev_url, listening, head, dirty, "
-        "ahead, behind, merged, upstream: {branch, ahead, behind} or null, bytes, sessions, companions: "
+        "`[{branch, path, state, current, locked, slug, database, port, ports, number, dev_url, listening, "
+        "head, dirty, ahead, behind, merged, upstream: {branch, ahead, behind} or null, bytes, sessions, companions: "
         "[{database, bytes, sessions}], drift: {applied, pending, missing, golden_changed} or null, "
         "created, age_seconds}]`; counts; null means that it does not apply or cannot be determined"
     ),

@@ -30,6 +30,8 @@ def test_create_answers_in_json(repository):
         "path": str(repository.worktree("a")),
         "database": f"{repository.prefix}_a_86f7e4",
         "port": int(repository.env("a")["PORT"]),
+        "ports": {},
+        "number": 1,
         "dev_url": "https://a.app.localhost",
     }
     assert clone.keys() == {"method", "seconds", "bytes"}

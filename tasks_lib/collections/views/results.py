@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks_lib.collections._task import Answer
+from tasks_lib.collections.views.worktree_table import format_ports
 from tasks_lib.output import format_pairs, format_size, format_table
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def report(record: Record, path: Path, ran: Iterable[Ran]) -> Answer:
         "path": path,
         "database": names.database,
         "port": record.port,
+        "ports": record.ports,
+        "number": record.number,
         "dev_url": names.dev_url,
         "clone": clone and {"method": clone.method, "seconds": clone.seconds, "bytes": clone.bytes},
         "steps": [{"title": step.title, "seconds": step.seconds} for step in steps],
@@ -60,7 +63,7 @@ def report(record: Record, path: Path, ran: Iterable[Ran]) -> Answer:
             ("worktree", str(path)),
             ("branch", names.branch),
             ("database", database if record.clone else f"{database}  (not created: inv worktree.setup)"),
-            ("port", str(record.port)),
+            ("port", format_ports(record)),
             ("dev url", names.dev_url),
         ]
     )

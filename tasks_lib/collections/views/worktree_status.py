@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from textwrap import indent
 from typing import TYPE_CHECKING
 
+from tasks_lib.collections.views.worktree_table import format_ports
 from tasks_lib.output import format_age, format_pairs, format_size
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def _name_rows(row: Row) -> list[tuple[str, str]]:
         ("slug", names.slug),
         ("subdomain", names.subdomain),
         ("dev url", names.dev_url),
-        ("port", f"{row.record.port}  ({'something listens' if row.listening else 'nothing listens'})"),
+        ("port", f"{format_ports(row.record)}  ({'something listens' if row.listening else 'nothing listens'})"),
+        ("number", str(row.record.number)),
     ]
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tasks_lib.errors import GoldentreeError
+    from tasks_lib.worktrees.registry import Record
     from tasks_lib.worktrees.reports.database_state import DatabaseState
     from tasks_lib.worktrees.reports.listing import Row
 
@@ -40,7 +41,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         record.identity.database if record else "-",
         _size(row),
         format_drift(databases) if databases else "?" if record else "-",
-        str(record.port) if record else "-",
+        format_ports(record) if record else "-",
         format_age(row.age) if row.age is not None else "-",
         shorten_path(row.path) if in_terminal() else str(row.path),
     )
@@ -67,6 +68,11 @@ def format_drift(databases: DatabaseState) -> str:
     if parts:
         return ", ".join(parts)
     return "?" if databases.why else "-" if databases.own is None else "none"
+
+
+def format_ports(record: Record) -> str:
+    """Return the worktree's ports with their names."""
+    return ", ".join(f"{port} {name}" for name, port in record.ports.items()) or str(record.port)
 
 
 def shorten_path(path: Path) -> str:

@@ -108,4 +108,4 @@ def finish_steps(project: Project, removal: Removal) -> list[Step]:
         if not removal.pending:
             project.registry.delete(worktree.slug)
 
-    return [Step(f"free port {worktree.port}", do)]
+    return [Step(f"free port {', '.join(map(str, sorted(worktree.all_ports)))}", do)]

@@ -20,7 +20,7 @@ from tasks_lib.worktrees.env.guard import require_no_conflicting_export
 from tasks_lib.worktrees.removal import checks, removal_record
 from tasks_lib.worktrees.reports.incomplete import command_for_worktree, diagnose
 from tasks_lib.worktrees.reports.orphans import find_orphans
-from tasks_lib.worktrees.steps.env_file import worktree_values
+from tasks_lib.worktrees.steps.env_file import env_file_values
 from tasks_lib.worktrees.steps.toolchain import find_command, format_command
 
 if TYPE_CHECKING:
@@ -172,14 +172,14 @@ def _worktrees(project: Project) -> Iterator[Finding]:
     holders: dict[int, str] = {}
     for record in records:
         branch = record.identity.branch
-        if record.port in holders:
+        for port in sorted(record.all_ports & holders.keys()):
             yield Finding(
                 "problem",
                 branch,
-                f"port {record.port} is also leased to {holders[record.port]}",
+                f"port {port} is also leased to {holders[port]}",
                 f"inv worktree.remove {record.slug} && inv worktree.undo {record.slug}",
             )
-        holders[record.port] = branch
+        holders |= dict.fromkeys(record.all_ports, branch)
         findings = list(_guarded(branch, lambda record=record: _record(project, record, paths, databases)))  # type: ignore[misc]
         yield from findings or [Finding("ok", branch, f"{record.identity.database}, port {record.port}")]
 
@@ -225,13 +225,13 @@ def _record(
         yield Finding(level, branch, problem.what, problem.cure)
         return
     setup = command_for_worktree(project, path, "setup")
-    wanted = worktree_values(project, record)
-    found = dotenv_file.load(path / project.env_name)
-    wrong = [key for key, value in wanted.items() if found.get(key) != value]
-    if not found:
-        yield Finding("problem", branch, f"it has no {project.env_name}", setup)
-    elif wrong:
-        yield Finding("problem", branch, f"{project.env_name} has other values of {', '.join(wrong)}", setup)
+    for name, wanted in env_file_values(project, record, path).items():
+        found = dotenv_file.load(path / name)
+        wrong = [key for key, value in wanted.items() if found.get(key) != value]
+        if not found:
+            yield Finding("problem", branch, f"it has no {name}", setup)
+        elif wrong:
+            yield Finding("problem", branch, f"{name} has other values of {', '.join(wrong)}", setup)
     database = databases.get(record.identity.database)
     if database is None or (database.comment.slug, database.comment.role) != (record.slug, "clone"):
         yield Finding(

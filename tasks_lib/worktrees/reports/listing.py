@@ -37,7 +37,7 @@ class Row:
         current: Whether it is the current worktree.
         git: Its state in git, None before `report_rows` and without a directory.
         databases: Its databases, None before `report_rows` and without a record.
-        listening: Whether a process listens on its port, None as for *databases*.
+        listening: Whether a process listens on one of its ports, None as for *databases*.
     """
 
     entry: WorktreeEntry
@@ -108,7 +108,7 @@ def report_rows(project: Project, rows: Sequence[Row]) -> tuple[list[Row], list[
             row,
             git=next(states) if _exists(row) else None,
             databases=found.get(row.record.slug) if row.record else None,
-            listening=ports.answers(row.record.port) if row.record else None,
+            listening=any(map(ports.answers, row.record.all_ports)) if row.record else None,
         )
         for row in rows
     ]
@@ -121,7 +121,9 @@ def format_document(row: Row) -> dict[str, Any]:
 
     - `branch`, `path`, `state`, `current`, `locked`: the checked-out branch, the directory, the state as in `Row`,
       whether it is the current worktree, the reason of git's lock (may be empty).
-    - `slug`, `database`, `port`, `dev_url`, `listening`: its names, and whether a process listens on the port.
+    - `slug`, `database`, `port`, `dev_url`: its names.
+    - `ports`, `number`: the ports of `worktree.ports` by name, and its number in the repository.
+    - `listening`: whether a process listens on one of its ports.
     - `head`, `dirty`, `ahead`, `behind`, `merged`: the commit, the number of paths with uncommitted changes, the
       number of commits ahead of and behind the default branch, and how its commits were merged into that
       (`ancestor`, or by comparing content: `same tree`, `nothing to add`, `patch`).
@@ -145,6 +147,8 @@ def format_document(row: Row) -> dict[str, Any]:
         "slug": record and record.slug,
         "database": record and record.identity.database,
         "port": record and record.port,
+        "ports": record and record.ports,
+        "number": record and record.number,
         "dev_url": record and record.identity.dev_url,
         "listening": row.listening,
         "head": state.head,

@@ -1,5 +1,5 @@
 """
-Write a worktree's env file, which names the worktree's own database, port and URL.
+Write a worktree's env files, which name the worktree's own database, port and URL.
 
 In style `copy` it is the main worktree's file with these keys changed. In style `layered` it has only these keys, and
 the second env file is a link to the main worktree's, so that a secret is changed in one place.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import EnvFileError, SettingsError
@@ -17,8 +17,8 @@ from tasks_lib.git.cli import read_git
 from tasks_lib.plan import Step
 from tasks_lib.settings import env_values
 from tasks_lib.settings.values import substitute_env_fields, substitute_fields
-from tasks_lib.worktrees.env import dotenv_file
-from tasks_lib.worktrees.env.git_exclude import exclude_from_git, stop_excluding
+from tasks_lib.worktrees.env.env_file_edit import EnvFileEdit
+from tasks_lib.worktrees.env.git_exclude import exclude_from_git
 from tasks_lib.worktrees.steps.databases import companion_databases, own_database_url
 
 if TYPE_CHECKING:
@@ -34,58 +34,71 @@ _MAIN_ONLY = ("PULL_DATABASE_URL", "LEDGER_URL")
 
 
 def env_file_step(target: Target) -> Step:
-    """Return the step that writes the worktree's env file."""
-    return _WriteEnvFile(target, _SharedFile(target.project, target.path)).step()
+    """Return the step that writes the worktree's env files."""
+    return _WriteEnvFiles(target, _SharedFile(target.project, target.path)).step()
 
 
 @dataclass
-class _WriteEnvFile:
+class _WriteEnvFiles:
     """
-    Writes the env file, and links the shared one in style `layered`.
+    Writes the env files, and links the shared one in style `layered`.
 
     Attributes:
-        before: The file's text before this run wrote it, None if it did not exist.
-        begun: Whether this run began to write it.
+        edits: The edits that this run has begun.
     """
 
     target: Target
     shared: _SharedFile
-    before: str | None = None
-    begun: bool = False
-
-    @property
-    def _file(self) -> Path:
-        return self.target.path / self.target.project.env_name
+    edits: list[EnvFileEdit] = field(default_factory=list)
 
     def step(self) -> Step:
-        return Step(f"point {self.target.project.env_name} at it", self.do, self.undo, self.done)
+        names = ", ".join([self.target.project.env_name, *self.target.project.settings.env_files])
+        return Step(f"point {names} at it", self.do, self.undo, self.done)
 
     def do(self) -> str:
         project, path = self.target.project, self.target.path
-        dotenv_file.require_own(self._file)
-        self.before = dotenv_file.read(self._file) if self._file.exists() else None
-        self.begun = True
-        values = worktree_values(project, self.target.require_record())
-        exclude_from_git(project, path, project.env_name)
-        dotenv_file.update_env_file(_source(project, path), self._file, values)
+        remarks = []
+        for name, values in env_file_values(project, self.target.require_record(), path).items():
+            edit = EnvFileEdit(project, path, name)
+            self.edits.append(edit)
+            edit.write(values)
+            remarks.append(", ".join(values) if name == project.env_name else f"{name}: {', '.join(values)}")
         # The link comes second: with the link alone, applications would use the main worktree's database.
-        return ", ".join(values) + self.shared.link()
+        return "; ".join(remarks) + self.shared.link()
 
     def undo(self) -> None:
         self.shared.unlink()
-        if not self.begun:
-            return
-        if self.before is None:
-            self._file.unlink(missing_ok=True)
-        else:
-            dotenv_file.write(self._file, self.before)
-        stop_excluding(self.target.path, self.target.project.env_name)
+        while self.edits:
+            self.edits.pop().undo()
 
     def done(self) -> bool:
-        record = self.target.find_record()
+        record, project, path = self.target.find_record(), self.target.project, self.target.path
         if record is None or self.shared.is_missing():
             return False
-        return _has_values(self._file, worktree_values(self.target.project, record))
+        files = env_file_values(project, record, path)
+        return all(EnvFileEdit(project, path, name).is_done(values) for name, values in files.items())
+
+
+def env_file_values(project: Project, record: Record, path: Path) -> dict[str, dict[str, str]]:
+    """
+    Return the keys that are set in each env file of the worktree at *path*, and their values, by the file's path in it.
+
+    A file whose folder this branch does not have is left out.
+    """
+    further = {
+        name: _rule_values(project, record, name)
+        for name in project.settings.env_files
+        if (path / name).parent.is_dir()
+    }
+    return {project.env_name: worktree_values(project, record), **further}
+
+
+def _rule_values(project: Project, record: Record, name: str) -> dict[str, str]:
+    """Return the keys that `worktree.env_files` sets in the file *name*, and their values."""
+    fields = template_fields(project, record)
+    main = env_values(project.repository.main / name)
+    values = {key: substitute_env_fields(text, fields) for key, text in project.settings.env_files[name].items()}
+    return {key: "" for key in _MAIN_ONLY if key in main} | values
 
 
 def worktree_values(project: Project, record: Record) -> dict[str, str]:
@@ -129,32 +142,32 @@ def fill_template(project: Project, record: Record, template: str) -> str:
 
 def require_editable_env_file(target: Target) -> None:
     """
-    Check that the env file can be rewritten, changing nothing.
+    Check that the env files can be rewritten, changing nothing.
 
     Raises:
-        EnvFileError: If it cannot.
+        EnvFileError: If one cannot.
     """
-    project, path = target.project, target.path
-    dotenv_file.require_own(path / project.env_name)
-    source = _source(project, path)
-    dotenv_file.edit(dotenv_file.read(source), worktree_values(project, target.record), name=str(source))
+    project, record, path = target.project, target.record, target.path
+    EnvFileEdit(project, path, project.env_name).check(worktree_values(project, record))
+    for name in project.settings.env_files:
+        EnvFileEdit(project, path, name).check(_rule_values(project, record, name))
 
 
 def require_no_tracked_link(project: Project, commit: str) -> None:
     """
-    Check that the env file is not a link in *commit*, which will be checked out.
+    Check that no env file is a link in *commit*, which will be checked out.
 
     Raises:
-        EnvFileError: If it is.
+        EnvFileError: If one is.
     """
-    name = project.env_name
-    if read_git("ls-tree", commit, "--", name, cwd=project.repository.main).startswith("120000 "):
-        raise EnvFileError(
-            f"`{name}` is a symbolic link in commit {commit[:12]}",
-            why="writing the worktree's env file would change the file that the link points to",
-            hint=f"stop tracking it on the branch that the worktree starts from:\n"
-            f"git rm --cached {name} && git commit -m 'Stop tracking {name}'",
-        )
+    for name in (project.env_name, *project.settings.env_files):
+        if read_git("ls-tree", commit, "--", name, cwd=project.repository.main).startswith("120000 "):
+            raise EnvFileError(
+                f"`{name}` is a symbolic link in commit {commit[:12]}",
+                why="writing the worktree's env file would change the file that the link points to",
+                hint=f"stop tracking it on the branch that the worktree starts from:\n"
+                f"git rm --cached {name} && git commit -m 'Stop tracking {name}'",
+            )
 
 
 def warn_about_main_database(target: Target) -> None:
@@ -167,7 +180,7 @@ def warn_about_main_database(target: Target) -> None:
         return
     main, rewritten = _host_and_database(DatabaseUrl.parse(text)), worktree_values(project, target.record)
     shared = [project.repository.main / name for name in project.settings.style_files[1:]]
-    for file in (_source(project, target.path), *shared):
+    for file in (EnvFileEdit(project, target.path, project.env_name).source, *shared):
         for key, value in env_values(file).items():
             if key in rewritten or not re.match(r"postgres(ql)?(\+\w+)?://", value):
                 continue
@@ -181,21 +194,6 @@ def warn_about_main_database(target: Target) -> None:
 
 def _host_and_database(url: DatabaseUrl) -> tuple[str | None, str | None]:
     return url.parameters.get("host"), url.database
-
-
-def _source(project: Project, path: Path) -> Path:
-    """Return the env file to start from: the worktree's own, else in style `copy` the main worktree's."""
-    own = path / project.env_name
-    if own.exists() or project.shared_env_name:
-        return own
-    return project.repository.main / project.env_name
-
-
-def _has_values(file: Path, values: dict[str, str]) -> bool:
-    with suppress(OSError):
-        found = dotenv_file.load(file)
-        return all(found.get(key) == value for key, value in values.items())
-    return False
 
 
 class _SharedFile:

@@ -1,0 +1,80 @@
+"""Env files of a worktree: fields, further files, ports and numbers."""
+
+from __future__ import annotations
+
+import re
+
+INVOKE_YAML = """
+worktree:
+  ports: [web, api]
+  env:
+    DB: "{db_user} {db_host} {db_port} {db_password}"
+    WORLD: "{database:world}"
+  env_files:
+    apps/web/.env: {API: "http://localhost:{port:api}", REDIS: "redis://localhost/{number}", WORLD: "{url:world}"}
+    apps/gone/.env: {A: x}
+db:
+  companions:
+    - {name: world, env: WORLD_URL}
+"""
+
+
+def test_further_env_file_gets_its_own_values(repository):
+    """Other bytes are main's; a file whose folder the branch lacks is not made; a failure leaves no file behind."""
+    web = repository.path / "apps/web"
+    web.mkdir(parents=True)
+    (web / "main.js").touch()
+    repository.commit("Add a nested application")
+    (web / ".env").write_bytes(
+        b"# web\r\nAPI='http://localhost:3001'  # the API\r\nPULL_DATABASE_URL=s3cret\r\nSECRET=x"
+    )
+    (repository.path / "invoke.yaml").write_text(INVOKE_YAML)
+
+    answer = repository.json("worktree.create", "a")
+
+    record = next(iter(repository.records().values()))
+    ports, env = record["ports"], repository.env("a")
+    world = f"world_{record['identity']['slug']}"
+    assert ports.keys() == {"web", "api"}
+    assert (record["port"], record["number"], answer["ports"], answer["number"]) == (ports["web"], 1, ports, 1)
+    assert env["PORT"] == str(ports["web"])
+    user, host, port = re.search(r"//(\w+).*@(.*):(\d+)/", repository.url).groups()
+    assert env["DB"].split()[:3] == [user, host, port]
+    assert env["WORLD"] == world
+    nested = (repository.worktree("a") / "apps/web/.env").read_bytes().decode()
+    url = repository.env("a")["WORLD_URL"]
+    assert nested == (
+        f"# web\r\nAPI='http://localhost:{ports['api']}'  # the API\r\nPULL_DATABASE_URL=''\r\nSECRET=x\r\n"
+        f"# goldentree: this worktree's own values\r\nREDIS=redis://localhost/1\r\nWORLD={url}\r\n"
+    )
+    assert not (repository.worktree("a") / "apps/gone").exists()
+
+
+def test_number_is_the_lowest_that_is_free(repository):
+    """A removal frees it; an undo restores it, or leases another one if it was taken."""
+
+    def numbers():
+        return {row["branch"]: row["number"] for row in repository.json("worktree.list") if row["slug"]}
+
+    repository.json("worktree.create", "a", "--no-db")
+    repository.json("worktree.create", "b", "--no-db")
+    assert numbers() == {"a": 1, "b": 2}
+    repository.json("worktree.remove", "a", "--keep-branch")
+    repository.json("worktree.undo", "a")
+    assert numbers() == {"a": 1, "b": 2}
+    repository.json("worktree.remove", "a", "--keep-branch")
+    repository.json("worktree.create", "c", "--no-db")
+    repository.json("worktree.undo", "a")
+    assert numbers() == {"a": 3, "b": 2, "c": 1}
+
+
+def test_setup_leases_ports_that_were_named_later(repository):
+    """The worktree keeps the port that it had as the first of them."""
+    repository.json("worktree.create", "a", "--no-db")
+    port = int(repository.env("a")["PORT"])
+    (repository.path / "invoke.yaml").write_text("worktree: {ports: [web, api], env: {API_PORT: '{port:api}'}}")
+
+    said = repository.json("worktree.setup", cwd=repository.worktree("a"))
+
+    assert said["ports"]["web"] == port
+    assert repository.env("a")["API_PORT"] == str(said["ports"]["api"])
