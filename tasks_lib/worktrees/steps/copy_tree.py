@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks_lib.worktrees.virtual_environments import is_environment
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -74,18 +76,21 @@ def _copy_folder(source: Path, target: Path, report: Callable[[str], object]) ->
             told = time.monotonic()
             report(f"{count} files of {source.name}")
 
+    def left_out(folder: str, names: list[str]) -> list[str]:
+        paths = [Path(folder, name) for name in names]
+        environments = [path.name for path in paths if is_environment(path)]
+        for name in environments:
+            report(f"{Path(folder, name)} is a Python environment, which works only there, and is left out")
+        # Worktrees and submodules, which only git can make.
+        return environments + [path.name for path in paths if (path / ".git").is_file()]
+
     try:
-        shutil.copytree(source, target, symlinks=True, copy_function=copied, ignore=_worktrees)
+        shutil.copytree(source, target, symlinks=True, copy_function=copied, ignore=left_out)
     except shutil.Error as error:
         # Each is (source, target, why).
         failed = [failure for failure in error.args[0] if os.path.lexists(failure[0])]
         if failed:
             raise OSError("\n".join(f"{file}: {reason}" for file, _, reason in failed[:5])) from None
-
-
-def _worktrees(folder: str, names: list[str]) -> list[str]:
-    """Return those of *names* that are worktrees or submodules, which only git can make."""
-    return [name for name in names if Path(folder, name, ".git").is_file()]
 
 
 def _copy_file(source: str, target: str) -> None:

@@ -22,6 +22,7 @@ from tasks_lib.worktrees.env.git_exclude import exclude_from_git
 from tasks_lib.worktrees.steps.databases import companion_databases, own_database_url
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from pathlib import Path
 
     from tasks_lib.databases.server.url import DatabaseUrl
@@ -98,7 +99,11 @@ def _rule_values(project: Project, record: Record, name: str) -> dict[str, str]:
     fields = template_fields(project, record)
     main = env_values(project.repository.main / name)
     values = {key: substitute_env_fields(text, fields) for key, text in project.settings.env_files[name].items()}
-    return {key: "" for key in _MAIN_ONLY if key in main} | values
+    return _main_only_values(project, main) | values
+
+
+def _main_only_values(project: Project, main: Container[str]) -> dict[str, str]:
+    return {key: "" for key in _MAIN_ONLY if key in main and key not in project.settings.keep_env}
 
 
 def worktree_values(project: Project, record: Record) -> dict[str, str]:
@@ -107,7 +112,7 @@ def worktree_values(project: Project, record: Record) -> dict[str, str]:
     values = {key: substitute_env_fields(template, fields) for key, template in project.settings.env.items()}
     values |= {database.companion.env: database.url.text for database in companion_databases(project, record)}
     main = set[str]().union(*(env_values(project.repository.main / name) for name in project.settings.style_files))
-    return values | {key: "" for key in _MAIN_ONLY if key in main}
+    return values | _main_only_values(project, main)
 
 
 def template_fields(project: Project, record: Record) -> dict[str, str]:

@@ -6,6 +6,7 @@ Existing files stay. The lists are read from the main worktree, so that a branch
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from contextlib import suppress
@@ -23,6 +24,7 @@ from tasks_lib.worktrees.env.git_exclude import exclude_from_git
 from tasks_lib.worktrees.env.guard import refuse_overriding_env_file
 from tasks_lib.worktrees.steps import copy_tree
 from tasks_lib.worktrees.steps.env_file import fill_template
+from tasks_lib.worktrees.virtual_environments import imports_from, install_command, is_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +52,7 @@ def file_steps(target: Target) -> list[Step]:
         EnvFileError: If one of them would send the worktree's application to another database.
     """
     project = target.project
-    copied, linked = _copied(project), _linked(project)
+    copied, linked = _without_environments(target, _copied(project), _linked(project))
     refuse_overriding_env_file(project, target.record, target.path, incoming={*copied, *linked})
     steps = []
     if copied or linked:
@@ -176,6 +178,23 @@ def _linked(project: Project) -> list[str]:
 
 def _without_env_files(project: Project, names: list[str]) -> list[str]:
     return [name for name in names if name not in (project.env_name, project.shared_env_name)]
+
+
+def _without_environments(target: Target, copied: list[str], linked: list[str]) -> tuple[list[str], list[str]]:
+    """Return the names without Python environments that work only in the main worktree, and say which they are."""
+    project, main = target.project, target.project.repository.main
+    left_out = [name for name in copied if is_environment(main / name)]
+    left_out += [name for name in linked if is_environment(main / name) and imports_from(main / name, main)]
+    for name in left_out:
+        if os.path.lexists(target.path / name):
+            continue
+        command = install_command(main / name, main)
+        line = f"worktree: {{after_setup: [{json.dumps(command)}]}}"
+        cure = "" if command in project.settings.after_setup else f"\n  to make one here, in invoke.yaml: {line}"
+        target.narrator.say(
+            f"{name} is left out: it is a Python environment, and in this worktree would run the code of {main}{cure}"
+        )
+    return [name for name in copied if name not in left_out], [name for name in linked if name not in left_out]
 
 
 def _included(main: Path) -> list[str]:

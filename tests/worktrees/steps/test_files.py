@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import venv
 
 import pytest
 
@@ -117,3 +118,27 @@ class TestCopy:
         with pytest.raises(KeyboardInterrupt):
             copy_tree.copy(folder, tmp_path / "target", lambda _: None)
         assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_python_environments_are_left_out(repository):
+    """Their scripts run main's interpreter, and editable packages are main's code. The cure follows the lock file."""
+    main = repository.path
+    (main / ".gitignore").write_text(".env*\n.venv/\ncaches/\nlinked/\nplain/\n")
+    (main / ".worktreeinclude").write_text(".venv\ncaches\n")
+    (main / "uv.lock").touch()
+    repository.commit("Include")
+    for name in (".venv", "caches/tox", "linked", "plain"):
+        venv.create(main / name)
+    (main / "caches" / "other").touch()
+    packages = next((main / "linked").glob("lib/python*/site-packages"))
+    (packages / "_editable_impl_app.pth").write_text(str(main / "src"))
+    (main / "invoke.yaml").write_text("worktree: {link: [linked, plain]}")
+
+    said = repository.inv("worktree.create", "a", "--no-db").stderr
+
+    there = repository.worktree("a")
+    assert [name for name in (".venv", "caches", "linked", "plain") if (there / name).exists()] == ["caches", "plain"]
+    assert [path.name for path in (there / "caches").iterdir()] == ["other"]
+    assert ".venv is left out: it is a Python environment" in said
+    assert 'in invoke.yaml: worktree: {after_setup: ["uv sync"]}' in said
+    assert f"{main}/caches/tox is a Python environment, which works only there, and is left out" in said
