@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import subprocess
@@ -12,10 +13,45 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import invoke
+from invoke import collection
+from invoke.collection import Collection
+from invoke.parser import Parser, ParserContext
 from invoke.program import Program
+from invoke.tasks import Task
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
 """What tasks choose to ignore or to die of; children inherit what is ignored."""
+
+
+class _Copy:
+    """What Invoke's collections know as the module `copy`: they copy all tasks, which nobody changes."""
+
+    @staticmethod
+    def deepcopy(value):
+        return value if isinstance(value, (Collection, Task)) else copy.deepcopy(value)
+
+
+collection.copy = _Copy
+
+
+class _Program(Program):
+    """
+    Invoke, which parses the arguments only of those tasks that the command line names.
+
+    To do it for all of them takes longer than most of our tasks.
+    """
+
+    def _make_parser(self):
+        words = {word.replace("_", "-") for word in sys.argv}
+        names, quiet = self.collection.task_names, self.config.tasks.ignore_unknown_help
+        named = [name for name in names if not words.isdisjoint(one.replace("_", "-") for one in (name, *names[name]))]
+        if "--complete" in words:
+            named = names
+        contexts = [
+            ParserContext(name=name, aliases=names[name], args=self.collection[name].get_arguments(quiet))
+            for name in named
+        ]
+        return Parser(initial=self.initial_context, contexts=contexts)
 
 
 def inv(path, environment, *arguments, text=""):
@@ -32,7 +68,7 @@ def inv(path, environment, *arguments, text=""):
 
 def _status():
     # As invoke/main.py makes it.
-    program = Program(name="Invoke", binary="inv[oke]", binary_names=["invoke", "inv"], version=invoke.__version__)
+    program = _Program(name="Invoke", binary="inv[oke]", binary_names=["invoke", "inv"], version=invoke.__version__)
     try:
         program.run()
     except SystemExit as exit_:
