@@ -22,9 +22,9 @@ from dotenv import dotenv_values
 
 from tasks_lib.databases.server import binaries
 from tasks_lib.databases.server.embedded.cluster import Cluster
-from tasks_lib.databases.server.embedded.disposable import disposable_server
 from tasks_lib.loquent.fixture import create_fixture
 from tests import inprocess, killing
+from tests.servers import quick_server
 
 PRIVATE = ("DATABASE_URL", "LEDGER_URL", "GOLDENTREE_", "WORKTREE_", "CONDUCTOR_", "GIT_", "PG", "XDG_", "INVOKE_")
 
@@ -149,7 +149,7 @@ def servers():
 
         def url(programs):
             if programs not in urls:
-                urls[programs] = running.enter_context(disposable_server(programs))
+                urls[programs] = running.enter_context(quick_server(programs))
             return urls[programs]
 
         yield url
@@ -169,7 +169,7 @@ def other_url(servers):
     if older:
         yield servers(older[0])
     else:
-        with disposable_server(embedded) as url:
+        with quick_server(embedded) as url:
             yield url
 
 

@@ -126,7 +126,7 @@ def new_database(servers):
 
         def new(template="template1"):
             made.append(name := f"ledger_{secrets.token_hex(4)}")
-            server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+            server.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
             return url.with_database(name).parameters
 
         yield new

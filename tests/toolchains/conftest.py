@@ -7,7 +7,6 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 from uuid import uuid4
 
 import platformdirs
@@ -27,14 +26,16 @@ if TYPE_CHECKING:
 @pytest.fixture
 def database(server_url: str) -> Iterator[str]:
     """Yield the URL of an empty database, as users write it."""
-    name = f"toolchain_{uuid4().hex[:8]}"
+    name, role, password = f"toolchain_{uuid4().hex[:8]}", f"role_{uuid4().hex[:8]}", uuid4().hex
     at = conninfo_to_dict(server_url)
-    login = f"{at['user']}:{quote(str(at['password']), safe='')}"
     with psycopg.connect(server_url, autocommit=True) as server:
+        # A role of its own: dbmate's driver refuses the superuser's single round of SCRAM.
+        server.execute(sql.SQL("CREATE ROLE {} SUPERUSER LOGIN PASSWORD {}").format(sql.Identifier(role), password))
         server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        # dbmate's driver insists on TLS unless told otherwise.
-        yield f"postgresql://{login}@{at['host']}:{at['port']}/{name}?sslmode=disable"
+        # It insists on TLS unless told otherwise, too.
+        yield f"postgresql://{role}:{password}@{at['host']}:{at['port']}/{name}?sslmode=disable"
         server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        server.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
 
 
 @pytest.fixture(scope="session")
