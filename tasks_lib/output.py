@@ -80,6 +80,33 @@ def in_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()  # None if it is closed, as by `>&-`
 
 
+@contextmanager
+def show_while(format_text: Callable[[], str]) -> Iterator[None]:
+    """
+    Show a text in the terminal while the body runs, formatted again four times a second, and then remove it.
+
+    A text that is taller than the terminal is printed once and stays, because lines that have scrolled away cannot be
+    changed.
+    """
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console, text = Console(), format_text()
+    if text.count("\n") + 2 > console.height:
+        print_answer(text + "\n")
+        yield
+        return
+    with Live(
+        get_renderable=lambda: Text.from_ansi(format_text()),
+        console=console,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    ):
+        yield
+
+
 def format_table(
     headings: Sequence[str], rows: Iterable[Sequence[str]], *, spare: Sequence[str] = (), styles: Sequence[str] = ()
 ) -> str:

@@ -11,7 +11,7 @@ from tasks_lib.collections._setup import set_up
 from tasks_lib.collections._task import Answer, OptionalPositional, task
 from tasks_lib.collections.views.results import CLONE_HELP, preview, report, report_collected, report_removal
 from tasks_lib.errors import WorktreeError
-from tasks_lib.output import Narrator
+from tasks_lib.output import Narrator, in_terminal, show_while
 from tasks_lib.workflows.ledger_access import stop_orphaned_agents
 
 if TYPE_CHECKING:
@@ -245,6 +245,7 @@ def stop(c: Context, branch: str, json: bool = False) -> Answer:
     reads=True,
     name="list",
     default=True,
+    help={"quick": "Leave out the states of git, which take long in large repositories."},
     returns=(
         "`[{branch, path, state, current, locked, slug, database, port, ports, number, dev_url, listening, "
         "head, dirty, ahead, behind, merged, upstream: {branch, ahead, behind} or null, bytes, sessions, companions: "
@@ -252,23 +253,30 @@ def stop(c: Context, branch: str, json: bool = False) -> Answer:
         "created, age_seconds}]`; counts; null means that it does not apply or cannot be determined"
     ),
 )
-def list_(c: Context, json: bool = False) -> Answer:
+def list_(c: Context, quick: bool = False, json: bool = False) -> Answer:
     """
     List all worktrees: git, database, migrations, port
 
     States: main; ready; creating or removing (interrupted: the next call
     finishes); unmanaged (created without this tool); gone (a record without a
-    worktree). `?` is unknown, with the reason on stderr.
+    worktree). `?` is unknown, with the reason on stderr. A terminal shows the
+    names at once, and the rest as it becomes known.
     """
     from tasks_lib.collections.views import worktree_table
     from tasks_lib.worktrees.reports import listing
 
     project, narrator = current_project(), Narrator()
-    with narrator.quietly("look at the worktrees and their databases"):
-        found, troubles = listing.report_rows(project, listing.list_rows(project))
-    for line in worktree_table.format_warnings(found, troubles):
+    rows = listing.list_rows(project)
+    pending = ("databases",) if quick else ("git", "databases")
+    if in_terminal() and not json:
+        waiting = show_while(lambda: worktree_table.format_worktrees(rows, pending))
+    else:
+        waiting = narrator.quietly("look at the worktrees and their databases")
+    with waiting:
+        troubles = listing.fill_rows(project, rows, quick=quick)
+    for line in worktree_table.format_warnings(rows, troubles):
         narrator.say(f"warning: {line}")
-    return Answer([listing.format_document(row) for row in found], worktree_table.format_worktrees(found))
+    return Answer([listing.format_document(row) for row in rows], worktree_table.format_worktrees(rows))
 
 
 @task(

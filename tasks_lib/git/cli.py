@@ -11,7 +11,8 @@ import re
 import signal
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from tasks_lib.errors import GitError
 
@@ -69,25 +70,30 @@ _PAUSE = 0.025
 
 
 def run_git(
-    *arguments: str | Path, cwd: Path, check: bool = True, stdin: str = "", index: Path | None = None
+    *arguments: str | Path,
+    cwd: Path,
+    check: bool = True,
+    stdin: str = "",
+    index: Path | None = None,
+    seconds: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """
     Run git with *arguments* in *cwd*, on the worktree's own index or on the file *index*.
 
+    Args:
+        seconds: How long git may take; then it is killed with the programs that it runs, such as hooks and filters.
+
     Raises:
-        GitError: If git is not installed, or *check* is on and it does not exit with 0.
+        GitError: If git is not installed, takes too long, or *check* is on and it does not exit with 0.
     """
     for _ in range(_ATTEMPTS):
         try:
-            result = subprocess.run(
+            result = _run(
                 ["git", *map(str, arguments)],
+                stdin,
+                seconds,
                 cwd=cwd,
                 env=git_environment() | ({"GIT_INDEX_FILE": str(index)} if index else {}),
-                input=stdin,
-                capture_output=True,
-                text=True,
-                errors="surrogateescape",
-                check=False,
                 # Where we ignore Ctrl-C, git and its hooks must not receive it either. They do not all inherit that:
                 # git before 2.35 installs a handler, and git 2.55 runs hooks with the default action.
                 start_new_session=signal.getsignal(signal.SIGINT) is signal.SIG_IGN,
@@ -95,6 +101,8 @@ def run_git(
         except FileNotFoundError as error:
             what = "git is not installed" if error.filename == "git" else f"directory `{cwd}` does not exist"
             raise GitError(what) from None
+        except subprocess.TimeoutExpired:
+            raise GitError(f"git {_verb(arguments)} took longer than {seconds:g} s") from None
         if result.returncode == 0 or not _HALF_WRITTEN.search(result.stderr):
             break
         time.sleep(_PAUSE)
@@ -104,14 +112,45 @@ def run_git(
     return result
 
 
-def read_git(*arguments: str | Path, cwd: Path) -> str:
+def _run(command: list[str], text: str, seconds: float | None, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Do what `subprocess.run` does, but on a timeout kill git's children as well."""
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="surrogateescape",
+        **options,
+    ) as process:
+        try:
+            stdout, stderr = process.communicate(text, seconds)
+        except subprocess.TimeoutExpired:
+            _kill_with_children(process.pid)
+            raise
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+
+
+def _kill_with_children(pid: int) -> None:
+    import psutil
+
+    git = psutil.Process(pid)  # exists until we collect it
+    for process in (*git.children(recursive=True), git):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def read_git(*arguments: str | Path, cwd: Path, seconds: float | None = None) -> str:
     """
     Return git's stdout without the trailing newline.
 
     Raises:
         GitError: As `run_git`.
     """
-    return run_git(*arguments, cwd=cwd).stdout.removesuffix("\n")
+    return run_git(*arguments, cwd=cwd, seconds=seconds).stdout.removesuffix("\n")
 
 
 def git_succeeds(*arguments: str | Path, cwd: Path) -> bool:

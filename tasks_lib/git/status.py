@@ -14,12 +14,15 @@ from tasks_lib.git.cli import read_git, run_git
 from tasks_lib.git.merge_detection import find_merge_proof, is_ancestor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tasks_lib.git.repository import Repository, WorktreeEntry
 
 _THREADS = 8
 """Enough for a few cores: git does the work in separate processes."""
+
+STATUS_SECONDS = 10.0
+"""How long `git status` may take in one worktree. 28,000 files that are not cached take about 4 s."""
 
 
 @dataclass(frozen=True)
@@ -66,29 +69,48 @@ class GitState:
         return ", ".join(said)
 
 
-def read_states(repository: Repository, worktrees: Sequence[WorktreeEntry]) -> list[GitState]:
-    """Return the state of each of *worktrees*. An error in one of them does not affect the others."""
+def read_states(
+    repository: Repository,
+    worktrees: Sequence[WorktreeEntry],
+    report: Callable[[WorktreeEntry, GitState], object] = lambda _, __: None,
+) -> list[GitState]:
+    """
+    Return the state of each of *worktrees*. An error in one of them does not affect the others.
+
+    Args:
+        report: Called with each state as soon as it is known, from several threads.
+    """
     heads = {listed.head for listed in worktrees if listed.head and listed.head.strip("0")}
     try:
         target = _target(repository)
         divergences = _count_ahead_behind(repository, target, heads) if target and heads else {}
+        failure = ""
     except GitError as error:
-        return [GitState(listed.head, why=_reason(error)) for listed in worktrees]
+        failure = _reason(error)
 
-    def state(listed: WorktreeEntry) -> GitState:
-        try:
-            headers, dirty = _status(listed)
-            found = GitState(listed.head, dirty, upstream=_upstream(headers))
-            if listed.head is None or target is None or listed.head not in divergences:
-                return found
-            divergence = divergences[listed.head]
-            merged = _merged(repository, listed.head, target, divergence)
-            return replace(found, ahead=divergence.ahead, behind=divergence.behind, merged=merged)
-        except GitError as error:
-            return GitState(listed.head, why=_reason(error))
+    def read(listed: WorktreeEntry) -> GitState:
+        unknown = GitState(listed.head, why=failure)
+        state = unknown if failure else _read_state(repository, listed, target, divergences)
+        report(listed, state)
+        return state
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(state, worktrees))
+        return list(pool.map(read, worktrees))
+
+
+def _read_state(
+    repository: Repository, listed: WorktreeEntry, target: str | None, divergences: Mapping[str, _Divergence]
+) -> GitState:
+    try:
+        headers, dirty = _status(listed)
+        found = GitState(listed.head, dirty, upstream=_upstream(headers))
+        if listed.head is None or target is None or listed.head not in divergences:
+            return found
+        divergence = divergences[listed.head]
+        merged = _merged(repository, listed.head, target, divergence)
+        return replace(found, ahead=divergence.ahead, behind=divergence.behind, merged=merged)
+    except GitError as error:
+        return GitState(listed.head, why=_reason(error))
 
 
 def _target(repository: Repository) -> str | None:
@@ -149,7 +171,9 @@ def _status(listed: WorktreeEntry) -> tuple[dict[str, str], int]:
         raise GitError(f"no worktree was found at {listed.path}")
     # Do not lock the index: a commit at the same time would fail.
     options = ("--porcelain=v2", "--branch", "--untracked-files=normal", "-z")
-    lines = iter(read_git("--no-optional-locks", "status", *options, cwd=listed.path).split("\0"))
+    lines = iter(
+        read_git("--no-optional-locks", "status", *options, cwd=listed.path, seconds=STATUS_SECONDS).split("\0")
+    )
     headers, dirty = {}, 0
     for line in lines:
         kind, _, rest = line.partition(" ")

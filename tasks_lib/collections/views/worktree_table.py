@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.output import format_age, format_size, format_table, in_terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from tasks_lib.errors import GoldentreeError
     from tasks_lib.worktrees.registry import Record
@@ -26,21 +26,30 @@ _SPARE = ("DATABASE", "AGE", "PATH", "SIZE", "PORT", "DRIFT")
 _STYLES = {"gone": "red", "creating": "yellow", "removing": "yellow", "unmanaged": "dim"}
 
 
-def format_worktrees(rows: Sequence[Row]) -> str:
-    """Return the table of *rows*; in a terminal, the current worktree is bold and paths are short."""
+def format_worktrees(rows: Sequence[Row], pending: Container[str] = ()) -> str:
+    """
+    Return the table of *rows*; in a terminal, the current worktree is bold and paths are short.
+
+    Args:
+        pending: `git` and `databases`, if these states are still being read; unknown ones are `…` then.
+    """
     styles = ["bold" if row.current else _STYLES.get(row.state, "") for row in rows]
-    return format_table(HEADINGS, map(_cells, rows), spare=_SPARE, styles=styles)
+    return format_table(HEADINGS, [_cells(row, pending) for row in rows], spare=_SPARE, styles=styles)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row, pending: Container[str]) -> tuple[str, ...]:
     record, databases = row.record, row.databases
+    if "databases" in pending and record and databases is None:
+        size = drift = "…"
+    else:
+        size, drift = _size(row), format_drift(databases) if databases else "?" if record else "-"
     return (
         row.branch or "(detached)",
         row.state + (", locked" if row.entry.locked is not None else ""),
-        row.git.text if row.git else "-",
+        row.git.text if row.git else "…" if "git" in pending and row.state != "gone" else "-",
         record.identity.database if record else "-",
-        _size(row),
-        format_drift(databases) if databases else "?" if record else "-",
+        size,
+        drift,
         format_ports(record) if record else "-",
         format_age(row.age) if row.age is not None else "-",
         shorten_path(row.path) if in_terminal() else str(row.path),

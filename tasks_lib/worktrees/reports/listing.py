@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.errors import GoldentreeError
@@ -18,8 +19,6 @@ from tasks_lib.worktrees.reports import database_state
 from tasks_lib.worktrees.reports.database_state import DatabaseState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
@@ -35,8 +34,8 @@ class Row:
         state: `main`; the record's state; `unmanaged` without a record; `gone` if the directory does not exist or
             git no longer lists it.
         current: Whether it is the current worktree.
-        git: Its state in git, None before `report_rows` and without a directory.
-        databases: Its databases, None before `report_rows` and without a record.
+        git: Its state in git, None before `fill_rows` and without a directory.
+        databases: Its databases, None before `fill_rows` and without a record.
         listening: Whether a process listens on one of its ports, None as for *databases*.
     """
 
@@ -88,31 +87,43 @@ def list_rows(project: Project) -> list[Row]:
     return result
 
 
-def report_rows(project: Project, rows: Sequence[Row]) -> tuple[list[Row], list[GoldentreeError]]:
+def fill_rows(project: Project, rows: list[Row], *, quick: bool = False) -> list[GoldentreeError]:
     """
-    Return *rows* with the state of git and the server, and the error if the server cannot be reached.
+    Add the states of git and the server to *rows*, each as soon as it is known.
 
     Starts no server and changes nothing. An error of one worktree does not affect the others.
+
+    Args:
+        quick: Leave out the states of git, which take long in large repositories.
+
+    Returns:
+        The error if the server cannot be reached.
     """
-    places = {row.record.slug: (row.record, row.path) for row in rows if row.record}
-    troubles = []
+    lock = Lock()
+    numbers = {row.entry: number for number, row in enumerate(rows) if _exists(row)}
+
+    def fill(number: int, **states: Any) -> None:
+        with lock:
+            rows[number] = replace(rows[number], **states)
+
+    def fill_databases() -> None:
+        records = {number: row.record for number, row in enumerate(rows) if row.record}
+        for number, record in records.items():
+            fill(number, listening=any(map(ports.answers, record.all_ports)))
+        places = {record.slug: (record, rows[number].path) for number, record in records.items()}
+        found = database_state.report_database_states(project, places) if places else {}
+        for number, record in records.items():
+            fill(number, databases=found.get(record.slug))
+
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(database_state.report_database_states, project, places) if places else None
-        states = iter(read_states(project.repository, [row.entry for row in rows if _exists(row)]))
+        asked = pool.submit(fill_databases)
+        if not quick:
+            read_states(project.repository, [*numbers], lambda entry, state: fill(numbers[entry], git=state))
         try:
-            found = asked.result() if asked else {}
+            asked.result()
         except GoldentreeError as error:
-            found, troubles = {}, [error]
-    result = [
-        replace(
-            row,
-            git=next(states) if _exists(row) else None,
-            databases=found.get(row.record.slug) if row.record else None,
-            listening=any(map(ports.answers, row.record.all_ports)) if row.record else None,
-        )
-        for row in rows
-    ]
-    return result, troubles
+            return [error]
+    return []
 
 
 def format_document(row: Row) -> dict[str, Any]:

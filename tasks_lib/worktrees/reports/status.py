@@ -71,8 +71,9 @@ def report_status(project: Project, name: str, environ: Mapping[str, str]) -> St
         WorktreeError: If *name* is unknown.
         GitError, RegistryError: If worktrees or records cannot be read.
     """
-    found, troubles = listing.report_rows(project, [_find(project, name)])
-    row = found[0]
+    rows = [_find(project, name)]
+    troubles = listing.fill_rows(project, rows)
+    [row] = rows
     status = Status(row, row.record.golden if row.record else project.settings.template)
     for error in troubles:
         status.add(error)

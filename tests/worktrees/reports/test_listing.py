@@ -13,6 +13,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -177,12 +178,100 @@ def test_narrow_terminal_drops_columns(repository, columns, headings):
         )
         os.close(other)
         drawn = os.read(main, 10_000).decode()
+    drawn = drawn.rpartition("\x1b[2K")[2]  # the table that replaces the others
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in drawn.splitlines()]
     assert len(lines) == 3
     assert max(map(len, lines)) <= columns
     assert len(lines[0].split()) == headings
     assert lines[0].split()[:3] == ["BRANCH", "STATE", "GIT"]
     assert ("../app-a" in lines[2]) == (headings == 9)
+
+
+@pytest.fixture
+def slow_worktree(repository, tmp_path):
+    """Create worktrees a and b; a hook of `git status` in b notes its pid and waits for the returned file."""
+    gate = tmp_path / "gate"
+    hook = tmp_path / "monitor"
+    hook.write_text(
+        f"#!/bin/sh\ncase $PWD in */app-b) echo $$ > {gate}.pid; until [ -e {gate} ]; do sleep 0.05; done;; esac\n"
+        "printf '/\\0'\n"
+    )
+    hook.chmod(0o755)
+    for name in ("a", "b"):
+        repository.git("worktree", "add", "--quiet", "-b", name, repository.worktree(name))
+    repository.git("config", "core.fsmonitor", hook)
+    yield gate
+    gate.touch()
+
+
+def wait_for_output(terminal, pattern):
+    """Read from *terminal* until what has been drawn matches *pattern*, and return that."""
+    drawn = ""
+    while not re.search(pattern, drawn, re.DOTALL):
+        drawn += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", os.read(terminal, 10_000).decode())
+    return drawn
+
+
+def list_in_terminal(repository, lines):
+    """Start `worktree.list` in a terminal of that many *lines*, and return the process and the terminal."""
+    terminal, other = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "invoke", "worktree.list"],
+        cwd=repository.path,
+        env={**os.environ, "COLUMNS": "120", "LINES": str(lines), "TERM": "xterm", "NO_COLOR": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=other,
+    )
+    os.close(other)
+    return process, terminal
+
+
+def test_terminal_shows_each_state_when_it_is_known(repository, slow_worktree):
+    """The names come first, then the states that are known; the slow one replaces its `…` at the end."""
+    process, terminal = list_in_terminal(repository, lines=30)
+    with process:
+        wait_for_output(
+            terminal, r"BRANCH +STATE +GIT .*main +main +clean .*\na +unmanaged +clean .*\nb +unmanaged +… "
+        )
+        slow_worktree.touch()
+        final = wait_for_output(terminal, r"BRANCH(?!.*BRANCH).*\nb +unmanaged +clean .*/app-b\r?\n")
+    os.close(terminal)
+    assert process.returncode == 0
+    assert "…" not in final.rpartition("BRANCH")[2]
+
+
+def test_short_terminal_shows_all_names_at_once(repository, slow_worktree):
+    """Lines that scroll away cannot be changed, so the names are printed first, and the whole table at the end."""
+    process, terminal = list_in_terminal(repository, lines=3)
+    with process:
+        wait_for_output(terminal, r"BRANCH .*\na +unmanaged +… .*\nb +unmanaged +… ")
+        slow_worktree.touch()
+        wait_for_output(terminal, r"BRANCH .*\na +unmanaged +clean .*\nb +unmanaged +clean ")
+    os.close(terminal)
+    assert process.returncode == 0
+
+
+def test_git_status_that_takes_too_long_is_unknown(repository, slow_worktree, monkeypatch):
+    """Its state is `?`, the other worktrees are not affected, and git is ended with its hook."""
+    monkeypatch.setattr(status, "STATUS_SECONDS", 2.0)
+    listed = repository.inv("worktree.list")
+    assert listed.returncode == 0
+    cells = [re.split(r"  +", line)[:3] for line in listed.stdout.splitlines()[1:]]
+    assert cells == [["main", "main", "clean"], ["a", "unmanaged", "clean"], ["b", "unmanaged", "?"]]
+    assert "warning: b: git status took longer than 2 s\n" in listed.stderr
+    hook = int(Path(f"{slow_worktree}.pid").read_text())
+    # A container may have nothing that collects it.
+    assert not psutil.pid_exists(hook) or psutil.Process(hook).status() == psutil.STATUS_ZOMBIE
+
+
+def test_quick_list_does_not_ask_git_for_states(repository, slow_worktree):
+    """It answers although git status would wait; unknown states are `-`, and null in JSON."""
+    main, _, b = repository.json("worktree.list", "--quick")
+    assert (main["branch"], b["branch"], b["head"]) == ("main", "b", repository.git("rev-parse", "b"))
+    assert [b[key] for key in ("dirty", "ahead", "behind", "merged", "upstream")] == [None] * 5
+    listed = repository.inv("worktree.list", "--quick")
+    assert [re.split(r"  +", line)[2] for line in listed.stdout.splitlines()] == ["GIT", "-", "-", "-"]
+    assert not Path(f"{slow_worktree}.pid").exists()
 
 
 def test_rows_have_equal_json_keys(repository):
