@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.errors import SettingsError
+from tasks_lib.settings.references import derive_url, resolve
 from tasks_lib.settings.table import SETTINGS
 from tasks_lib.settings.values import (
     DEFAULT_ENV,
@@ -111,6 +112,8 @@ def load(main: Path, team: Mapping[str, Origin], environ: Mapping[str, str]) -> 
     chosen = _find(style, team, _personal(main, (".env.local", ".env")), environ)
     personal = _personal(main, ENV_STYLES[style.read(chosen)])
     found = {setting.name: _find(setting, team, personal, environ) for setting in SETTINGS} | {style.name: chosen}
+    if found["database_url"].value is None:
+        found["database_url"] = _derive_database_url(main, ENV_STYLES[style.read(chosen)])
     parsed = {setting.name: setting.read(found[setting.name]) for setting in SETTINGS}
     project = project_name(main)
     # Three defaults depend on other values.
@@ -198,6 +201,14 @@ def _personal(main: Path, files: Sequence[str]) -> dict[str, Origin]:
     for name in reversed(files):
         found |= {key: Origin(value, name) for key, value in env_values(main / name).items() if value}
     return found
+
+
+def _derive_database_url(main: Path, files: Sequence[str]) -> Origin:
+    """Return the URL that the application's own variables (`POSTGRES_URL`, `DB_HOST`, ...) make, where they do."""
+    for name in files:
+        if derived := derive_url(resolve(env_values(main / name), {})):
+            return Origin(derived[0], f"{derived[1]} in {name}")
+    return Origin(None, "default")
 
 
 def _find(

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tasks_lib.errors import SettingsError
 from tasks_lib.settings import values
+from tasks_lib.settings.references import is_encrypted
 from tasks_lib.settings.values import DEFAULT_ENV, ENV_STYLES, Origin
 
 if TYPE_CHECKING:
@@ -58,6 +60,12 @@ class Setting:
         """
         if origin.value in (None, ""):
             origin = Origin(self.default, "default")
+        if isinstance(origin.value, str) and is_encrypted(origin.value):
+            raise SettingsError(
+                f"{self.env} in {origin.layer} is encrypted",
+                why="only the program that encrypted it can read it",
+                hint="let that program export the decrypted values, such as:\ndotenvx run -- inv --list",
+            )
         return self.parse(origin, self.name)
 
 
@@ -66,7 +74,8 @@ SETTINGS = (
         "database_url", None, "DATABASE_URL", values.parse_text,
         "the PostgreSQL server and how to log in",
         shown="the embedded server",
-        more="Only the database's name is ever replaced. Percent-encode `@ : / % #` in the password.",
+        more="Only the database's name is ever replaced. Percent-encode `@ : / % #` in the password. Where it is not "
+        "set, variables such as POSTGRES_URL, or DB_HOST and DB_NAME, name the server.",
         example="postgresql://user:password@localhost:5432/loquent_latest",
     ),
     Setting(

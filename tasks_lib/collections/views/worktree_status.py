@@ -105,6 +105,12 @@ def _database_rows(status: Status, command: str | None) -> list[tuple[str, str]]
         rows.append(("", f"from {_format_layer(status.layer)}: {whose}"))
     elif row.state != "gone":
         rows.append(("url", "none: not in the env file, not in the environment"))
+    rows += [
+        ("variable", variable.describe())
+        for variable in status.variables
+        if (variable.reference.key, variable.reference.source) != ("DATABASE_URL", status.layer)
+    ]
+    rows += [("mentioned", f"{place}: {what}") for place, what in status.mentions]
     if row.record and (clone := row.record.clone):
         rows.append(clone_row(clone))
     rows.append(("golden", status.template + _format_golden(status)))

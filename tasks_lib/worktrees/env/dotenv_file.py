@@ -18,7 +18,7 @@ from tasks_lib.errors import EnvFileError
 from tasks_lib.files import atomic_write
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from dotenv.parser import Binding
@@ -100,11 +100,44 @@ def edit(text: str, values: Mapping[str, str], *, name: str = ".env") -> str:
         pieces += [f"{key}={_literal(value)}{newline}" for key, value in values.items() if key in missing]
     result = "".join(pieces)
     if parse(result) != {**parse(text), **values}:
-        raise EnvFileError(
-            f"`{name}` cannot be edited without changing other keys",
-            why="python-dotenv reads the edited text differently than intended; nothing was written",
-            hint=f"set these keys by hand: {', '.join(values)}",
-        )
+        raise _unsafe_edit(name, values)
+    return result
+
+
+def substitute(text: str, changes: Mapping[str, Callable[[str], str]], *, name: str = ".env") -> str:
+    """
+    Return *text* with *changes* made to the values of its keys, inside their quotes; every other character stays.
+
+    Args:
+        changes: For each key, what makes the new value from the one that the file has. It must not add characters
+            that need quotes.
+        name: What errors call the file.
+
+    Raises:
+        EnvFileError: *text* has a line that dotenv cannot parse, or would be read differently otherwise.
+    """
+    if not changes:
+        return text
+
+    def changed(match: re.Match[str], change: Callable[[str], str]) -> str:
+        old = match["value"] or ""
+        quote = old[:1] if old[:1] in ("'", '"') else ""
+        inner = old.removeprefix(quote).removesuffix(quote) if quote else old
+        return match[0].removesuffix(old) + quote + change(inner) + quote
+
+    pieces = ["\ufeff" if text.startswith("\ufeff") else ""]
+    for binding in _bindings(text, name):
+        change, piece = changes.get(binding.key or ""), binding.original.string
+        if change:
+            piece = _BINDING.sub(lambda match, change=change: changed(match, change), piece, count=1)  # type: ignore[misc]
+        pieces.append(piece)
+    result = "".join(pieces)
+    wanted = {
+        key: changes[key](value) if key in changes and value is not None else value
+        for key, value in parse(text).items()
+    }
+    if parse(result) != wanted:
+        raise _unsafe_edit(name, changes)
     return result
 
 
@@ -177,6 +210,14 @@ def update_env_file(source: Path, target: Path, values: Mapping[str, str]) -> No
             why="another process writes this file too",
             hint="stop the other process and run the same command again",
         )
+
+
+def _unsafe_edit(name: str, keys: Iterable[str]) -> EnvFileError:
+    return EnvFileError(
+        f"`{name}` cannot be edited without changing other keys",
+        why="python-dotenv reads the edited text differently than intended; nothing was written",
+        hint=f"set these keys by hand: {', '.join(keys)}",
+    )
 
 
 def _bindings(text: str, name: str) -> list[Binding]:

@@ -4,10 +4,12 @@ List the databases that a worktree's tools must not touch: golden, the main work
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from tasks_lib.settings import env_values
+from tasks_lib.errors import SettingsError
 from tasks_lib.worktrees import identity
+from tasks_lib.worktrees.env.variables import choose_main_database, find_variables_of_main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,18 +64,21 @@ def list_foreign_databases(project: Project, slug: str) -> dict[str, str]:
 
 def list_main_databases(project: Project) -> set[str]:
     """
-    Return the names of the databases that DATABASE_URL gives in the main worktree's env files, else in the environment.
+    Return the databases that the main worktree's env files name as its own, and DATABASE_URL's.
 
     Raises:
-        SettingsError: If a file cannot be read or a URL cannot be used.
+        SettingsError, EnvFileError: If a file cannot be read, or a URL cannot be used.
     """
     from tasks_lib.databases.server.url import DatabaseUrl
 
-    main = project.repository.main
-    written = [env_values(main / name).get("DATABASE_URL") for name in project.settings.style_files]
+    of_main = [reference for reference in find_variables_of_main(project) if not reference.for_tests]
+    with suppress(SettingsError):  # nobody knows which of several is meant: all of them are the main worktree's
+        of_main = choose_main_database(of_main)
+    found = {reference.database for reference in of_main}
     # An exported one may name the database of the worktree in which it was exported.
-    texts = {text for text in written if text} or {project.settings.database_url or ""} - {""}
-    return {name for text in texts if (name := DatabaseUrl.parse(text).database)}
+    if not found and project.settings.database_url:
+        found.add(DatabaseUrl.parse(project.settings.database_url).database or "")
+    return found - {""}
 
 
 def _names(project: Project, record: Record) -> Iterator[str]:

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import EnvFileError, SettingsError
 from tasks_lib.settings import env_values
+from tasks_lib.settings.references import is_encrypted
+from tasks_lib.worktrees.env.variables import known_databases, read_variables, require_no_foreign
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from tasks_lib.databases.server.url import DatabaseUrl
+    from tasks_lib.worktrees.env.variables import DatabaseVariable
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
@@ -51,7 +54,7 @@ def require_own_database(project: Project, record: Record, path: Path, environ: 
     Return the URL that the application in the worktree at *path* would use, after proving that the worktree owns it.
 
     Raises:
-        EnvFileError: If the env files name no database, or another one.
+        EnvFileError: If the env files name no database, or a variable leads to a foreign one.
         SettingsError: If an exported DATABASE_URL names another database.
         OwnershipError: If the database does not have this worktree's ownership comment.
     """
@@ -69,20 +72,23 @@ def require_own_database_name(project: Project, record: Record, path: Path, envi
     Return the URL that the application in the worktree at *path* would use, after checking its database name.
 
     Raises:
-        EnvFileError: If the env files name no database, or another one.
+        EnvFileError: If the env files name no database, or a variable leads to a foreign one.
         SettingsError: If an exported DATABASE_URL names another database.
     """
     from tasks_lib.databases.server.url import DatabaseUrl
 
     refuse_exported_database_url(record, environ)
-    refuse_overriding_env_file(project, record, path)
+    variables = read_variables(project, path, known_databases(project, record, project.server.url), environ)
+    require_no_foreign(variables, renamed_by="inv worktree.db")
+    refuse_overriding_env_file(project, record, path, variables)
     written = _written(project, path)
     if environ.get("DATABASE_URL"):
-        return DatabaseUrl.parse(environ["DATABASE_URL"])
-    if written is None:
+        file, url = None, DatabaseUrl.parse(environ["DATABASE_URL"])
+    elif written is None:
         raise EnvFileError(f"`{path / project.env_name}` names no database", hint="inv worktree.db")
-    file, text = written
-    url = DatabaseUrl.parse(text, source=f"DATABASE_URL in {file}")
+    else:
+        file, text = written
+        url = DatabaseUrl.parse(text, source=f"DATABASE_URL in {file}")
     if url.database != record.identity.database:
         raise EnvFileError(
             f"DATABASE_URL in `{file}` names database `{url.database}`",
@@ -113,37 +119,34 @@ def refuse_exported_database_url(record: Record, environ: Mapping[str, str]) -> 
         )
 
 
-def refuse_overriding_env_file(project: Project, record: Record, path: Path, *, incoming: Container[str] = ()) -> None:
+def refuse_overriding_env_file(
+    project: Project, record: Record, path: Path, variables: Iterable[DatabaseVariable]
+) -> None:
     """
-    Refuse a file at *path* that names another database and that frameworks prefer to the env file.
+    Refuse a DATABASE_URL that frameworks prefer to the env file's, and that names another database.
 
     Args:
-        incoming: The files that are about to be copied or linked from the main worktree.
+        path: The worktree.
+        variables: What its env files name, or will name.
 
     Raises:
         EnvFileError: If there is one.
     """
-    from tasks_lib.databases.server.url import DatabaseUrl
-
     names = [name for name in OVERRIDING_ENV_FILES if name not in project.settings.style_files]
-    coming = [project.repository.main / name for name in names if name in incoming]
-    for file in [*(path / name for name in names), *coming]:
-        text = env_values(file).get("DATABASE_URL")
-        if not text:
-            continue
-        url = DatabaseUrl.parse(text, source=f"DATABASE_URL in {file}")
-        if url.database != record.identity.database:
+    for reference in (variable.reference for variable in variables if variable.whose != "own"):
+        if reference.key == "DATABASE_URL" and reference.source in names:
             raise EnvFileError(
-                f"DATABASE_URL in `{file}` names database `{url.database}`",
-                why=f"many frameworks read {file.name} before {project.env_name}, "
+                f"DATABASE_URL in `{path / reference.source}` names database `{reference.database}`",
+                why=f"many frameworks read {reference.source} before {project.env_name}, "
                 f"which names this worktree's database `{record.identity.database}`",
-                hint=f"remove DATABASE_URL from {file.name}, or set WORKTREE_ENV=layered in the main worktree",
+                hint=f"remove DATABASE_URL from {reference.source}, or set WORKTREE_ENV=layered in the main worktree",
             )
 
 
 def _written(project: Project, path: Path) -> tuple[Path, str] | None:
     """Return the first env file at *path* that sets DATABASE_URL, and its value; None if none does."""
     for file in (path / name for name in project.settings.style_files):
-        if text := env_values(file).get("DATABASE_URL"):
+        text = env_values(file).get("DATABASE_URL")
+        if text and not is_encrypted(text):
             return file, text
     return None

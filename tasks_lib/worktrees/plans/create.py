@@ -17,15 +17,11 @@ from tasks_lib.worktrees.plans.planned import Planned
 from tasks_lib.worktrees.steps import worktree_record
 from tasks_lib.worktrees.steps.checkout import Checkout
 from tasks_lib.worktrees.steps.databases import check_databases, companion_database_steps, own_database_step
-from tasks_lib.worktrees.steps.env_file import (
-    env_file_step,
-    require_editable_env_file,
-    require_no_tracked_link,
-    warn_about_main_database,
-)
+from tasks_lib.worktrees.steps.env_file import env_file_step, require_editable_env_file, require_no_tracked_link
 from tasks_lib.worktrees.steps.files import file_steps
 from tasks_lib.worktrees.steps.hooks import after_setup_steps, companion_setup_steps
 from tasks_lib.worktrees.steps.portless import portless_steps
+from tasks_lib.worktrees.steps.rename_databases import rename_databases_step
 from tasks_lib.worktrees.steps.toolchain import toolchain_steps
 from tasks_lib.worktrees.steps.worktree_record import new_record, ready_step, record_step
 from tasks_lib.worktrees.target import Target
@@ -74,7 +70,6 @@ def plan_create(
         place = project.registry.paths().get(record.slug) or Path(record.path)
         target = Target(project, record, place, narrator)
         require_editable_env_file(target)
-        warn_about_main_database(target)
         if options is not None:
             check_databases(target)
         yield Planned(record, (_plan(target, options),))
@@ -184,6 +179,7 @@ def _plan(target: Target, options: CloneOptions | None) -> Plan:
         # Even without a database the file names the future clone: an application that finds no database is better
         # than one that uses the main worktree's.
         env_file_step(target),
+        rename_databases_step(target),
         *after_setup_steps(target),
     ]
     last = [ready_step(target), *portless_steps(target)]

@@ -25,10 +25,11 @@ from tasks_lib.worktrees.steps.databases import (
     own_database,
     own_database_step,
 )
-from tasks_lib.worktrees.steps.env_file import env_file_step, require_editable_env_file, warn_about_main_database
+from tasks_lib.worktrees.steps.env_file import env_file_step, require_editable_env_file
 from tasks_lib.worktrees.steps.files import file_steps
 from tasks_lib.worktrees.steps.hooks import after_setup_steps, clear_ran_hooks, companion_setup_steps
 from tasks_lib.worktrees.steps.portless import portless_steps
+from tasks_lib.worktrees.steps.rename_databases import rename_databases_step
 from tasks_lib.worktrees.steps.toolchain import toolchain_steps
 from tasks_lib.worktrees.steps.worktree_record import new_record, ready_step, record_step
 from tasks_lib.worktrees.target import Target
@@ -78,13 +79,12 @@ def plan_setup(
             return
         check_databases(target)
         require_editable_env_file(target)
-        warn_about_main_database(target)
         hint = f"fix it, then run:\ninv worktree.{'db' if database_only else 'setup'}"
         all_cloned = (cloned, *companion_database_steps(target, options))
         stages: list[Step | tuple[Step, ...]] = [*first, all_cloned]
         if not database_only:
             stages += file_steps(target)
-        stages.append(env_file_step(target))
+        stages += [env_file_step(target), rename_databases_step(target)]
         if not database_only:
             stages += after_setup_steps(target)
         stages += companion_setup_steps(target)

@@ -17,6 +17,7 @@ from tasks_lib.git.repository import list_worktrees
 from tasks_lib.output import format_first
 from tasks_lib.worktrees.env import dotenv_file
 from tasks_lib.worktrees.env.guard import require_no_conflicting_export
+from tasks_lib.worktrees.env.variables import find_mentions, format_cure, known_databases, read_variables
 from tasks_lib.worktrees.removal import checks, removal_record
 from tasks_lib.worktrees.reports.incomplete import command_for_worktree, diagnose
 from tasks_lib.worktrees.reports.orphans import find_orphans
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from tasks_lib.databases.ownership.managed import ManagedDatabase
     from tasks_lib.git.repository import WorktreeEntry
+    from tasks_lib.worktrees.env.variables import DatabaseVariable
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
@@ -232,6 +234,11 @@ def _record(
             yield Finding("problem", branch, f"it has no {name}", setup)
         elif wrong:
             yield Finding("problem", branch, f"{name} has other values of {', '.join(wrong)}", setup)
+    variables, mentions = _find_foreign(project, record, path)
+    for variable in variables:
+        yield Finding("problem", branch, variable.describe(), format_cure([variable], renamed_by=setup))
+    for place, what in mentions:
+        yield Finding("warning", branch, f"{place} names {what}", "let it read a variable, such as DATABASE_URL")
     database = databases.get(record.identity.database)
     if database is None or (database.comment.slug, database.comment.role) != (record.slug, "clone"):
         yield Finding(
@@ -242,6 +249,14 @@ def _record(
         )
     elif database.invalid:
         yield Finding("problem", branch, f"an interrupted DROP has destroyed `{database.name}`", setup)
+
+
+def _find_foreign(project: Project, record: Record, path: Path) -> tuple[list[DatabaseVariable], list[tuple[str, str]]]:
+    """Return the variables and the other configuration of the worktree at *path* that lead to foreign databases."""
+    known = known_databases(project, record, project.server.url)
+    environ = os.environ if path == project.repository.current else {}
+    variables = read_variables(project, path, known, environ)
+    return [variable for variable in variables if variable.wrong], find_mentions(path, known)
 
 
 def _leftovers(project: Project) -> Iterator[Finding]:

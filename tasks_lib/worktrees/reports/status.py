@@ -5,6 +5,7 @@ Report everything known about one worktree, and whether its application would us
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import msgspec
 from tasks_lib.errors import GoldentreeError, ServerError
 from tasks_lib.settings import env_values
 from tasks_lib.worktrees.env.guard import require_own_database
+from tasks_lib.worktrees.env.variables import find_mentions, format_cure, known_databases, read_variables
 from tasks_lib.worktrees.reports import listing
 from tasks_lib.worktrees.reports.incomplete import Problem, command_for_worktree, diagnose
 from tasks_lib.worktrees.reports.migrations import compare_migrations, history_reader
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from tasks_lib.databases.ownership.golden_template import Golden
     from tasks_lib.databases.server.url import DatabaseUrl
+    from tasks_lib.worktrees.env.variables import DatabaseVariable
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
     from tasks_lib.worktrees.reports.listing import Row
@@ -42,6 +45,8 @@ class Status:
         tables: The number of user tables.
         template: The golden template's name.
         golden: The golden template on the server.
+        variables: Every variable that names a database, exported or in an env file.
+        mentions: Where other configuration names a foreign database, and which.
     """
 
     row: Row
@@ -52,6 +57,8 @@ class Status:
     tables: int | None = None
     golden: Golden | None = None
     problems: list[Problem] = field(default_factory=list)
+    variables: list[DatabaseVariable] = field(default_factory=list)
+    mentions: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, error: GoldentreeError) -> None:
         """Add *error* to the problems."""
@@ -78,6 +85,7 @@ def report_status(project: Project, name: str, environ: Mapping[str, str]) -> St
     for error in troubles:
         status.add(error)
     status.problems += _problems(project, row)
+    _read_variables(project, status, environ if row.current else {})
     _read_url(project, status, environ if row.current else {})
     if not troubles:
         _ask_server(project, status)
@@ -97,6 +105,9 @@ def format_document(status: Status) -> dict[str, Any]:
       the branch's last applied one.
     - `golden`: its name as `database`, `bytes`, `sessions`, whether it has `changed` since it was cloned, and
       `new_migrations`, which are applied in golden but not in the clone.
+    - `variables`: what names a database: its `source` (an env file, or `environment`), `key` and `database`, `whose` it
+      is (`own`, `companion`, `foreign`, or `other` for one that all worktrees share), and whether it is `kept`.
+    - `mentions`: the `place` (`file:line`) where other configuration names a foreign database, and `what` that is.
     - `problems`: each with `message` and `hint`. If there are any, the exit status is 1.
     """
     record, databases, golden = status.row.record, status.row.databases, status.golden
@@ -126,6 +137,17 @@ def format_document(status: Status) -> dict[str, Any]:
             "changed": databases and databases.golden_changed,
             "new_migrations": migrations and migrations.new_in_golden,
         },
+        "variables": [
+            {
+                "source": variable.reference.source,
+                "key": variable.reference.key,
+                "database": variable.reference.database,
+                "whose": variable.whose,
+                "kept": variable.kept,
+            }
+            for variable in status.variables
+        ],
+        "mentions": [{"place": place, "what": what} for place, what in status.mentions],
         "problems": [{"message": problem.what, "hint": problem.cure or None} for problem in status.problems],
     }
 
@@ -154,6 +176,30 @@ def _problems(project: Project, row: Row) -> list[Problem]:
     return [Problem(reason, "") for reason in reasons]
 
 
+def _read_variables(project: Project, status: Status, environ: Mapping[str, str]) -> None:
+    """Find the variables that name a database; each that leads to a foreign one is a problem."""
+    from tasks_lib.databases.server.from_settings import running_server
+
+    row = status.row
+    if row.record is None or row.state == "gone":
+        return
+    try:
+        server = None
+        with suppress(ServerError):
+            server = running_server(project.settings).url
+        known = known_databases(project, row.record, server)
+        status.variables = read_variables(project, row.path, known, environ)
+        status.mentions = find_mentions(row.path, known)
+    except GoldentreeError as error:
+        status.add(error)
+    setup = command_for_worktree(project, row.path, "setup")
+    status.problems += [
+        Problem(variable.describe(), format_cure([variable], renamed_by=setup))
+        for variable in status.variables
+        if variable.wrong
+    ]
+
+
 def _read_url(project: Project, status: Status, environ: Mapping[str, str]) -> None:
     from tasks_lib.databases.server.url import DatabaseUrl
 
@@ -165,6 +211,8 @@ def _read_url(project: Project, status: Status, environ: Mapping[str, str]) -> N
         status.url = DatabaseUrl.parse(text, source=f"DATABASE_URL in {status.layer}").masked if text else None
         if record is not None and record.clone is not None:
             status.own = False
+            if any(variable.wrong for variable in status.variables):
+                return
             require_own_database(project, record, row.path, environ)
             status.own = True
     except ServerError as error:

@@ -7,12 +7,11 @@ the second env file is a link to the main worktree's, so that a secret is change
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tasks_lib.errors import EnvFileError, SettingsError
+from tasks_lib.errors import EnvFileError
 from tasks_lib.git.cli import read_git
 from tasks_lib.plan import Step
 from tasks_lib.settings import env_values
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Container
     from pathlib import Path
 
-    from tasks_lib.databases.server.url import DatabaseUrl
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
     from tasks_lib.worktrees.target import Target
@@ -175,30 +173,6 @@ def require_no_tracked_link(project: Project, commit: str) -> None:
             )
 
 
-def warn_about_main_database(target: Target) -> None:
-    """Warn of keys that will still name the main worktree's database in this worktree."""
-    from tasks_lib.databases.server.url import DatabaseUrl
-
-    project = target.project
-    text = project.settings.database_url
-    if text is None:
-        return
-    main, rewritten = _host_and_database(DatabaseUrl.parse(text)), worktree_values(project, target.record)
-    shared = [project.repository.main / name for name in project.settings.style_files[1:]]
-    for file in (EnvFileEdit(project, target.path, project.env_name).source, *shared):
-        for key, value in env_values(file).items():
-            if key in rewritten or not re.match(r"postgres(ql)?(\+\w+)?://", value):
-                continue
-            with suppress(SettingsError):  # not a URL that libpq can use
-                if _host_and_database(DatabaseUrl.parse(value)) == main:
-                    target.narrator.say(
-                        f"warning: `{key}` in {file} names the main worktree's database `{main[1]}`, here too\n"
-                        f'  to have it rewritten, in invoke.yaml: worktree: {{env: {{{key}: "{{database_url}}"}}}}'
-                    )
-
-
-def _host_and_database(url: DatabaseUrl) -> tuple[str | None, str | None]:
-    return url.parameters.get("host"), url.database
 
 
 class _SharedFile:

@@ -21,7 +21,6 @@ from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import Step
 from tasks_lib.worktrees.env import dotenv_file
 from tasks_lib.worktrees.env.git_exclude import exclude_from_git
-from tasks_lib.worktrees.env.guard import refuse_overriding_env_file
 from tasks_lib.worktrees.steps import copy_tree
 from tasks_lib.worktrees.steps.env_file import fill_template
 from tasks_lib.worktrees.virtual_environments import imports_from, install_command, is_environment
@@ -49,11 +48,9 @@ def file_steps(target: Target) -> list[Step]:
 
     Raises:
         GitError: If git cannot list the ignored files.
-        EnvFileError: If one of them would send the worktree's application to another database.
     """
     project = target.project
-    copied, linked = _without_environments(target, _copied(project), _linked(project))
-    refuse_overriding_env_file(project, target.record, target.path, incoming={*copied, *linked})
+    copied, linked = _without_environments(target, copied_paths(project), linked_paths(project))
     steps = []
     if copied or linked:
         steps.append(CopyAndLink(target, copied, linked).step())
@@ -163,7 +160,7 @@ class WriteTemplates:
         return {name: fill_template(project, record, template) for name, template in project.settings.write.items()}
 
 
-def _copied(project: Project) -> list[str]:
+def copied_paths(project: Project) -> list[str]:
     """Return the paths to copy, relative to the main worktree."""
     main = project.repository.main
     names = [PurePosixPath(name).as_posix() for name in project.settings.copy if os.path.lexists(main / name)]
@@ -171,7 +168,8 @@ def _copied(project: Project) -> list[str]:
     return _without_env_files(project, names)
 
 
-def _linked(project: Project) -> list[str]:
+def linked_paths(project: Project) -> list[str]:
+    """Return the paths to link, relative to the main worktree."""
     main = project.repository.main
     return _without_env_files(project, [name for name in project.settings.link if (main / name).exists()])
 

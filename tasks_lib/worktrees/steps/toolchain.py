@@ -16,6 +16,7 @@ from tasks_lib.toolchains.catalog import PRESETS
 from tasks_lib.toolchains.choose import find_history_toolchain, generate_command, migrate_command
 from tasks_lib.toolchains.environment import child_environment
 from tasks_lib.toolchains.run import run
+from tasks_lib.worktrees.env.variables import known_databases, replace_exported
 from tasks_lib.worktrees.steps.databases import own_database_url
 from tasks_lib.worktrees.steps.env_file import worktree_values
 from tasks_lib.worktrees.steps.run_once import clear_ran, run_once
@@ -175,6 +176,7 @@ def worktree_environment(
 ) -> dict[str, str]:
     """Return the environment of commands that run in the worktree at *path*, on its own database."""
     own = worktree_values(project, project.registry.require(record.slug))
+    own |= replace_exported(known_databases(project, record, project.server.url), os.environ)
     return command_environment(project, url or own_database_url(project, record), path, own)
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import re
 from types import SimpleNamespace
 
 import pytest
 
-from tasks_lib.databases.ownership import comment
-from tasks_lib.databases.server.connection import Server
-from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import SettingsError
-from tasks_lib.worktrees.env.guard import require_no_conflicting_export, require_own_database
+from tasks_lib.worktrees.env.guard import require_no_conflicting_export
 
 WRITTEN = "postgres://user@localhost:5432/app"
 
@@ -40,19 +37,13 @@ def test_exporting_the_same_url_is_no_conflict(project):
     require_no_conflicting_export(project, {"DATABASE_URL": WRITTEN})
 
 
-def test_ownership_is_proven_on_the_server_of_the_url(project, tmp_path, monkeypatch):
+def test_ownership_is_proven_on_the_server_of_the_url(repository):
     """The configured server may have a database of the same name that is this worktree's."""
-    record = SimpleNamespace(identity=SimpleNamespace(database="app"), slug="a")
-    asked = []
+    there, ran = repository.worktree("a"), {"WORKTREE_MIGRATE": "touch ran"}
+    repository.json("worktree.create", "a")
+    elsewhere = re.sub(r":\d+/", ":1/", repository.env("a")["DATABASE_URL"])
 
-    @contextmanager
-    def connect(server, *_):
-        yield server.url.parameters["port"]
+    said = repository.refuses("db.migrate", cwd=there, env={**ran, "DATABASE_URL": elsewhere})
 
-    monkeypatch.setattr(Server, "connect", connect)
-    monkeypatch.setattr(comment, "require_ours", lambda *arguments: asked.append(arguments))
-    project.server = Server(DatabaseUrl.parse(WRITTEN))
-    other = {"DATABASE_URL": WRITTEN.replace("5432", "6543")}
-    url = require_own_database(project, record, tmp_path, other)
-    assert asked == [("6543", "app", "owner of a", "clone")]
-    assert url.parameters["port"] == "6543"
+    assert "127.0.0.1:1" in said
+    assert not (there / "ran").exists()

@@ -44,7 +44,7 @@ def test_layered_style_links_the_main_file(layered):
     # Without its own key the link would lead to the main worktree's database: the guard names the file that won.
     (layered.there / ".env.development.local").unlink()
     said = layered.inv("db.migrate", cwd=layered.there, env={"WORKTREE_MIGRATE": "touch never"}).stderr
-    assert f"DATABASE_URL in `{layered.there}/.env.local` names database `loquent_latest`" in said
+    assert "`DATABASE_URL` in `.env.local` names `loquent_latest`, the golden template" in said
     assert not (layered.there / "never").exists()
     layered.json("worktree.setup", cwd=layered.there)
     assert own(layered)["DATABASE_URL"].endswith(created["database"])
@@ -67,29 +67,50 @@ def test_existing_local_env_file_is_kept_and_named(layered):
     assert "DATABASE_URL" in own(layered)
 
 
-def test_conflicting_local_env_file_is_refused(repository):
+def test_a_file_that_frameworks_prefer_is_refused(repository):
     """In style `copy` a `.env.local` that names another database is refused, with the cure."""
+    other = repository.url.rpartition("/")[0] + "/other"
     repository.json("worktree.create", "a")
     there = repository.worktree("a")
-    (there / ".env.local").write_text(f"DATABASE_URL={repository.url}\n")
+    (there / ".env.local").write_text(f"DATABASE_URL={other}\n")
     said = repository.refuses("db.migrate", cwd=there, env={"WORKTREE_MIGRATE": "touch never"})
-    assert f"DATABASE_URL in `{there}/.env.local` names database `loquent_latest`" in said
+    assert f"DATABASE_URL in `{there}/.env.local` names database `other`" in said
     assert "many frameworks read .env.local before .env" in said
     assert "WORKTREE_ENV=layered" in said
     assert "many frameworks" in repository.refuses("worktree.setup", cwd=there)
-    (there / ".env.local").rename(repository.path / ".env.local")
-    (repository.path / ".worktreeinclude").write_text(".env*\n")
-    assert f"DATABASE_URL in `{repository.path}/.env.local`" in repository.refuses("worktree.create", "b")
     (there / ".env.local").write_text((there / ".env").read_text())
     assert repository.inv("db.migrate", cwd=there, env={"WORKTREE_MIGRATE": "touch ran"}).returncode == 0
 
 
-def test_keys_that_name_the_main_database_are_reported(repository):
-    """They are named, with the setting that has them rewritten; the password is not shown."""
+def test_a_copied_file_that_frameworks_prefer_is_refused(repository):
+    """Before it is copied, if it names another database than the main worktree's, which is renamed."""
+    (repository.path / ".env.local").write_text(f"DATABASE_URL={repository.url.rpartition('/')[0]}/other\n")
+    (repository.path / ".worktreeinclude").write_text(".env*\n")
+
+    assert "many frameworks read .env.local" in repository.refuses("worktree.create", "b")
+    (repository.path / ".env.local").write_text(f"DATABASE_URL={repository.url}\n")
+    made = repository.json("worktree.create", "b")
+    assert (repository.worktree("b") / ".env.local").read_text().endswith(f"/{made['database']}\n")
+
+
+def test_a_shared_file_is_overridden_by_the_own_one(layered):
+    """A further key of the linked file that names golden gets its value from the worktree's own file."""
+    main = layered.path / ".env.local"
+    with main.open("a") as file:
+        file.write(f"POSTGRES_URL={layered.url}?x=1\n")
+    before = main.read_bytes()
+
+    made = layered.json("worktree.create", "a")
+
+    assert own(layered)["POSTGRES_URL"].endswith(f"/{made['database']}?x=1")
+    assert main.read_bytes() == before
+    assert layered.json("worktree.status", "a")["problems"] == []
+
+
+def test_a_database_on_another_server_is_reported(repository):
+    """It stays as it is, and the output does not show its password."""
     with (repository.path / ".env").open("a") as file:
-        file.write(f"DIRECT_URL='{repository.url}?schema=public'\nOTHER=postgresql://u:p@127.0.0.1:1/x\n")
+        file.write("OTHER=postgresql://u:pass@127.0.0.1:1/x\n")
     said = repository.inv("-R", "worktree.create", "a").stderr
-    assert f"`DIRECT_URL` in {repository.path}/.env names the main worktree's database `loquent_latest`" in said
-    assert 'worktree: {env: {DIRECT_URL: "{database_url}"}}' in said
-    assert "OTHER" not in said
-    assert repository.url.partition("@")[0].rpartition(":")[2] not in said
+    assert "`OTHER` in `.env` names `x`, a database on another server, 127.0.0.1:1" in said
+    assert "pass@" not in said

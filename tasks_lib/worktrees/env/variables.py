@@ -1,0 +1,411 @@
+"""
+Say which database each variable of a worktree leads to: its own, one that it must not touch, or another one.
+
+Foreign databases are golden, the main worktree's and those of other worktrees. A variable that leads to one is renamed
+or refused.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from tasks_lib.errors import EnvFileError, SettingsError
+from tasks_lib.settings.references import find_references, rename_database, resolve
+from tasks_lib.worktrees.env import dotenv_file
+from tasks_lib.worktrees.env.env_files import list_env_files, list_other_configuration
+from tasks_lib.worktrees.identity import companion_database
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from tasks_lib.databases.server.url import DatabaseUrl
+    from tasks_lib.settings.references import Reference
+    from tasks_lib.worktrees.project import Project
+    from tasks_lib.worktrees.registry import Record
+
+Whose = Literal["own", "companion", "foreign", "other"]
+
+ENVIRONMENT = "environment"
+"""The source of exported variables."""
+
+_LOCAL = re.compile(r"|localhost|127\.\d+\.\d+\.\d+|::1|0\.0\.0\.0|host\.docker\.internal|[/@].*")
+_POOLER_PORTS = ("6432", "6543")
+
+
+@dataclass(frozen=True)
+class DatabaseVariable:
+    """
+    A variable that names a database, and whose database that is.
+
+    Attributes:
+        whose: `own` and `companion` for this worktree's, `foreign`, or `other` for a database that nobody knows.
+        what: The database in words, such as "the golden template".
+        replacement: The database of this worktree that takes a foreign one's place; empty if there is none.
+        kept: Whether `worktree.keep_env` says to leave it alone.
+        here: Whether it is on the server of the clones.
+    """
+
+    reference: Reference
+    whose: Whose
+    what: str
+    replacement: str = ""
+    kept: bool = False
+    here: bool = True
+
+    @property
+    def wrong(self) -> bool:
+        """Whether it must not stay as it is."""
+        return self.whose == "foreign" and not self.kept
+
+    def describe(self) -> str:
+        """Return a clause such as "`DB_NAME` in `.env` names `app_dev`, the main worktree's database"."""
+        reference = self.reference
+        place = "is exported and" if reference.source == ENVIRONMENT else f"in `{reference.source}`"
+        return f"`{reference.key}` {place} names `{reference.database}`, {self.what}"
+
+
+@dataclass(frozen=True)
+class KnownDatabases:
+    """
+    The databases that a worktree's variables may name, by name.
+
+    Attributes:
+        own: The worktree's own database.
+        companions: Its companion databases.
+        foreign: What each foreign database is, and which of the worktree's databases takes its place.
+        elsewhere: The main worktree's databases on another server than the clones'.
+        hosts, port: The server of the clones; no hosts if it is unknown.
+        keep: Keys to leave alone.
+    """
+
+    own: str
+    companions: frozenset[str]
+    foreign: Mapping[str, tuple[str, str]]
+    elsewhere: frozenset[str]
+    hosts: tuple[str, ...]
+    port: str
+    keep: frozenset[str]
+
+    def find(self, values: Mapping[str, str], source: str) -> list[DatabaseVariable]:
+        """Return the variables among the resolved *values* that name a database."""
+        return [self._classify(reference) for reference in find_references(values, source, self.foreign)]
+
+    def rename(self, text: str, name: str, *, environ: Mapping[str, str] | None = None) -> tuple[str, list[str]]:
+        """
+        Rename each foreign database in the env file *text*; every other character stays.
+
+        Args:
+            name: The file, for errors.
+            environ: The process environment, for `${X}`.
+
+        Returns:
+            The new text, and the keys that changed.
+
+        Raises:
+            EnvFileError: If *text* has a line that dotenv cannot parse.
+        """
+        changed: dict[str, None] = {}
+        for force in (False, True):  # first the variables that a URL is made of, then what still leads there
+            found = self.find(resolve(dotenv_file.parse(text), environ or {}), name)
+            new = {
+                variable.reference.key: (variable.reference.form, variable.replacement)
+                for variable in found
+                if variable.wrong and variable.replacement
+            }
+            before = text
+            changes = {
+                key: partial(rename_database, form=form, name=own, force=force) for key, (form, own) in new.items()
+            }
+            text = dotenv_file.substitute(text, changes, name=name)
+            was, now = dotenv_file.parse(before), dotenv_file.parse(text)
+            changed |= dict.fromkeys(key for key in new if was[key] != now[key])
+        return text, list(changed)
+
+    def _classify(self, reference: Reference) -> DatabaseVariable:
+        name, kept = reference.database, reference.key in self.keep
+        if not self._is_here(reference):
+            address = f"{reference.host}:{reference.port}" if reference.port else reference.host
+            if name in self.elsewhere and reference.plain:
+                what = f"the main worktree's database on another server, {address}"
+                return DatabaseVariable(reference, "foreign", what, "", kept, here=False)
+            return DatabaseVariable(
+                reference, "other", f"a database on another server, {address}", "", kept, here=False
+            )
+        if name == self.own:
+            return DatabaseVariable(reference, "own", "its own database", "", kept)
+        if name in self.companions:
+            return DatabaseVariable(reference, "companion", "its own companion database", "", kept)
+        if name in self.foreign:
+            what, replacement = self.foreign[name]
+            return DatabaseVariable(reference, "foreign", what, replacement, kept)
+        return DatabaseVariable(reference, "other", "a database that all worktrees share", "", kept)
+
+    def _is_here(self, reference: Reference) -> bool:
+        """Whether *reference* is on the server of the clones. Where that cannot be told, it counts as being there."""
+        host = reference.host.lower()
+        if not self.hosts or not (host or reference.port):
+            return True
+        ports = {self.port, *(_POOLER_PORTS if host and not _LOCAL.fullmatch(host) else ())}
+        if any(_LOCAL.fullmatch(ours) for ours in self.hosts):
+            # A name without a dot is a container's: inside of compose, the same server has another name and port.
+            container = "." not in host and ":" not in host and not _LOCAL.fullmatch(host)
+            socket = host.startswith(("/", "@")) and not reference.port
+            return container or socket or (bool(_LOCAL.fullmatch(host)) and (reference.port or "5432") in ports)
+        direct = host.replace("-pooler.", ".")
+        return direct in {ours.replace("-pooler.", ".") for ours in self.hosts} and (reference.port or "5432") in ports
+
+
+def known_databases(
+    project: Project, record: Record, server: DatabaseUrl | None, of_main: Sequence[Reference] | None = None
+) -> KnownDatabases:
+    """
+    Return the databases that the variables of the worktree of *record* may name.
+
+    Args:
+        server: The server of the clones; None if it is not running, and then every variable counts as being there.
+        of_main: What `find_variables_of_main` returns, for callers that need it for many records.
+
+    Raises:
+        SettingsError: If the main worktree's env files name several databases, and it is not clear which is cloned.
+        EnvFileError: If an env file cannot be read.
+    """
+    settings, slug, own = project.settings, record.slug, record.identity.database
+    of_main = find_variables_of_main(project) if of_main is None else of_main
+    parameters = server.parameters if server else {}
+    hosts = tuple(
+        host.lower() for host in (parameters.get("host") or parameters.get("hostaddr") or "localhost").split(",")
+    )
+    here = KnownDatabases(
+        own, frozenset(), {}, frozenset(), hosts if server else (), parameters.get("port", "5432"), frozenset()
+    )
+    foreign: dict[str, tuple[str, str]] = {}
+    companions = {}
+    others = [other for other in project.registry.records() if other.slug != slug]
+    for companion in settings.companions:
+        mine = companions[companion.name] = companion_database(companion.name, slug)
+        what = f"the main worktree's database of companion `{companion.name}`"
+        foreign |= dict.fromkeys(_spellings(companion.name, of_main), (what, mine))
+        foreign |= {
+            reference.database: (what, mine)
+            for reference in of_main
+            if reference.key == companion.env and here._is_here(reference)  # noqa: SLF001 - its own class
+        }
+        if companion.template:
+            foreign[companion.template] = (f"the template of companion `{companion.name}`", mine)
+        for other in others:
+            name = companion_database(companion.name, other.slug)
+            foreign[name] = (f"companion `{companion.name}` of worktree `{other.identity.branch}`", mine)
+    primary = choose_main_database(
+        [
+            reference
+            for reference in of_main
+            if reference.database not in foreign and reference.key not in settings.keep_env
+        ]
+    )
+    for reference in primary:
+        if here._is_here(reference):  # noqa: SLF001
+            foreign[reference.database] = ("the main worktree's database", own)
+    for other in others:
+        foreign[other.identity.database] = (f"the database of worktree `{other.identity.branch}`", own)
+    for golden in (record.golden, settings.template):
+        foreign[golden] = ("the golden template", own)
+    foreign = {name: found for name, found in foreign.items() if name not in {own, *companions.values()}}
+    elsewhere = frozenset(reference.database for reference in primary if not here._is_here(reference))  # noqa: SLF001
+    return KnownDatabases(
+        own,
+        frozenset(companions.values()),
+        foreign,
+        elsewhere,
+        here.hosts,
+        here.port,
+        frozenset(settings.keep_env),
+    )
+
+
+def find_variables_of_main(project: Project) -> list[Reference]:
+    """
+    Return the variables of the main worktree's env files that name a database.
+
+    Raises:
+        EnvFileError, GitError: If they cannot be read.
+    """
+    main = project.repository.main
+    return [
+        reference
+        for name in list_env_files(main)
+        for reference in find_references(resolve(dotenv_file.load(main / name), {}), name)
+    ]
+
+
+def choose_main_database(references: Sequence[Reference]) -> list[Reference]:
+    """
+    Return those of *references* that name the main worktree's own database.
+
+    These are the plain ones at the root (`DATABASE_URL`, `DB_NAME`); without such, any others at the root; without
+    such, those of nested env files.
+
+    Raises:
+        SettingsError: If none is plain and at the root, and the others name several databases.
+    """
+    usable = [reference for reference in references if not reference.for_tests]
+    root = [reference for reference in usable if "/" not in reference.source]
+    if plain := [reference for reference in root if reference.plain]:
+        return plain
+    nested = [reference for reference in usable if reference.plain]
+    chosen = root or nested or usable
+    if len({reference.database for reference in chosen}) > 1:
+        listed = "\n".join(f"{item.key} in {item.source}: {item.database}" for item in chosen)
+        raise SettingsError(
+            "the main worktree's env files name several databases, and it is not clear which golden stands for",
+            why=listed,
+            hint="set DATABASE_URL in the main worktree's .env, and name the others by `db.companions` in invoke.yaml",
+        )
+    return chosen
+
+
+def read_variables(
+    project: Project, path: Path, known: KnownDatabases, environ: Mapping[str, str]
+) -> list[DatabaseVariable]:
+    """
+    Return each variable that names a database: exported ones, and those of the env files of the worktree at *path*.
+
+    Args:
+        environ: The process environment of an application in that worktree.
+
+    Raises:
+        EnvFileError, GitError: If a file cannot be read.
+    """
+    texts = {name: dotenv_file.read(path / name) for name in list_env_files(path)}
+    exported = known.find(dict(environ), ENVIRONMENT)
+    return exported + find_in_texts(project, known, texts, {name for name in texts if leads_out(path, name)}, environ)
+
+
+def find_in_texts(
+    project: Project,
+    known: KnownDatabases,
+    texts: Mapping[str, str],
+    outside: Collection[str],
+    environ: Mapping[str, str],
+) -> list[DatabaseVariable]:
+    """
+    Return the variables of the env files *texts* that name a database.
+
+    Left out are a key of the file that all worktrees share by a link, if the worktree's own file overrides it, and an
+    encrypted value, because an application uses the decrypted one that is exported.
+
+    Args:
+        outside: The files that are links out of the worktree.
+    """
+    own = dotenv_file.parse(texts.get(project.env_name, ""))
+    return [
+        variable
+        for name, text in texts.items()
+        for variable in known.find(resolve(dotenv_file.parse(text), environ), name)
+        if not (name in outside and name == project.shared_env_name and variable.reference.key in own)
+    ]
+
+
+def leads_out(path: Path, name: str) -> bool:
+    """Whether the file *name* of the worktree at *path* is, or is below, a link that leads out of it."""
+    return not os.path.realpath(path / name).startswith(os.path.realpath(path) + os.sep)
+
+
+def suggest_companion(reference: Reference) -> str:
+    """Return the line for `invoke.yaml` that gives each worktree its own database in place of *reference*'s."""
+    name = re.sub(r"[^a-z0-9]+", "_", reference.database.lower()).strip("_")
+    key = reference.key
+    if reference.has_plain_key or reference.form != "url":
+        # A companion's key holds a URL and occurs once; `.env.test` and `apps/api/.env` have their names to tell them.
+        file = reference.source.removesuffix(".env") if reference.source != ".env" else name
+        words = [word for word in re.split(r"[^A-Za-z0-9]+", file) if word not in ("", "env", "apps", "packages")]
+        key = "_".join([*(words or [name]), "DATABASE_URL"]).upper()
+    return f"db: {{companions: [{{name: {name}, env: {key}}}]}}"
+
+
+def find_mentions(path: Path, known: KnownDatabases) -> list[tuple[str, str]]:
+    """
+    Return where configuration that this tool does not edit names a foreign database.
+
+    Returns:
+        `file:line`, relative to the worktree at *path*, and a clause on the database.
+    """
+    if not known.foreign:
+        return []
+    names = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, known.foreign))})(?![\w-])")
+    return [
+        (f"{file}:{number}", f"`{found[0]}`, {known.foreign[found[0]][0]}")
+        for file in list_other_configuration(path)
+        for number, line in enumerate((path / file).read_text(encoding="utf-8", errors="replace").splitlines(), 1)
+        if "database" in line.lower() or "postgres" in line.lower() or "db" in line.lower()
+        for found in names.finditer(line.partition("#")[0])
+    ]
+
+
+def require_no_foreign(variables: Iterable[DatabaseVariable], *, renamed_by: str = "") -> None:
+    """
+    Refuse variables that lead to golden, or to the database of the main worktree or another worktree.
+
+    Args:
+        renamed_by: The command that renames what can be renamed, for the hint. Without one, renaming has failed.
+
+    Raises:
+        EnvFileError: If there is one.
+    """
+    wrong = [variable for variable in variables if variable.wrong]
+    if wrong:
+        raise EnvFileError(
+            wrong[0].describe(),
+            why="\n".join(
+                ["a worktree must not touch that database", *(f"so does {other.describe()}" for other in wrong[1:])]
+            ),
+            hint=format_cure(wrong, renamed_by=renamed_by),
+        )
+
+
+def format_cure(wrong: Sequence[DatabaseVariable], *, renamed_by: str = "") -> str:
+    """
+    Return what cures *wrong*: a command, or lines for `invoke.yaml` or the main worktree's env file.
+
+    Args:
+        renamed_by: As in `require_no_foreign`.
+    """
+    exported = [variable.reference.key for variable in wrong if variable.reference.source == ENVIRONMENT]
+    if exported:
+        return f"unset {' '.join(exported)}"
+    elsewhere = [variable for variable in wrong if not variable.replacement]
+    if elsewhere:
+        return (
+            "name the application's server in the main worktree's .env, so that clones are made there:\n"
+            "DATABASE_URL=postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+        )
+    if renamed_by:
+        return renamed_by
+    lines: dict[str, list[str]] = {}
+    for variable in wrong:
+        template = "{database_url}" if variable.reference.form == "url" else "{database}"
+        lines.setdefault(variable.reference.source, []).append(f'{variable.reference.key}: "{template}"')
+    files = "\n".join(f'    "{source}": {{{", ".join(keys)}}}' for source, keys in lines.items())
+    return f"in invoke.yaml:\nworktree:\n  env_files:\n{files}"
+
+
+def replace_exported(known: KnownDatabases, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the exported variables that name a foreign database, renamed to this worktree's."""
+    found = known.find(dict(environ), ENVIRONMENT)
+    return {
+        variable.reference.key: rename_database(
+            environ[variable.reference.key], variable.reference.form, variable.replacement, force=True
+        )
+        for variable in found
+        if variable.wrong and variable.replacement
+    }
+
+
+def _spellings(name: str, references: Iterable[Reference]) -> set[str]:
+    """Return the databases among *references* that are called *name* but for case and punctuation."""
+    databases = {reference.database for reference in references}
+    return {name, *(found for found in databases if re.sub(r"[^a-z0-9]+", "_", found.lower()).strip("_") == name)}
