@@ -112,7 +112,7 @@ def test_plain_keys_are_told_from_those_of_other_databases():
 
 
 def test_separate_variables_give_the_url_of_the_server():
-    """A password with any character arrives as it is; without a host there is no server."""
+    """A password with any character arrives as it is; without a host no server is named."""
     family = {
         "DB_NAME": "app",
         "DB_HOST": "127.0.0.1",

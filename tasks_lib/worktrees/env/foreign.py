@@ -72,7 +72,7 @@ def list_main_databases(project: Project) -> set[str]:
     from tasks_lib.databases.server.url import DatabaseUrl
 
     of_main = [reference for reference in find_variables_of_main(project) if not reference.for_tests]
-    with suppress(SettingsError):  # nobody knows which of several is meant: all of them are the main worktree's
+    with suppress(SettingsError):  # several, and it is unknown which one is meant: all count
         of_main = choose_main_database(of_main)
     found = {reference.database for reference in of_main}
     # An exported one may name the database of the worktree in which it was exported.

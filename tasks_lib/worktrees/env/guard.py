@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.errors import EnvFileError, SettingsError
 from tasks_lib.settings import env_values
 from tasks_lib.settings.references import is_encrypted
-from tasks_lib.worktrees.env.variables import known_databases, read_variables, require_no_foreign
+from tasks_lib.worktrees.env.variables import known_databases, read_variables, require_no_foreign, running_server_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -78,7 +78,7 @@ def require_own_database_name(project: Project, record: Record, path: Path, envi
     from tasks_lib.databases.server.url import DatabaseUrl
 
     refuse_exported_database_url(record, environ)
-    variables = read_variables(project, path, known_databases(project, record, project.server.url), environ)
+    variables = read_variables(project, path, known_databases(project, record, running_server_url(project)), environ)
     require_no_foreign(variables, renamed_by="inv worktree.db")
     refuse_overriding_env_file(project, record, path, variables)
     written = _written(project, path)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from tasks_lib.errors import EnvFileError, SettingsError
+from tasks_lib.errors import EnvFileError, ServerError, SettingsError
 from tasks_lib.settings.references import find_references, rename_database, resolve
 from tasks_lib.worktrees.env import dotenv_file
 from tasks_lib.worktrees.env.env_files import list_env_files, list_other_configuration
@@ -43,7 +44,7 @@ class DatabaseVariable:
     A variable that names a database, and whose database that is.
 
     Attributes:
-        whose: `own` and `companion` for this worktree's, `foreign`, or `other` for a database that nobody knows.
+        whose: `own` and `companion` for this worktree's, `foreign`, or `other` for any other one.
         what: The database in words, such as "the golden template".
         replacement: The database of this worktree that takes a foreign one's place; empty if there is none.
         kept: Whether `worktree.keep_env` says to leave it alone.
@@ -227,6 +228,15 @@ def known_databases(
     )
 
 
+def running_server_url(project: Project) -> DatabaseUrl | None:
+    """Return the URL of the server of the clones; None if it is the embedded one and not running."""
+    from tasks_lib.databases.server.from_settings import running_server
+
+    with suppress(ServerError):
+        return running_server(project.settings).url
+    return None
+
+
 def find_variables_of_main(project: Project) -> list[Reference]:
     """
     Return the variables of the main worktree's env files that name a database.
@@ -261,7 +271,7 @@ def choose_main_database(references: Sequence[Reference]) -> list[Reference]:
     if len({reference.database for reference in chosen}) > 1:
         listed = "\n".join(f"{item.key} in {item.source}: {item.database}" for item in chosen)
         raise SettingsError(
-            "the main worktree's env files name several databases, and it is not clear which golden stands for",
+            "the main worktree's env files name several databases, and it is not clear which of them golden is a copy of",
             why=listed,
             hint="set DATABASE_URL in the main worktree's .env, and name the others by `db.companions` in invoke.yaml",
         )

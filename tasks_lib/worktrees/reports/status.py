@@ -5,7 +5,6 @@ Report everything known about one worktree, and whether its application would us
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,13 @@ import msgspec
 from tasks_lib.errors import GoldentreeError, ServerError
 from tasks_lib.settings import env_values
 from tasks_lib.worktrees.env.guard import require_own_database
-from tasks_lib.worktrees.env.variables import find_mentions, format_cure, known_databases, read_variables
+from tasks_lib.worktrees.env.variables import (
+    find_mentions,
+    format_cure,
+    known_databases,
+    read_variables,
+    running_server_url,
+)
 from tasks_lib.worktrees.reports import listing
 from tasks_lib.worktrees.reports.incomplete import Problem, command_for_worktree, diagnose
 from tasks_lib.worktrees.reports.migrations import compare_migrations, history_reader
@@ -178,16 +183,11 @@ def _problems(project: Project, row: Row) -> list[Problem]:
 
 def _read_variables(project: Project, status: Status, environ: Mapping[str, str]) -> None:
     """Find the variables that name a database; each that leads to a foreign one is a problem."""
-    from tasks_lib.databases.server.from_settings import running_server
-
     row = status.row
     if row.record is None or row.state == "gone":
         return
     try:
-        server = None
-        with suppress(ServerError):
-            server = running_server(project.settings).url
-        known = known_databases(project, row.record, server)
+        known = known_databases(project, row.record, running_server_url(project))
         status.variables = read_variables(project, row.path, known, environ)
         status.mentions = find_mentions(row.path, known)
     except GoldentreeError as error:

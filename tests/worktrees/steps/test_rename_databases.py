@@ -100,7 +100,7 @@ def test_what_cannot_be_renamed_is_refused_first(repository):
 
 
 def test_several_databases_without_a_main_one_are_refused(repository):
-    """Which of them golden stands for is not guessed."""
+    """It is not guessed which of them golden is a copy of."""
     text = (repository.path / ".env").read_text()
     (repository.path / ".env").write_text(
         text.replace("DATABASE_URL=", "AUDIT_URL=") + "CORE_URL=postgresql://h/core\n"
@@ -108,7 +108,7 @@ def test_several_databases_without_a_main_one_are_refused(repository):
 
     said = repository.refuses("worktree.create", "a", "--no-db")
 
-    assert "name several databases, and it is not clear which golden stands for" in said
+    assert "name several databases, and it is not clear which of them golden is a copy of" in said
     assert "CORE_URL in .env: core" in said
     assert repository.url not in said
 
