@@ -271,7 +271,7 @@ def choose_main_database(references: Sequence[Reference]) -> list[Reference]:
     if len({reference.database for reference in chosen}) > 1:
         listed = "\n".join(f"{item.key} in {item.source}: {item.database}" for item in chosen)
         raise SettingsError(
-            "the main worktree's env files name several databases, and it is not clear which of them golden is a copy of",
+            "the main worktree's env files name several databases, and it is unclear which of them golden is a copy of",
             why=listed,
             hint="set DATABASE_URL in the main worktree's .env, and name the others by `db.companions` in invoke.yaml",
         )

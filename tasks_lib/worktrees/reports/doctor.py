@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from tasks_lib.databases.ownership.managed import ManagedDatabase
     from tasks_lib.git.repository import WorktreeEntry
-    from tasks_lib.worktrees.env.variables import DatabaseVariable
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
@@ -227,18 +226,7 @@ def _record(
         yield Finding(level, branch, problem.what, problem.cure)
         return
     setup = command_for_worktree(project, path, "setup")
-    for name, wanted in env_file_values(project, record, path).items():
-        found = dotenv_file.load(path / name)
-        wrong = [key for key, value in wanted.items() if found.get(key) != value]
-        if not found:
-            yield Finding("problem", branch, f"it has no {name}", setup)
-        elif wrong:
-            yield Finding("problem", branch, f"{name} has other values of {', '.join(wrong)}", setup)
-    variables, mentions = _find_foreign(project, record, path)
-    for variable in variables:
-        yield Finding("problem", branch, variable.describe(), format_cure([variable], renamed_by=setup))
-    for place, what in mentions:
-        yield Finding("warning", branch, f"{place} names {what}", "let it read a variable, such as DATABASE_URL")
+    yield from _env_files(project, record, path, setup)
     database = databases.get(record.identity.database)
     if database is None or (database.comment.slug, database.comment.role) != (record.slug, "clone"):
         yield Finding(
@@ -251,12 +239,22 @@ def _record(
         yield Finding("problem", branch, f"an interrupted DROP has destroyed `{database.name}`", setup)
 
 
-def _find_foreign(project: Project, record: Record, path: Path) -> tuple[list[DatabaseVariable], list[tuple[str, str]]]:
-    """Return the variables and the other configuration of the worktree at *path* that lead to foreign databases."""
+def _env_files(project: Project, record: Record, path: Path, setup: str) -> Iterator[Finding]:
+    branch = record.identity.branch
+    for name, wanted in env_file_values(project, record, path).items():
+        found = dotenv_file.load(path / name)
+        wrong = [key for key, value in wanted.items() if found.get(key) != value]
+        if not found:
+            yield Finding("problem", branch, f"it has no {name}", setup)
+        elif wrong:
+            yield Finding("problem", branch, f"{name} has other values of {', '.join(wrong)}", setup)
     known = known_databases(project, record, project.server.url)
     environ = os.environ if path == project.repository.current else {}
-    variables = read_variables(project, path, known, environ)
-    return [variable for variable in variables if variable.wrong], find_mentions(path, known)
+    for variable in read_variables(project, path, known, environ):
+        if variable.wrong:
+            yield Finding("problem", branch, variable.describe(), format_cure([variable], renamed_by=setup))
+    for place, what in find_mentions(path, known):
+        yield Finding("warning", branch, f"{place} names {what}", "let it read a variable, such as DATABASE_URL")
 
 
 def _leftovers(project: Project) -> Iterator[Finding]:

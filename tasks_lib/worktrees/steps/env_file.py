@@ -7,7 +7,6 @@ the second env file is a link to the main worktree's, so that a secret is change
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -82,12 +81,12 @@ def env_file_values(project: Project, record: Record, path: Path) -> dict[str, d
     """
     Return the keys that are set in each env file of the worktree at *path*, and their values, by the file's path in it.
 
-    A file whose folder this branch does not have is left out.
+    A file whose folder this branch does not have is left out, once the branch is checked out.
     """
     further = {
         name: _rule_values(project, record, name)
         for name in project.settings.env_files
-        if (path / name).parent.is_dir()
+        if (path / name).parent.is_dir() or not path.exists()
     }
     return {project.env_name: worktree_values(project, record), **further}
 
@@ -171,8 +170,6 @@ def require_no_tracked_link(project: Project, commit: str) -> None:
                 hint=f"stop tracking it on the branch that the worktree starts from:\n"
                 f"git rm --cached {name} && git commit -m 'Stop tracking {name}'",
             )
-
-
 
 
 class _SharedFile:

@@ -108,7 +108,7 @@ def test_several_databases_without_a_main_one_are_refused(repository):
 
     said = repository.refuses("worktree.create", "a", "--no-db")
 
-    assert "name several databases, and it is not clear which of them golden is a copy of" in said
+    assert "name several databases, and it is unclear which of them golden is a copy of" in said
     assert "CORE_URL in .env: core" in said
     assert repository.url not in said
 
