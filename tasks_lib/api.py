@@ -58,7 +58,7 @@ def create_worktree(
 
     Args:
         branch: The branch to check out; created if it does not exist.
-        base: What a new branch starts from; by default the default branch.
+        base: What a new branch starts from; by default the remote's branch of that name, else `worktree.base`.
         path: Where to put the worktree, absolute or relative to the current directory; by default as the settings say.
         database: Whether to clone golden now; `inv worktree.setup` adds the database later.
         fresh: Take a new snapshot of golden even if the last one is current.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tasks_lib.collections._project import current_project
 from tasks_lib.collections._setup import set_up
 from tasks_lib.collections._task import Answer, task
-from tasks_lib.collections.views.results import CLONE_HELP, UNMASKED, preview, report, report_pulled
+from tasks_lib.collections.views.results import CLONE_HELP, UNMASKED, WORKTREE, preview, report, report_pulled
 from tasks_lib.collections.views.worktree_status import clone_row, migration_rows
 from tasks_lib.output import Narrator, format_age, format_pairs, format_size, format_table
 
@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 @task(
     help=CLONE_HELP,
-    returns=(
-        "*worktree*: `{branch, slug, path, database, port, ports: {NAME: port}, number, dev_url, "
-        "clone: {method, seconds, bytes} or null, steps: [{title, seconds}]}`"
-    ),
+    returns=WORKTREE,
 )
 def clone(c: Context, fresh: bool = False, evict: bool = False, json: bool = False) -> Answer:
     """

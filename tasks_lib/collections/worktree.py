@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.collections._project import current_project
 from tasks_lib.collections._setup import set_up
 from tasks_lib.collections._task import Answer, OptionalPositional, task
-from tasks_lib.collections.views.results import CLONE_HELP, preview, report, report_collected, report_removal
+from tasks_lib.collections.views.results import CLONE_HELP, WORKTREE, preview, report, report_collected, report_removal
 from tasks_lib.errors import WorktreeError
 from tasks_lib.output import Narrator, in_terminal, show_while
 from tasks_lib.workflows.ledger_access import stop_orphaned_agents
@@ -24,15 +24,12 @@ _BRANCH_HELP = "The branch, its slug, or the worktree's path."
     aliases=["up"],
     help={
         "branch": "The branch to work on; created if it does not exist.",
-        "base": "What a new branch starts from; by default the default branch.",
+        "base": "What a new branch starts from; by default the remote's branch of that name, else `worktree.base`.",
         "path": "Where to put the worktree; by default ../<repo>-<branch>.",
         "no-db": "Do not create the database; `inv worktree.setup` adds it later.",
         **CLONE_HELP,
     },
-    returns=(
-        "*worktree*: `{branch, slug, path, database, port, ports: {NAME: port}, number, dev_url, "
-        "clone: {method, seconds, bytes} or null, steps: [{title, seconds}]}`"
-    ),
+    returns=WORKTREE,
 )
 def create(
     c: Context,
@@ -65,10 +62,7 @@ def create(
 
 @task(
     help=CLONE_HELP,
-    returns=(
-        "*worktree*: `{branch, slug, path, database, port, ports: {NAME: port}, number, dev_url, "
-        "clone: {method, seconds, bytes} or null, steps: [{title, seconds}]}`"
-    ),
+    returns=WORKTREE,
 )
 def db(c: Context, fresh: bool = False, evict: bool = False, json: bool = False) -> Answer:
     """
@@ -83,10 +77,7 @@ def db(c: Context, fresh: bool = False, evict: bool = False, json: bool = False)
 @task(
     name="setup",
     help=CLONE_HELP,
-    returns=(
-        "*worktree*: `{branch, slug, path, database, port, ports: {NAME: port}, number, dev_url, "
-        "clone: {method, seconds, bytes} or null, steps: [{title, seconds}]}`"
-    ),
+    returns=WORKTREE,
 )
 def setup_(c: Context, fresh: bool = False, evict: bool = False, json: bool = False) -> Answer:
     """

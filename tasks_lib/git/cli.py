@@ -58,11 +58,12 @@ def git_environment() -> dict[str, str]:
     return {**kept, **CALLER, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", "LANGUAGE": ""}
 
 
-_HALF_WRITTEN = re.compile(r"failed to read .*worktrees/[^/]+/commondir")
+_TEMPORARY = re.compile(r"failed to read .*worktrees/[^/]+/commondir|could not lock config file")
 """
-git's error when it lists the worktrees while another process creates one.
+git's errors while another process creates a worktree, or changes the configuration.
 
-The file exists before its content does (setup.c, get_common_dir_noenv); seen with eight processes at once.
+The file `commondir` exists before its content does (setup.c, get_common_dir_noenv); git does not wait for the lock of
+the configuration. Both were seen with eight processes at once.
 """
 
 _ATTEMPTS = 20
@@ -103,7 +104,7 @@ def run_git(
             raise GitError(what) from None
         except subprocess.TimeoutExpired:
             raise GitError(f"git {_verb(arguments)} took longer than {seconds:g} s") from None
-        if result.returncode == 0 or not _HALF_WRITTEN.search(result.stderr):
+        if result.returncode == 0 or not _TEMPORARY.search(result.stderr):
             break
         time.sleep(_PAUSE)
     if check and result.returncode != 0:

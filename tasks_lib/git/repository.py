@@ -156,42 +156,24 @@ class Repository:
         """Whether the current worktree is a linked one."""
         return self.current != self.main
 
-    def default_branch(self) -> str:
-        """
-        Return the short name of the default branch: what `origin/HEAD` points to, else the main worktree's own.
-
-        Raises:
-            GitError: If neither is known.
-        """
-        remote = run_git("symbolic-ref", "--short", "--quiet", "refs/remotes/origin/HEAD", cwd=self.main, check=False)
-        if remote.returncode == 0:
-            return remote.stdout.strip().removeprefix("origin/")
-        local = run_git("config", "--get", "init.defaultBranch", cwd=self.main, check=False).stdout.strip()
-        for name in filter(None, (local, "main", "master")):
-            if self.has_branch(name):
-                return name
-        branch = read_git("rev-parse", "--abbrev-ref", "HEAD", cwd=self.main)
-        if branch == "HEAD":
-            raise GitError(
-                "the default branch is unknown",
-                why="there is no `main` or `master`, and the main worktree's HEAD is detached",
-                hint=f"git -C {self.main} switch BRANCH",
-            )
-        return branch
-
     def has_branch(self, name: str) -> bool:
         """Whether there is a local branch *name*."""
         return git_succeeds("show-ref", "--verify", "--quiet", f"refs/heads/{name}", cwd=self.main)
 
-    def commit(self, reference: str) -> str | None:
-        """Return the commit that *reference* names, None if it names none."""
+    def commit(self, reference: str, *, cwd: Path | None = None) -> str | None:
+        """
+        Return the commit that *reference* names, None if it names none.
+
+        Args:
+            cwd: The worktree whose HEAD is meant, by default the main one.
+        """
         found = run_git(
             "rev-parse",
             "--verify",
             "--quiet",
             "--end-of-options",
             f"{reference}^{{commit}}",
-            cwd=self.main,
+            cwd=cwd or self.main,
             check=False,
         )
         return found.stdout.strip() if found.returncode == 0 else None

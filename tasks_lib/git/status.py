@@ -1,5 +1,5 @@
 """
-Read the git state of worktrees: uncommitted changes, and commits ahead of and behind the default branch.
+Read the git state of worktrees: uncommitted changes, and commits ahead of and behind the base branch.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from tasks_lib.errors import GitError
 from tasks_lib.git.cli import read_git, run_git
 from tasks_lib.git.merge_detection import find_merge_proof, is_ancestor
+from tasks_lib.git.remotes import find_remote_branch
+from tasks_lib.git.start import find_base_branch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -42,9 +44,9 @@ class GitState:
     Attributes:
         head: The commit that is checked out.
         dirty: How many paths have uncommitted changes, untracked ones included.
-        ahead: How many commits it has that the default branch lacks.
-        behind: How many the default branch has that it lacks.
-        merged: How its commits came into the default branch; None also if it has none.
+        ahead: How many commits it has that the base branch lacks.
+        behind: How many the base branch has that it lacks.
+        merged: How its commits came into the base branch; None also if it has none.
         why: Why something is unknown.
     """
 
@@ -72,17 +74,19 @@ class GitState:
 def read_states(
     repository: Repository,
     worktrees: Sequence[WorktreeEntry],
+    base: str | None = None,
     report: Callable[[WorktreeEntry, GitState], object] = lambda _, __: None,
 ) -> list[GitState]:
     """
     Return the state of each of *worktrees*. An error in one of them does not affect the others.
 
     Args:
+        base: What new branches start from, as for `find_start`; the branch that all are compared with.
         report: Called with each state as soon as it is known, from several threads.
     """
     heads = {listed.head for listed in worktrees if listed.head and listed.head.strip("0")}
     try:
-        target = _target(repository)
+        target = _target(repository, base)
         divergences = _count_ahead_behind(repository, target, heads) if target and heads else {}
         failure = ""
     except GitError as error:
@@ -113,13 +117,14 @@ def _read_state(
         return GitState(listed.head, why=_reason(error))
 
 
-def _target(repository: Repository) -> str | None:
-    """Return the commit of the default branch, local or as last fetched, None if it has none."""
+def _target(repository: Repository, base: str | None) -> str | None:
+    """Return the commit of the base branch, local or as last fetched, None if it has none."""
     try:
-        branch = repository.default_branch()
+        branch = find_base_branch(repository, base)
     except GitError:
         return None
-    local, fetched = repository.commit(f"refs/heads/{branch}"), repository.commit(f"refs/remotes/origin/{branch}")
+    reference = find_remote_branch(repository, branch)
+    local, fetched = repository.commit(f"refs/heads/{branch}"), reference and repository.commit(reference)
     if local is None or (fetched not in (None, local) and is_ancestor(repository, local, str(fetched))):
         return fetched
     return local

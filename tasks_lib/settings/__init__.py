@@ -69,6 +69,7 @@ class Settings:
     pull_mask: str | None
     ledger_url: str | None = field(repr=False)
     root: Path | None
+    base: str | None
     env_style: str
     env: Mapping[str, str]
     env_files: Mapping[str, Mapping[str, str]]

@@ -161,6 +161,13 @@ SETTINGS = (
         example="../worktrees",
     ),
     Setting(
+        "base", "worktree.base", "WORKTREE_BASE", values.parse_text,
+        "the branch that new ones start from, and that they are compared with",
+        shown="the default branch",
+        more="It is taken from here or from its remote, whichever is newer.",
+        example="develop",
+    ),
+    Setting(
         "env_style", "worktree.env_style", "WORKTREE_ENV", values.parse_choice(*ENV_STYLES),
         "which env file a worktree gets: copy (a rewritten `.env`) or layered (`.env.local` linked to the main "
         "worktree's, and its own `.env.development.local`)",

@@ -54,7 +54,9 @@ def list_errand_states(project: Project, errands: Sequence[Errand]) -> list[Erra
     """Return the state of each errand in the repository."""
     worktrees = worktrees_by_branch(project)
     rows = [worktrees[errand.branch] for errand in errands if errand.branch in worktrees]
-    states = dict(zip((row.path for row in rows), read_states(project.repository, rows), strict=True))
+    states = dict(
+        zip((row.path for row in rows), read_states(project.repository, rows, project.settings.base), strict=True)
+    )
     records = {record.identity.branch: record for record in reversed(project.registry.records())}
     removals = removal_record.list_removals(project)
     removed = {removal.worktree.identity.branch for removal in removals if removal.worktree}

@@ -63,7 +63,7 @@ def plan_start(
         BranchError: If the base branch does not exist.
         GoldentreeError: As `plan_create`.
     """
-    base, id = base or project.repository.default_branch(), new_id()  # noqa: A001 - what it is
+    base, id = base or project.base_branch, new_id()  # noqa: A001 - what it is
     if not project.repository.has_branch(base):
         raise BranchError(
             f"branch `{base}` does not exist",
@@ -244,7 +244,7 @@ def remove(project: Project, narrator: Narrator, errand: Errand, *, force: bool 
     if not has_worktree(project, errand):
         return None
     # `plan_remove` looks for merged work in the default branch only.
-    keep = errand.status is ErrandStatus.MERGED and errand.base_branch != project.repository.default_branch()
+    keep = errand.status is ErrandStatus.MERGED and errand.base_branch != project.base_branch
     with plan_remove(project, errand.branch, narrator, force=force, keep_branch=keep) as planned:
         planned.run(narrator)
     stop_orphaned_agents(project, narrator)

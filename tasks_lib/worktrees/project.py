@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import WorktreeError
 from tasks_lib.git.repository import list_worktrees
+from tasks_lib.git.start import find_base_branch
 from tasks_lib.worktrees.registry import Registry
 
 if TYPE_CHECKING:
@@ -78,6 +79,16 @@ class Project:
     def shared_env_name(self) -> str | None:
         """Name of the env file that linked worktrees share by a link, None if they copy."""
         return next(iter(self.settings.style_files[1:]), None)
+
+    @property
+    def base_branch(self) -> str:
+        """
+        The branch that new ones start from and are merged into: `worktree.base`, else the default branch.
+
+        Raises:
+            GitError: If it is unknown.
+        """
+        return find_base_branch(self.repository, self.settings.base)
 
     def find(self, name: str) -> tuple[Path | None, Record | None]:
         """

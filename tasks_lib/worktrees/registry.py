@@ -24,6 +24,7 @@ import msgspec
 from tasks_lib.databases.copy.result import CloneSummary
 from tasks_lib.errors import RegistryError
 from tasks_lib.files import STATE_FOLDER, LockHeldError, atomic_write, file_lock, make_state_folder
+from tasks_lib.git.remotes import Tracking
 from tasks_lib.worktrees.identity import Identity
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         golden: The golden template it is cloned from.
         server: The server, without a password.
         base: The commit at which this tool created the branch; None when the branch was there before.
+        tracking: What the branch tracked when this tool created it.
         made_worktree: Whether this tool made the worktree; an adopted one is never rolled back.
         clone: How its database was created; None until it is.
         created_at: When, in ISO 8601 with offset.
@@ -65,6 +67,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clone: CloneSummary | None = None
     created_at: str = msgspec.field(default="", name="created")
     done: tuple[str, ...] = ()
+    tracking: Tracking | None = None
     ports: dict[str, int] = {}
     number: int = 0
 

@@ -112,7 +112,7 @@ def diff(c: Context, phase: str, json: bool = False) -> Answer:
             why="a phase's diff is that of its initiative's branch",
             hint=f"inv initiative.update {short_id(initiative.id)} --branch BRANCH",
         )
-    base = found.merge_base or f"refs/heads/{project.repository.default_branch()}"
+    base = found.merge_base or f"refs/heads/{project.base_branch}"
     changes = diff_since(project.repository, base, initiative.branch)
     patch = changes.patch()
     if not json:

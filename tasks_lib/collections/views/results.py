@@ -26,6 +26,12 @@ CLONE_HELP = {
     "evict": "End idle sessions on golden instead of dumping it; refused while a session is busy.",
 }
 
+WORKTREE = (
+    "*worktree*: `{branch, slug, path, base, tracks: {remote, ref} or null, database, port, ports: {NAME: port}, "
+    "number, dev_url, clone: {method, seconds, bytes} or null, steps: [{title, seconds}]}`; `base` is the commit at "
+    "which the branch was created, and null if it existed"
+)
+
 UNMASKED = "Do not mask the data, even if WORKTREE_PULL_MASK is set."
 
 
@@ -46,6 +52,8 @@ def report(record: Record, path: Path, ran: Iterable[Ran]) -> Answer:
         "branch": names.branch,
         "slug": names.slug,
         "path": path,
+        "base": record.base,
+        "tracks": record.tracking and vars(record.tracking),
         "database": names.database,
         "port": record.port,
         "ports": record.ports,

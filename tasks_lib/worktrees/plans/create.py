@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks_lib.errors import BranchError, WorktreeError
+from tasks_lib.errors import WorktreeError
 from tasks_lib.git.branch_names import require_free_branch, require_plain_name
+from tasks_lib.git.start import find_start, read_branch_name
 from tasks_lib.plan import Plan
 from tasks_lib.worktrees.env.guard import require_no_conflicting_export
 from tasks_lib.worktrees.plans.planned import Planned
@@ -50,23 +51,30 @@ def plan_create(
     Plan a worktree for *branch*, or the rest of an interrupted one. The `with` body runs under the worktree's lock.
 
     Args:
-        base: Where a new branch starts, by default at the remote's branch of that name, else at the default branch.
+        branch: As `read_branch_name` understands it.
+        base: Where a new branch starts, by default at the remote's branch of that name, else at `worktree.base`.
         path: Where the worktree goes, by default as the settings say.
         options: How its databases are cloned. None for no databases now.
 
     Raises:
         GoldentreeError: If the worktree cannot be created. Nothing was changed.
     """
-    require_plain_name(project.repository, branch)
+    name = read_branch_name(project.repository, branch)
+    require_plain_name(project.repository, name.local)
     require_no_conflicting_export(project, os.environ)
-    identity = worktree_record.derive_identity(project, branch)
+    identity = worktree_record.derive_identity(project, name.local)
     with project.registry.working_on(identity.slug):
         record = project.registry.find(identity.slug)
         if record is not None and _is_interrupted(record, identity):
             narrator.say(f"finishing {record.path}, whose creation on {record.created_at} was interrupted")
         else:
-            record = _new_record(project, identity, record, base=base, path=path)
-            require_no_tracked_link(project, record.base or str(project.repository.commit(f"refs/heads/{branch}")))
+            _require_unused_names(project, identity, record)
+            place = _require_target(project, name.local, path)
+            start = find_start(project.repository, name, base=base, default=project.settings.base)
+            if said := start.describe(name.local):
+                narrator.say(said)
+            record = new_record(project, identity, place, start=start, made_worktree=True)
+            require_no_tracked_link(project, record.base or str(project.repository.commit(f"refs/heads/{name.local}")))
         place = project.registry.paths().get(record.slug) or Path(record.path)
         target = Target(project, record, place, narrator)
         require_editable_env_file(target)
@@ -80,33 +88,27 @@ def _is_interrupted(record: Record, identity: Identity) -> bool:
     return record.state == "creating" and record.made_worktree and record.identity.branch == identity.branch
 
 
-def _new_record(project: Project, identity: Identity, known: Record | None, *, base: str, path: str) -> Record:
+def _require_unused_names(project: Project, identity: Identity, known: Record | None) -> None:
     """
-    Return the record of a new worktree.
+    Refuse a branch that has a worktree, or whose names have a record.
 
     Args:
         known: The record that has the same slug, if any.
 
     Raises:
-        BranchError, WorktreeError: If the branch, the names or the directory are in use.
+        BranchError, WorktreeError: If so.
     """
     require_free_branch(project.repository, identity.branch)
-    if known is not None:
-        raise _names_taken(project, identity, known)
-    target = _require_target(project, identity.branch, path)
-    start = _require_start(project, identity.branch, base)
-    return new_record(project, identity, target, base=start, made_worktree=True)
-
-
-def _names_taken(project: Project, identity: Identity, known: Record) -> WorktreeError:
+    if known is None:
+        return
     path = project.registry.paths().get(known.slug, Path(known.path))
     if path.exists() or known.identity.branch != identity.branch:
-        return WorktreeError(
+        raise WorktreeError(
             f"the names of branch `{identity.branch}` belong to the worktree at {path}",
             why=f"it was created for branch `{known.identity.branch}`, and a worktree keeps its names",
             hint="choose another branch name",
         )
-    return WorktreeError(
+    raise WorktreeError(
         f"the worktree of `{identity.branch}` is no longer at {path}",
         why=f"its record still exists, and perhaps its database `{known.identity.database}`",
         hint=f"inv worktree.remove {known.slug}",
@@ -143,37 +145,12 @@ def _require_target(project: Project, branch: str, path: str) -> Path:
     return target
 
 
-def _require_start(project: Project, branch: str, base: str) -> str | None:
-    """
-    Return the commit at which a new branch starts, None for an existing branch.
-
-    Raises:
-        BranchError: If *base* is given for an existing branch, or no commit was found.
-    """
-    repository = project.repository
-    if repository.has_branch(branch):
-        if base:
-            raise BranchError(
-                f"branch `{branch}` exists already", why="--base is for new branches", hint="leave --base out"
-            )
-        return None
-    if base:
-        commit = repository.commit(base)
-        if commit is None:
-            raise BranchError(f"base `{base}` is not a commit", hint="git branch --all")
-        return commit
-    default = repository.default_branch()
-    for reference in (f"refs/remotes/origin/{branch}", f"refs/heads/{default}", f"refs/remotes/origin/{default}"):
-        if commit := repository.commit(reference):
-            return commit
-    raise BranchError(f"the default branch `{default}` has no commit in this repository", hint="pass --base REF")
-
-
 def _plan(target: Target, options: CloneOptions | None) -> Plan:
     branch = target.record.identity.branch
     command = f"worktree.create {branch}"
     first = record_step(target)
-    checkout = Checkout(target.project, target.slug, branch, target.path, target.record.base, command).step()
+    record = target.record
+    checkout = Checkout(target.project, target.slug, branch, target.path, record.base, command, record.tracking).step()
     prepared = [
         *file_steps(target),
         # Even without a database the file names the future clone: an application that finds no database is better

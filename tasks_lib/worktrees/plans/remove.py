@@ -19,6 +19,7 @@ from tasks_lib.errors import GitError, WorktreeError
 from tasks_lib.files import delete_tree
 from tasks_lib.git import uncommitted
 from tasks_lib.git.cli import run_git
+from tasks_lib.git.remotes import find_default_branch, read_tracking
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import Plan, Step, uninterrupted
 from tasks_lib.worktrees.plans.planned import Planned
@@ -95,12 +96,23 @@ def _new_record(
 ) -> RemovalRecord:
     branch = entry.branch if entry else worktree.identity.branch if worktree else None
     tip = project.repository.commit(f"refs/heads/{branch}") if branch else entry.head if entry else None
-    in_use = [project.repository.default_branch(), *(entry.branch for entry in others)]
+    in_use = [find_default_branch(project.repository), project.base_branch, *(entry.branch for entry in others)]
     delete_branch = branch is not None and tip is not None and branch not in in_use and not keep_branch
     path = str(entry.path) if entry else worktree.path if worktree else ""
     # The databases that an interrupted run has parked carry its timestamp.
     removed_at = interrupted.removed_at if interrupted else removal_record.timestamp()
-    return RemovalRecord(slug, removed_at, path, branch, tip, saved=tip, worktree=worktree, delete_branch=delete_branch)
+    tracking = read_tracking(project.repository, branch) if branch else None
+    return RemovalRecord(
+        slug,
+        removed_at,
+        path,
+        branch,
+        tip,
+        saved=tip,
+        worktree=worktree,
+        delete_branch=delete_branch,
+        tracking=tracking,
+    )
 
 
 def _plan_before_removal(
@@ -152,7 +164,8 @@ def _plan_after_removal(project: Project, removal: Removal, narrator: Narrator) 
             return f"kept: {user} is on it"
         # With the expected commit, so that a branch with newer commits is not deleted.
         run_git("update-ref", "-d", reference, str(record.tip), cwd=main)
-        run_git("config", "--remove-section", f"branch.{record.branch}", cwd=main, check=False)
+        with project.registry.locked():
+            run_git("config", "--remove-section", f"branch.{record.branch}", cwd=main, check=False)
         return f"was at {str(record.tip)[:12]}"
 
     def delete_files() -> str | None:

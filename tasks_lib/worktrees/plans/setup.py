@@ -122,7 +122,7 @@ def _adopted_record(project: Project, path: Path, slug: str) -> Record:
     record = project.registry.find(slug)
     if record is None:
         identity = worktree_record.derive_identity(project, _require_branch(path))
-        return new_record(project, identity, path, base=None, made_worktree=False)
+        return new_record(project, identity, path, start=None, made_worktree=False)
     elsewhere = project.registry.paths().get(slug)
     if elsewhere is not None or (record.path != str(path) and Path(record.path).exists()):
         raise WorktreeError(

@@ -194,7 +194,7 @@ def _checkout_step(project: Project, removal: RemovalRecord, path: Path) -> Step
         )
     base = None if branch_exists else removal.tip
     command = f"worktree.undo {removal.key}"
-    return Checkout(project, _registered_name(removal), removal.branch, path, base, command).step()
+    return Checkout(project, _registered_name(removal), removal.branch, path, base, command, removal.tracking).step()
 
 
 def _is_begun(project: Project, removal: RemovalRecord, path: Path) -> bool:

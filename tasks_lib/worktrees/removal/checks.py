@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.errors import GitError, WorktreeError
 from tasks_lib.git.cli import git_succeeds, read_git, run_git
 from tasks_lib.git.merge_detection import find_merge_proof
+from tasks_lib.git.remotes import find_default_branch
 from tasks_lib.worktrees.steps.checkout import UNFINISHED
 
 if TYPE_CHECKING:
@@ -140,21 +141,22 @@ def require_merged(project: Project, branch: str, tip: str) -> None:
     """
     Refuse to delete a branch if no other branch would have its commits.
 
-    A branch is safe to delete when the default branch, here or on a remote, has its commits, also squashed or
-    rebased, or when a remote has them under the branch's name as of the last fetch. A deleted upstream branch
-    proves nothing.
+    A branch is safe to delete when the default branch or the base branch, here or on a remote, has its commits, also
+    squashed or rebased, or when a remote has them under the branch's name as of the last fetch. A deleted upstream
+    branch proves nothing.
 
     Raises:
         WorktreeError: If commits would be lost.
         GitError: If git cannot tell.
     """
-    main, default = project.repository.main, project.repository.default_branch()
-    patterns = [f"refs/heads/{default}", f"refs/remotes/*/{default}", f"refs/remotes/*/{branch}"]
+    main, trunks = project.repository.main, sorted({find_default_branch(project.repository), project.base_branch})
+    patterns = [f"{place}/{trunk}" for trunk in trunks for place in ("refs/heads", "refs/remotes/*")]
+    patterns.append(f"refs/remotes/*/{branch}")
     targets = read_git("for-each-ref", "--format=%(refname)", *patterns, cwd=main).splitlines()
     if any(find_merge_proof(project.repository, tip, target) for target in targets):
         return
     raise WorktreeError(
-        f"branch `{branch}` has commits that are neither in `{default}` nor pushed",
+        f"branch `{branch}` has commits that are neither in {' or '.join(f'`{trunk}`' for trunk in trunks)} nor pushed",
         why=read_git("log", "--oneline", f"--max-count={_SHOWN}", tip, "--not", *targets, cwd=main),
         hint="merge or push it, or pass --keep-branch or --force",
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tasks_lib.git import uncommitted
+from tasks_lib.git.remotes import Tracking
 from tasks_lib.worktrees import registry
 from tasks_lib.worktrees.registry import Record
 
@@ -38,6 +39,7 @@ class RemovalRecord(msgspec.Struct, frozen=True):
         worktree: The worktree's record, None if it had none.
         only_databases: Whether the worktree itself stayed (`worktree.teardown`, `db.reset`, `db.pull`).
         delete_branch: Whether the branch is deleted as well.
+        tracking: What the branch tracks, None if nothing.
         undone: Whether it was undone: the record stays for files in *trash* that could not be deleted.
     """
 
@@ -50,6 +52,7 @@ class RemovalRecord(msgspec.Struct, frozen=True):
     worktree: Record | None = msgspec.field(name="record")
     only_databases: bool = False
     delete_branch: bool = False
+    tracking: Tracking | None = None
     undone: bool = False
 
     @classmethod

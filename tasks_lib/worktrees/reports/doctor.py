@@ -89,7 +89,7 @@ def _git(project: Project) -> Iterator[Finding]:
     elif found < OLDEST_GIT:
         yield Finding("problem", "git", f"git {shown} is older than {oldest}", f"install git {oldest} or later")
     else:
-        yield Finding("ok", "git", f"{shown}, default branch `{project.repository.default_branch()}`")
+        yield Finding("ok", "git", f"{shown}, new branches start from `{project.base_branch}`")
 
 
 def _env_file(project: Project) -> Iterator[Finding]:

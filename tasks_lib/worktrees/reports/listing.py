@@ -118,7 +118,12 @@ def fill_rows(project: Project, rows: list[Row], *, quick: bool = False) -> list
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(fill_databases)
         if not quick:
-            read_states(project.repository, [*numbers], lambda entry, state: fill(numbers[entry], git=state))
+            read_states(
+                project.repository,
+                [*numbers],
+                project.settings.base,
+                lambda entry, state: fill(numbers[entry], git=state),
+            )
         try:
             asked.result()
         except GoldentreeError as error:
@@ -136,7 +141,7 @@ def format_document(row: Row) -> dict[str, Any]:
     - `ports`, `number`: the ports of `worktree.ports` by name, and its number in the repository.
     - `listening`: whether a process listens on one of its ports.
     - `head`, `dirty`, `ahead`, `behind`, `merged`: the commit, the number of paths with uncommitted changes, the
-      number of commits ahead of and behind the default branch, and how its commits were merged into that
+      number of commits ahead of and behind the base branch, and how its commits were merged into that
       (`ancestor`, or by comparing content: `same tree`, `nothing to add`, `patch`).
     - `upstream`: `branch`, `ahead` and `behind` of the upstream branch.
     - `bytes`, `sessions`: the database's size on disk and its connected sessions.

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GitError
 from tasks_lib.git.cli import read_git, run_git
+from tasks_lib.git.remotes import delete_tracking, write_tracking
 from tasks_lib.git.repository import WorktreeEntry, list_worktrees
 from tasks_lib.plan import Step
 from tasks_lib.worktrees.env.git_exclude import exclude_worktree
 from tasks_lib.worktrees.steps.hooks import clear_ran_hooks
 
 if TYPE_CHECKING:
+    from tasks_lib.git.remotes import Tracking
     from tasks_lib.worktrees.project import Project
 
 UNFINISHED = "initializing"
@@ -33,6 +35,7 @@ class Checkout:
     Attributes:
         branch: None for a detached HEAD.
         base: The commit at which to create the branch, or to detach HEAD; None when the branch exists.
+        tracking: What the new branch tracks.
         command: The task that runs this step, with its arguments, for hints.
         begun: Paths at which this run, not an earlier killed one, began to create the worktree.
     """
@@ -43,6 +46,7 @@ class Checkout:
     path: Path
     base: str | None
     command: str
+    tracking: Tracking | None = None
     begun: list[Path] = field(default_factory=list)
 
     def step(self) -> Step:
@@ -57,8 +61,11 @@ class Checkout:
             self._remove()
             listed = None
         if self.branch and self.base and not self.project.repository.has_branch(self.branch):
-            # --no-track: setting up tracking writes .git/config, for whose lock parallel runs compete.
             run_git("branch", "--no-track", self.branch, self.base, cwd=main)
+        if self.branch and self.base and self.tracking:
+            # git does not wait for the lock of .git/config, for which parallel runs compete.
+            with self.project.registry.locked():
+                write_tracking(self.project.repository, self.branch, self.tracking)
         if listed is None:
             self.begun.append(self.path)
             start = [self.branch] if self.branch else ["--detach", str(self.base)]
@@ -77,6 +84,9 @@ class Checkout:
         # A branch that has moved has new commits, so it stays.
         if self.branch and self.base and listed is None and self.project.repository.commit(reference) == self.base:
             run_git("update-ref", "-d", reference, self.base, cwd=self.project.repository.main)
+            if self.tracking:
+                with self.project.registry.locked():
+                    delete_tracking(self.project.repository, self.branch)
 
     def done(self) -> bool:
         """Whether the worktree exists and is complete."""

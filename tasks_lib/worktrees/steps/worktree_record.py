@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Sequence
     from pathlib import Path
 
+    from tasks_lib.git.start import Start
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
     from tasks_lib.worktrees.target import Target
@@ -33,7 +34,7 @@ def derive_identity(project: Project, branch: str, taken_subdomains: Container[s
     return derive(branch, project=settings.project, prefix=settings.prefix, taken_subdomains=taken_subdomains)
 
 
-def new_record(project: Project, identity: Identity, path: Path, *, base: str | None, made_worktree: bool) -> Record:
+def new_record(project: Project, identity: Identity, path: Path, *, start: Start | None, made_worktree: bool) -> Record:
     """Return the record of a planned worktree; its port and subdomain are decided when it is saved."""
     from tasks_lib.worktrees.registry import Record
 
@@ -44,7 +45,8 @@ def new_record(project: Project, identity: Identity, path: Path, *, base: str | 
         state="creating",
         golden=project.settings.template,
         server=project.server.url.masked,
-        base=base,
+        base=start.commit if start else None,
+        tracking=start.tracking if start else None,
         made_worktree=made_worktree,
     )
 

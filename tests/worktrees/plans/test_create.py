@@ -407,17 +407,42 @@ class TestWhatItStartsFrom:
             "rev-parse", "main~1"
         )
 
-    def test_branch_of_origin_is_the_start(self, repository, tmp_path):
-        """The local branch starts there, and `.git/config` is unchanged."""
-        repository.git("clone", "--quiet", repository.path, tmp_path / "origin")
-        repository.git("switch", "--quiet", "--create", "a", cwd=tmp_path / "origin")
-        repository.commit("Theirs", cwd=tmp_path / "origin")
-        repository.git("remote", "add", "origin", tmp_path / "origin")
-        repository.git("fetch", "--quiet", "origin")
-        config = (repository.path / ".git" / "config").read_bytes()
-        repository.json("worktree.create", "a")
-        assert repository.git("rev-parse", "a") == repository.git("rev-parse", "origin/a")
-        assert (repository.path / ".git" / "config").read_bytes() == config
+    def test_branches_of_a_remote_are_tracked_even_at_the_same_time(self, repository, tmp_path):
+        """Git does not wait for the lock of `.git/config`. Removal and undo keep what a branch tracks."""
+        names = [f"b{number}" for number in range(8)]
+        repository.git("clone", "--quiet", "--bare", repository.path, tmp_path / "up.git")
+        repository.git("remote", "add", "upstream", tmp_path / "up.git")
+        repository.git("push", "--quiet", "upstream", *[f"main:refs/heads/{name}" for name in names])
+        with ThreadPoolExecutor(len(names)) as pool:
+            done = list(pool.map(lambda name: repository.inv("worktree.create", name, "--no-db"), names))
+        assert [result.returncode for result in done] == [0] * len(names), [result.stderr for result in done]
+        upstream = ("for-each-ref", "--format=%(upstream:short)", "refs/heads/b*")
+        assert repository.git(*upstream).split() == [f"upstream/{name}" for name in names]
+        repository.git("pull", "--quiet", cwd=repository.worktree("b0"))
+        repository.json("worktree.remove", "b0")
+        repository.json("worktree.undo")
+        assert "upstream/b0" in repository.git(*upstream)
+
+    def test_undone_creation_leaves_no_tracking(self, repository, tmp_path):
+        """The configuration is as before."""
+        repository.git("clone", "--quiet", "--bare", repository.path, tmp_path / "up.git")
+        repository.git("remote", "add", "upstream", tmp_path / "up.git")
+        repository.git("push", "--quiet", "upstream", "main:a")
+        before = (repository.path / ".git/config").read_text()
+        repository.refuses("worktree.create", "a", env={"WORKTREE_MIGRATE": "false"})
+        assert (repository.path / ".git/config").read_text() == before
+
+    def test_work_merged_into_the_configured_base_may_be_removed(self, repository):
+        """With `worktree.base: develop`, new branches start there and count as merged there."""
+        repository.git("switch", "--quiet", "--create", "develop")
+        repository.commit("Develop")
+        env = {"WORKTREE_BASE": "develop"}
+        said = repository.inv("worktree.create", "a", "--no-db", env=env).stderr
+        assert f"a starts at develop ({repository.git('rev-parse', 'develop')[:12]})" in said
+        repository.commit("Feature", cwd=repository.worktree("a"))
+        repository.git("merge", "--quiet", "--no-ff", "--message", "Merge", "a")
+        repository.json("worktree.remove", "a", env=env)
+        assert "a" not in repository.git("branch", "--list", "a")
 
 
 class TestRollback:

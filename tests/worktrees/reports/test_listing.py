@@ -102,6 +102,7 @@ def test_fetched_default_branch_counts(code, tmp_path):
     """The fetched branch counts if the local default branch lags behind it."""
     code("worktree", "add", "--quiet", "-b", "a", str(tmp_path / "a"))
     commit(code, tmp_path / "a", "a")
+    code("remote", "add", "origin", ".")
     code("update-ref", "refs/remotes/origin/main", code("commit-tree", "-p", "main", "-p", "a", "-m", "m", "a^{tree}"))
     repository = Repository.find(Path.cwd())
 
