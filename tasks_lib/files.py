@@ -71,7 +71,7 @@ def make_state_folder(folder: Path) -> None:
     """
     Create *folder* and the folders above it, but nothing above `STATE_FOLDER`.
 
-    A background process can outlive its repository; a repository that was deleted meanwhile must stay deleted.
+    A background process can outlive its repository; a repository that has been deleted must stay deleted.
 
     Raises:
         OSError: If it cannot be created, or the repository no longer exists.

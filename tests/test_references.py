@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks_lib.databases.server.url import DatabaseUrl
-from tasks_lib.settings.references import derive_url, find_references, rename_database, resolve
+from tasks_lib.settings.references import derive_url, find_references, replace_database, resolve
 
 URLS = [
     "postgres://u:p@h:5/app?x=1",
@@ -34,7 +34,8 @@ def names(values, known=()):
 @pytest.mark.parametrize("url", URLS)
 def test_a_url_of_any_spelling_is_found_and_renamed(url):
     """Only the name changes, whatever the key is called."""
-    renamed = rename_database(url, "url", "clone_1")
+    (found,) = find_references({"ANYTHING": url}, ".env")
+    renamed = replace_database(url, found, "clone_1")
 
     assert names({"ANYTHING": url}) == {"ANYTHING": "app"}
     assert names({"ANYTHING": renamed}) == {"ANYTHING": "clone_1"}
@@ -69,6 +70,7 @@ def test_a_family_of_variables_is_found_with_its_host(values):
         {"DB_CONNECTION": "mysql", "DB_DATABASE": "app", "DB_HOST": "h"},
         {"DB_ENGINE": "django.db.backends.sqlite3", "DB_NAME": "app"},
         {"MYSQL_DATABASE": "app"},
+        {"DB": "postgres", "DB_HOST": "h"},
         {"REDIS_DB": "0", "DATABASE": "0"},
         {"DATABASE_URL": "sqlite:///app.db"},
         {"DATABASE_URL": "encrypted:BDqDBibm4wsYqMpCjTQ6BsDH"},
@@ -94,8 +96,9 @@ def test_variables_in_variables_are_filled_in():
     values = {"DB_NAME": "app", "A": "postgresql://u:p@h/${DB_NAME}?s=1", "B": "postgresql://u:p@h/$DB_NAME"}
 
     assert names(values) == {"DB_NAME": "app", "A": "app", "B": "app"}
-    assert rename_database(values["A"], "url", "clone") == values["A"]
-    assert rename_database(values["A"], "url", "clone", force=True) == "postgresql://u:p@h/clone?s=1"
+    _, found, _ = find_references(resolve(values, {}), ".env")
+    assert replace_database(values["A"], found, "clone") == values["A"]
+    assert replace_database(values["A"], found, "clone", force=True) == "postgresql://u:p@h/clone?s=1"
     assert names({"A": values["A"]}) == {}
 
 
@@ -129,3 +132,19 @@ def test_separate_variables_give_the_url_of_the_server():
     assert derive_url({"TEST_DATABASE_URL": "postgresql://h/app"}) is None
     spring = {"SPRING_DATASOURCE_URL": "jdbc:postgresql://h:5/app", "SPRING_DATASOURCE_USERNAME": "ada"}
     assert derive_url(spring) == ("postgresql://ada@h:5/app", "SPRING_DATASOURCE_URL")
+
+
+def test_urls_inside_of_other_text_are_found_by_a_known_name():
+    """A list of replicas is renamed as a whole, and a longer name is left alone."""
+    values = {"REPLICAS": "postgres://a/app,postgres://b:5/app?x=1", "JSON": '{"url": "postgres://h/app_2"}'}
+
+    (found,) = find_references(values, ".env", {"app"})
+
+    assert replace_database(values["REPLICAS"], found, "c") == "postgres://a/c,postgres://b:5/c?x=1"
+
+
+def test_a_dollar_sign_in_a_password_stays():
+    """Only the names of known variables are filled in."""
+    values = {"DB_HOST": "h", "DB_NAME": "app", "DB_PASSWORD": "pa$word"}
+
+    assert derive_url(resolve(values, {}))[0] == "postgresql://:pa%24word@h/app"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Container, Mapping
 
 # Django's and Ecto's own schemes, JDBC and R2DBC with their wrappers (`jdbc:p6spy:postgresql:`), SQLAlchemy's drivers,
 # Celery's `db+postgresql:`.
@@ -23,8 +23,8 @@ _URL = re.compile(
     \s* (?: (?P<wrapper> (?: jdbc | r2dbc ) : (?: \w+ : )*? ) | db\+ )?
     (?: postgres(?:ql)? | postgis | timescale(?:db|gis)? | pgsql | psql | ecto | cockroach(?:db)? ) (?: \+\w+ )? :
     (?: // (?: (?P<login> [^/]* ) @ )? (?P<hosts> [^/?\#@]* ) (?: / | (?= [?\#] | \s*\Z ) ) | (?! // ) )
-    (?P<database> [^?\#\s]* )
-    (?P<rest> .*? ) \s*
+    (?P<database> [^?\#\s,;/]* )
+    (?P<rest> (?: [?\#] \S* )? ) \s*
     """,
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
@@ -51,7 +51,7 @@ _OTHER_ENGINE = re.compile(
 )
 # Often the same word as the database's name, and yet not its name.
 _NO_DATABASE = re.compile(
-    r"(?:^|_|^PG)(?:USER|USERNAME|LOGIN|ROLE|OWNER|PASSWORD|PASS|PWD|PASSWD|HOST|HOSTNAME|SERVER|DOMAIN|BUCKET|IMAGE|ORG)$"
+    r"(?:^|_|^PG)(?:USER|USERNAME|LOGIN|ROLE|OWNER|PASSWORD|PASS|PWD|PASSWD|HOST|HOSTNAME|SERVER|DOMAIN|BUCKET|IMAGE|ORG|SCHEMA|ENV)$"
     r"|^(?:COMPOSE_)?(?:APP|APPLICATION|PROJECT|STACK|SERVICE|SITE|PACKAGE)(?:_NAME)?$|^WORKTREE_",
     re.IGNORECASE,
 )
@@ -96,6 +96,10 @@ _PLAIN_WORDS = frozenset(
         "WRITER",
     ]
 )
+_ENGINES = frozenset(
+    {"pg", "pgsql", "postgres", "postgresql", "psql", "postgis", "mysql", "sqlite", "sqlite3", "mongodb"}
+)
+"""Values of `DB` and `DB_TYPE` that name a kind of server."""
 _FOR_TESTS = re.compile(r"(?:^|[._])(?:test|tests|testing|shadow|ci|e2e)(?:[._]|$)", re.IGNORECASE)
 
 _ENCRYPTED = re.compile(r"encrypted:|ENC\[")
@@ -112,7 +116,8 @@ class Reference:
         key: The variable that contains the name.
         database: The name, as the application resolves it.
         host, port: Of the server, as the application resolves them; empty where they are not named.
-        form: `url`, `family`, or `value` for a variable that is known by its value only.
+        form: `url`, `family`, `value` for a variable that is known by its value only, or `text` for one that has URLs
+            in it.
         user, password: The login that goes with it, empty where it is not named.
     """
 
@@ -156,16 +161,15 @@ def find_references(values: Mapping[str, str], source: str, names: Collection[st
     return [found for key, value in values.items() if (found := _reference(key, value, values, source, names))]
 
 
-def rename_database(raw: str, form: str, name: str, *, force: bool = False) -> str:
+def replace_database(raw: str, reference: Reference, name: str, *, force: bool = False) -> str:
     """
-    Return the value *raw*, as it is written in a file, for the database *name*; every other character stays.
+    Return *raw*, the value of *reference* as it is written in a file, for the database *name*; the rest stays.
 
     Args:
-        form: As in `Reference`.
         force: Also replace a name that another variable fills in (`.../${DB_NAME}`). Otherwise it stays, because that
             variable is renamed.
     """
-    for start, end, quoted in reversed(_spans(raw, form)):
+    for start, end, quoted in reversed(_spans(raw, reference)):
         if force or "$" not in raw[start:end]:
             raw = raw[:start] + (quote(name, safe="") if quoted else name) + raw[end:]
     return raw
@@ -183,7 +187,7 @@ def resolve(values: Mapping[str, str | None], environ: Mapping[str, str]) -> dic
     resolved = {}
     for key, value in values.items():
         if value is not None and not _ENCRYPTED.match(value):
-            resolved[key] = "".join(atom.resolve(known) for atom in parse_variables(_braced(value)))
+            resolved[key] = "".join(atom.resolve(known) for atom in parse_variables(_braced(value, known)))
             known[key] = environ.get(key, resolved[key])
     return resolved
 
@@ -216,14 +220,18 @@ def derive_url(values: Mapping[str, str]) -> tuple[str, str] | None:
     return None
 
 
-def _braced(value: str) -> str:
-    """Write `$X` as `${X}`, which dotenv-expand and docker compose read alike; a password may contain a `$`."""
-    return re.sub(r"(?<![\\$])\$(?=[A-Za-z_])(\w+)(?=$|[/:@?&.])", r"${\1}", value) if "://" in value else value
+def _braced(value: str, known: Container[str]) -> str:
+    """Write a *known* `$X` as `${X}`, as dotenv-expand and compose read it; a password may contain a `$`."""
+    return re.sub(
+        r"(?<!\\)\$([A-Za-z_]\w*)", lambda found: f"${{{found[1]}}}" if found[1] in known else found[0], value
+    )
 
 
-def _spans(raw: str, form: str) -> list[tuple[int, int, bool]]:
+def _spans(raw: str, reference: Reference) -> list[tuple[int, int, bool]]:
     """Return where *raw* names the database: start, end, and whether it is percent-encoded there."""
-    if form != "url":
+    if reference.form == "text":
+        return [(*match.span(), False) for match in _segment(reference.database).finditer(raw)]
+    if reference.form != "url":
         return [(0, len(raw), False)]
     if match := _URL.fullmatch(raw):
         found = [(*match.span("database"), True)] if match["database"] else []
@@ -268,20 +276,33 @@ def _reference(
             return Reference(
                 source, key, match["database"], host, words.get("port", ""), "url", user, words.get("password", "")
             )
-    known = Reference(source, key, value, form="value") if value in names and not _NO_DATABASE.search(key) else None
-    return _family(key, value, values, source) or known
+    return _family(key, value, values, source) or _known(key, value, source, names)
+
+
+def _known(key: str, value: str, source: str, names: Collection[str]) -> Reference | None:
+    if value in names and not _NO_DATABASE.search(key) and value.lower() not in _ENGINES:
+        return Reference(source, key, value, form="value")
+    if "://" in value:  # a list of URLs, or one inside of other text
+        found = next((name for name in names if _segment(name).search(value)), None)
+        return Reference(source, key, found, form="text") if found else None
+    return None
+
+
+def _segment(name: str) -> re.Pattern[str]:
+    """Match *name* as the path of a URL."""
+    return re.compile(rf"(?<=[\w\])]/){re.escape(name)}(?![\w./-])")
 
 
 def _family(key: str, value: str, values: Mapping[str, str], source: str) -> Reference | None:
     match = _FAMILY.fullmatch(key.upper())
-    if match is None or not value or value.isdecimal() or re.search(r"[\s/:\\]", value):
+    if match is None or not value or value.isdecimal() or value.lower() in _ENGINES or re.search(r"[\s/:\\]", value):
         return None
     family = match["family"] or match["whole"]
     prefixes = [family, family.removesuffix("_DATABASE").removesuffix("_DB")]
     if _OTHER_ENGINE.search(_sibling(values, prefixes, _ENGINE)):
         return None
     host, port, user, password = (_sibling(values, prefixes, names) for names in (_HOST, _PORT, _USER, _PASSWORD))
-    if match["whole"] and not match["family"] and not host:
+    if match["whole"] and not host:
         return None  # `DATABASE=x` alone may be anything; it is still known by its value
     return Reference(source, key, value, host, port, "family", user, password)
 

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from tasks_lib.errors import EnvFileError, ServerError, SettingsError
-from tasks_lib.settings.references import find_references, rename_database, resolve
+from tasks_lib.settings.references import find_references, replace_database, resolve
 from tasks_lib.worktrees.env import dotenv_file
 from tasks_lib.worktrees.env.env_files import list_env_files, list_other_configuration
 from tasks_lib.worktrees.identity import companion_database
@@ -114,13 +114,14 @@ class KnownDatabases:
         for force in (False, True):  # first the variables that a URL is made of, then what still leads there
             found = self.find(resolve(dotenv_file.parse(text), environ or {}), name)
             new = {
-                variable.reference.key: (variable.reference.form, variable.replacement)
+                variable.reference.key: (variable.reference, variable.replacement)
                 for variable in found
                 if variable.wrong and variable.replacement
             }
             before = text
             changes = {
-                key: partial(rename_database, form=form, name=own, force=force) for key, (form, own) in new.items()
+                key: partial(replace_database, reference=reference, name=own, force=force)
+                for key, (reference, own) in new.items()
             }
             text = dotenv_file.substitute(text, changes, name=name)
             was, now = dotenv_file.parse(before), dotenv_file.parse(text)
@@ -407,8 +408,8 @@ def replace_exported(known: KnownDatabases, environ: Mapping[str, str]) -> dict[
     """Return the exported variables that name a foreign database, renamed to this worktree's."""
     found = known.find(dict(environ), ENVIRONMENT)
     return {
-        variable.reference.key: rename_database(
-            environ[variable.reference.key], variable.reference.form, variable.replacement, force=True
+        variable.reference.key: replace_database(
+            environ[variable.reference.key], variable.reference, variable.replacement, force=True
         )
         for variable in found
         if variable.wrong and variable.replacement

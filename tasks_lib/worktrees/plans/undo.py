@@ -31,6 +31,7 @@ from tasks_lib.worktrees.steps.env_file import env_file_step, require_editable_e
 from tasks_lib.worktrees.steps.files import file_steps
 from tasks_lib.worktrees.steps.hooks import after_setup_steps
 from tasks_lib.worktrees.steps.portless import portless_steps
+from tasks_lib.worktrees.steps.rename_databases import rename_databases_step
 from tasks_lib.worktrees.steps.worktree_record import ready_step, record_step
 from tasks_lib.worktrees.target import Target
 
@@ -178,6 +179,7 @@ def _worktree_steps(project: Project, removal: RemovalRecord, path: Path, narrat
         *file_steps(target),
         _Unpark(project, removal, narrator, parked_at=removal_record.timestamp()).step(),
         env_file_step(target),
+        rename_databases_step(target),
         *after_setup_steps(target),
         ready_step(target),
         *portless_steps(target),

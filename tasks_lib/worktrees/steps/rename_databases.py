@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.errors import EnvFileError, GoldentreeError
 from tasks_lib.output import format_first
 from tasks_lib.plan import Step
-from tasks_lib.settings.references import rename_database, resolve
+from tasks_lib.settings.references import replace_database, resolve
 from tasks_lib.worktrees.env import dotenv_file
 from tasks_lib.worktrees.env.env_file_edit import EnvFileEdit
 from tasks_lib.worktrees.env.env_files import env_files_within, list_env_files, list_tracked_env_files
@@ -158,8 +158,8 @@ def _overriding_values(
         return {}
     values = resolve(dotenv_file.parse(texts[name]), {})
     return {
-        variable.reference.key: rename_database(
-            values[variable.reference.key], variable.reference.form, variable.replacement, force=True
+        variable.reference.key: replace_database(
+            values[variable.reference.key], variable.reference, variable.replacement, force=True
         )
         for variable in find_in_texts(target.project, known, texts, outside, {})
         if variable.reference.source == name and variable.wrong and variable.replacement
