@@ -17,6 +17,9 @@ from tasks_lib.workflows.ledger_access import stop_orphaned_agents
 if TYPE_CHECKING:
     from invoke.context import Context
 
+    from tasks_lib.worktrees.project import Project
+    from tasks_lib.worktrees.registry import Record
+
 _BRANCH_HELP = "The branch, its slug, or the worktree's path."
 
 
@@ -315,3 +318,55 @@ def path(c: Context, branch: str, json: bool = False) -> Answer:
             hint=f"to clean up after it:\ninv worktree.remove {branch}",
         )
     return Answer({"branch": branch, "path": found}, str(found))
+
+
+@task(
+    klass=OptionalPositional,
+    help={
+        "branch": f"{_BRANCH_HELP} By default the current worktree.",
+        "sync": "Add the keys that are missing. No key that the worktree has is changed.",
+    },
+    returns=(
+        "`{values: [{file, key, value, state, exported}], added: [{file, key}]}`; `value` is null where it may be a "
+        "secret; states as in the task's help"
+    ),
+)
+def env(c: Context, branch: str = "", sync: bool = False, json: bool = False) -> Answer:
+    """
+    Show what is in a worktree's env files; --sync adds what main gained
+
+    States: own (set by goldentree); wrong (goldentree would set another value);
+    main (as in the main worktree); changed (another value than there); added (not
+    there); missing (there, but not here). Values that may be secrets are not shown.
+    --sync names the worktree's own databases in the keys that it adds, as at creation.
+    """
+    from tasks_lib.collections.views import env_table
+    from tasks_lib.worktrees.plans.sync_env import plan_sync_env
+    from tasks_lib.worktrees.reports.env_values import report_env_values
+
+    project, narrator = current_project(), Narrator()
+    record, path = _require_existing(project, branch)
+    if not sync:
+        return env_table.report(report_env_values(project, record, path, os.environ))
+    with plan_sync_env(project, record, path) as planned:
+        if c.config.run.dry:
+            return preview(planned.preview())
+        planned.run(narrator)
+        return env_table.report(report_env_values(project, record, path, os.environ), planned.subject)
+
+
+def _require_existing(project: Project, branch: str) -> tuple[Record, Path]:
+    """
+    Return the record and the path of the worktree of *branch*, by default the current one.
+
+    Raises:
+        WorktreeError: If it is gone, or has no record.
+    """
+    if not branch:
+        return project.require_record_here(), project.repository.current
+    path, record = project.find(branch)
+    if record is None or path is None or not path.exists():
+        raise WorktreeError(
+            f"the worktree of `{branch}` is gone, or was created without this tool", hint="inv worktree.list"
+        )
+    return record, path

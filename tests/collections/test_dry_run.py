@@ -116,6 +116,7 @@ def changing(rows):
         ("worktree.undo", "gone"),
         ("worktree.gc", "--yes"),
         ("worktree.stop", "a"),
+        ("worktree.env", "a", "--sync"),
         ("golden.refresh", "--fresh"),
         ("golden.pull", "--unmasked"),
         ("golden.build",),

@@ -18,7 +18,7 @@ from tasks_lib.errors import EnvFileError
 from tasks_lib.files import atomic_write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from pathlib import Path
 
     from dotenv.parser import Binding
@@ -149,6 +149,29 @@ def load(path: Path) -> dict[str, str | None]:
         EnvFileError: The file is not UTF-8 or may not be read.
     """
     return parse(read(path))
+
+
+def append(text: str, source: str, keys: Collection[str], *, name: str = ".env") -> str:
+    """
+    Return *text* with lines of *source* at its end: those that set *keys*, as they are spelled there.
+
+    Args:
+        text: An env file that does not have *keys*.
+        source: An env file that has them; of a duplicate, its last line counts.
+        name: What errors call *source*.
+
+    Raises:
+        EnvFileError: *source* has a line that dotenv cannot parse, or the result would be read differently.
+    """
+    found = {binding.key: binding.original.string.strip() for binding in _bindings(source, name) if binding.key in keys}
+    first = re.search(r"\r\n|\n|\r", text)
+    newline = first[0] if first else "\n"
+    start = text if not text or text.endswith(("\n", "\r")) else text + newline
+    result = start + "".join(line + newline for line in found.values())
+    values = parse(source)
+    if parse(result) != {**parse(text), **{key: values[key] for key in keys}}:
+        raise _unsafe_edit(name, keys)
+    return result
 
 
 def write(path: Path, text: str, *, like: Path | None = None) -> None:

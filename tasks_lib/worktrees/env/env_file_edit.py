@@ -74,10 +74,19 @@ class EnvFileEdit:
             EnvFileError: If they cannot be set.
         """
         self.check(values)
-        self.before = dotenv_file.read(self.file) if self.file.exists() else None
-        self.begun = True
-        exclude_from_git(self.project, self.path, self.name)
+        self._begin()
         dotenv_file.update_env_file(self.source, self.file, values)
+
+    def replace(self, text: str) -> None:
+        """
+        Replace the file's whole text.
+
+        Raises:
+            EnvFileError: If it cannot be written.
+        """
+        self.check({})
+        self._begin()
+        dotenv_file.write(self.file, text, like=self.file if self.file.exists() else self.source)
 
     def undo(self) -> None:
         """Restore the file as it was before `write`."""
@@ -88,6 +97,11 @@ class EnvFileEdit:
         else:
             dotenv_file.write(self.file, self.before)
         stop_excluding(self.path, self.name)
+
+    def _begin(self) -> None:
+        self.before = dotenv_file.read(self.file) if self.file.exists() else None
+        self.begun = True
+        exclude_from_git(self.project, self.path, self.name)
 
     def is_done(self, values: Mapping[str, str]) -> bool:
         """Whether the file has *values*."""

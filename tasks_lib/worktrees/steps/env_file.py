@@ -77,50 +77,54 @@ class _WriteEnvFiles:
         return all(EnvFileEdit(project, path, name).is_done(values) for name, values in files.items())
 
 
-def env_file_values(project: Project, record: Record, path: Path) -> dict[str, dict[str, str]]:
+def env_file_values(project: Project, record: Record, path: Path, *, masked: bool = False) -> dict[str, dict[str, str]]:
     """
     Return the keys that are set in each env file of the worktree at *path*, and their values, by the file's path in it.
 
     A file whose folder this branch does not have is left out, once the branch is checked out.
+
+    Args:
+        masked: Return the values for output, without passwords.
     """
     further = {
-        name: _rule_values(project, record, name)
+        name: _rule_values(project, record, name, masked=masked)
         for name in project.settings.env_files
         if (path / name).parent.is_dir() or not path.exists()
     }
-    return {project.env_name: worktree_values(project, record), **further}
+    return {project.env_name: worktree_values(project, record, masked=masked), **further}
 
 
-def _rule_values(project: Project, record: Record, name: str) -> dict[str, str]:
+def _rule_values(project: Project, record: Record, name: str, *, masked: bool = False) -> dict[str, str]:
     """Return the keys that `worktree.env_files` sets in the file *name*, and their values."""
-    fields = template_fields(project, record)
+    fields = template_fields(project, record, masked=masked)
     main = env_values(project.repository.main / name)
     values = {key: substitute_env_fields(text, fields) for key, text in project.settings.env_files[name].items()}
-    return _main_only_values(project, main) | values
+    return main_only_values(project, main) | values
 
 
-def _main_only_values(project: Project, main: Container[str]) -> dict[str, str]:
+def worktree_values(project: Project, record: Record, *, masked: bool = False) -> dict[str, str]:
+    """Return the keys that are set in the worktree's env file, and their values; *masked* without passwords."""
+    fields = template_fields(project, record, masked=masked)
+    values = {key: substitute_env_fields(template, fields) for key, template in project.settings.env.items()}
+    values |= {companion.env: fields[f"url:{companion.name}"] for companion in project.settings.companions}
+    main = set[str]().union(*(env_values(project.repository.main / name) for name in project.settings.style_files))
+    return values | main_only_values(project, main)
+
+
+def main_only_values(project: Project, main: Container[str]) -> dict[str, str]:
+    """Return the keys that are blank in worktrees, of those that *main*, an env file of the main worktree, has."""
     return {key: "" for key in _MAIN_ONLY if key in main and key not in project.settings.keep_env}
 
 
-def worktree_values(project: Project, record: Record) -> dict[str, str]:
-    """Return the keys that are set in the worktree's env file, and their values."""
-    fields = template_fields(project, record)
-    values = {key: substitute_env_fields(template, fields) for key, template in project.settings.env.items()}
-    values |= {database.companion.env: database.url.text for database in companion_databases(project, record)}
-    main = set[str]().union(*(env_values(project.repository.main / name) for name in project.settings.style_files))
-    return values | _main_only_values(project, main)
-
-
-def template_fields(project: Project, record: Record) -> dict[str, str]:
-    """Return the values of the fields that templates of env keys and files may use."""
+def template_fields(project: Project, record: Record, *, masked: bool = False) -> dict[str, str]:
+    """Return the values of the fields that templates of env keys and files may use; *masked* without passwords."""
     names, url = record.identity, own_database_url(project, record)
     fields = {
         "branch": names.branch,
         "database": names.database,
-        "database_url": url.text,
+        "database_url": url.masked if masked else url.text,
         "db_host": url.parameter("host") or url.parameter("hostaddr"),
-        "db_password": url.parameter("password"),
+        "db_password": "***" if masked else url.parameter("password"),
         "db_port": url.parameter("port"),
         "db_user": url.parameter("user"),
         "dev_url": names.dev_url,
@@ -132,7 +136,7 @@ def template_fields(project: Project, record: Record) -> dict[str, str]:
     }
     for database in companion_databases(project, record):
         fields[f"database:{database.companion.name}"] = database.name
-        fields[f"url:{database.companion.name}"] = database.url.text
+        fields[f"url:{database.companion.name}"] = database.url.masked if masked else database.url.text
     # The record of a planned worktree has no leases yet.
     return fields | {f"port:{name}": str(record.ports.get(name, 0)) for name in project.settings.ports}
 

@@ -78,3 +78,36 @@ def test_setup_leases_ports_that_were_named_later(repository):
 
     assert said["ports"]["web"] == port
     assert repository.env("a")["API_PORT"] == str(said["ports"]["api"])
+
+
+def test_env_sync_adds_what_main_gained(repository):
+    """Keys that the worktree has stay, databases are its own, credentials of main are blank, and nothing is shown."""
+    (repository.path / "apps").mkdir()
+    (repository.path / "apps/.env").write_text("A=1\n")
+    (repository.path / "invoke.yaml").write_text("worktree: {copy: [apps/.env]}")
+    (repository.path / "apps/main.js").touch()
+    repository.commit("Add an application")
+    repository.json("worktree.create", "a", "--no-db")
+    there = repository.worktree("a")
+    kept = (there / ".env").read_text().replace("APP_HOST=https://team.ngrok.app", "APP_HOST=mine")
+    (there / ".env").write_text(kept)
+    with (repository.path / ".env").open("a") as main:
+        main.write(f'KEY="s3cret\nsecond" # why\nDIRECT_URL={repository.url}\nLEDGER_URL=postgresql://u:s3cret@h/l\n')
+    (repository.path / "apps/.env").write_text("A=2\nexport B='x y'")
+
+    shown = repository.inv("worktree.env", "a")
+    synced = repository.json("worktree.env", "--sync", cwd=there)
+
+    assert "s3cret" not in shown.stdout + str(synced)
+    assert repository.url.split("@")[0] not in shown.stdout + str(synced)
+    assert synced["added"] == [
+        *({"file": ".env", "key": key} for key in ("LEDGER_URL", "KEY", "DIRECT_URL")),
+        {"file": "apps/.env", "key": "B"},
+    ]
+    own = repository.env("a")["DATABASE_URL"]
+    assert (there / ".env").read_text() == f"""{kept}KEY="s3cret\nsecond" # why\nDIRECT_URL={own}\nLEDGER_URL=''\n"""
+    assert (there / "apps/.env").read_text() == "A=1\nexport B='x y'\n"
+    states = {row["key"]: row["state"] for row in synced["values"] if row["file"] == ".env"}
+    keys = ("APP_HOST", "PORT", "KEY", "DIRECT_URL")
+    assert [states[key] for key in keys] == ["changed", "own", "main", "own"]
+    assert repository.inv("worktree.env", "a", "--sync").stdout == "no key is missing\n"
