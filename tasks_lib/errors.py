@@ -16,6 +16,7 @@ Every failure that a user can meet and fix.
     │   ├── OwnershipError       a database that is not provably ours
     │   └── CloneError           a clone that could not be built or did not verify
     ├── ToolchainError           migrate or generate failed, or no tool could be chosen
+    │   └── WrongDatabaseError   a tool used a database that is not the worktree's
     ├── TwilioError              Twilio refuses, or its answer is invalid or missing
     ├── LedgerError              the ledger cannot be used, or refuses
     │   ├── NotFoundError        a row does not exist
@@ -148,6 +149,12 @@ class ToolchainError(GoldentreeError):
     """Migrate or generate failed, or no tool could be chosen."""
 
     kind = "toolchain"
+
+
+class WrongDatabaseError(ToolchainError):
+    """A tool used a database that is not the worktree's."""
+
+    kind = "wrong-database"
 
 
 class TwilioError(GoldentreeError):

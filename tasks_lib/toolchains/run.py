@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 from collections import deque
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tasks_lib.toolchains.base import Command
+
+    Watch = Callable[[int, Callable[[], object]], AbstractContextManager[None]]
 
 GRACE_SECONDS = 2.0
 """Time between TERM and KILL."""
@@ -40,6 +42,7 @@ def run(
     on_line: Callable[[str], None],
     hint: str = "",
     secrets: Collection[str] = (),
+    watch: Watch | None = None,
 ) -> None:
     """
     Run *command* to its end.
@@ -49,6 +52,8 @@ def run(
         on_line: Called with each line as it is printed, without passwords and colours.
         hint: The hint of the error if it fails; empty if the plan adds one.
         secrets: Texts to mask in addition to the database's passwords.
+        watch: Entered while the command runs, with its pid, which is that of its session, and a function that ends it
+            at once. What it raises is raised.
 
     Raises:
         ToolchainError: If its program is not installed, or it does not exit with 0.
@@ -62,12 +67,18 @@ def run(
         on_line(tail[-1])
 
     with _published(command) as output:
-        status = _relayed(argv, command.cwd, env, output, relay)
+        status = _relayed(argv, command.cwd, env, output, relay, watch)
         if status:
-            own = command.argv[:2] == ("sh", "-c")
-            shown = mask_secrets(command.argv[2] if own else shlex.join(command.argv), env)
             ended = f"exited with {status}" if status > 0 else f"was ended by {signal.Signals(-status).name}"
-            raise ToolchainError(f"`{shown}` {ended}", why="\n".join([*tail, command.remark]).strip(), hint=hint)
+            raise ToolchainError(
+                f"`{format_masked(command, env)}` {ended}", why="\n".join([*tail, command.remark]).strip(), hint=hint
+            )
+
+
+def format_masked(command: Command, env: Mapping[str, str]) -> str:
+    """Return *command* as a user would type it, without the passwords of *env*'s database."""
+    own = command.argv[:2] == ("sh", "-c")
+    return mask_secrets(command.argv[2] if own else shlex.join(command.argv), env)
 
 
 def mask_secrets(text: str, env: Mapping[str, str], others: Collection[str] = ()) -> str:
@@ -93,7 +104,12 @@ def _program(command: Command, env: Mapping[str, str]) -> str:
 
 
 def _relayed(
-    argv: list[str], cwd: Path, env: Mapping[str, str], output: IO[bytes] | None, relay: Callable[[str], None]
+    argv: list[str],
+    cwd: Path,
+    env: Mapping[str, str],
+    output: IO[bytes] | None,
+    relay: Callable[[str], None],
+    watch: Watch | None,
 ) -> int:
     process = subprocess.Popen(
         argv,
@@ -107,7 +123,7 @@ def _relayed(
     )
     stream = process.stderr if output else process.stdout
     assert stream is not None  # noqa: S101 - it is the pipe asked for above
-    with stream:
+    with stream, watch(process.pid, lambda: _kill(process)) if watch else nullcontext():
         try:
             for line in _lines(stream, process):
                 relay(line)
@@ -138,6 +154,11 @@ def _lines(stream: IO[bytes], process: subprocess.Popen[bytes]) -> Iterator[str]
 def _plain(line: bytes) -> str:
     """Return *line* as a terminal finally shows it: without colours, and with only the last frame of a spinner."""
     return _ESCAPES.sub("", _TO_FIRST_COLUMN.split(line.decode(errors="replace").rstrip())[-1])
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.plan import Step
 from tasks_lib.toolchains.base import Command
-from tasks_lib.toolchains.run import run
+from tasks_lib.worktrees.env.fenced import run_fenced
 from tasks_lib.worktrees.steps.databases import companion_databases, one_off_name
 from tasks_lib.worktrees.steps.run_once import clear_ran, run_once
 from tasks_lib.worktrees.steps.toolchain import worktree_environment
@@ -43,7 +43,7 @@ class RunCommand:
         """Run it; its output is printed line by line."""
         target = self.target
         environment = worktree_environment(target.project, target.record, target.path, url=self.url)
-        run(Command(("sh", "-c", self.command), target.path), env=environment, on_line=target.narrator.relay)
+        run_fenced(target, Command(("sh", "-c", self.command), target.path), env=environment)
 
 
 def after_setup_steps(target: Target) -> list[Step]:

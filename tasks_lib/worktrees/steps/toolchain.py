@@ -15,7 +15,7 @@ from tasks_lib.plan import Step
 from tasks_lib.toolchains.catalog import PRESETS
 from tasks_lib.toolchains.choose import find_history_toolchain, generate_command, migrate_command
 from tasks_lib.toolchains.environment import child_environment
-from tasks_lib.toolchains.run import run
+from tasks_lib.worktrees.env.fenced import run_fenced
 from tasks_lib.worktrees.env.variables import known_databases, replace_exported
 from tasks_lib.worktrees.steps.databases import own_database_url
 from tasks_lib.worktrees.steps.env_file import worktree_values
@@ -135,13 +135,14 @@ def run_tool(target: Target, which: str, *, hint: str = "", url: DatabaseUrl | N
 
     Raises:
         ToolchainError: If the command fails or cannot be found, or has left migrations pending.
+        WrongDatabaseError: If it used a database that is not the worktree's.
     """
     project, record, path = target.project, target.record, target.path
     found = find_command(project, path, which)
     if found is None:
         return "nothing, because this branch does not use that tool"
     environment = worktree_environment(project, record, path, url=url)
-    run(found, env=environment, on_line=target.narrator.relay, hint=hint)
+    run_fenced(target, found, env=environment, hint=hint)
     if which == "migrate":
         require_applied(project, record.identity.database, path, target.narrator)
     return None

@@ -1,0 +1,148 @@
+"""
+Run a tool in a worktree, and stop it if it uses a database that is not the worktree's.
+
+Its environment and the env files name the worktree's databases, but its code or configuration may name others.
+"""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from tasks_lib.errors import GoldentreeError, ServerError, ToolchainError, WrongDatabaseError
+from tasks_lib.toolchains.catalog import PRESETS, list_toolchains
+from tasks_lib.toolchains.run import format_masked, run
+from tasks_lib.worktrees.env.foreign import list_foreign_databases, list_main_databases
+from tasks_lib.worktrees.env.variables import find_mentions, format_cure, known_databases, read_variables
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tasks_lib.databases.compare.histories import Histories
+    from tasks_lib.databases.server.fence import Intrusion
+    from tasks_lib.toolchains.base import Command
+    from tasks_lib.worktrees.target import Target
+
+
+def run_fenced(target: Target, command: Command, *, env: Mapping[str, str], hint: str = "") -> None:
+    """
+    Run *command* to its end; relay its output.
+
+    Its sessions on foreign databases are ended, and the command with them. A session that is too short to be seen is
+    noticed afterwards if it has changed a migration history of golden or of the main worktree's database.
+
+    Args:
+        env: Its environment, from `worktree_environment`.
+        hint: The hint of the error if it fails; empty if the plan adds one.
+
+    Raises:
+        WrongDatabaseError: If it used a foreign database.
+        ToolchainError: If its program is not installed, or it does not exit with 0.
+        ServerError: If the server does not answer, although the worktree has a database there.
+    """
+    from tasks_lib.databases.compare.histories import read_histories
+    from tasks_lib.databases.server.fence import Fence
+
+    project, narrator = target.project, target.narrator
+    shown = format_masked(command, env)
+    try:
+        foreign = list_foreign_databases(project, target.slug)
+    except ServerError as error:
+        record = target.find_record()
+        if record is not None and record.clone is not None:
+            raise
+        narrator.say(f"warning: nothing keeps `{shown}` from other databases: {error.what}")
+        run(command, env=env, on_line=narrator.relay, hint=hint)
+        return
+    compared = foreign.keys() & {project.settings.template, target.record.golden, *list_main_databases(project)}
+    keys = _list_history_keys(target)
+    with project.server.connect() as connection:
+        fence = Fence(connection, foreign.keys())
+        before = read_histories(project.server, compared, keys)
+        for name, history in before.items():
+            if history.unread:
+                narrator.say(f"warning: a migration of `{name}` would not be noticed: {history.unread}")
+        failure: BaseException | None = None
+        try:
+            run(command, env=env, on_line=narrator.relay, hint=hint, watch=fence.watch)
+        except BaseException as caught:  # noqa: BLE001 - raised below, unless there is something worse to say
+            failure = caught
+        changes = _list_changes(before, read_histories(project.server, compared, keys))
+    if fence.intrusions or changes:
+        raise _harm(target, shown, env, foreign, fence.intrusions, changes, failure) from failure
+    if failure:
+        raise failure
+
+
+def _list_history_keys(target: Target) -> dict[str, str]:
+    """Return what names a migration, by the names of the tables in which tools record migrations."""
+    roots = (target.path, target.project.repository.main)
+    found = {}
+    for toolchain in [
+        *(preset(target.path) for preset in PRESETS.values()),
+        *(toolchain for root in roots for toolchain in list_toolchains(root)),
+    ]:
+        with suppress(ToolchainError):  # the tool itself says more about files that it cannot read
+            history = toolchain.history
+            found[history.table.rpartition(".")[2].strip('"').replace('""', '"')] = history.key
+    return found
+
+
+def _list_changes(before: Mapping[str, Histories], after: Mapping[str, Histories]) -> dict[str, list[str]]:
+    """Return the migrations that each database gained and lost, as lines; the databases are otherwise the same ones."""
+    changes = {}
+    for name, old in before.items():
+        new = after.get(name)
+        # Another object id: golden was promoted or pulled since then, which replaces the database.
+        if new is None or old.unread or new.unread or old.database != new.database:
+            continue
+        gained = sorted({label for row, label in new.rows.items() if row not in old.rows})
+        lost = sorted({label for row, label in old.rows.items() if row not in new.rows})
+        lines = [f"it {verb} {', '.join(labels)}" for verb, labels in (("gained", gained), ("lost", lost)) if labels]
+        if lines:
+            changes[name] = lines
+    return changes
+
+
+def _harm(
+    target: Target,
+    shown: str,
+    env: Mapping[str, str],
+    foreign: Mapping[str, str],
+    intrusions: Sequence[Intrusion],
+    changes: Mapping[str, Sequence[str]],
+    failure: BaseException | None,
+) -> WrongDatabaseError:
+    first = intrusions[0].database if intrusions else next(iter(changes))
+    why = []
+    for intrusion in intrusions:
+        client, name = intrusion.client, intrusion.database
+        end = "its transaction was rolled back" if intrusion.ended else "our role may not end its session"
+        why.append(f"process {client.pid} (`{client.program}`) was connected to `{name}`; it was ended, and {end}")
+    for name, lines in changes.items():
+        why += [f"the migrations of `{name}`, {foreign[name]}, changed while it ran:", *(f"  {line}" for line in lines)]
+    if changes:
+        why.append("goldentree cannot undo that; unless another program migrated that database, this command did")
+    if not intrusions and isinstance(failure, GoldentreeError):
+        why += [failure.what, *failure.why.splitlines()]
+    reasons, hint = _explain(target, env, first)
+    what = f"`{shown}` connected to" if intrusions else f"while `{shown}` ran, the migrations changed of"
+    return WrongDatabaseError(f"{what} `{first}`, {foreign[first]}", why="\n".join(why + reasons), hint=hint)
+
+
+def _explain(target: Target, env: Mapping[str, str], database: str) -> tuple[list[str], str]:
+    """Return which variables and files lead to *database*, and what cures it."""
+    project = target.project
+    known = known_databases(project, target.record, project.server.url)
+    with suppress(GoldentreeError):
+        found = [
+            variable
+            for variable in read_variables(project, target.path, known, env)
+            if variable.reference.database == database and variable.here
+        ]
+        if found:
+            return [variable.describe() for variable in found], format_cure(found)
+    mentions = [f"{place} names {what}" for place, what in find_mentions(target.path, known) if f"`{database}`" in what]
+    search = shlex.join(["git", "grep", "-l", "--untracked", "--no-exclude-standard", "-F", database])
+    return mentions, f"let it use DATABASE_URL; these files name the other database:\n{search}"
