@@ -53,6 +53,7 @@ def init(
     shows what to add to them by hand.
     """
     from tasks_lib.scaffold.write import examine, write
+    from tasks_lib.worktrees.env.variables import find_shared_databases
 
     project = current_project()
     if project.repository.linked:
@@ -74,7 +75,8 @@ def init(
     flags = [flag for flag, wanted in asked.items() if wanted]
     # If only the standalone binary is installed, a hook cannot call `inv`.
     command = "goldentree" if Path(sys.argv[0]).name == "goldentree" else "inv"
-    found = examine(project.settings, flags=flags, run=run, command=command)
+    shared = find_shared_databases(project)
+    found = examine(project.settings, flags=flags, run=run, command=command, shared=shared)
     new = [file for file in found if file.outcome == "created"]
     if c.config.run.dry:
         return preview([f"create {file.name}" for file in new])
@@ -83,6 +85,11 @@ def init(
     for file in found:
         if file.remark:
             Narrator().say(f"{file.name}: {file.remark}")
+    for reference in shared:
+        Narrator().say(
+            f"all worktrees will share database `{reference.database}`, which `{reference.key}` in `{reference.source}`"
+            " names; invoke.yaml has the lines that give each its own, under `companions`"
+        )
     lines = [format_pairs((file.outcome, file.name) for file in found)]
     lines += [
         f"\n{file.name} exists and is not changed; add this to it:\n\n{file.snippet}" for file in found if file.snippet

@@ -16,12 +16,19 @@ from tasks_lib.scaffold.detect import run_command
 from tasks_lib.scaffold.table import HOOKS, TEMPLATES
 from tasks_lib.settings.table import SETTINGS
 from tasks_lib.settings.values import DEFAULT_ENV
+from tasks_lib.worktrees.env.variables import name_companion
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from tasks_lib.scaffold.table import Template
     from tasks_lib.settings import Settings
+    from tasks_lib.settings.references import Reference
+
+_COMPANION = """\
+#     - name: world
+#       env: WORLD_DATABASE_URL
+#       setup: npx workflow-postgres-setup"""
 
 NO_RUN_COMMAND = "echo 'name the command that starts your application here' >&2; exit 1"
 
@@ -47,7 +54,9 @@ class File:
     remark: str | None = None
 
 
-def examine(settings: Settings, *, flags: Collection[str], run: str, command: str) -> list[File]:
+def examine(
+    settings: Settings, *, flags: Collection[str], run: str, command: str, shared: Sequence[Reference] = ()
+) -> list[File]:
     """
     Return the files that *flags* request and those that are always written, with their outcomes.
 
@@ -55,6 +64,7 @@ def examine(settings: Settings, *, flags: Collection[str], run: str, command: st
         settings: The project's settings; the files go to its main worktree.
         run: The command that starts the application; empty to detect it.
         command: The command that runs tasks, `inv` or `goldentree`.
+        shared: Variables that name databases which all worktrees would share; `invoke.yaml` offers companions for them.
 
     Raises:
         GitError: If a git hook is requested, but the hooks directory is outside of the repository.
@@ -69,6 +79,7 @@ def examine(settings: Settings, *, flags: Collection[str], run: str, command: st
         "@golden@": settings.template,
         "@prefix@": settings.prefix,
         "@project@": settings.project,
+        "@companions@": "\n".join(map(_companion, shared)) or _COMPANION,
         "@variables@": "\n".join(
             f"\n# {setting.why}; default: {setting.default_text}\n#{setting.env}="
             for setting in SETTINGS
@@ -77,6 +88,11 @@ def examine(settings: Settings, *, flags: Collection[str], run: str, command: st
         "@keys@": "\n".join(f"{key}={template}" for key, template in DEFAULT_ENV.items()),
     }
     return [_file(main, template, values) for template in TEMPLATES if template.flag is None or template.flag in flags]
+
+
+def _companion(reference: Reference) -> str:
+    name, key = name_companion(reference)
+    return f"#     - {{name: {name}, env: {key}}}  # {reference.database}, which {reference.source} names"
 
 
 def write(file: File) -> None:

@@ -175,3 +175,22 @@ def test_hook_goes_where_hooks_path_says(bare, tmp_path):
     subprocess.run(["git", "config", "core.hooksPath", str(tmp_path / "shared")], cwd=bare, check=True)
     with pytest.raises(GitError, match="outside of this repository"):
         examine(bare, flags=["git"])
+
+
+def test_companions_are_offered_for_shared_databases(bare):
+    """A database of tests, on the same server, gets its line in `invoke.yaml`; uncommented, it is a setting."""
+    (bare / ".gitignore").write_text(".env*\n")
+    (bare / ".env").write_text(
+        "DATABASE_URL=postgresql://u:s3cret@localhost/app_dev\nWORKTREE_TEMPLATE_DB=app_golden\n"
+    )
+    (bare / ".env.test").write_text(
+        "DATABASE_URL=postgresql://u:s3cret@localhost/app_test\nLOGS_URL=postgresql://u@logs.example/logs\n"
+    )
+    result = goldentree(bare, "init")
+    text = (bare / "invoke.yaml").read_text()
+    line = next(line for line in text.splitlines() if "app_test" in line)
+    assert line == "#     - {name: app_test, env: TEST_DATABASE_URL}  # app_test, which .env.test names"
+    assert yaml.safe_load(line.removeprefix("#"))[0]["name"] == "app_test"
+    assert "logs" not in text
+    assert "all worktrees will share database `app_test`, which `DATABASE_URL` in `.env.test` names" in result.stderr
+    assert "s3cret" not in result.stderr + result.stdout + text

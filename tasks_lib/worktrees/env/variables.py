@@ -253,6 +253,32 @@ def find_variables_of_main(project: Project) -> list[Reference]:
     ]
 
 
+def find_shared_databases(project: Project) -> list[Reference]:
+    """
+    Return variables of the main worktree that name databases which all worktrees would share, one for each.
+
+    These are on the main worktree's server, and neither its own, nor golden, nor a companion.
+
+    Raises:
+        EnvFileError, GitError: If the env files cannot be read.
+    """
+    settings, references = project.settings, find_variables_of_main(project)
+    try:
+        own = choose_main_database(references)
+    except SettingsError:
+        return []  # it is unclear which is whose
+    known = {reference.database for reference in own} | {settings.template}
+    for companion in settings.companions:
+        known |= {*_spellings(companion.name, references), companion.template or ""}
+    servers = {(reference.host, reference.port) for reference in own}
+    shared = {
+        reference.database: reference
+        for reference in reversed(references)
+        if reference.database not in known and (not reference.host or (reference.host, reference.port) in servers)
+    }
+    return list(shared.values())[::-1]
+
+
 def choose_main_database(references: Sequence[Reference]) -> list[Reference]:
     """
     Return those of *references* that name the main worktree's own database.
@@ -328,6 +354,12 @@ def leads_out(path: Path, name: str) -> bool:
 
 def suggest_companion(reference: Reference) -> str:
     """Return the line for `invoke.yaml` that gives each worktree its own database in place of *reference*'s."""
+    name, key = name_companion(reference)
+    return f"db: {{companions: [{{name: {name}, env: {key}}}]}}"
+
+
+def name_companion(reference: Reference) -> tuple[str, str]:
+    """Return the name and the key of the companion that takes the place of *reference*'s database."""
     name = re.sub(r"[^a-z0-9]+", "_", reference.database.lower()).strip("_")
     key = reference.key
     if reference.has_plain_key or reference.form != "url":
@@ -335,7 +367,7 @@ def suggest_companion(reference: Reference) -> str:
         file = reference.source.removesuffix(".env") if reference.source != ".env" else name
         words = [word for word in re.split(r"[^A-Za-z0-9]+", file) if word not in ("", "env", "apps", "packages")]
         key = "_".join([*(words or [name]), "DATABASE_URL"]).upper()
-    return f"db: {{companions: [{{name: {name}, env: {key}}}]}}"
+    return name, key
 
 
 def find_mentions(path: Path, known: KnownDatabases) -> list[tuple[str, str]]:
