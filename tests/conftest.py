@@ -41,7 +41,11 @@ def pytest_configure(config):
     _use_memory()
     # A shell starts background jobs with Ctrl-C ignored, and children inherit that; tests send it to them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    config.addinivalue_line("markers", "every_major: also runs on the newest other PostgreSQL of this machine")
+    config.addinivalue_line(
+        "markers",
+        "every_major(slow=False): also runs on the newest other PostgreSQL of this machine, a slow test only on one "
+        "that GOLDENTREE_TEST_MAJOR names",
+    )
 
 
 def _use_memory():
@@ -61,7 +65,9 @@ def pytest_report_header():
 
 def pytest_generate_tests(metafunc):
     """Run on the embedded PostgreSQL; tests marked `every_major` on another major version, too, if there is one."""
-    chosen = majors() if metafunc.definition.get_closest_marker("every_major") else majors()[:1]
+    marker = metafunc.definition.get_closest_marker("every_major")
+    every = marker and (not marker.kwargs.get("slow") or "GOLDENTREE_TEST_MAJOR" in os.environ)
+    chosen = majors() if every else majors()[:1]
     for fixture in {"server_url", "programs"} & set(metafunc.fixturenames):
         metafunc.parametrize(fixture, chosen, ids=lambda one: f"pg{one.major}", indirect=True, scope="session")
 

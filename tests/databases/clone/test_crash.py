@@ -169,7 +169,7 @@ def golden(place):
         golden.session.close()
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 @pytest.mark.parametrize("blow", ["kill", "terminate"])
 @pytest.mark.parametrize("scenario", ["refresh", "fresh", "current", "idle", "evict"])
 def test_build_dying_anywhere_damages_nothing(place, golden, eventually, request, scenario, blow):
@@ -201,7 +201,7 @@ def test_build_dying_anywhere_damages_nothing(place, golden, eventually, request
     assert len(ends) > 10 // step
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 @pytest.mark.parametrize("blow", ["kill", "terminate"])
 def test_crash_of_a_reset_leaves_a_complete_clone(place, golden, eventually, request, blow):
     """At whichever message a reset dies, the complete old clone or the complete new one has the name."""
@@ -230,7 +230,7 @@ def test_crash_of_a_reset_leaves_a_complete_clone(place, golden, eventually, req
 # --- the server itself -------------------------------------------------------------------------------
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 @pytest.mark.parametrize("blow", ["backend", "server"])
 def test_server_crash_loses_only_the_refresh(own, programs, eventually, blow):
     """A server crash during a refresh loses only the refresh: golden is intact, and leftovers are dropped."""
