@@ -1,28 +1,13 @@
-"""`goldentree` in a process that kills itself for real, forked from one that has imported everything already."""
+"""`goldentree` in a process that kills itself for real."""
 
 from __future__ import annotations
 
 import importlib
-import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 
-_FORKS = multiprocessing.get_context("forkserver")
-# `__main__` is pytest's: named here, it is imported once instead of in every child.
-_FORKS.set_forkserver_preload(
-    [
-        "__main__",
-        "tests.killing",
-        "psycopg",
-        "tasks_lib.program",
-        "tasks_lib.ledger.ledger",
-        "tasks_lib.worktrees.plans.create",
-        "tasks_lib.worktrees.plans.remove",
-        "tasks_lib.worktrees.plans.undo",
-    ]
-)
+from tests.forks import Fork
 
 
 def run(path, where, number, function, *arguments):
@@ -31,26 +16,13 @@ def run(path, where, number, function, *arguments):
 
     Return its exit status, negative for a signal, and what it wrote to standard error.
     """
-    with tempfile.NamedTemporaryFile() as errors:
-        process = _FORKS.Process(
-            target=_run, args=(path, dict(os.environ), errors.name, (where, number, function), arguments)
-        )
-        process.start()
-        process.join()
-        status = process.exitcode
-        process.close()
-        return status, errors.read().decode(errors="replace")
+    status, _, said = Fork(_run, (where, number, function), arguments, cwd=path).wait()
+    return status, said
 
 
-def _run(path, environment, errors, point, arguments):
+def _run(point, arguments):
     from tasks_lib.program import main
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.chdir(path)
-    os.environ.clear()
-    os.environ.update(environment, PWD=str(path))
-    for number, file, flags in ((0, os.devnull, os.O_RDONLY), (1, os.devnull, os.O_WRONLY), (2, errors, os.O_WRONLY)):
-        os.dup2(os.open(file, flags), number)
     sys.argv = ["goldentree", *arguments]
     _arrange(*point)
     main()

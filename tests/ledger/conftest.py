@@ -8,8 +8,6 @@ import json
 import re
 import secrets
 import shutil
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -20,6 +18,7 @@ import sqlalchemy as sa
 from tasks_lib.databases.server import binaries
 from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.ledger.ledger import Ledger
+from tests import forks
 
 # Forks from a process that has done nothing but import: what each does with `ledger` and `number` is its `result`.
 CROWD = """
@@ -145,14 +144,9 @@ def crowd():
 
     def run(place, size, code):
         asked = json.dumps([str(place) if isinstance(place, Path) else place, size, code])
-        done = subprocess.run(
-            [sys.executable, "-c", CROWD, asked],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            check=True,
-            text=True,
-        )
-        return json.loads(done.stdout)
+        status, said, errors = forks.python(CROWD, asked).wait()
+        assert status == 0, errors
+        return json.loads(said)
 
     return run
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 from tasks_lib.ledger.ledger import Ledger
+from tests import forks
 
 OTHER = """
 import json, sys
@@ -27,7 +26,9 @@ def test_a_ledger_that_is_opened_twice_in_a_process(tmp_path):
     place = tmp_path / "ledger.db"
 
     def other():
-        return json.loads(subprocess.check_output([sys.executable, "-c", OTHER, place], text=True))
+        status, said, errors = forks.python(OTHER, place).wait()
+        assert status == 0, errors
+        return json.loads(said)
 
     ledgers = []
     for name in ("first", "second"):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import subprocess
-import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -13,8 +11,9 @@ import pytest
 
 from tasks_lib.databases.clone.snapshot import list_snapshots
 from tasks_lib.databases.ownership.golden_template import require_golden
+from tests import forks
 
-pytestmark = pytest.mark.every_major
+pytestmark = pytest.mark.every_major(slow=True)
 
 BUILD = """
 import sys
@@ -35,15 +34,14 @@ MANY = 8
 @contextmanager
 def building(place, golden, count=MANY):
     """Build *count* clones around the body, each in a process of its own; give what they said, by name, at its end."""
-    arguments = [sys.executable, "-c", BUILD, place.server.url.text, golden, place.folder]
     processes, said = {}, {}
     for _ in range(count):
         place.made.append(name := f"clone_{secrets.token_hex(4)}")
-        processes[name] = subprocess.Popen([*arguments, name], stdout=subprocess.PIPE, text=True)
+        processes[name] = forks.python(BUILD, place.server.url.text, golden, place.folder, name)
     yield said
     for name, process in processes.items():
-        output, _ = process.communicate(timeout=120)
-        assert process.returncode == 0
+        status, output, errors = process.wait()
+        assert status == 0, errors
         said[name] = output.splitlines()
 
 

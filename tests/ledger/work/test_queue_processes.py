@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 from tasks_lib.ledger.agents import registration
 from tasks_lib.ledger.schema.work import TaskStatus
 from tasks_lib.ledger.work import queue
+from tests import forks
 
 DRAIN = """
 from tasks_lib.ledger.work import queue
@@ -119,13 +118,12 @@ def test_claimers_that_are_killed(ledger, place):
         task = tx.tasks.create(name="cursed").id
     for crash in range(1, queue.MAX_RETRIES + 2):
         where = json.dumps(str(place) if isinstance(place, Path) else place)
-        with subprocess.Popen(
-            [sys.executable, "-c", CLAIMER, where], stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
-        ) as claimer:
-            assert claimer.stdout.readline() == "cursed\n"
-            with ledger.write() as tx:
-                assert queue.release_stale(tx) == []
-            os.kill(claimer.pid, signal.SIGKILL)
+        claimer = forks.python(CLAIMER, where)
+        assert claimer.read_line() == "cursed\n"
+        with ledger.write() as tx:
+            assert queue.release_stale(tx) == []
+        os.kill(claimer.pid, signal.SIGKILL)
+        claimer.wait()
         with ledger.write() as tx:
             [released] = queue.release_stale(tx)
             assert (released.holder.name, released.task.retry_count) == ("mayfly", crash)
