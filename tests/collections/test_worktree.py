@@ -33,6 +33,8 @@ def test_create_answers_in_json(repository):
         "ports": {},
         "number": 1,
         "dev_url": "https://a.app.localhost",
+        "base": repository.git("rev-parse", "main"),
+        "tracks": None,
     }
     assert clone.keys() == {"method", "seconds", "bytes"}
     assert clone["bytes"] > 2**20
@@ -49,6 +51,7 @@ def test_dry_run_changes_nothing(repository):
         f"would clone loquent_latest into {repository.prefix}_a_86f7e4",
         f"would check out a at {repository.worktree('a')}",
         "would point .env at it",
+        "would rename databases in env files",
         "would migrate by just migrate",
         "would mark it ready",
     ]

@@ -98,6 +98,15 @@ def test_masked_url_hides_the_password(text, masked):
     assert "secret" not in repr(Server(url))
 
 
+def test_login_parameters_have_libpqs_defaults(monkeypatch):
+    """A socket's host is its directory; what the URL leaves out comes from libpq's variables or its defaults."""
+    monkeypatch.setenv("PGUSER", "ada")
+    url = DatabaseUrl.parse("postgresql://:a%40b@%2Ftmp%2Fpg/db")
+    found = {keyword: url.parameter(keyword) for keyword in ("host", "port", "user", "password")}
+    assert found == {"host": "/tmp/pg", "port": "5432", "user": "ada", "password": "a@b"}
+    assert DatabaseUrl.parse("postgresql:///db").parameter("host") == ""
+
+
 @given(PASSWORDS)
 def test_percent_encoded_password_reaches_libpq(password):
     """A percent-encoded password of any characters reaches libpq, and shows up nowhere."""

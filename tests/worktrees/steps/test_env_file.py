@@ -69,10 +69,15 @@ def test_number_is_the_lowest_that_is_free(repository):
 
 
 def test_setup_leases_ports_that_were_named_later(repository):
-    """The worktree keeps the port that it had as the first of them."""
+    """The worktree keeps the port that it had as the first of them. A failure restores its record and its env file."""
     repository.json("worktree.create", "a", "--no-db")
     port = int(repository.env("a")["PORT"])
-    (repository.path / "invoke.yaml").write_text("worktree: {ports: [web, api], env: {API_PORT: '{port:api}'}}")
+    before = repository.world()
+    named = "worktree: {ports: [web, api], env: {API_PORT: '{port:api}'}"
+    (repository.path / "invoke.yaml").write_text(f"{named}, after_setup: 'false'}}")
+    assert repository.inv("worktree.setup", cwd=repository.worktree("a")).returncode == 1
+    assert repository.world() == before
+    (repository.path / "invoke.yaml").write_text(f"{named}}}")
 
     said = repository.json("worktree.setup", cwd=repository.worktree("a"))
 
