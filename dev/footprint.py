@@ -40,7 +40,8 @@ CREATED = (
         "`<git common dir>/goldentree/`",
         "the registry: one JSON record per worktree and per removal that can be undone, this repository's id, "
         "lock files, names of databases under construction, golden's last fingerprint, the log of background "
-        "cleanup; no passwords. Also `ledger.db` (0600), once it is used, its backups, `ledger-board.html`, and"
+        "cleanup; no passwords. In `removed/`, a folder (0700) per removal with the ignored files that it kept. "
+        "Also `ledger.db` (0600), once it is used, its backups, `ledger-board.html`, and"
         " the worktree `merging` while an errand is merged",
         ("{common}/goldentree/*",),
     ),
@@ -119,6 +120,11 @@ DELETED = (
         " be lost, unless `--force`, which keeps the work for `worktree.undo`; a locked worktree never",
     ),
     Deleted(
+        "an ignored file",
+        "with its worktree. `worktree.remove` keeps those that are neither dependencies nor build output for "
+        "`worktree.undo`, and refuses if they are too large, unless `--force`",
+    ),
+    Deleted(
         "a branch",
         "`worktree.remove`, if it is merged (squashed or rebased, too) or pushed, or with `--force`; a ref "
         "keeps its commits for `worktree.undo`",
@@ -139,7 +145,7 @@ DELETED = (
         "this repository's own, when a newer snapshot has replaced it, or its golden template is gone",
     ),
     Deleted(
-        "a removal record and its ref",
+        "a removal record, its ref and the ignored files that it kept",
         "`worktree.undo`, and `worktree.gc --yes` after `WORKTREE_KEEP_REMOVED`",
     ),
     Deleted(

@@ -101,7 +101,8 @@ def setup_(c: Context, fresh: bool = False, evict: bool = False, json: bool = Fa
         "keep-branch": "Keep the branch.",
     },
     returns=(
-        "`{path, branch, commit, saved, databases, parked, removed}`; `databases` is `parked`, `absent`, "
+        "`{path, branch, commit, saved, kept: [{name, bytes}], lost: [{name, bytes}], databases, parked, "
+        "removed}`; `databases` is `parked`, `absent`, "
         "or `pending` while the server is down (then `worktree.remove` has status 1); `{databases: "
         '"absent"}` if nothing was set up; `branch` is the deleted one, or null'
     ),
@@ -127,7 +128,8 @@ def remove(c: Context, branch: str, force: bool = False, keep_branch: bool = Fal
 
 @task(
     returns=(
-        "`{path, branch, commit, saved, databases, parked, removed}`; `databases` is `parked`, `absent`, "
+        "`{path, branch, commit, saved, kept: [{name, bytes}], lost: [{name, bytes}], databases, parked, "
+        "removed}`; `databases` is `parked`, `absent`, "
         "or `pending` while the server is down (then `worktree.remove` has status 1); `{databases: "
         '"absent"}` if nothing was set up; `branch` is the deleted one, or null'
     )
@@ -164,8 +166,8 @@ def undo(c: Context, branch: str = "", path: str = "", json: bool = False) -> An
     """
     Restore a removed worktree: branch, databases, uncommitted work
 
-    Also restores databases that `worktree.teardown` and `db.reset` parked. Ignored
-    files are created again, as for a new worktree.
+    Also restores databases that `worktree.teardown` and `db.reset` parked, and the
+    ignored files that the removal kept.
     """
     from tasks_lib.worktrees.plans.undo import plan_undo
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from tasks_lib.errors import GitError
 from tasks_lib.git.cli import git_succeeds, read_git, run_git
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tasks_lib.git.repository import Repository
 
 _SETTINGS = {
@@ -55,9 +58,9 @@ def save(path: Path, reference: str, *, message: str) -> str:
     if {staged, tree} != {committed}:
         parents = ["-p", head]
         if staged is not None:
-            parents += ["-p", _git(path, "commit-tree", "-p", head, "-m", f"{message} (staged)", staged)]
-        commit = _git(path, "commit-tree", *parents, "-m", message, tree)
-    _git(path, "update-ref", reference, commit)
+            parents += ["-p", run_plain_git(path, "commit-tree", "-p", head, "-m", f"{message} (staged)", staged)]
+        commit = run_plain_git(path, "commit-tree", *parents, "-m", message, tree)
+    run_plain_git(path, "update-ref", reference, commit)
     return commit
 
 
@@ -77,10 +80,10 @@ def restore(path: Path, commit: str) -> None:
     above, *_ = parents = _parents(path, commit)
     if above != head:
         raise GitError(f"`{path}` is not at the commit that the work was saved on", hint=f"git switch --detach {above}")
-    _git(path, "read-tree", "-m", "-u", "HEAD", commit)
-    _git(path, "read-tree", "--reset", parents[-1])
+    run_plain_git(path, "read-tree", "-m", "-u", "HEAD", commit)
+    run_plain_git(path, "read-tree", "--reset", parents[-1])
     # Without `-q` it would fail for what is changed; left out, git would read every file at the next status.
-    _git(path, "update-index", "-q", "--refresh")
+    run_plain_git(path, "update-index", "-q", "--refresh")
 
 
 def is_restored(path: Path, commit: str) -> bool:
@@ -100,21 +103,28 @@ def is_restored(path: Path, commit: str) -> bool:
 
 def delete(repository: Repository, reference: str) -> None:
     """Delete *reference*. git collects the commits that only it protected."""
-    _git(repository.main, "update-ref", "-d", reference)
+    run_plain_git(repository.main, "update-ref", "-d", reference)
 
 
 def write_trees(path: Path) -> tuple[str | None, str]:
     """Write what is staged, None in a conflict, and all that the worktree holds as trees; the index stays as it is."""
+    with copied_index(path) as index:
+        conflict = run_plain_git(path, "ls-files", "--unmerged", index=index) != ""
+        staged = None if conflict else run_plain_git(path, "write-tree", index=index)
+        run_plain_git(path, "add", "--all", index=index)
+        return staged, run_plain_git(path, "write-tree", index=index)
+
+
+@contextmanager
+def copied_index(path: Path) -> Iterator[Path]:
+    """Yield a copy of the index of the worktree at *path*, for git to change."""
     with tempfile.TemporaryDirectory(prefix="goldentree-") as folder:
         index = Path(folder) / "index"
         own = path / read_git("rev-parse", "--git-path", "index", cwd=path)
         if own.exists():
             # With its time, by which git knows the entries that are younger than it and to be compared.
             shutil.copy2(own, index)
-        conflict = _git(path, "ls-files", "--unmerged", index=index) != ""
-        staged = None if conflict else _git(path, "write-tree", index=index)
-        _git(path, "add", "--all", index=index)
-        return staged, _git(path, "write-tree", index=index)
+        yield index
 
 
 def _changed(path: Path, old: str, new: str) -> set[str]:
@@ -127,6 +137,12 @@ def _parents(path: Path, commit: str) -> list[str]:
     return read_git("rev-parse", f"{commit}^@", cwd=path).splitlines()
 
 
-def _git(path: Path, *arguments: str, index: Path | None = None) -> str:
+def run_plain_git(path: Path, *arguments: str, index: Path | None = None, stdin: str = "") -> str:
+    """
+    Run git without hooks and without settings that would change what is saved, and return its stdout.
+
+    Raises:
+        GitError: As `run_git`.
+    """
     options = [word for key, value in _SETTINGS.items() for word in ("-c", f"{key}={value}")]
-    return run_git(*options, *arguments, cwd=path, index=index).stdout.removesuffix("\n")
+    return run_git(*options, *arguments, cwd=path, index=index, stdin=stdin).stdout.removesuffix("\n")

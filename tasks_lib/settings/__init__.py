@@ -81,6 +81,8 @@ class Settings:
     after_setup: tuple[str, ...]
     before_remove: tuple[str, ...]
     keep_removed: timedelta
+    keep_ignored: int
+    discard: tuple[str, ...]
     origins: Mapping[str, str]
 
     @property

@@ -225,4 +225,16 @@ SETTINGS = (
         default="7d",
         example="7d",
     ),
+    Setting(
+        "keep_ignored", "worktree.keep_ignored", "WORKTREE_KEEP_IGNORED", values.parse_size,
+        "how much of what git ignores a removal keeps for `worktree.undo`: 0, 500 kB, 100 MB or 2 GB",
+        default="100 MB",
+        more="If there is more, `worktree.remove` refuses without --force. Dependencies and build output do not count.",
+        example="100 MB",
+    ),
+    Setting(
+        "discard", "worktree.discard", None, values.parse_patterns,
+        "names or paths of further ignored files that a removal deletes for good, such as `log` or `data/*.csv`",
+        shown="dependencies and build output",
+    ),
 )  # fmt: skip

@@ -130,6 +130,17 @@ def parse_duration(origin: Origin, name: str) -> timedelta:
     return timedelta(**{unit: int(found[1])})
 
 
+def parse_size(origin: Origin, name: str) -> int:
+    """Return a size such as `100 MB` or `0` in bytes; a unit is 1024 of the one below it."""
+    units = ("B", "kB", "MB", "GB")
+    found = re.fullmatch(rf"(\d{{1,6}}) ?({'|'.join(units)})?", str(origin.value))
+    if not found:
+        raise SettingsError(
+            f"`{origin.value}` in {origin.layer} is not a size", hint=f"write {name} as 0, 500 kB, 100 MB or 2 GB"
+        )
+    return int(found[1]) << (10 * units.index(found[2] or "B"))
+
+
 def parse_count(origin: Origin, name: str) -> int:
     """Return a number from 0 to 99."""
     if not re.fullmatch(r"\d{1,2}", str(origin.value)):
@@ -225,6 +236,11 @@ def parse_paths(origin: Origin, name: str) -> tuple[str, ...]:
     for path in paths:
         _require_inside(path, name, origin)
     return paths
+
+
+def parse_patterns(origin: Origin, name: str) -> tuple[str, ...]:
+    """Return patterns of file names or paths."""
+    return _list(origin, name, "a list of names or paths")
 
 
 def parse_commands(origin: Origin, name: str) -> tuple[str, ...]:

@@ -4,10 +4,11 @@ Answers that several tasks give: a plan's preview, and the state of a worktree.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._task import Answer
 from tasks_lib.collections.views.worktree_table import format_ports
+from tasks_lib.git.diff import replace_undecodable
 from tasks_lib.output import format_pairs, format_size, format_table
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.plans.pull import DatabasePull
     from tasks_lib.worktrees.registry import Record
     from tasks_lib.worktrees.removal.steps import Removal
+    from tasks_lib.worktrees.removal.unseen_files import UnseenFile
 
 CLONE_HELP = {
     "fresh": "Take a new snapshot of golden even if the last one is current.",
@@ -87,6 +89,8 @@ def report_removal(removal: Removal) -> Answer:
         "branch": record.branch if record.delete_branch else None,
         "commit": record.tip,
         "saved": record.saved if record.saved != record.tip else None,
+        "kept": _list_files(removal.unseen.kept),
+        "lost": _list_files(removal.unseen.lost),
         "databases": databases,
         "parked": removal.parked,
         "removed": record.removed_at,
@@ -98,6 +102,10 @@ def report_removal(removal: Removal) -> Answer:
     return Answer(
         data, f"{text}\nto restore: inv worktree.undo {name}", ok=record.only_databases or not removal.pending
     )
+
+
+def _list_files(files: Sequence[UnseenFile]) -> list[dict[str, Any]]:
+    return [{"name": replace_undecodable(file.name), "bytes": file.bytes} for file in files]
 
 
 def report_collected(collected: Sequence[Collected]) -> Answer:

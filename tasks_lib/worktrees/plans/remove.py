@@ -27,6 +27,7 @@ from tasks_lib.worktrees.processes import EndedProcess, end_processes, find_proc
 from tasks_lib.worktrees.removal import checks, removal_record
 from tasks_lib.worktrees.removal.removal_record import RemovalRecord
 from tasks_lib.worktrees.removal.steps import RERUN, Removal, finish_steps, park_steps, write_step
+from tasks_lib.worktrees.removal.unseen_files import UnseenFiles, find_unseen_files, keep_files, require_all_kept
 from tasks_lib.worktrees.steps import worktree_record
 from tasks_lib.worktrees.steps.hooks import RunCommand
 from tasks_lib.worktrees.target import Target
@@ -56,7 +57,8 @@ def plan_remove(
         keep_branch: Do not delete the branch.
 
     Raises:
-        WorktreeError: If the worktree is the main one, the current one or locked, or if work would be lost.
+        WorktreeError: If the worktree is the main one, the current one or locked, or if work would be lost, or more
+            ignored files than can be kept.
     """
     path, worktree = project.find(name)
     # Without a record, derive the slug from the path: another worktree may have the branch since then.
@@ -68,18 +70,20 @@ def plan_remove(
         entry = next((entry for entry in entries if entry.path == path), None)
         others = [entry for entry in entries if entry.path != path]
         interrupted = removal_record.interrupted_removal(project, worktree)
+        unseen = UnseenFiles()
         if entry is not None:
             checks.require_removable(project, entry, others)
             if entry.path.exists():
-                _require_nothing_lost(project, entry, force=force)
+                unseen = _require_nothing_lost(project, entry, worktree, force=force)
         record = interrupted
         if record is None or (entry is not None and entry.path.exists()):
             record = _new_record(project, slug, entry, others, worktree, interrupted, keep_branch=keep_branch)
             if record.delete_branch and not force:
                 checks.require_merged(project, str(record.branch), str(record.tip))
-        removal = Removal(msgspec.structs.replace(record, delete_branch=record.delete_branch and not keep_branch))
+        record = msgspec.structs.replace(record, delete_branch=record.delete_branch and not keep_branch)
+        removal = Removal(record, unseen=unseen)
         plans = [_plan_after_removal(project, removal, narrator)]
-        if entry is not None or record is not interrupted:
+        if entry is not None or interrupted is None:
             plans.insert(0, _plan_before_removal(project, removal, entry, interrupted, narrator, force=force))
         yield Planned(removal, tuple(plans))
 
@@ -140,18 +144,25 @@ def _plan_before_removal(
         names = ", ".join(f"{process.name} ({process.pid})" for process in running)
         steps.append(Step(f"end {names}", lambda: _end_processes(path)))
 
-    def remove() -> None:
+    planned = removal.unseen.text
+
+    def remove() -> str | None:
         if not force:
             _keep_commits(project, record)
         # Again, right before the removal: the commands above, or a process outside, may have written work.
-        _require_nothing_lost(project, entry, force=force)
+        removal.unseen = _require_nothing_lost(project, entry, worktree, force=force)
+        saved = record
         if force:
-            saved = uncommitted.save(path, record.reference, message=f"Uncommitted work of {record.slug}")
-            removal.record = removal_record.write(project, msgspec.structs.replace(record, saved=saved))
+            commit = uncommitted.save(path, record.reference, message=f"Uncommitted work of {record.slug}")
+            saved = msgspec.structs.replace(record, saved=commit)
+        saved = keep_files(project, saved, path, removal.unseen)
+        removal.record = removal_record.write(project, saved)
         _move_aside(project, path, record.trash)
+        return removal.unseen.text if removal.unseen.text != planned else None
 
     hint = "fix the command in `worktree.before_remove`; the worktree was not removed"
-    return Plan([*steps, Step(f"remove the worktree {path}", remove)], hint=hint)
+    title = ", ".join(filter(None, (f"remove the worktree {path}", planned)))
+    return Plan([*steps, Step(title, remove)], hint=hint)
 
 
 def _plan_after_removal(project: Project, removal: Removal, narrator: Narrator) -> Plan:
@@ -187,11 +198,18 @@ def _plan_after_removal(project: Project, removal: Removal, narrator: Narrator) 
     return Plan([*steps, *finish_steps(project, removal)], interrupted=RERUN if record.worktree else _FILES_LEFT)
 
 
-def _require_nothing_lost(project: Project, entry: WorktreeEntry, *, force: bool) -> None:
+def _require_nothing_lost(
+    project: Project, entry: WorktreeEntry, worktree: Record | None, *, force: bool
+) -> UnseenFiles:
+    """Refuse while something would be lost, and return what git does not see."""
     if force:
         checks.require_saveable(entry.path)
     else:
         checks.require_nothing_lost(project, entry)
+    unseen = find_unseen_files(project, worktree, entry.path)
+    if not force:
+        require_all_kept(project, entry.path, unseen)
+    return unseen
 
 
 def _end_processes(path: Path) -> str:

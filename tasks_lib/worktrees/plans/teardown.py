@@ -1,7 +1,7 @@
 """
 Park the databases of a worktree that another program is about to delete, such as Conductor from its archive hook.
 
-Uncommitted work is saved too, so that `worktree.undo` can restore all of it after the worktree is gone.
+Uncommitted work and ignored files are saved too, so that `worktree.undo` can restore all of it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tasks_lib.worktrees.plans.planned import Planned
 from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.removal.removal_record import RemovalRecord
 from tasks_lib.worktrees.removal.steps import RERUN, Removal, finish_steps, park_steps, write_step
+from tasks_lib.worktrees.removal.unseen_files import find_unseen_files, keep_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,11 +64,14 @@ def plan_teardown(project: Project, narrator: Narrator) -> Iterator[Planned[Remo
         )
         git_directory = Path(read_git("rev-parse", "--absolute-git-dir", cwd=path))
 
-        def save_uncommitted() -> None:
+        def save_uncommitted() -> str:
+            saved = removal.record
             if tip is not None:
-                saved = removal.record
                 commit = uncommitted.save(path, saved.reference, message=f"Uncommitted work of {saved.slug}")
-                removal.record = removal_record.write(project, msgspec.structs.replace(saved, saved=commit))
+                saved = msgspec.structs.replace(saved, saved=commit)
+            removal.unseen = find_unseen_files(project, record, path)
+            removal.record = removal_record.write(project, keep_files(project, saved, path, removal.unseen))
+            return removal.unseen.text
 
         save = Plan(
             [

@@ -26,6 +26,7 @@ from tasks_lib.plan import Plan, Step
 from tasks_lib.worktrees.plans.planned import Planned
 from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.removal.removal_record import RemovalRecord
+from tasks_lib.worktrees.removal.unseen_files import restore_files
 from tasks_lib.worktrees.steps.checkout import UNFINISHED, Checkout
 from tasks_lib.worktrees.steps.env_file import env_file_step, require_editable_env_file
 from tasks_lib.worktrees.steps.files import file_steps
@@ -140,22 +141,38 @@ def _database_steps(
 
     return [
         Step("record which databases are replaced", write, undo=lambda: removal_record.delete(project, replaced)),
-        *_restore_steps(removal, path),
+        *_restore_steps(project, removal, path, overwrite=False),
         _Unpark(project, removal, narrator, parked_at=replaced.removed_at, replaced=replaced).step(),
     ]
 
 
-def _restore_steps(removal: RemovalRecord, path: Path) -> list[Step]:
-    if removal.saved in (None, removal.tip):
-        return []
-    commit = str(removal.saved)
-    return [
-        Step(
-            "restore its uncommitted work",
-            lambda: uncommitted.restore(path, commit),
-            done=lambda: path.exists() and uncommitted.is_restored(path, commit),
+def _restore_steps(project: Project, removal: RemovalRecord, path: Path, *, overwrite: bool) -> list[Step]:
+    """
+    Return the steps that restore the files that no branch has.
+
+    Args:
+        overwrite: Replace ignored files that exist: only the checkout and its hooks have written there.
+    """
+    steps, commit = [], str(removal.saved)
+    if removal.saved not in (None, removal.tip):
+        steps.append(
+            Step(
+                "restore its uncommitted work",
+                lambda: uncommitted.restore(path, commit),
+                done=lambda: path.exists() and uncommitted.is_restored(path, commit),
+            )
         )
-    ]
+
+    def restore_unseen() -> str:
+        restored = restore_files(project, removal, path, overwrite=overwrite)
+        # A command after setup may change the files: a run that finishes this one must not take that for a conflict.
+        removal_record.write(project, msgspec.structs.replace(removal, restored=True))
+        return restored
+
+    if removal_record.kept_folder(project, removal).exists():
+        is_restored = removal.restored and not overwrite
+        steps.append(Step("restore its ignored files", restore_unseen, done=lambda: is_restored))
+    return steps
 
 
 def _worktree_steps(project: Project, removal: RemovalRecord, path: Path, narrator: Narrator) -> list[Step]:
@@ -171,7 +188,7 @@ def _worktree_steps(project: Project, removal: RemovalRecord, path: Path, narrat
     if not begun:
         _require_free(project, removal, path)
     _require_commits(project, removal, begun=begun)
-    steps += [checkout, *_restore_steps(removal, path)]
+    steps += [checkout, *_restore_steps(project, removal, path, overwrite=not os.path.lexists(path))]
     if target is None:
         return steps
     return [

@@ -2,7 +2,7 @@
 Refuse a removal that would lose work.
 
 If git cannot answer a question, the removal is refused. Stashes of the repository survive a removal and need no check.
-Ignored files do not count as work.
+Ignored files and hidden edits are not work that refuses: `unseen_files` keeps them.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ def _require_no_changes(path: Path, main: Path, not_work: Container[str]) -> Non
     changes = [
         change
         for change in _changes(path)
-        if not (change.startswith("?? ") and (change[3:] in not_work or _is_copy(path / change[3:], main / change[3:])))
+        if not (change.startswith("?? ") and (change[3:] in not_work or is_copy(path / change[3:], main / change[3:])))
     ]
     for module in _submodules(path):
         inside = module.relative_to(path)
@@ -234,7 +234,7 @@ def _changes(path: Path) -> list[str]:
     return result.stdout.split("\0")[:-1]
 
 
-def _is_copy(path: Path, original: Path) -> bool:
+def is_copy(path: Path, original: Path) -> bool:
     """Whether *path* links to *original* or has the same content, so that nothing is lost with it."""
     if path.is_symlink():
         same_text = original.is_symlink() and path.readlink() == original.readlink()

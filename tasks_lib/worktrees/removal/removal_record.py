@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tasks_lib.files import delete_tree
 from tasks_lib.git import uncommitted
 from tasks_lib.git.remotes import Tracking
 from tasks_lib.worktrees import registry
@@ -40,6 +41,8 @@ class RemovalRecord(msgspec.Struct, frozen=True):
         only_databases: Whether the worktree itself stayed (`worktree.teardown`, `db.reset`, `db.pull`).
         delete_branch: Whether the branch is deleted as well.
         tracking: What the branch tracks, None if nothing.
+        hidden: git's tags of the files in `kept_folder` that git tracks, see `git.unseen`.
+        restored: Whether the files in `kept_folder` are in the restored worktree.
         undone: Whether it was undone: the record stays for files in *trash* that could not be deleted.
     """
 
@@ -53,6 +56,8 @@ class RemovalRecord(msgspec.Struct, frozen=True):
     only_databases: bool = False
     delete_branch: bool = False
     tracking: Tracking | None = None
+    hidden: dict[str, str] = {}
+    restored: bool = False
     undone: bool = False
 
     @classmethod
@@ -118,8 +123,14 @@ def interrupted_removal(project: Project, record: Record | None) -> RemovalRecor
     return next(iter(list_removals(project, record.slug)), None)
 
 
+def kept_folder(project: Project, removal: RemovalRecord) -> Path:
+    """Return where copies are of the removed worktree's files that git does not save; only their owner may enter."""
+    return _folder(project) / removal.key
+
+
 def delete(project: Project, removal: RemovalRecord) -> None:
-    """Delete the record *removal* and the ref that protects its commits."""
+    """Delete the record *removal*, the ref that protects its commits, and the files that were kept."""
+    delete_tree(kept_folder(project, removal))
     uncommitted.delete(project.repository, removal.reference)
     _path(project, removal).unlink(missing_ok=True)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.errors import ServerError
 from tasks_lib.plan import Step
 from tasks_lib.worktrees.removal import removal_record
+from tasks_lib.worktrees.removal.unseen_files import UnseenFiles
 from tasks_lib.worktrees.steps.portless import remove_route
 
 if TYPE_CHECKING:
@@ -30,11 +31,13 @@ class Removal:
         record: What is removed. The step that saves uncommitted work adds its commit.
         parked: The names that the databases were parked under.
         pending: Whether they are not parked yet, because the server could not be reached.
+        unseen: The ignored files and hidden edits that were kept, and those that were deleted for good.
     """
 
     record: RemovalRecord
     parked: list[str] = field(default_factory=list)
     pending: bool = False
+    unseen: UnseenFiles = field(default_factory=UnseenFiles)
 
 
 def write_step(project: Project, removal: Removal, interrupted: RemovalRecord | None = None) -> Step:

@@ -7,16 +7,18 @@ the second env file is a link to the main worktree's, so that a secret is change
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import EnvFileError
-from tasks_lib.git.cli import read_git
+from tasks_lib.git.cli import read_git, run_git
 from tasks_lib.plan import Step
 from tasks_lib.settings import env_values
 from tasks_lib.settings.values import substitute_env_fields, substitute_fields
+from tasks_lib.worktrees.env import dotenv_file
 from tasks_lib.worktrees.env.env_file_edit import EnvFileEdit
-from tasks_lib.worktrees.env.git_exclude import exclude_from_git
+from tasks_lib.worktrees.env.git_exclude import exclude_from_git, is_tracked
 from tasks_lib.worktrees.steps.databases import companion_databases, own_database_url
 
 if TYPE_CHECKING:
@@ -174,6 +176,24 @@ def require_no_tracked_link(project: Project, commit: str) -> None:
                 hint=f"stop tracking it on the branch that the worktree starts from:\n"
                 f"git rm --cached {name} && git commit -m 'Stop tracking {name}'",
             )
+
+
+def read_env_file_origin(project: Project, path: Path, name: str) -> str:
+    """Return the text that the worktree's env file *name* was made from: git's, or the main worktree's."""
+    if is_tracked(path, name):
+        return run_git("show", f":{name}", cwd=path).stdout
+    if name == project.env_name and project.shared_env_name:
+        return ""
+    return dotenv_file.read(project.repository.main / name)
+
+
+def differs_only_in(keys: Container[str], origin: str, file: Path) -> bool:
+    """Whether the env file *file* is the text *origin* with other values for *keys*."""
+    with suppress(EnvFileError):
+        text = dotenv_file.read(file)
+        values = {key: value or "" for key, value in dotenv_file.parse(text).items() if key in keys}
+        return dotenv_file.edit(origin, values) == text
+    return False
 
 
 class _SharedFile:

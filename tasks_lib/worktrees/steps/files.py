@@ -59,6 +59,12 @@ def file_steps(target: Target) -> list[Step]:
     return steps
 
 
+def is_template_output(project: Project, record: Record, path: Path, name: str) -> bool:
+    """Whether the file *name* of the worktree at *path* is what a template of the settings gives."""
+    template = project.settings.write.get(name)
+    return template is not None and _read(path / name) == fill_template(project, record, template)
+
+
 @dataclass
 class CopyAndLink:
     """

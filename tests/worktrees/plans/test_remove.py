@@ -270,6 +270,8 @@ class TestWhatGoes:
             "branch": "a",
             "commit": created.git("rev-parse", "main"),
             "saved": None,
+            "kept": [],
+            "lost": [],
             "databases": "parked",
             "parked": created.databases(parked=True),
             "removed": ANY,
