@@ -30,6 +30,7 @@ class EnvFileEdit:
         name: The file's path in it.
         before: The file's text before this run wrote it, None if it did not exist.
         begun: Whether this run began to write it.
+        excluded: Whether this run made git ignore its changes.
     """
 
     project: Project
@@ -37,6 +38,7 @@ class EnvFileEdit:
     name: str
     before: str | None = None
     begun: bool = False
+    excluded: bool = False
 
     @property
     def file(self) -> Path:
@@ -96,12 +98,13 @@ class EnvFileEdit:
             self.file.unlink(missing_ok=True)
         else:
             dotenv_file.write(self.file, self.before)
-        stop_excluding(self.path, self.name)
+        if self.excluded:
+            stop_excluding(self.path, self.name)
 
     def _begin(self) -> None:
         self.before = dotenv_file.read(self.file) if self.file.exists() else None
         self.begun = True
-        exclude_from_git(self.project, self.path, self.name)
+        self.excluded = exclude_from_git(self.project, self.path, self.name)
 
     def is_done(self, values: Mapping[str, str]) -> bool:
         """Whether the file has *values*."""

@@ -16,15 +16,22 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.project import Project
 
 
-def exclude_from_git(project: Project, path: Path, name: str) -> None:
-    """Make git ignore the file *name* of the worktree at *path*, tracked or not."""
+def exclude_from_git(project: Project, path: Path, name: str) -> bool:
+    """
+    Make git ignore the file *name* of the worktree at *path*, tracked or not.
+
+    Returns whether git tracks it and did not ignore it before; `stop_excluding` reverts that.
+    """
     if git_succeeds("check-ignore", "--quiet", "--", name, cwd=path):
-        return  # ignored, and not tracked: git says no to what it tracks
-    if is_tracked(path, name):
-        # The index is the worktree's own.
-        run_git("update-index", "--skip-worktree", "--", name, cwd=path)
-    else:
+        return False  # ignored, and not tracked: git says no to what it tracks
+    if not is_tracked(path, name):
         _exclude(project, name)
+        return False
+    if read_git("ls-files", "-t", "--", name, cwd=path).startswith("S"):
+        return False
+    # The index is the worktree's own.
+    run_git("update-index", "--skip-worktree", "--", name, cwd=path)
+    return True
 
 
 def exclude_worktree(project: Project, path: Path) -> None:

@@ -72,11 +72,13 @@ class _RenameDatabases:
 
     Attributes:
         before: For each file that this run wrote, relative to the worktree, its text before.
+        excluded: The files whose changes this run made git ignore.
     """
 
     target: Target
     known: KnownDatabases
     before: dict[str, str] = field(default_factory=dict)
+    excluded: set[str] = field(default_factory=set)
 
     def step(self) -> Step:
         return Step("rename databases in env files", self.do, self.undo, self.done)
@@ -100,7 +102,7 @@ class _RenameDatabases:
         for name, text in self.before.items():
             if (self.target.path / name).exists():
                 dotenv_file.write(self.target.path / name, text)
-            if name != self.target.project.env_name:
+            if name in self.excluded:
                 stop_excluding(self.target.path, name)
 
     def done(self) -> bool:
@@ -113,7 +115,8 @@ class _RenameDatabases:
 
     def _write(self, name: str, before: str, text: str) -> None:
         self.before.setdefault(name, before)
-        exclude_from_git(self.target.project, self.target.path, name)
+        if exclude_from_git(self.target.project, self.target.path, name):
+            self.excluded.add(name)
         dotenv_file.write(self.target.path / name, text)
 
 

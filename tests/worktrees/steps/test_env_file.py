@@ -116,3 +116,16 @@ def test_env_sync_adds_what_main_gained(repository):
     keys = ("APP_HOST", "PORT", "KEY", "DIRECT_URL")
     assert [states[key] for key in keys] == ["changed", "own", "main", "own"]
     assert repository.inv("worktree.env", "a", "--sync").stdout == "no key is missing\n"
+
+
+def test_failed_setup_leaves_a_tracked_env_file_hidden(repository):
+    """Its passwords would be in the next commit if git saw it as changed."""
+    (repository.path / ".gitignore").write_text("seed.env\n")
+    repository.commit("Track the env file")
+    repository.json("worktree.create", "a", "--no-db")
+    there = repository.worktree("a")
+    assert repository.git("status", "--porcelain", cwd=there) == ""
+    (repository.path / "invoke.yaml").write_text("worktree: {env: {MORE: '{port}'}, after_setup: 'false'}")
+    assert repository.inv("worktree.setup", cwd=there).returncode == 1
+    assert "MORE" not in repository.env("a")
+    assert repository.git("status", "--porcelain", cwd=there) == ""
