@@ -46,6 +46,8 @@ def create_worktree(
     branch: str,
     *,
     base: str = "",
+    pull_request: int | None = None,
+    fetch: bool = False,
     path: str | os.PathLike[str] = "",
     database: bool = True,
     fresh: bool = False,
@@ -57,8 +59,10 @@ def create_worktree(
     Example: `record = create_worktree(project, "feat/search")`
 
     Args:
-        branch: The branch to check out; created if it does not exist.
+        branch: The branch to check out; created if it does not exist. May be empty for a pull request.
         base: What a new branch starts from; by default the remote's branch of that name, else `worktree.base`.
+        pull_request: The number of a pull or merge request that a new branch starts at.
+        fetch: Fetch all remotes first.
         path: Where to put the worktree, absolute or relative to the current directory; by default as the settings say.
         database: Whether to clone golden now; `inv worktree.setup` adds the database later.
         fresh: Take a new snapshot of golden even if the last one is current.
@@ -80,7 +84,10 @@ def create_worktree(
     narrator = Narrator()
     options = project.clone_options(fresh=fresh, evict_idle=evict_idle) if database else None
     where = str(path)
-    with plan_create(project, branch, narrator, base=base, path=where, options=options) as planned:
+    number = "" if pull_request is None else str(pull_request)
+    with plan_create(
+        project, branch, narrator, base=base, path=where, pull_request=number, fetch=fetch, options=options
+    ) as planned:
         planned.run(narrator)
         return project.registry.require(planned.subject.slug)
 

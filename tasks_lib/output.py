@@ -221,9 +221,13 @@ class Narrator:
 
     def progress(self, done: int, total: int) -> None:
         """Show progress in bytes: a bar on a terminal, a line every few seconds in a pipe."""
+        filled = min(_BAR, _BAR * done // max(total, 1))
+        self.update(f"{'━' * filled}{'─' * (_BAR - filled)} {format_size(done)} of about {format_size(total)}")
+
+    def update(self, text: str) -> None:
+        """Show how far the running step is: in place on a terminal, as a line every few seconds in a pipe."""
         if self._measure is not None:
-            filled = min(_BAR, _BAR * done // max(total, 1))
-            self._measure(f"{'━' * filled}{'─' * (_BAR - filled)} {format_size(done)} of about {format_size(total)}")
+            self._measure(text)
 
     @contextmanager
     def quietly(self, title: str) -> Iterator[None]:

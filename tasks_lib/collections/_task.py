@@ -81,6 +81,13 @@ class OptionalPositional(_Task):
         return False
 
 
+class PositionalUnlessPullRequest(OptionalPositional):
+    """A task whose first argument is positional, and optional only beside `--pr`: a branch may have a task's name."""
+
+    def _word_follows(self, valued: Container[str]) -> bool:
+        return not any(word.partition("=")[0] == "--pr" for word in sys.argv) or super()._word_follows(valued)
+
+
 def task(
     *,
     reads: bool = False,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.collections._project import current_project
 from tasks_lib.collections._setup import set_up
-from tasks_lib.collections._task import Answer, OptionalPositional, task
+from tasks_lib.collections._task import Answer, OptionalPositional, PositionalUnlessPullRequest, task
 from tasks_lib.collections.views.results import CLONE_HELP, WORKTREE, preview, report, report_collected, report_removal
 from tasks_lib.errors import WorktreeError
 from tasks_lib.output import Narrator, in_terminal, show_while
@@ -25,9 +25,12 @@ _BRANCH_HELP = "The branch, its slug, or the worktree's path."
 
 @task(
     aliases=["up"],
+    klass=PositionalUnlessPullRequest,
     help={
-        "branch": "The branch to work on; created if it does not exist.",
+        "branch": "The branch to work on; created if it does not exist. By default that of --pr.",
         "base": "What a new branch starts from; by default the remote's branch of that name, else `worktree.base`.",
+        "pr": "The number of a pull or merge request to check out, as the new branch pr-NUMBER.",
+        "fetch": "Fetch all remotes first.",
         "path": "Where to put the worktree; by default ../<repo>-<branch>.",
         "no-db": "Do not create the database; `inv worktree.setup` adds it later.",
         **CLONE_HELP,
@@ -36,8 +39,10 @@ _BRANCH_HELP = "The branch, its slug, or the worktree's path."
 )
 def create(
     c: Context,
-    branch: str,
+    branch: str = "",
     base: str = "",
+    pr: str = "",
+    fetch: bool = False,
     path: str = "",
     no_db: bool = False,
     fresh: bool = False,
@@ -56,9 +61,13 @@ def create(
 
     project, narrator = current_project(), Narrator()
     options = None if no_db else project.clone_options(fresh=fresh, evict_idle=evict)
-    with plan_create(project, branch, narrator, base=base, path=path, options=options) as planned:
-        if c.config.run.dry:
-            return preview(planned.preview())
+    dry = bool(c.config.run.dry)
+    with plan_create(
+        project, branch, narrator, base=base, path=path, pull_request=pr, fetch=fetch, dry=dry, options=options
+    ) as planned:
+        if dry:
+            fetched = ["fetch all remotes (this preview is as of the last fetch)"] if fetch else []
+            return preview([*fetched, *planned.preview()])
         ran = planned.run(narrator)
         return report(project.registry.require(planned.subject.slug), Path(planned.subject.path), ran)
 

@@ -10,14 +10,16 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 import time
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.errors import GitError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 # Inside a hook git exports GIT_DIR, GIT_INDEX_FILE and others, which would send our calls to another repository. What
@@ -65,6 +67,9 @@ git's errors while another process creates a worktree, or changes the configurat
 The file `commondir` exists before its content does (setup.c, get_common_dir_noenv); git does not wait for the lock of
 the configuration. Both were seen with eight processes at once.
 """
+
+_SHOWN = 10
+"""How many of git's last lines an error quotes."""
 
 _ATTEMPTS = 20
 _PAUSE = 0.025
@@ -142,6 +147,57 @@ def _kill_with_children(pid: int) -> None:
     for process in (*git.children(recursive=True), git):
         with suppress(psutil.NoSuchProcess):
             process.kill()
+
+
+def transfer(*arguments: str | Path, cwd: Path, report: Callable[[str], None] = lambda _: None, hint: str = "") -> str:
+    """
+    Run git with *arguments* that make it talk to a remote, and return its stdout. It never asks for a password.
+
+    Args:
+        report: Called with each line of progress.
+        hint: What to do if it fails.
+
+    Raises:
+        GitError: If git fails, for example because the remote cannot be reached.
+    """
+    silent = {
+        "GIT_ASKPASS": os.environ.get("GIT_ASKPASS", ""),
+        "SSH_ASKPASS_REQUIRE": "never",
+        "GCM_INTERACTIVE": "never",
+    }
+    said: deque[str] = deque(maxlen=_SHOWN)
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape") as output,
+        subprocess.Popen(
+            ["git", *map(str, arguments)],
+            cwd=cwd,
+            env={key: value for key, value in git_environment().items() if key != "SSH_ASKPASS"} | silent,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            # git ends a line of progress by a carriage return, which text mode takes for the end of a line.
+            text=True,
+            errors="surrogateescape",
+            # Without a terminal, ssh cannot ask for a password or about an unknown host either.
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            for line in process.stderr or ():
+                report(line.strip())
+                if "%" not in line:
+                    said.append(line.strip())
+            status = process.wait()
+        except BaseException:
+            # TERM, so that git deletes its lock files.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            raise
+        if status != 0:
+            why = "\n".join(filter(None, said))
+            raise GitError(f"git {_verb(arguments)} failed with status {status}", why=why, hint=hint)
+        output.seek(0)
+        return output.read()
 
 
 def read_git(*arguments: str | Path, cwd: Path, seconds: float | None = None) -> str:

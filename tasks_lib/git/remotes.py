@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GitError
-from tasks_lib.git.cli import read_git, run_git
+from tasks_lib.git.cli import read_git, run_git, transfer
 from tasks_lib.output import format_age
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tasks_lib.git.repository import Repository
 
 
@@ -147,6 +149,23 @@ def delete_tracking(repository: Repository, branch: str) -> None:
     """Delete what `write_tracking` wrote."""
     for key in ("remote", "merge", "rebase"):
         run_git("config", "--unset-all", f"branch.{branch}.{key}", cwd=repository.main, check=False)
+
+
+def fetch_remotes(repository: Repository, report: Callable[[str], None]) -> None:
+    """
+    Fetch all remotes.
+
+    Args:
+        report: Called with each line of progress.
+
+    Raises:
+        GitError: If there is none, or one of them cannot be fetched.
+    """
+    if not read_remotes(repository).names:
+        raise GitError("the repository has no remote to fetch from", hint="leave --fetch out")
+    options = ("--all", "--progress", "--no-recurse-submodules")
+    hint = "to work with what was fetched last, leave --fetch out"
+    transfer("fetch", *options, cwd=repository.main, report=report, hint=hint)
 
 
 def format_last_fetch(repository: Repository) -> str:

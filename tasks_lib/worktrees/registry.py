@@ -205,6 +205,12 @@ class Registry:
             yield
 
     @contextmanager
+    def fetching(self) -> Iterator[None]:
+        """Hold the lock around `git fetch`: a second one would fail to lock the same refs. Others wait."""
+        with self._lock("fetch.lock"):
+            yield
+
+    @contextmanager
     def working_on(self, slug: str) -> Iterator[None]:
         """
         Hold the lock of one worktree while it is created or removed.

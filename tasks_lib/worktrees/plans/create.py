@@ -6,12 +6,16 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks_lib.errors import WorktreeError
+from tasks_lib.errors import BranchError, WorktreeError
 from tasks_lib.git.branch_names import require_free_branch, require_plain_name
-from tasks_lib.git.start import find_start, read_branch_name
+from tasks_lib.git.pull_requests import fetch_pull_request, find_pull_request, require_number
+from tasks_lib.git.remotes import fetch_remotes
+from tasks_lib.git.repository import list_worktrees
+from tasks_lib.git.start import BranchName, Start, find_start, read_branch_name
 from tasks_lib.plan import Plan
 from tasks_lib.worktrees.env.guard import require_no_conflicting_export
 from tasks_lib.worktrees.plans.planned import Planned
@@ -45,20 +49,31 @@ def plan_create(
     *,
     base: str = "",
     path: str = "",
+    pull_request: str = "",
+    fetch: bool = False,
+    dry: bool = False,
     options: CloneOptions | None = None,
 ) -> Iterator[Planned[Record]]:
     """
     Plan a worktree for *branch*, or the rest of an interrupted one. The `with` body runs under the worktree's lock.
 
     Args:
-        branch: As `read_branch_name` understands it.
+        branch: As `read_branch_name` understands it. May be empty for a pull request.
         base: Where a new branch starts, by default at the remote's branch of that name, else at `worktree.base`.
         path: Where the worktree goes, by default as the settings say.
+        pull_request: The number of a pull or merge request that a new branch starts at.
+        fetch: Fetch all remotes first.
+        dry: Fetch nothing, whatever the other arguments say.
         options: How its databases are cloned. None for no databases now.
 
     Raises:
         GoldentreeError: If the worktree cannot be created. Nothing was changed.
     """
+    branch = _require_branch(branch, base, pull_request)
+    require_plain_name(project.repository, branch)
+    if fetch and not dry:
+        with narrator.step("fetch all remotes"), project.registry.fetching():
+            fetch_remotes(project.repository, narrator.update)
     name = read_branch_name(project.repository, branch)
     require_plain_name(project.repository, name.local)
     require_no_conflicting_export(project, os.environ)
@@ -68,9 +83,14 @@ def plan_create(
         if record is not None and _is_interrupted(record, identity):
             narrator.say(f"finishing {record.path}, whose creation on {record.created_at} was interrupted")
         else:
+            if pull_request:
+                _require_new_branch(project, name.local)
             _require_unused_names(project, identity, record)
             place = _require_target(project, name.local, path)
-            start = find_start(project.repository, name, base=base, default=project.settings.base)
+            if pull_request:
+                start = _start_at_pull_request(project, name, pull_request, narrator, dry=dry)
+            else:
+                start = find_start(project.repository, name, base=base, default=project.settings.base)
             if said := start.describe(name.local):
                 narrator.say(said)
             record = new_record(project, identity, place, start=start, made_worktree=True)
@@ -83,9 +103,65 @@ def plan_create(
         yield Planned(record, (_plan(target, options),))
 
 
+def _require_branch(branch: str, base: str, pull_request: str) -> str:
+    """
+    Return the branch that the arguments of `plan_create` mean.
+
+    Raises:
+        BranchError: If they mean none, or contradict each other.
+    """
+    if pull_request:
+        require_number(pull_request)
+        if base:
+            raise BranchError("a pull request says itself where its branch starts", hint="leave --base or --pr out")
+        return branch or f"pr-{pull_request}"
+    if not branch:
+        raise BranchError("no branch was named", hint="inv worktree.create BRANCH")
+    return branch
+
+
 def _is_interrupted(record: Record, identity: Identity) -> bool:
     # `worktree.setup` finishes an adopted one: undoing its creation would delete a worktree that we did not create.
     return record.state == "creating" and record.made_worktree and record.identity.branch == identity.branch
+
+
+def _start_at_pull_request(project: Project, name: BranchName, number: str, narrator: Narrator, *, dry: bool) -> Start:
+    """
+    Return the start of the new branch *name* at the pull request *number*, after fetching that.
+
+    Raises:
+        BranchError: If no remote or several have the pull request.
+        GitError: If a remote does not answer.
+    """
+    repository = project.repository
+    with narrator.quietly("ask the remotes for the pull request"):
+        request = find_pull_request(repository, number, name.local)
+    if repository.commit(request.commit) is None:
+        if dry:
+            start = find_start(repository, BranchName(name.local), base="HEAD", default=None)
+            return replace(start, remark=f"instead of {request.title}, which a dry run does not fetch")
+        with narrator.step(f"fetch {request.title}"), project.registry.fetching():
+            fetch_pull_request(repository, request, narrator.update)
+    return Start(request.commit, request.tracking, request.title)
+
+
+def _require_new_branch(project: Project, branch: str) -> None:
+    """
+    Refuse to check out a pull request as a *branch* that exists: it may have commits of its own.
+
+    Raises:
+        BranchError: If so, with the command that brings later commits of the pull request.
+    """
+    if not project.repository.has_branch(branch):
+        return
+    listed = list_worktrees(project.repository.main)
+    path = next((entry.path for entry in listed if entry.branch == branch), None)
+    create, place = ("", path) if path else (f"inv worktree.create {branch} && ", f'"$(inv worktree.path {branch})"')
+    raise BranchError(
+        f"branch `{branch}` exists already",
+        why="--pr is for new branches, and this one may have commits of its own",
+        hint=f"to bring later commits of the pull request into it:\n{create}git -C {place} pull --ff-only",
+    )
 
 
 def _require_unused_names(project: Project, identity: Identity, known: Record | None) -> None:

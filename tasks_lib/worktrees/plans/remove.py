@@ -19,6 +19,8 @@ from tasks_lib.errors import GitError, WorktreeError
 from tasks_lib.files import delete_tree
 from tasks_lib.git import uncommitted
 from tasks_lib.git.cli import run_git
+from tasks_lib.git.merge_detection import is_ancestor
+from tasks_lib.git.pull_requests import is_pull_request
 from tasks_lib.git.remotes import find_default_branch, read_tracking
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import Plan, Step, uninterrupted
@@ -78,7 +80,7 @@ def plan_remove(
         record = interrupted
         if record is None or (entry is not None and entry.path.exists()):
             record = _new_record(project, slug, entry, others, worktree, interrupted, keep_branch=keep_branch)
-            if record.delete_branch and not force:
+            if record.delete_branch and not force and not _is_on_server(project, record):
                 checks.require_merged(project, str(record.branch), str(record.tip))
         record = msgspec.structs.replace(record, delete_branch=record.delete_branch and not keep_branch)
         removal = Removal(record, unseen=unseen)
@@ -116,6 +118,17 @@ def _new_record(
         worktree=worktree,
         delete_branch=delete_branch,
         tracking=tracking,
+    )
+
+
+def _is_on_server(project: Project, removal: RemovalRecord) -> bool:
+    """Whether the branch is a pull request without further commits: the server keeps these, no remote branch does."""
+    worktree = removal.worktree
+    return (
+        worktree is not None
+        and worktree.base is not None
+        and is_pull_request(worktree.tracking)
+        and is_ancestor(project.repository, str(removal.tip), worktree.base)
     )
 
 
