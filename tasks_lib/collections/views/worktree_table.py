@@ -57,11 +57,13 @@ def _cells(row: Row, pending: Container[str]) -> tuple[str, ...]:
 
 
 def format_warnings(rows: Sequence[Row], troubles: Sequence[GoldentreeError]) -> list[str]:
-    """Return a line for each reason why a cell is unknown."""
+    """Return a line for each reason why a cell is unknown, and for each variable that leads to a foreign database."""
     found: dict[str, list[str]] = {trouble.what: [] for trouble in troubles}
     for row in rows:
         for why in [state.why for state in (row.git, row.databases) if state and state.why]:
             found.setdefault(why, []).append(row.branch or str(row.path))
+        for variable in row.foreign or ():
+            found.setdefault(variable.describe(), []).append(row.branch or str(row.path))
     # A missing golden template affects all of its clones, so it is reported once.
     return [f"{names[0]}: {why}" if len(names) == 1 else why for why, names in found.items()]
 

@@ -24,7 +24,10 @@ def configured_server(settings: Settings) -> Server:
     """
     require_psycopg()
     if settings.database_url is not None:
-        return Server(DatabaseUrl.parse(settings.database_url))
+        origin = settings.origins["database_url"]
+        # Where other variables make the URL, errors name them.
+        source = origin if " in " in origin else "DATABASE_URL"
+        return Server(DatabaseUrl.parse(settings.database_url, source=source))
     from tasks_lib.databases.server.embedded.cluster import Cluster, default_root
 
     return Server(DatabaseUrl.parse(Cluster(default_root()).start(), source="the embedded server's URL"))

@@ -306,18 +306,23 @@ def choose_main_database(references: Sequence[Reference]) -> list[Reference]:
 
 
 def read_variables(
-    project: Project, path: Path, known: KnownDatabases, environ: Mapping[str, str]
+    project: Project,
+    path: Path,
+    known: KnownDatabases,
+    environ: Mapping[str, str],
+    files: Iterable[str] | None = None,
 ) -> list[DatabaseVariable]:
     """
     Return each variable that names a database: exported ones, and those of the env files of the worktree at *path*.
 
     Args:
         environ: The process environment of an application in that worktree.
+        files: The env files to read, by default all; one that does not exist is skipped.
 
     Raises:
         EnvFileError, GitError: If a file cannot be read.
     """
-    texts = {name: dotenv_file.read(path / name) for name in list_env_files(path)}
+    texts = {name: dotenv_file.read(path / name) for name in (list_env_files(path) if files is None else files)}
     exported = known.find(dict(environ), ENVIRONMENT)
     return exported + find_in_texts(project, known, texts, {name for name in texts if leads_out(path, name)}, environ)
 

@@ -4,6 +4,7 @@ List the worktrees of git and of the registry, and report on each from git and t
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,10 +16,20 @@ from tasks_lib.errors import GoldentreeError
 from tasks_lib.git.repository import WorktreeEntry, list_worktrees
 from tasks_lib.git.status import GitState, read_states
 from tasks_lib.worktrees import ports
+from tasks_lib.worktrees.env.env_files import is_env_file
+from tasks_lib.worktrees.env.variables import (
+    find_variables_of_main,
+    known_databases,
+    read_variables,
+    running_server_url,
+)
 from tasks_lib.worktrees.reports import database_state
 from tasks_lib.worktrees.reports.database_state import DatabaseState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tasks_lib.worktrees.env.variables import DatabaseVariable
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
@@ -37,6 +48,8 @@ class Row:
         git: Its state in git, None before `fill_rows` and without a directory.
         databases: Its databases, None before `fill_rows` and without a record.
         listening: Whether a process listens on one of its ports, None as for *databases*.
+        foreign: Its variables that lead to a database of golden, the main worktree or another worktree; None before
+            `fill_rows` and if they cannot be read.
     """
 
     entry: WorktreeEntry
@@ -46,6 +59,7 @@ class Row:
     git: GitState | None = None
     databases: DatabaseState | None = None
     listening: bool | None = None
+    foreign: tuple[DatabaseVariable, ...] | None = None
 
     @property
     def branch(self) -> str | None:
@@ -97,7 +111,7 @@ def fill_rows(project: Project, rows: list[Row], *, quick: bool = False) -> list
         quick: Leave out the states of git, which take long in large repositories.
 
     Returns:
-        The error if the server cannot be reached.
+        The errors if the server cannot be reached or an env file cannot be read.
     """
     lock = Lock()
     numbers = {row.entry: number for number, row in enumerate(rows) if _exists(row)}
@@ -105,6 +119,19 @@ def fill_rows(project: Project, rows: list[Row], *, quick: bool = False) -> list
     def fill(number: int, **states: Any) -> None:
         with lock:
             rows[number] = replace(rows[number], **states)
+
+    def fill_foreign() -> None:
+        of_main = find_variables_of_main(project)
+        server = running_server_url(project)
+        nested = {reference.source for reference in of_main}
+        for number, row in enumerate(rows):
+            if row.record and number in numbers.values():
+                known = known_databases(project, row.record, server, of_main)
+                # Those that the main worktree has, and any at the root: searching whole worktrees would take long.
+                files = nested | {file.name for file in row.path.iterdir() if is_env_file(file.name)}
+                environ = os.environ if row.current else {}
+                found = read_variables(project, row.path, known, environ, sorted(files))
+                fill(number, foreign=tuple(variable for variable in found if variable.wrong))
 
     def fill_databases() -> None:
         records = {number: row.record for number, row in enumerate(rows) if row.record}
@@ -124,11 +151,18 @@ def fill_rows(project: Project, rows: list[Row], *, quick: bool = False) -> list
                 project.settings.base,
                 lambda entry, state: fill(numbers[entry], git=state),
             )
+        return _errors(fill_foreign, asked.result)
+
+
+def _errors(*calls: Callable[[], object]) -> list[GoldentreeError]:
+    """Make each of *calls*, and return the errors."""
+    errors = []
+    for call in calls:
         try:
-            asked.result()
+            call()
         except GoldentreeError as error:
-            return [error]
-    return []
+            errors.append(error)
+    return errors
 
 
 def format_document(row: Row) -> dict[str, Any]:
@@ -145,6 +179,8 @@ def format_document(row: Row) -> dict[str, Any]:
       (`ancestor`, or by comparing content: `same tree`, `nothing to add`, `patch`).
     - `upstream`: `branch`, `ahead` and `behind` of the upstream branch.
     - `bytes`, `sessions`: the database's size on disk and its connected sessions.
+    - `foreign`: the variables that lead to a database of golden, the main worktree or another worktree, each with its
+      `source` (an env file, or `environment`), `key` and `database`.
     - `companions`: its other databases, each with `database`, `bytes` and `sessions`.
     - `drift`: how many migrations are `applied`, `pending`, and `missing` (applied in golden or the database, without
       a file on the branch), and `golden_changed`, whether golden has changed since it was cloned.
@@ -175,6 +211,15 @@ def format_document(row: Row) -> dict[str, Any]:
         "upstream": state.upstream and vars(state.upstream),
         "bytes": clone.own and (clone.own.bytes or None),
         "sessions": clone.own and clone.own.sessions,
+        "foreign": row.foreign
+        and [
+            {
+                "source": variable.reference.source,
+                "key": variable.reference.key,
+                "database": variable.reference.database,
+            }
+            for variable in row.foreign
+        ],
         "companions": [
             {"database": companion.name, "bytes": companion.bytes or None, "sessions": companion.sessions}
             for companion in clone.companions

@@ -254,12 +254,12 @@ def test_short_terminal_shows_all_names_at_once(repository, slow_worktree):
 
 def test_git_status_that_takes_too_long_is_unknown(repository, slow_worktree, monkeypatch):
     """Its state is `?`, the other worktrees are not affected, and git is ended with its hook."""
-    monkeypatch.setattr(status, "STATUS_SECONDS", 2.0)
+    monkeypatch.setattr(status, "STATUS_SECONDS", 4.0)
     listed = repository.inv("worktree.list")
     assert listed.returncode == 0
     cells = [re.split(r"  +", line)[:3] for line in listed.stdout.splitlines()[1:]]
     assert cells == [["main", "main", "clean"], ["a", "unmanaged", "clean"], ["b", "unmanaged", "?"]]
-    assert "warning: b: git status took longer than 2 s\n" in listed.stderr
+    assert "warning: b: git status took longer than 4 s\n" in listed.stderr
     hook = int(Path(f"{slow_worktree}.pid").read_text())
     # A container may have nothing that collects it.
     assert not psutil.pid_exists(hook) or psutil.Process(hook).status() == psutil.STATUS_ZOMBIE

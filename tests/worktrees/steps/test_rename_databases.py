@@ -139,9 +139,13 @@ def test_a_later_change_is_refused_and_cured(repository):
     said = repository.refuses("db.migrate", cwd=there, env=RUN)
     status = repository.inv("worktree.status", "a")
     doctor = repository.inv("doctor")
+    listed = repository.inv("worktree.list")
 
     wrong = "`POSTGRES_URL` in `.env` names `loquent_latest"
-    assert (wrong in said, wrong in status.stdout, wrong in doctor.stdout) == (True, True, True)
+    assert all(wrong in text for text in (said, status.stdout, doctor.stdout, listed.stderr))
+    golden = repository.url.rpartition("/")[2]
+    foreign = [{"source": ".env", "key": "POSTGRES_URL", "database": golden}]
+    assert repository.json("worktree.list")[1]["foreign"] == foreign
     assert (status.returncode, doctor.returncode) == (1, 1)
     assert repository.inv("worktree.setup", cwd=there, env=RUN).returncode == 0
     assert repository.env("a")["POSTGRES_URL"].endswith(f"/{made['database']}")
