@@ -255,7 +255,8 @@ def stop(c: Context, branch: str, json: bool = False) -> Answer:
         "`[{branch, path, state, current, locked, slug, database, port, ports, number, dev_url, listening, "
         "head, dirty, ahead, behind, merged, upstream: {branch, ahead, behind} or null, bytes, sessions, "
         "foreign: [{source, key, database}], companions: [{database, bytes, sessions}], "
-        "drift: {applied, pending, missing, golden_changed} or null, created, age_seconds}]`; counts; null means that it does not apply or cannot be determined"
+        "drift: {applied, pending, missing, golden_changed} or null, created, age_seconds}]`; "
+        "counts; null means that it does not apply or cannot be determined"
     ),
 )
 def list_(c: Context, quick: bool = False, json: bool = False) -> Answer:
