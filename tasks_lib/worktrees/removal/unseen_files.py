@@ -29,6 +29,8 @@ from tasks_lib.git.diff import replace_undecodable
 from tasks_lib.git.unseen import hide_edit, list_hidden_edits, list_ignored
 from tasks_lib.output import format_first, format_size
 from tasks_lib.worktrees.env import dotenv_file
+from tasks_lib.worktrees.env.env_files import is_env_file
+from tasks_lib.worktrees.env.variables import known_databases, running_server_url
 from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.removal.checks import is_copy
 from tasks_lib.worktrees.steps import copy_tree
@@ -158,10 +160,8 @@ def find_unseen_files(project: Project, record: Record | None, path: Path) -> Un
     changed = {_JOURNAL.sub("", file.name) for file in ignored if file.name not in copies}
     found = [file for file in ignored if _JOURNAL.sub("", file.name) in changed]
     found += [UnseenFile(name, (path / name).lstat().st_size, tag) for name, tag in list_hidden_edits(path).items()]
-    keys = _find_own_keys(project, record, path)
-    found = [
-        file for file in found if record is None or not _is_ours(project, record, path, file.name, keys.get(file.name))
-    ]
+    ours = set() if record is None else _list_ours(project, record, path, [file.name for file in found])
+    found = [file for file in found if file.name not in ours]
     room = project.settings.keep_ignored
     kept, lost = [], []
     for file in sorted(found, key=lambda file: file.bytes or 0):
@@ -304,18 +304,21 @@ def _describe(path: Path, name: str) -> UnseenFile:
     return UnseenFile(name, file.lstat().st_size if readable else None)
 
 
-def _is_ours(project: Project, record: Record, path: Path, name: str, keys: Container[str] | None) -> bool:
-    """
-    Whether goldentree wrote the file *name* and would write it again.
-
-    Args:
-        keys: Those that it sets there, None if *name* is not an env file.
-    """
+def _list_ours(project: Project, record: Record, path: Path, names: list[str]) -> set[str]:
+    """Return those of *names* that goldentree wrote and would write again."""
+    keys = _find_own_keys(project, record, path)
+    ours = set()
+    # Without an answer, such as for an env file that cannot be parsed, it counts as the user's.
     with suppress(GoldentreeError):
-        if keys is not None:
-            return differs_only_in(keys, read_env_file_origin(project, path, name), path / name)
-        return is_template_output(project, record, path, name)
-    return False
+        known = known_databases(project, record, running_server_url(project))
+        for name in filter(is_env_file, names):
+            with suppress(GoldentreeError):
+                origin = read_env_file_origin(project, path, name)
+                if differs_only_in(keys.get(name, {}), origin, path / name, lambda text: known.rename(text, name)[0]):  # noqa: B023 - called at once
+                    ours.add(name)
+    with suppress(GoldentreeError):
+        ours |= {name for name in project.settings.write if is_template_output(project, record, path, name)}
+    return ours
 
 
 def _find_own_keys(project: Project, record: Record | None, path: Path) -> dict[str, dict[str, str]]:

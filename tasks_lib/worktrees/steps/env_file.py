@@ -22,7 +22,7 @@ from tasks_lib.worktrees.env.git_exclude import exclude_from_git, is_tracked
 from tasks_lib.worktrees.steps.databases import companion_databases, own_database_url
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Callable, Container
     from pathlib import Path
 
     from tasks_lib.worktrees.project import Project
@@ -187,12 +187,14 @@ def read_env_file_origin(project: Project, path: Path, name: str) -> str:
     return dotenv_file.read(project.repository.main / name)
 
 
-def differs_only_in(keys: Container[str], origin: str, file: Path) -> bool:
-    """Whether the env file *file* is the text *origin* with other values for *keys*."""
+def differs_only_in(
+    keys: Container[str], origin: str, file: Path, change: Callable[[str], str] = lambda text: text
+) -> bool:
+    """Whether the env file *file* is the text *origin* with other values for *keys*, and then with *change* made."""
     with suppress(EnvFileError):
         text = dotenv_file.read(file)
         values = {key: value or "" for key, value in dotenv_file.parse(text).items() if key in keys}
-        return dotenv_file.edit(origin, values) == text
+        return change(dotenv_file.edit(origin, values)) == text
     return False
 
 

@@ -106,7 +106,12 @@ def test_more_than_the_limit_is_refused_without_force(created):
 
 
 def test_untouched_env_file_is_not_the_users(created):
-    """Neither ignored nor tracked: what goldentree wrote is written again."""
+    """Neither ignored nor tracked, nor one in which a database was renamed: goldentree writes it again."""
+    (created.path / ".git/info/exclude").write_text("/apps/")
+    put(created.path, {"apps/web/.env": f"DB_NAME={created.env()['WORKTREE_TEMPLATE_DB']}\nKEY=1\n"})
+    put(created.path, {"invoke.yaml": "worktree: {copy: [apps/web/.env], write: {'.env.agent': 'port {port}'}}\n"})
+    created.json("worktree.setup", cwd=created.there)
+    assert "_latest" not in (created.there / "apps/web/.env").read_text()
     assert created.json("worktree.remove", "a")["kept"] == []
     created.git("add", "--force", ".env")
     created.commit("Track it")
