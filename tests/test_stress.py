@@ -88,6 +88,7 @@ def test_killed_commands_lose_nothing(repository, request):
     assert {row["state"] for row in rows} <= {"ready"}
     ports = [row["port"] for row in rows]
     assert len(ports) == len(set(ports))
+    assert sorted(row["number"] for row in rows) == sorted({row["number"] for row in rows} - {0})
     assert sorted(row["database"] for row in rows) == repository.databases()
     for row in rows:
         assert repository.git("status", "--porcelain", cwd=row["path"]) == ""

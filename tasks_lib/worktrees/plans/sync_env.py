@@ -15,7 +15,9 @@ from tasks_lib.worktrees.env.env_file_edit import EnvFileEdit
 from tasks_lib.worktrees.env.variables import find_in_texts, known_databases, require_no_foreign
 from tasks_lib.worktrees.plans.planned import Planned
 from tasks_lib.worktrees.reports.env_values import report_env_values
+from tasks_lib.worktrees.reports.incomplete import command_for_worktree
 from tasks_lib.worktrees.steps.env_file import env_file_values, main_only_values
+from tasks_lib.worktrees.steps.worktree_record import has_leases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,11 +37,16 @@ def plan_sync_env(project: Project, record: Record, path: Path) -> Iterator[Plan
 
     Raises:
         EnvFileError: If a file cannot be edited, or a new key would lead to a database that is not the worktree's.
-        WorktreeError: If the worktree has no env file.
+        WorktreeError: If the worktree was not set up completely.
     """
     with project.registry.working_on(record.slug):
+        setup = command_for_worktree(project, path, "setup")
         if not (path / project.env_name).exists():
-            raise WorktreeError(f"`{path / project.env_name}` does not exist", hint="inv worktree.setup")
+            raise WorktreeError(f"`{path / project.env_name}` does not exist", hint=setup)
+        if not has_leases(project, record):
+            raise WorktreeError(
+                f"the worktree of `{record.identity.branch}` has no lease of some port in `worktree.ports`", hint=setup
+            )
         missing: dict[str, list[str]] = {}
         for value in report_env_values(project, record, path, {}):
             if value.state == "missing":

@@ -64,7 +64,11 @@ def report_env_values(project: Project, record: Record, path: Path, environ: Map
         named = {variable.reference.key: variable for variable in known.find(resolve(here, {}), name)}
         for key in dict.fromkeys([*here, *own.get(name, {}), *main]):
             state = _state(key, here, own.get(name, {}), main, named.get(key))
-            value = shown[name][key] if state == "own" and key in own.get(name, {}) else None
+            value = None
+            if state == "own" and key in own.get(name, {}):
+                value = shown[name][key]
+            elif state == "own" and here[key] == named[key].reference.database:
+                value = here[key]
             rows.append(EnvValue(name, key, value, state, key in environ and environ[key] != here.get(key)))
     return rows
 

@@ -51,6 +51,12 @@ def new_record(project: Project, identity: Identity, path: Path, *, start: Start
     )
 
 
+def has_leases(project: Project, record: Record) -> bool:
+    """Whether *record* has a number and a port for each name in the settings, which may have gained names."""
+    leases = [record.ports.get(name) for name in project.settings.ports] or [record.port]
+    return record.number > 0 and None not in leases and leases[0] == record.port
+
+
 def record_step(target: Target) -> Step:
     """
     Return the step that writes the record and leases a port. It runs before anything else is created.
@@ -121,10 +127,7 @@ class _WriteRecord:
 
     def done(self) -> bool:
         record = self.target.find_record()
-        if record is None or not record.number:
-            return False
-        leases = [record.ports.get(name) for name in self._names] or [record.port]
-        return None not in leases and leases[0] == record.port
+        return record is not None and has_leases(self.target.project, record)
 
 
 @dataclass(frozen=True)

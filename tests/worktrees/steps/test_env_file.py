@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 INVOKE_YAML = """
@@ -78,11 +79,31 @@ def test_setup_leases_ports_that_were_named_later(repository):
     assert repository.inv("worktree.setup", cwd=repository.worktree("a")).returncode == 1
     assert repository.world() == before
     (repository.path / "invoke.yaml").write_text(f"{named}}}")
+    said = repository.refuses("worktree.env", "a", "--sync")
+    assert "has no lease of some port in `worktree.ports`" in said
 
     said = repository.json("worktree.setup", cwd=repository.worktree("a"))
 
     assert said["ports"]["web"] == port
     assert repository.env("a")["API_PORT"] == str(said["ports"]["api"])
+
+
+def test_doubled_lease_of_a_named_port_is_cured(repository):
+    """The doctor's command frees it and leases another one; the other leases stay."""
+    (repository.path / "invoke.yaml").write_text("worktree: {ports: [web, api]}")
+    made = [repository.json("worktree.create", branch, "--no-db") for branch in ("a", "b")]
+    file = repository.path / ".git/goldentree/worktrees" / f"{made[1]['slug']}.json"
+    file.write_text(file.read_text().replace(str(made[1]["ports"]["api"]), str(made[0]["ports"]["web"])))
+
+    findings = json.loads(repository.inv("doctor", "--json").stdout)["data"]
+    finding = next(finding for finding in findings if "also leased" in finding["text"])
+    assert finding["text"] == f"port {made[0]['ports']['web']} is also leased to a"
+    for command in finding["cure"].split(" && "):
+        repository.json(*command.split()[1:])
+
+    ports = repository.records()[made[1]["slug"]]["ports"]
+    assert ports["web"] == made[1]["ports"]["web"]
+    assert len({*ports.values(), *made[0]["ports"].values()}) == 4
 
 
 def test_env_sync_adds_what_main_gained(repository):
