@@ -32,7 +32,7 @@ class Identity:
     The names of one worktree; see the module.
 
     Attributes:
-        branch: The branch's name at creation.
+        branch: The branch's name at creation, the slug if HEAD was detached.
         slug: Readable part and hash, `[a-z0-9_]+`, unique for the branch.
         subdomain: A DNS label.
         database: At most 63 bytes.

@@ -76,13 +76,6 @@ class TestSetup:
         said = repository.refuses(task, env={"WORKTREE_MIGRATE": "touch migrated"})
         assert f"`{repository.path}` is the main worktree" in said
 
-    @pytest.mark.parametrize("task", ["worktree.db", "db.clone"])
-    def test_detached_head_is_refused(self, repository, task):
-        """The names come from the branch."""
-        there = repository.worktree("detached")
-        repository.git("worktree", "add", "--quiet", "--detach", there)
-        assert "no branch is checked out" in repository.refuses(task, cwd=there)
-
     @pytest.mark.parametrize("task", ["db.migrate", "db.generate", "db.status", "db.verify"])
     def test_worktree_without_a_database_is_refused(self, repository, there, task):
         """In a worktree that is not set up, the hint is `worktree.db`."""

@@ -56,7 +56,7 @@ def clone_row(clone: CloneSummary) -> tuple[str, str]:
 
 def _git_rows(row: Row) -> list[tuple[str, str]]:
     branch = row.branch or "(detached)"
-    if row.record and row.record.identity.branch != row.branch:
+    if row.record and row.record.identity.branch not in (row.branch, row.record.slug):
         branch += f"  (created for {row.record.identity.branch})"
     state = "the main worktree" if row.state == "main" else row.state
     git = row.git.text if row.git else "-"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks_lib.errors import BranchError, WorktreeError
+from tasks_lib.errors import WorktreeError
 from tasks_lib.git.cli import read_git
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import Plan, Step
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from tasks_lib.databases.clone.strategy import CloneOptions
     from tasks_lib.output import Narrator
+    from tasks_lib.worktrees.identity import Identity
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
@@ -65,7 +66,7 @@ def plan_setup(
     """
     path = project.require_linked()
     known = project.record_at(path)
-    slug = known.slug if known else worktree_record.derive_identity(project, _require_branch(path)).slug
+    slug = known.slug if known else _derive_identity(project, path).slug
     with project.registry.working_on(slug):
         # Read again: the previous holder of the lock may have changed it.
         record = project.record_at(path) or _adopted_record(project, path, slug)
@@ -95,7 +96,13 @@ def plan_setup(
         yield Planned(record, (Plan(stages, hint=hint),))
 
 
-def _require_branch(path: Path) -> str:
+def _derive_identity(project: Project, path: Path) -> Identity:
+    """
+    Return the names for the worktree at *path*: from its branch, or from the path if HEAD is detached.
+
+    Raises:
+        WorktreeError: If git does not list it.
+    """
     entry = next((entry for entry in list_worktrees(path) if entry.path == path), None)
     if entry is None:
         raise WorktreeError(
@@ -104,12 +111,8 @@ def _require_branch(path: Path) -> str:
             hint="git worktree repair",
         )
     if entry.branch is None:
-        raise BranchError(
-            f"no branch is checked out at {path}",
-            why="the worktree's database is named after its branch",
-            hint="git switch --create BRANCH",
-        )
-    return entry.branch
+        return worktree_record.derive_detached_identity(project, path)
+    return worktree_record.derive_identity(project, entry.branch)
 
 
 def _adopted_record(project: Project, path: Path, slug: str) -> Record:
@@ -121,7 +124,7 @@ def _adopted_record(project: Project, path: Path, slug: str) -> Record:
     """
     record = project.registry.find(slug)
     if record is None:
-        identity = worktree_record.derive_identity(project, _require_branch(path))
+        identity = _derive_identity(project, path)
         return new_record(project, identity, path, start=None, made_worktree=False)
     elsewhere = project.registry.paths().get(slug)
     if elsewhere is not None or (record.path != str(path) and Path(record.path).exists()):

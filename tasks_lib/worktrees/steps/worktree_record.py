@@ -34,6 +34,12 @@ def derive_identity(project: Project, branch: str, taken_subdomains: Container[s
     return derive(branch, project=settings.project, prefix=settings.prefix, taken_subdomains=taken_subdomains)
 
 
+def derive_detached_identity(project: Project, path: Path) -> Identity:
+    """Return the names for the worktree at *path*, which has no branch: its slug stands for that."""
+    identity = derive_identity(project, str(path))
+    return replace(identity, branch=identity.slug)
+
+
 def new_record(project: Project, identity: Identity, path: Path, *, start: Start | None, made_worktree: bool) -> Record:
     """Return the record of a planned worktree; its port and subdomain are decided when it is saved."""
     from tasks_lib.worktrees.registry import Record

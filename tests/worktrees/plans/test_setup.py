@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 
 import pytest
@@ -222,3 +223,49 @@ def test_portless_serves_the_dev_url(repository, tmp_path, monkeypatch):
     assert result.returncode == 0
     assert "warning: portless cannot serve https://b.app.localhost: no proxy" in result.stderr
     assert repository.inv("worktree.create", "c", env={"PORTLESS": "0"}).stderr.count("with portless") == 0
+
+
+class TestDetachedHead:
+    """Agents' applications create worktrees without a branch, each in a directory with the repository's name."""
+
+    @pytest.fixture
+    def there(self, repository, tmp_path):
+        for number in (1, 2):
+            repository.git("worktree", "add", "--quiet", "--detach", tmp_path.resolve() / f"agents/{number}/app")
+        return tmp_path.resolve() / "agents/1/app"
+
+    def test_names_come_from_the_path_and_stay(self, repository, there):
+        """Two of them do not share anything, and a branch that is created later changes nothing."""
+        created = repository.json("worktree.setup", cwd=there)
+        other = repository.json("worktree.setup", cwd=there.parents[1] / "2/app")
+        names = ("slug", "database", "port", "dev_url")
+        assert all(created[name] != other[name] for name in names)
+        assert created["slug"].startswith("app_")
+        repository.git("switch", "--quiet", "--create", "later", cwd=there)
+        again = repository.json("worktree.setup", cwd=there)
+        assert [again[name] for name in names] == [created[name] for name in names]
+        status = repository.json("worktree.status", "later")
+        assert (status["own"], status["slug"], status["problems"]) == (True, created["slug"], [])
+
+    def test_every_task_works_in_it(self, repository, there):
+        """Also without a branch: list, status, reset, removal, undo and gc."""
+        created = repository.json("worktree.setup", cwd=there)
+        rows = {row["path"]: row for row in repository.json("worktree.list")}
+        assert (rows[str(there)]["branch"], rows[str(there)]["state"]) == (None, "ready")
+        assert repository.json("worktree.status", cwd=there)["problems"] == []
+        repository.json("db.reset", cwd=there)
+        assert repository.json("db.status", cwd=there)["database"] == created["database"]
+        (there / "note").write_text("work")
+        repository.refuses("worktree.remove", created["slug"])
+        repository.json("worktree.remove", there, "--force")
+        assert created["database"] not in repository.databases()
+        repository.json("worktree.undo", created["slug"])
+        assert (there / "note").read_text() == "work"
+        assert repository.json("worktree.status", cwd=there)["problems"] == []
+        (there.parent / "log").touch()  # an empty directory may be a volume that is not mounted
+        shutil.rmtree(there)
+        assert [row["outcome"] for row in repository.json("worktree.gc", "--yes") if row["kind"] == "worktree"] == [
+            "parked"
+        ]
+        repository.json("worktree.undo", created["slug"])
+        assert repository.json("worktree.status", cwd=there)["own"]
