@@ -7,11 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tasks_lib.settings.references import resolve
 from tasks_lib.worktrees.env import dotenv_file
 from tasks_lib.worktrees.env.env_files import list_env_files
 from tasks_lib.worktrees.env.git_exclude import is_tracked
-from tasks_lib.worktrees.env.variables import known_databases
+from tasks_lib.worktrees.env.variables import find_in_texts, known_databases, leads_out
 from tasks_lib.worktrees.steps.env_file import env_file_values
 
 if TYPE_CHECKING:
@@ -55,19 +54,25 @@ def report_env_values(project: Project, record: Record, path: Path, environ: Map
         EnvFileError: If a file cannot be read.
         GitError: If git cannot list files.
     """
-    known = known_databases(project, record, project.server.url)
     own = env_file_values(project, record, path)
     shown = env_file_values(project, record, path, masked=True)
+    texts = {name: dotenv_file.read(path / name) for name in dict.fromkeys([*own, *list_env_files(path)])}
+    known = known_databases(project, record, project.server.url)
+    outside = {name for name in texts if leads_out(path, name)}
+    named = {
+        (variable.reference.source, variable.reference.key): variable
+        for variable in find_in_texts(project, known, texts, outside, {})
+    }
     rows = []
-    for name in dict.fromkeys([*own, *list_env_files(path)]):
-        here, main = dotenv_file.load(path / name), _values_of_main(project, path, name, own.get(name, {}))
-        named = {variable.reference.key: variable for variable in known.find(resolve(here, {}), name)}
+    for name, text in texts.items():
+        here = dotenv_file.parse(text)
+        main = _values_of_main(project, path, name, here, own.get(name, {}))
         for key in dict.fromkeys([*here, *own.get(name, {}), *main]):
-            state = _state(key, here, own.get(name, {}), main, named.get(key))
+            state = _state(key, here, own.get(name, {}), main, named.get((name, key)))
             value = None
             if state == "own" and key in own.get(name, {}):
                 value = shown[name][key]
-            elif state == "own" and here[key] == named[key].reference.database:
+            elif state == "own" and here[key] == named[name, key].reference.database:
                 value = here[key]
             rows.append(EnvValue(name, key, value, state, key in environ and environ[key] != here.get(key)))
     return rows
@@ -93,10 +98,14 @@ def _state(
     return "main" if here[key] == main[key] else "changed"
 
 
-def _values_of_main(project: Project, path: Path, name: str, own: Mapping[str, str]) -> dict[str, str | None]:
+def _values_of_main(
+    project: Project, path: Path, name: str, here: Mapping[str, str | None], own: Mapping[str, str]
+) -> dict[str, str | None]:
     """Return the values of the main worktree's file *name* that the worktree's file should have, too."""
     if name == project.env_name and project.shared_env_name:
         return {}  # that file has a worktree's own values only
+    main = dotenv_file.load(project.repository.main / name)
     if (path / name).is_symlink() or (not own and is_tracked(path, name)):
-        return {}  # the file that the link points to, or the branch, decides what is in it
-    return dotenv_file.load(project.repository.main / name)
+        # The file that the link points to, or the branch, decides which keys are in it.
+        return {key: value for key, value in main.items() if key in here}
+    return main

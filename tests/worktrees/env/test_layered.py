@@ -37,6 +37,9 @@ def test_layered_style_links_the_main_file(layered):
     assert not (layered.there / ".env").exists()
     assert main.read_bytes() == before
     assert layered.git("status", "--porcelain", cwd=layered.there) == ""
+    states = {(row["file"], row["key"]): row["state"] for row in layered.json("worktree.env", "a")["values"]}
+    assert {states[".env.local", key] for key in ("SECRET", "DATABASE_URL", "PORT")} == {"main"}
+    assert {state for (file, _), state in states.items() if file != ".env.local"} == {"own"}
     ran = layered.inv("db.migrate", cwd=layered.there, env={"WORKTREE_MIGRATE": "echo $DATABASE_URL > ran"})
     assert ran.returncode == 0, ran.stderr
     assert (layered.there / "ran").read_text().strip() == own(layered)["DATABASE_URL"]
