@@ -61,9 +61,9 @@ def test_number_is_the_lowest_that_is_free(repository):
     repository.json("worktree.create", "b", "--no-db")
     assert numbers() == {"a": 1, "b": 2}
     repository.json("worktree.remove", "a", "--keep-branch")
-    repository.json("worktree.undo", "a")
-    assert numbers() == {"a": 1, "b": 2}
-    repository.json("worktree.remove", "a", "--keep-branch")
+    repository.json("worktree.remove", "b", "--keep-branch")
+    repository.json("worktree.undo", "b")
+    assert numbers() == {"b": 2}
     repository.json("worktree.create", "c", "--no-db")
     repository.json("worktree.undo", "a")
     assert numbers() == {"a": 3, "b": 2, "c": 1}
