@@ -85,20 +85,19 @@ def show_while(format_text: Callable[[], str]) -> Iterator[None]:
     """
     Show a text in the terminal while the body runs, formatted again four times a second, and then remove it.
 
-    A text that is taller than the terminal is printed once and stays, because lines that have scrolled away cannot be
-    changed.
+    If the text is taller than the terminal, its upper lines are printed once and stay, because lines that have scrolled
+    away cannot be changed.
     """
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
-    console, text = Console(), format_text()
-    if text.count("\n") + 2 > console.height:
-        print_answer(text + "\n")
-        yield
-        return
+    console = Console()
+    room = max(console.height - 1, 1)
+    if above := format_text().splitlines()[:-room]:
+        print_answer("\n".join(above))
     with Live(
-        get_renderable=lambda: Text.from_ansi(format_text()),
+        get_renderable=lambda: Text.from_ansi("\n".join(format_text().splitlines()[-room:])),
         console=console,
         transient=True,
         redirect_stdout=False,
