@@ -58,15 +58,16 @@ CREATED = (
     ),
     Created(
         "`<git common dir>/info/exclude`",
-        "the env file and the files that a worktree is given, and worktrees inside the repository, if git would not "
+        "the env files and the files that a worktree is given, and worktrees inside the repository, if git would not "
         "ignore them",
         ("{common}/info/exclude",),
     ),
     Created(
-        "the worktree's env file",
+        "the worktree's env files",
         "`.env`: the main worktree's with the keys of `worktree.env` rewritten; or, `layered`, "
-        "`.env.development.local` with these keys, and `.env.local` as a link to the main worktree's. It keeps "
-        "that file's permissions, 0600 when new",
+        "`.env.development.local` with these keys, and `.env.local` as a link to the main worktree's. Files of "
+        "`worktree.env_files`, with their keys rewritten. Each keeps the permissions of the main worktree's file, "
+        "0600 when new",
         ("{worktree}/.env", "{worktree}/.env.local", "{worktree}/.env.development.local"),
     ),
     Created(
