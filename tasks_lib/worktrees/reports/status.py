@@ -21,6 +21,7 @@ from tasks_lib.worktrees.env.variables import (
     running_server_url,
 )
 from tasks_lib.worktrees.reports import listing
+from tasks_lib.worktrees.reports.blocked_merges import find_blocked_merges
 from tasks_lib.worktrees.reports.incomplete import Problem, command_for_worktree, diagnose
 from tasks_lib.worktrees.reports.migrations import compare_migrations, history_reader
 
@@ -90,6 +91,7 @@ def report_status(project: Project, name: str, environ: Mapping[str, str]) -> St
     for error in troubles:
         status.add(error)
     status.problems += _problems(project, row)
+    _find_blocked_merges(project, status)
     _read_variables(project, status, environ if row.current else {})
     _read_url(project, status, environ if row.current else {})
     if not troubles:
@@ -179,6 +181,15 @@ def _problems(project: Project, row: Row) -> list[Problem]:
         return [Problem(f"it is gone from {row.path}", f"inv worktree.remove {row.path}")]
     reasons = [state.why for state in (row.git, row.databases) if state and state.why]
     return [Problem(reason, "") for reason in reasons]
+
+
+def _find_blocked_merges(project: Project, status: Status) -> None:
+    if status.row.record is None or status.row.state == "gone":
+        return
+    try:
+        status.problems += find_blocked_merges(project, status.row.path)
+    except GoldentreeError as error:
+        status.add(error)
 
 
 def _read_variables(project: Project, status: Status, environ: Mapping[str, str]) -> None:

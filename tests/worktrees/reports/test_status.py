@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,3 +124,31 @@ def test_status_covers_main_and_plain_worktrees(repository):
     assert f"hint: cd {repository.worktree('plain')} && inv worktree.setup" in told.stdout
     assert "no worktree of `x` was found" in repository.refuses("worktree.status", "--branch", "x")
     assert repository.world() == before
+
+
+def test_merge_that_a_tracked_env_file_blocks_is_explained(repository):
+    """Git would refuse it, and show nothing; the command of the hint cures that, here with a user's own key."""
+    repository.git("add", "--force", ".env")
+    repository.commit("Track the env file")
+    repository.json("worktree.create", "a")
+    there = repository.worktree("a")
+    assert status(repository, "a")["problems"] == []
+    own = repository.env("a")
+    with (there / ".env").open("a") as env:
+        env.write("ONLY_HERE=1\n")
+    with (repository.path / ".env").open("a") as env:
+        env.write("X=2\n")
+    repository.commit("Add a key")
+
+    assert subprocess.run(["git", "merge", "main"], cwd=there, check=False).returncode == 1
+    (problem,) = status(repository, "a", ok=False)["problems"]
+    assert "git refuses to merge or pull `main`, which changes .env" in problem["message"]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    command = problem["hint"].splitlines()[-1]
+    subprocess.run(["sh", "-c", command], cwd=repository.path, env={**os.environ, "PATH": path}, check=True)
+
+    assert repository.env("a") == {**own, "X": "2"}
+    assert "ONLY_HERE=1" in (repository.path / ".git/worktrees/app-a/.env.before-merge").read_text()
+    assert repository.git("status", "--porcelain", cwd=there) == ""
+    assert repository.git("log", "-1", "--format=%s", cwd=there) == "Add a key"
+    assert status(repository, "a")["problems"] == []
