@@ -27,6 +27,7 @@ GUARD = (
     "tests/worktrees/env/test_layered.py",
     "tests/worktrees/plans/test_create.py",
 )
+VARIABLES = ("tests/worktrees/steps/test_rename_databases.py", "tests/worktrees/env/test_layered.py")
 COMMENT = (
     "tests/databases/ownership/test_comment.py",
     "tests/databases/ownership/test_leftovers.py",
@@ -87,14 +88,74 @@ MUTANTS = (
     Mutant(
         GUARD,
         "worktrees/env/guard.py",
-        'source=f"DATABASE_URL in {file}")\n        if url.database != record.identity.database:',
-        'source=f"DATABASE_URL in {file}")\n        if False:',
+        'if reference.key == "DATABASE_URL" and reference.source in names:',
+        "if False:",
     ),
     Mutant(
-        GUARD,
+        VARIABLES,
         "worktrees/env/guard.py",
-        "for file in [*(path / name for name in names), *coming]:",
-        "for file in [*(path / name for name in names)]:",
+        '    require_no_foreign(variables, renamed_by="inv worktree.db")\n',
+        "",
+    ),
+    Mutant(
+        VARIABLES,
+        "worktrees/env/variables.py",
+        'return self.whose == "foreign" and not self.kept',
+        "return False",
+    ),
+    Mutant(
+        VARIABLES,
+        "worktrees/env/variables.py",
+        'foreign[golden] = ("the golden template", own)',
+        "pass",
+    ),
+    Mutant(
+        VARIABLES,
+        "worktrees/env/variables.py",
+        'foreign[reference.database] = ("the main worktree\'s database", own)',
+        "pass",
+    ),
+    Mutant(
+        VARIABLES,
+        "worktrees/env/variables.py",
+        'foreign[other.identity.database] = (f"the database of worktree `{other.identity.branch}`", own)',
+        "pass",
+    ),
+    Mutant(
+        VARIABLES,
+        "worktrees/env/variables.py",
+        "for force in (False, True):",
+        "for force in (False,):",
+    ),
+    Mutant(
+        VARIABLES,
+        "worktrees/env/variables.py",
+        "if len({reference.database for reference in chosen}) > 1:",
+        "if False:",
+    ),
+    Mutant(
+        VARIABLES,
+        "worktrees/env/variables.py",
+        "if name in self.elsewhere and reference.plain:",
+        "if False:",
+    ),
+    Mutant(
+        VARIABLES,
+        "worktrees/steps/rename_databases.py",
+        "if variable.wrong and variable.reference.source in linked:",
+        "if False:",
+    ),
+    Mutant(
+        VARIABLES,
+        "worktrees/steps/rename_databases.py",
+        "        if overrides := _overrides(self.target, self.known):",
+        "        if overrides := {}:",
+    ),
+    Mutant(
+        VARIABLES,
+        "worktrees/steps/toolchain.py",
+        "    own |= replace_exported(known_databases(project, record, project.server.url), os.environ)\n",
+        "",
     ),
     Mutant(
         GUARD,
@@ -255,8 +316,8 @@ MUTANTS = (
     Mutant(
         CHECKS,
         "worktrees/removal/checks.py",
-        ', f"refs/remotes/*/{branch}"]',
-        "]",
+        '    patterns.append(f"refs/remotes/*/{branch}")\n',
+        "",
     ),
     Mutant(
         CHECKS,
@@ -285,8 +346,8 @@ MUTANTS = (
     Mutant(
         REMOVE,
         "worktrees/plans/remove.py",
-        "        _require_nothing_lost(project, entry, force=force)\n        if force:",
-        "        if force:",
+        "    if not force:\n        require_all_kept(project, entry.path, unseen)",
+        "    if False:\n        require_all_kept(project, entry.path, unseen)",
     ),
     Mutant(
         REMOVE,
@@ -363,8 +424,8 @@ MUTANTS = (
     Mutant(
         DOTENV,
         "worktrees/env/dotenv_file.py",
-        'pieces = ["\\ufeff" if text.startswith("\\ufeff") else ""]',
-        'pieces = [""]',
+        'pieces = ["\\ufeff" if text.startswith("\\ufeff") else ""]\n    for binding in bindings:',
+        'pieces = [""]\n    for binding in bindings:',
     ),
     Mutant(
         DOTENV,
@@ -392,9 +453,9 @@ MUTANTS = (
     ),
     Mutant(
         ROLLBACK,
-        "worktrees/steps/env_file.py",
-        "        dotenv_file.require_own(self._file)\n        self.before",
-        "        self.before",
+        "worktrees/env/env_file_edit.py",
+        "        dotenv_file.require_own(self.file)\n",
+        "",
     ),
     Mutant(
         FILES,
