@@ -70,6 +70,7 @@ class Settings:
     ledger_url: str | None = field(repr=False)
     root: Path | None
     base: str | None
+    submodules: str
     env_style: str
     env: Mapping[str, str]
     env_files: Mapping[str, Mapping[str, str]]

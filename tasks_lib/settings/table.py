@@ -168,6 +168,12 @@ SETTINGS = (
         example="develop",
     ),
     Setting(
+        "submodules", "worktree.submodules", "WORKTREE_SUBMODULES", values.parse_choice("auto", "true", "false"),
+        "which submodules a worktree gets: auto (those that the main worktree has, and new ones), true (all) or false",
+        default="auto",
+        example="auto",
+    ),
+    Setting(
         "env_style", "worktree.env_style", "WORKTREE_ENV", values.parse_choice(*ENV_STYLES),
         "which env file a worktree gets: copy (a rewritten `.env`) or layered (`.env.local` linked to the main "
         "worktree's, and its own `.env.development.local`)",

@@ -110,7 +110,9 @@ def parse_choice(*choices: str) -> Callable[[Origin, str], str]:
     """Return a parser that accepts one of *choices*."""
 
     def parse(origin: Origin, name: str) -> str:
-        value = parse_text(origin, name) or ""
+        # YAML reads `true` and `false` as booleans.
+        switch = Origin(str(origin.value).lower(), origin.layer) if isinstance(origin.value, bool) else origin
+        value = parse_text(switch, name) or ""
         if value not in choices:
             what = name.replace("_", " ")
             raise SettingsError(f"unknown {what} `{value}` in {origin.layer}", hint=f"use one of: {', '.join(choices)}")

@@ -27,6 +27,7 @@ from tasks_lib.worktrees.steps.files import file_steps
 from tasks_lib.worktrees.steps.hooks import after_setup_steps, companion_setup_steps
 from tasks_lib.worktrees.steps.portless import portless_steps
 from tasks_lib.worktrees.steps.rename_databases import rename_databases_step
+from tasks_lib.worktrees.steps.submodules import submodule_steps
 from tasks_lib.worktrees.steps.toolchain import toolchain_steps
 from tasks_lib.worktrees.steps.worktree_record import new_record, ready_step, record_step
 from tasks_lib.worktrees.target import Target
@@ -228,6 +229,7 @@ def _plan(target: Target, options: CloneOptions | None) -> Plan:
     record = target.record
     checkout = Checkout(target.project, target.slug, branch, target.path, record.base, command, record.tracking).step()
     prepared = [
+        *submodule_steps(target.project, target.path, target.narrator, command),
         *file_steps(target),
         # Even without a database the file names the future clone: an application that finds no database is better
         # than one that uses the main worktree's.

@@ -30,6 +30,7 @@ from tasks_lib.worktrees.steps.files import file_steps
 from tasks_lib.worktrees.steps.hooks import after_setup_steps, clear_ran_hooks, companion_setup_steps
 from tasks_lib.worktrees.steps.portless import portless_steps
 from tasks_lib.worktrees.steps.rename_databases import rename_databases_step
+from tasks_lib.worktrees.steps.submodules import submodule_steps
 from tasks_lib.worktrees.steps.toolchain import toolchain_steps
 from tasks_lib.worktrees.steps.worktree_record import new_record, ready_step, record_step
 from tasks_lib.worktrees.target import Target
@@ -84,6 +85,7 @@ def plan_setup(
         all_cloned = (cloned, *companion_database_steps(target, options))
         stages: list[Step | tuple[Step, ...]] = [*first, all_cloned]
         if not database_only:
+            stages += submodule_steps(project, path, narrator, "worktree.setup")
             stages += file_steps(target)
         stages += [env_file_step(target), rename_databases_step(target)]
         if not database_only:

@@ -33,6 +33,7 @@ from tasks_lib.worktrees.steps.files import file_steps
 from tasks_lib.worktrees.steps.hooks import after_setup_steps
 from tasks_lib.worktrees.steps.portless import portless_steps
 from tasks_lib.worktrees.steps.rename_databases import rename_databases_step
+from tasks_lib.worktrees.steps.submodules import submodule_steps
 from tasks_lib.worktrees.steps.worktree_record import ready_step, record_step
 from tasks_lib.worktrees.target import Target
 
@@ -189,6 +190,7 @@ def _worktree_steps(project: Project, removal: RemovalRecord, path: Path, narrat
         _require_free(project, removal, path)
     _require_commits(project, removal, begun=begun)
     steps += [checkout, *_restore_steps(project, removal, path, overwrite=not os.path.lexists(path))]
+    steps += submodule_steps(project, path, narrator, f"worktree.undo {removal.key}", removal.saved)
     if target is None:
         return steps
     return [

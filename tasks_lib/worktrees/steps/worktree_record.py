@@ -35,7 +35,7 @@ def derive_identity(project: Project, branch: str, taken_subdomains: Container[s
 
 
 def derive_detached_identity(project: Project, path: Path) -> Identity:
-    """Return the names for the worktree at *path*, which has no branch: its slug stands for that."""
+    """Return the names for the worktree at *path*, which has no branch: its slug is used for one."""
     identity = derive_identity(project, str(path))
     return replace(identity, branch=identity.slug)
 
