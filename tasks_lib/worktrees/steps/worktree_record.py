@@ -84,10 +84,12 @@ class _WriteRecord:
 
     Attributes:
         before: The record that lacked some of the leases, None if there was no record.
+        begun: Whether this run began to write it.
     """
 
     target: Target
     before: Record | None = None
+    begun: bool = False
 
     def step(self) -> Step:
         ports = "ports" if len(self._names) > 1 else "a port"
@@ -112,6 +114,7 @@ class _WriteRecord:
             key = f"{registry.common}:{record.slug}"
             leases = _lease_ports(record, self._names or ("",), taken, key, live=self.before is not None)
             first = next(iter(leases.values()))
+            self.begun = True
             registry.save(
                 msgspec.structs.replace(
                     record,
@@ -126,6 +129,8 @@ class _WriteRecord:
         return ", ".join(f"port {port} {name}".rstrip() for name, port in leases.items())
 
     def undo(self) -> None:
+        if not self.begun:
+            return
         if self.before is None:
             self.target.registry.delete(self.target.slug)
         else:
@@ -179,7 +184,8 @@ def _lease_ports(record: Record, names: Sequence[str], taken: set[int], key: str
 
 
 def _conductor_ports(record: Record) -> list[int]:
-    """Return the ports that Conductor assigned to this workspace: ten, from CONDUCTOR_PORT."""
+    """Return the ports that Conductor assigned to this workspace."""
+    # "CONDUCTOR_PORT through CONDUCTOR_PORT+9": https://docs.conductor.build/guides/how-to-run
     workspace, first = os.environ.get("CONDUCTOR_WORKSPACE_PATH"), os.environ.get("CONDUCTOR_PORT", "")
     is_workspace = workspace is not None and os.path.realpath(workspace) == os.path.realpath(record.path)
     return list(range(int(first), int(first) + 10)) if is_workspace and first.isdecimal() else []

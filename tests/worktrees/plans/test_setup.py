@@ -17,6 +17,7 @@ worktree:
     agent/browser.json: '{{"sessionName": "{session}"}}'
   env:
     DIRECT_URL: "{{database_url}}"
+  ports: [web, api]
   after_setup:
     - echo "$PORT $WORLD_URL $GOLDENTREE [$PULL_DATABASE_URL]" >> installed
 db:
@@ -71,7 +72,7 @@ def test_setup_does_everything_once(team):
     there, port = team.there, {"CONDUCTOR_PORT": "55120", "CONDUCTOR_WORKSPACE_PATH": str(team.there)}
     made = team.json("worktree.setup", cwd=there, env=port)
     env, world, queue = team.env("a"), f"world{team.prefix}_a_86f7e4", f"queue{team.prefix}_a_86f7e4"
-    assert (made["port"], env["PORT"]) == (55120, "55120")
+    assert (made["port"], env["PORT"], made["ports"]) == (55120, "55120", {"web": 55120, "api": 55121})
     assert companions(team) == [queue, world]
     assert env["WORLD_URL"] == env["DATABASE_URL"].replace(made["database"], world)
     assert env["QUEUE_URL"] == env["DATABASE_URL"].replace(made["database"], queue)
