@@ -119,6 +119,7 @@ class Reference:
         form: `url`, `family`, `value` for a variable that is known by its value only, or `text` for one that has URLs
             in it.
         user, password: The login that goes with it, empty where it is not named.
+        family: The other variables that the name completes, `host`, `port`, `user` and `password`, each with its key.
     """
 
     source: str
@@ -129,6 +130,7 @@ class Reference:
     form: str = "url"
     user: str = ""
     password: str = ""
+    family: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
         return f"Reference({self.source!r}, {self.key!r}, {self.database!r}, {self.host!r}, {self.port!r})"
@@ -301,16 +303,23 @@ def _family(key: str, value: str, values: Mapping[str, str], source: str) -> Ref
     prefixes = [family, family.removesuffix("_DATABASE").removesuffix("_DB")]
     if _OTHER_ENGINE.search(_sibling(values, prefixes, _ENGINE)):
         return None
-    host, port, user, password = (_sibling(values, prefixes, names) for names in (_HOST, _PORT, _USER, _PASSWORD))
-    if match["whole"] and not host:
+    parts = {"host": _HOST, "port": _PORT, "user": _USER, "password": _PASSWORD}
+    keys = {part: found for part, names in parts.items() if (found := _sibling_key(values, prefixes, names))}
+    if match["whole"] and "host" not in keys:
         return None  # `DATABASE=x` alone may be anything; it is still known by its value
-    return Reference(source, key, value, host, port, "family", user, password)
+    siblings = {part: values[sibling] for part, sibling in keys.items()}
+    return Reference(source, key, value, form="family", family=tuple(keys.items()), **siblings)
 
 
 def _sibling(values: Mapping[str, str], prefixes: Collection[str], suffixes: Collection[str]) -> str:
-    upper = {key.upper(): value for key, value in values.items()}
+    key = _sibling_key(values, prefixes, suffixes)
+    return values[key] if key else ""
+
+
+def _sibling_key(values: Mapping[str, str], prefixes: Collection[str], suffixes: Collection[str]) -> str | None:
+    upper = {key.upper(): key for key in values if values[key]}
     names = (f"{prefix}{joint}{suffix}" for prefix in prefixes for suffix in suffixes for joint in ("_", ""))
-    return next((upper[name] for name in names if upper.get(name)), "")
+    return next((upper[name] for name in names if name in upper), None)
 
 
 def _split_host(hosts: str) -> tuple[str, str]:

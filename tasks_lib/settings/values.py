@@ -58,7 +58,8 @@ DEFAULT_ENV = {
 }
 """Always rewritten; `worktree.env` adds keys and may replace the templates of `PORT` and `DATABASE_URL`."""
 
-_OWN_ENV_FILES = frozenset(files[0] for files in ENV_STYLES.values())
+OWN_ENV_FILES = frozenset(files[0] for files in ENV_STYLES.values())
+"""The env files that `worktree.env` is about."""
 
 _REQUIRED = DEFAULT_ENV.keys() - {"PORT"}
 """Keys that say which worktree and which database it is; `worktree.keep_env` cannot keep main's values of them."""
@@ -354,7 +355,7 @@ def _list(origin: Origin, name: str, expected: str) -> tuple[str, ...]:
 
 
 def _require_inside(path: str, name: str, origin: Origin) -> None:
-    if name in ("link", "write") and path in _OWN_ENV_FILES:
+    if name in ("link", "write") and path in OWN_ENV_FILES:
         raise SettingsError(
             f"`worktree.{name}` in {origin.layer} names `{path}`",
             why="every worktree has its own; `worktree.env` names the keys that are rewritten there",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tasks_lib.errors import EnvFileError, ServerError, SettingsError
 from tasks_lib.settings.references import find_references, replace_database, resolve
+from tasks_lib.settings.values import OWN_ENV_FILES
 from tasks_lib.worktrees.env import dotenv_file
 from tasks_lib.worktrees.env.env_files import list_env_files, list_other_configuration
 from tasks_lib.worktrees.identity import companion_database
@@ -49,6 +50,8 @@ class DatabaseVariable:
         replacement: The database of this worktree that takes a foreign one's place; empty if there is none.
         kept: Whether `worktree.keep_env` says to leave it alone.
         here: Whether it is on the server of the clones.
+        in_main: The same variable of the main worktree, if that leads to the server of the clones and this one does
+            not.
     """
 
     reference: Reference
@@ -57,6 +60,7 @@ class DatabaseVariable:
     replacement: str = ""
     kept: bool = False
     here: bool = True
+    in_main: Reference | None = None
 
     @property
     def wrong(self) -> bool:
@@ -80,6 +84,7 @@ class KnownDatabases:
         companions: Its companion databases.
         foreign: What each foreign database is, and which of the worktree's databases takes its place.
         elsewhere: The main worktree's databases on another server than the clones'.
+        primary: The variables that name the main worktree's database on the server of the clones.
         hosts, port: The server of the clones; no hosts if it is unknown.
         keep: Keys to leave alone.
     """
@@ -88,6 +93,7 @@ class KnownDatabases:
     companions: frozenset[str]
     foreign: Mapping[str, tuple[str, str]]
     elsewhere: frozenset[str]
+    primary: tuple[Reference, ...]
     hosts: tuple[str, ...]
     port: str
     keep: frozenset[str]
@@ -131,13 +137,7 @@ class KnownDatabases:
     def _classify(self, reference: Reference) -> DatabaseVariable:
         name, kept = reference.database, reference.key in self.keep
         if not self._is_here(reference):
-            address = f"{reference.host}:{reference.port}" if reference.port else reference.host
-            if name in self.elsewhere and reference.plain:
-                what = f"the main worktree's database on another server, {address}"
-                return DatabaseVariable(reference, "foreign", what, "", kept, here=False)
-            return DatabaseVariable(
-                reference, "other", f"a database on another server, {address}", "", kept, here=False
-            )
+            return self._classify_elsewhere(reference, kept=kept)
         if name == self.own:
             return DatabaseVariable(reference, "own", "its own database", "", kept)
         if name in self.companions:
@@ -146,6 +146,20 @@ class KnownDatabases:
             what, replacement = self.foreign[name]
             return DatabaseVariable(reference, "foreign", what, replacement, kept)
         return DatabaseVariable(reference, "other", "a database that all worktrees share", "", kept)
+
+    def _classify_elsewhere(self, reference: Reference, *, kept: bool) -> DatabaseVariable:
+        address = f"{reference.host}:{reference.port}" if reference.port else reference.host
+        in_main = next(
+            (other for other in self.primary if (other.source, other.key) == (reference.source, reference.key)), None
+        )
+        if in_main:
+            what = f"a database on another server than the main worktree's, {address}"
+        elif reference.database in self.elsewhere and reference.plain:
+            what = f"the main worktree's database on another server, {address}"
+        else:
+            what = f"a database on another server, {address}"
+            return DatabaseVariable(reference, "other", what, "", kept, here=False)
+        return DatabaseVariable(reference, "foreign", what, "", kept, here=False, in_main=in_main)
 
     def _is_here(self, reference: Reference) -> bool:
         """Whether *reference* is on the server of the clones. Where that cannot be told, it counts as being there."""
@@ -183,7 +197,7 @@ def known_databases(
         host.lower() for host in (parameters.get("host") or parameters.get("hostaddr") or "localhost").split(",")
     )
     here = KnownDatabases(
-        own, frozenset(), {}, frozenset(), hosts if server else (), parameters.get("port", "5432"), frozenset()
+        own, frozenset(), {}, frozenset(), (), hosts if server else (), parameters.get("port", "5432"), frozenset()
     )
     foreign: dict[str, tuple[str, str]] = {}
     companions = {}
@@ -209,20 +223,21 @@ def known_databases(
             if reference.database not in foreign and reference.key not in settings.keep_env
         ]
     )
-    for reference in primary:
-        if here._is_here(reference):  # noqa: SLF001
-            foreign[reference.database] = ("the main worktree's database", own)
+    local = tuple(reference for reference in primary if here._is_here(reference))  # noqa: SLF001
+    for reference in local:
+        foreign[reference.database] = ("the main worktree's database", own)
     for other in others:
         foreign[other.identity.database] = (f"the database of worktree `{other.identity.branch}`", own)
     for golden in (record.golden, settings.template):
         foreign[golden] = ("the golden template", own)
     foreign = {name: found for name, found in foreign.items() if name not in {own, *companions.values()}}
-    elsewhere = frozenset(reference.database for reference in primary if not here._is_here(reference))  # noqa: SLF001
+    elsewhere = frozenset(reference.database for reference in primary if reference not in local)
     return KnownDatabases(
         own,
         frozenset(companions.values()),
         foreign,
         elsewhere,
+        local,
         here.hosts,
         here.port,
         frozenset(settings.keep_env),
@@ -425,20 +440,27 @@ def format_cure(wrong: Sequence[DatabaseVariable], *, renamed_by: str = "") -> s
     exported = [variable.reference.key for variable in wrong if variable.reference.source == ENVIRONMENT]
     if exported:
         return f"unset {' '.join(exported)}"
-    elsewhere = [variable for variable in wrong if not variable.replacement]
-    if elsewhere:
+    unchanged = [variable for variable in wrong if not variable.replacement and not variable.in_main]
+    if unchanged:
         return (
             "name the application's server in the main worktree's .env, so that clones are made there:\n"
             "DATABASE_URL=postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
         )
-    if renamed_by:
+    if renamed_by and all(variable.replacement for variable in wrong):
         return renamed_by
-    lines: dict[str, list[str]] = {}
+    lines: dict[str, dict[str, str]] = {}
     for variable in wrong:
-        template = "{database_url}" if variable.reference.form == "url" else "{database}"
-        lines.setdefault(variable.reference.source, []).append(f'{variable.reference.key}: "{template}"')
-    files = "\n".join(f'    "{source}": {{{", ".join(keys)}}}' for source, keys in lines.items())
-    return f"in invoke.yaml:\nworktree:\n  env_files:\n{files}"
+        reference = variable.in_main or variable.reference
+        values = {reference.key: "{database_url}" if reference.form == "url" else "{database}"}
+        if variable.in_main:
+            values |= {key: f"{{db_{part}}}" for part, key in reference.family}
+        lines.setdefault(reference.source, {}).update(values)
+    rules = {
+        source: ", ".join(f'{key}: "{value}"' for key, value in values.items()) for source, values in lines.items()
+    }
+    own = [f"  env: {{{rules[source]}}}" for source in rules if source in OWN_ENV_FILES]
+    further = [f'    "{source}": {{{rules[source]}}}' for source in rules if source not in OWN_ENV_FILES]
+    return "\n".join(["in invoke.yaml:", "worktree:", *own, *(["  env_files:", *further] if further else [])])
 
 
 def replace_exported(known: KnownDatabases, environ: Mapping[str, str]) -> dict[str, str]:

@@ -129,6 +129,24 @@ def test_a_database_on_another_server_is_refused(repository):
     assert not repository.worktree("a").exists()
 
 
+def test_a_tracked_file_that_names_another_server_is_refused(separate):
+    """The main worktree's uncommitted change of it does not reach a branch; the printed lines cure that."""
+    separate.git("add", "--force", ".env")
+    separate.commit("Track it")
+    committed = (separate.path / ".env").read_text()
+    (separate.path / ".env").write_text(committed.replace("DB_HOST=127.0.0.1", "DB_HOST=db.example.org"))
+    separate.commit("Name the team's server")
+    (separate.path / ".env").write_text(committed)
+
+    said = separate.refuses("worktree.create", "a", "--no-db")
+    (separate.path / "invoke.yaml").write_text(said.rpartition("in invoke.yaml:\n")[2])
+    separate.json("worktree.create", "a", "--no-db")
+
+    assert "names `loquent_latest`, a database on another server than the main worktree's, db.example.org:" in said
+    assert separate.env("a")["DB_HOST"] == "127.0.0.1"
+    assert separate.env("a")["DB_NAME"] in separate.env("a")["DATABASE_URL"]
+
+
 def test_a_later_change_is_refused_and_cured(repository):
     """A key that leads to golden stops db.migrate and is a problem in status and doctor; worktree.setup renames it."""
     made = repository.json("worktree.create", "a")
