@@ -42,6 +42,7 @@ DOTENV = ("tests/worktrees/env/test_dotenv_file.py",)
 LOCK = ("tests/databases/ownership/test_advisory_lock.py",)
 PLAN = ("tests/test_plan.py",)
 ROLLBACK = ("tests/worktrees/plans/test_create.py",)
+UNSEEN = ("tests/worktrees/removal/test_unseen_files.py",)
 FILES = ("tests/test_file_locks.py",)
 GC = ("tests/worktrees/plans/test_gc.py",)
 PROMOTE = ("tests/databases/golden/test_promote.py",)
@@ -344,7 +345,7 @@ MUTANTS = (
         "        pass\n",
     ),
     Mutant(
-        REMOVE,
+        UNSEEN,
         "worktrees/plans/remove.py",
         "    if not force:\n        require_all_kept(project, entry.path, unseen)",
         "    if False:\n        require_all_kept(project, entry.path, unseen)",
@@ -456,6 +457,66 @@ MUTANTS = (
         "worktrees/env/env_file_edit.py",
         "        dotenv_file.require_own(self.file)\n",
         "",
+    ),
+    Mutant(
+        UNSEEN,
+        "worktrees/removal/unseen_files.py",
+        "    if unseen.lost:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        UNSEEN,
+        "worktrees/removal/unseen_files.py",
+        "folder.mkdir(mode=0o700)",
+        "folder.mkdir()",
+    ),
+    Mutant(
+        UNSEEN,
+        "worktrees/removal/unseen_files.py",
+        "if file.bytes is None or file.bytes > room:",
+        "if file.bytes is None:",
+    ),
+    Mutant(
+        UNSEEN,
+        "worktrees/removal/unseen_files.py",
+        "if not (is_free or (overwrite and not _is_folder(file))):",
+        "if False:",
+    ),
+    Mutant(
+        UNSEEN,
+        "worktrees/removal/unseen_files.py",
+        '_JOURNAL.sub("", file.name) in changed]',
+        "file.name in changed]",
+    ),
+    Mutant(
+        UNSEEN,
+        "worktrees/removal/unseen_files.py",
+        "return not in_output or _DATA.search(name) is not None",
+        "return not in_output",
+    ),
+    Mutant(
+        UNSEEN,
+        "worktrees/removal/unseen_files.py",
+        "        hide_edit(path, name, tag)\n",
+        "        pass\n",
+    ),
+    Mutant(
+        UNSEEN,
+        "worktrees/removal/removal_record.py",
+        "    delete_tree(kept_folder(project, removal))\n",
+        "",
+    ),
+    Mutant(
+        UNSEEN,
+        "worktrees/plans/undo.py",
+        "overwrite=not os.path.lexists(path))",
+        "overwrite=True)",
+    ),
+    Mutant(
+        UNSEEN,
+        "git/unseen.py",
+        '(tag == "S" or tag.islower())',
+        'tag == "S"',
     ),
     Mutant(
         FILES,
