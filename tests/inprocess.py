@@ -24,7 +24,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
 
 
 class _Copy:
-    """What Invoke's collections know as the module `copy`: they copy all tasks, which nobody changes."""
+    """What Invoke's collections know as the module `copy`: they copy all tasks, which nothing changes."""
 
     @staticmethod
     def deepcopy(value):
