@@ -136,7 +136,8 @@ def test_separate_variables_give_the_url_of_the_server():
 
 def test_urls_inside_of_other_text_are_found_by_a_known_name():
     """A list of replicas is renamed as a whole, and a longer name is left alone."""
-    values = {"REPLICAS": "postgres://a/app,postgres://b:5/app?x=1", "JSON": '{"url": "postgres://h/app_2"}'}
+    values = {"REPLICAS": "postgres://a/app,postgres://b:5/app?x=1", "LONGER": '{"url": "postgres://h/app_2"}'}
+    values["REPOSITORY"] = "https://example.com/acme/app"
 
     (found,) = find_references(values, ".env", {"app"})
 

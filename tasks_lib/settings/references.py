@@ -28,6 +28,7 @@ _URL = re.compile(
     """,
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
+_SCHEME = re.compile(r"(?:postgres(?:ql)?|postgis|timescale\w*|pgsql|psql|ecto|cockroach\w*)(?:\+\w+)?:", re.IGNORECASE)
 _DBNAME_PARAMETER = re.compile(r"(?<=[?&])dbname=(?P<database>[^&\#\s]*)")
 
 # libpq's `host=... dbname=app`, and .NET's `Host=...;Database=app`.
@@ -284,7 +285,7 @@ def _reference(
 def _known(key: str, value: str, source: str, names: Collection[str]) -> Reference | None:
     if value in names and not _NO_DATABASE.search(key) and value.lower() not in _ENGINES:
         return Reference(source, key, value, form="value")
-    if "://" in value:  # a list of URLs, or one inside of other text
+    if _SCHEME.search(value):  # a list of URLs, or one inside of other text
         found = next((name for name in names if _segment(name).search(value)), None)
         return Reference(source, key, found, form="text") if found else None
     return None

@@ -36,6 +36,7 @@ ENVIRONMENT = "environment"
 """The source of exported variables."""
 
 _LOCAL = re.compile(r"|localhost|127\.\d+\.\d+\.\d+|::1|0\.0\.0\.0|host\.docker\.internal|[/@].*")
+_DATABASE_WORD = re.compile(r"DB|DATABASE|PG|POSTGRES|SQL|GOLDEN", re.IGNORECASE)
 _POOLER_PORTS = ("6432", "6543")
 
 
@@ -100,7 +101,10 @@ class KnownDatabases:
 
     def find(self, values: Mapping[str, str], source: str) -> list[DatabaseVariable]:
         """Return the variables among the resolved *values* that name a database."""
-        return [self._classify(reference) for reference in find_references(values, source, self.foreign)]
+        found = find_references(values, source, self.foreign)
+        if source == ENVIRONMENT:  # LOGNAME and others may be the same word as the database's name
+            found = [item for item in found if item.form != "value" or _DATABASE_WORD.search(item.key)]
+        return [self._classify(reference) for reference in found]
 
     def rename(self, text: str, name: str, *, environ: Mapping[str, str] | None = None) -> tuple[str, list[str]]:
         """
@@ -190,6 +194,8 @@ def known_databases(
         SettingsError: If the main worktree's env files name several databases, and it is not clear which is cloned.
         EnvFileError: If an env file cannot be read.
     """
+    from tasks_lib.databases.server.url import DatabaseUrl
+
     settings, slug, own = project.settings, record.slug, record.identity.database
     of_main = find_variables_of_main(project) if of_main is None else of_main
     parameters = server.parameters if server else {}
@@ -223,6 +229,8 @@ def known_databases(
             if reference.database not in foreign and reference.key not in settings.keep_env
         ]
     )
+    if project.settings.database_url and (configured := DatabaseUrl.parse(project.settings.database_url).database):
+        foreign.setdefault(configured, ("the main worktree's database", own))
     local = tuple(reference for reference in primary if here._is_here(reference))  # noqa: SLF001
     for reference in local:
         foreign[reference.database] = ("the main worktree's database", own)
@@ -255,17 +263,20 @@ def running_server_url(project: Project) -> DatabaseUrl | None:
 
 def find_variables_of_main(project: Project) -> list[Reference]:
     """
-    Return the variables of the main worktree's env files that name a database.
+    Return the variables of the main worktree's env files that name a database; if none does, those exported there.
 
     Raises:
         EnvFileError, GitError: If they cannot be read.
     """
     main = project.repository.main
-    return [
+    written = [
         reference
         for name in list_env_files(main)
         for reference in find_references(resolve(dotenv_file.load(main / name), {}), name)
     ]
+    if written or project.repository.linked:
+        return written
+    return find_references(dict(os.environ), ENVIRONMENT)
 
 
 def find_shared_databases(project: Project) -> list[Reference]:

@@ -179,12 +179,8 @@ def _report_shared(target: Target, variables: list[DatabaseVariable]) -> None:
     shared = {
         variable.reference.database: variable
         for variable in reversed(variables)
-        if variable.whose == "other" and not variable.kept
+        if variable.whose == "other" and variable.here and not variable.kept
     }
     for variable in shared.values():
-        line = (
-            f"\n  to give each its own, in invoke.yaml: {suggest_companion(variable.reference)}"
-            if variable.here
-            else ""
-        )
-        target.narrator.say(f"{variable.describe()}{line}")
+        line = f"to give each its own, in invoke.yaml: {suggest_companion(variable.reference)}"
+        target.narrator.say(f"{variable.describe()}\n  {line}")

@@ -113,6 +113,7 @@ def test_a_database_on_another_server_is_reported(repository):
     """It stays as it is, and the output does not show its password."""
     with (repository.path / ".env").open("a") as file:
         file.write("OTHER=postgresql://u:pass@127.0.0.1:1/x\n")
-    said = repository.inv("-R", "worktree.create", "a").stderr
+    repository.json("worktree.create", "a")
+    said = repository.inv("worktree.status", "a").stdout
     assert "`OTHER` in `.env` names `x`, a database on another server, 127.0.0.1:1" in said
     assert "pass@" not in said

@@ -209,3 +209,14 @@ def test_encrypted_values_stay_and_the_exported_one_counts(repository):
     assert "DATABASE_URL in .env is encrypted" in refused
     assert "API_KEY='encrypted:AAA=='\n" in (repository.worktree("a") / ".env").read_text()
     assert repository.env("a")["DATABASE_URL"].startswith("postgresql://")
+
+
+def test_exported_words_that_are_no_databases_are_left_alone(repository):
+    """A login may be the same word as golden's name; a variable about databases counts."""
+    golden = repository.url.rpartition("/")[2]
+    repository.json("worktree.create", "a")
+    there = repository.worktree("a")
+
+    assert repository.inv("db.migrate", cwd=there, env={**RUN, "LOGNAME": golden}).returncode == 0
+    said = repository.refuses("db.migrate", cwd=there, env={**RUN, "TARGET_DB": golden})
+    assert said.endswith("hint: unset TARGET_DB\n")
