@@ -6,14 +6,17 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from itertools import permutations
+from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases.server.connection import MAINTENANCE, scalar
-from tasks_lib.databases.server.sessions import READER
+from tasks_lib.databases.server.connection import scalar
+from tasks_lib.databases.server.sessions import READER, await_readers
 from tasks_lib.errors import DatabaseError, ServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
+
+    from psycopg import Connection
 
     from tasks_lib.databases.server.connection import Server
 
@@ -35,56 +38,128 @@ _LABEL_CHARACTERS = 80
 @dataclass(frozen=True)
 class Histories:
     """
-    The rows of a database's migration histories.
+    What the migration histories of a database say.
 
     Attributes:
         database: The object id of the database, which tells it from another one that got its name.
-        rows: What to call each row, by its table and text.
+        tables: For each table, a digest of its rows, and what names each migration, one a line.
         unread: Why they could not be read; empty if they were.
     """
 
     database: int = 0
-    rows: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    tables: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     unread: str = ""
 
 
-def read_histories(server: Server, databases: Iterable[str], keys: Mapping[str, str]) -> dict[str, Histories]:
+@dataclass
+class HistoryWatch:
     """
-    Return the migration histories of those *databases* that exist and accept sessions, by name.
+    Notices what changes in the migration histories of databases while a tool runs.
 
-    Args:
-        keys: SQL expressions that name a row, by the name of the migration history table.
-
-    Raises:
-        ServerError: If the server cannot be reached.
+    Attributes:
+        connection: A connection to the maintenance database of *server*.
+        databases: Their names. Those that do not exist or accept no sessions are skipped.
+        keys: SQL expressions that name a migration, by the name of the migration history table.
+        before: What they said when this was created.
     """
-    query = "SELECT datname FROM pg_database WHERE datname = ANY(%s) AND datallowconn"
-    with server.connect(MAINTENANCE) as connection:
-        names = [str(name) for (name,) in connection.execute(query, [list(databases)])]
-    with ThreadPoolExecutor(max(1, len(names))) as pool:
-        return dict(zip(names, pool.map(lambda name: _read(server, name, keys), names), strict=True))
+
+    server: Server
+    connection: Connection[Any]
+    databases: Iterable[str]
+    keys: Mapping[str, str]
+    before: dict[str, Histories] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read the histories, and count the sessions that the databases have had."""
+        query = "SELECT datname FROM pg_database WHERE datname = ANY(%s) AND datallowconn"
+        self.before = self._read(
+            [str(name) for (name,) in self.connection.execute(query, [list(self.databases)]).fetchall()]
+        )
+        for name in self.before:
+            await_readers(self.connection, name)
+        self._began = scalar(self.connection, "SELECT clock_timestamp()")
+        self._sessions = self._count_sessions()
+
+    def find_changes(self) -> dict[str, list[str]]:
+        """
+        Return what changed, as lines, by database.
+
+        A database that was replaced by another one of that name, or could not be read, is left out.
+        """
+        now = self._count_sessions()
+        idle = {name for name, count in self._sessions.items() if count is not None and count == now.get(name)}
+        after = self._read(self.before.keys() - idle)
+        return {
+            name: lines
+            for name, new in after.items()
+            if not self.before[name].unread
+            and not new.unread
+            and new.database == self.before[name].database
+            and (lines := _describe_changes(self.before[name], new))
+        }
+
+    def _read(self, names: Collection[str]) -> dict[str, Histories]:
+        with ThreadPoolExecutor(max(1, len(names))) as pool:
+            return dict(zip(names, pool.map(lambda name: _read(self.server, name, self.keys), names), strict=True))
+
+    def _count_sessions(self) -> dict[str, int | None]:
+        """
+        Return how many sessions have ended in each database since its statistics began.
+
+        None means that the count proves nothing: a session that began after us has not ended, or may not be seen. An
+        ended session is counted before it leaves `pg_stat_activity` (pgstat_shutdown_hook), from PostgreSQL 15 on.
+        """
+        if self.connection.info.server_version < 150_000:
+            return dict.fromkeys(self.before)
+        query = (
+            "SELECT d.datname, CASE WHEN NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = d.oid "
+            "AND a.backend_type IS DISTINCT FROM 'autovacuum worker' "
+            "AND (a.backend_start IS NULL OR a.backend_start >= %s)) THEN pg_stat_get_db_sessions(d.oid) END "
+            "FROM pg_database d WHERE d.datname = ANY(%s)"
+        )
+        return dict(self.connection.execute(query, [self._began, list(self.before)]).fetchall())
+
+
+def _describe_changes(before: Histories, after: Histories) -> list[str]:
+    """Return how *after* differs from *before*, as lines: what the database gained, lost or changed."""
+    lines = []
+    for table in sorted({*before.tables, *after.tables}):
+        (old_digest, old), (new_digest, new) = (found.tables.get(table, (0, "")) for found in (before, after))
+        if old_digest != new_digest:
+            gained, lost = (
+                sorted(these - those) for these, those in permutations(({*new.splitlines()}, {*old.splitlines()}))
+            )
+            lines += [
+                f"{verb} {', '.join(line[:_LABEL_CHARACTERS] for line in names)}"
+                for verb, names in (("gained", gained), ("lost", lost))
+                if names
+            ] or [f"rows of {table} changed"]
+    return lines
 
 
 def _read(server: Server, database: str, keys: Mapping[str, str]) -> Histories:
     from psycopg import errors, sql
 
-    tables = (
+    names = (
         "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
         "WHERE c.relname = ANY(%s) AND c.relkind IN ('r', 'p')"
     )
-    rows: dict[tuple[str, str], str] = {}
+    # One row however many migrations there are.
+    select = sql.SQL(
+        "SELECT coalesce(sum(hashtextextended(t::text, 0)), 1), coalesce(string_agg(({})::text, E'\\n'), '') FROM {} t"
+    )
+    tables: dict[str, tuple[int, str]] = {}
     try:
         with server.connect(database) as connection:
             connection.execute(f"SET application_name = '{READER}'; SET lock_timeout = '1s'".encode())
             oid = scalar(connection, "SELECT oid FROM pg_database WHERE datname = current_database()")
-            for schema, table in connection.execute(tables, [[*keys, *_OTHER_TABLES]]).fetchall():
-                select = sql.SQL("SELECT t::text, ({})::text FROM {} t")
+            for schema, table in connection.execute(names, [[*keys, *_OTHER_TABLES]]).fetchall():
                 name = sql.Identifier(schema, table)
                 try:
-                    found = connection.execute(select.format(sql.SQL(keys.get(table, "t::text")), name)).fetchall()
+                    (row,) = connection.execute(select.format(sql.SQL(keys.get(table, "t::text")), name)).fetchall()
                 except errors.UndefinedColumn:  # another tool's table of the same name
-                    found = connection.execute(select.format(sql.SQL("t::text"), name)).fetchall()
-                rows |= {(f"{schema}.{table}", text): str(key)[:_LABEL_CHARACTERS] for text, key in found}
+                    (row,) = connection.execute(select.format(sql.SQL("t::text"), name)).fetchall()
+                tables[f"{schema}.{table}"] = row
     except (DatabaseError, ServerError) as error:
         return Histories(unread=error.why or error.what)
-    return Histories(oid, rows)
+    return Histories(oid, tables)

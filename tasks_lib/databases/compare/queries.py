@@ -5,6 +5,7 @@ Answer simple questions about one database, over a new connection each.
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING
 
 from tasks_lib.databases.compare import contents
@@ -53,8 +54,14 @@ def read_contents_of(server: Server, database: str) -> contents.Contents:
 
 def find_client_directory(server: Server) -> Path | None:
     """Return the folder of the `pg_dump` and `psql` that fit *server*, None if none are installed."""
-    with server.connect() as connection:
-        version = connection.info.server_version
+    version = _read_version(server)
     with suppress(ServerError):
         return binaries.find_clients(version).directory
     return None
+
+
+@cache
+def _read_version(server: Server) -> int:
+    """Return the server's version; asked once, because several tools run in a row."""
+    with server.connect() as connection:
+        return connection.info.server_version

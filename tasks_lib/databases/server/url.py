@@ -36,7 +36,7 @@ class DatabaseUrl:
     """
 
     text: str
-    parameters: dict[str, str]
+    parameters: dict[str, str] = field(hash=False)
     """The parameters as libpq parses them, by its keywords; a service is replaced by the settings in its file."""
     source: str = field(default="DATABASE_URL", compare=False)
     """The setting that contains it, for errors."""

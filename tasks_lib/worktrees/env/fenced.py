@@ -7,19 +7,18 @@ Its environment and the env files name the worktree's databases, but its code or
 from __future__ import annotations
 
 import shlex
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GoldentreeError, ServerError, ToolchainError, WrongDatabaseError
 from tasks_lib.toolchains.catalog import PRESETS, list_toolchains
 from tasks_lib.toolchains.run import format_masked, run
-from tasks_lib.worktrees.env.foreign import list_foreign_databases, list_main_databases
+from tasks_lib.worktrees.env.foreign import GOLDEN, MAIN, list_foreign_databases
 from tasks_lib.worktrees.env.variables import find_mentions, format_cure, known_databases, read_variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tasks_lib.databases.compare.histories import Histories
     from tasks_lib.databases.server.fence import Intrusion
     from tasks_lib.toolchains.base import Command
     from tasks_lib.worktrees.target import Target
@@ -41,34 +40,35 @@ def run_fenced(target: Target, command: Command, *, env: Mapping[str, str], hint
         ToolchainError: If its program is not installed, or it does not exit with 0.
         ServerError: If the server does not answer, although the worktree has a database there.
     """
-    from tasks_lib.databases.compare.histories import read_histories
+    from tasks_lib.databases.compare.histories import HistoryWatch
+    from tasks_lib.databases.ownership.comment import list_commented
     from tasks_lib.databases.server.fence import Fence
 
     project, narrator = target.project, target.narrator
     shown = format_masked(command, env)
-    try:
-        foreign = list_foreign_databases(project, target.slug)
-    except ServerError as error:
-        record = target.find_record()
-        if record is not None and record.clone is not None:
-            raise
-        narrator.say(f"warning: nothing keeps `{shown}` from other databases: {error.what}")
-        run(command, env=env, on_line=narrator.relay, hint=hint)
-        return
-    compared = foreign.keys() & {project.settings.template, target.record.golden, *list_main_databases(project)}
-    keys = _list_history_keys(target)
-    with project.server.connect() as connection:
-        fence = Fence(connection, foreign.keys())
-        before = read_histories(project.server, compared, keys)
-        for name, history in before.items():
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(project.server.connect())
+        except ServerError as error:
+            record = target.find_record()
+            if record is not None and record.clone is not None:
+                raise
+            narrator.say(f"warning: nothing keeps `{shown}` from other databases: {error.what}")
+            run(command, env=env, on_line=narrator.relay, hint=hint)
+            return
+        foreign = list_foreign_databases(project, target.slug, list_commented(connection, "", usable=True))
+        compared = [name for name, what in foreign.items() if what in (GOLDEN, MAIN)]
+        histories = HistoryWatch(project.server, connection, compared, _list_history_keys(target))
+        for name, history in histories.before.items():
             if history.unread:
                 narrator.say(f"warning: a migration of `{name}` would not be noticed: {history.unread}")
+        fence = Fence(connection, foreign.keys())
         failure: BaseException | None = None
         try:
             run(command, env=env, on_line=narrator.relay, hint=hint, watch=fence.watch)
         except BaseException as caught:  # noqa: BLE001 - raised below, unless there is something worse to say
             failure = caught
-        changes = _list_changes(before, read_histories(project.server, compared, keys))
+        changes = histories.find_changes()
     if fence.intrusions or changes:
         raise _harm(target, shown, env, foreign, fence.intrusions, changes, failure) from failure
     if failure:
@@ -87,22 +87,6 @@ def _list_history_keys(target: Target) -> dict[str, str]:
             history = toolchain.history
             found[history.table.rpartition(".")[2].strip('"').replace('""', '"')] = history.key
     return found
-
-
-def _list_changes(before: Mapping[str, Histories], after: Mapping[str, Histories]) -> dict[str, list[str]]:
-    """Return the migrations that each database gained and lost, as lines; the databases are otherwise the same ones."""
-    changes = {}
-    for name, old in before.items():
-        new = after.get(name)
-        # Another object id: golden was promoted or pulled since then, which replaces the database.
-        if new is None or old.unread or new.unread or old.database != new.database:
-            continue
-        gained = sorted({label for row, label in new.rows.items() if row not in old.rows})
-        lost = sorted({label for row, label in old.rows.items() if row not in new.rows})
-        lines = [f"it {verb} {', '.join(labels)}" for verb, labels in (("gained", gained), ("lost", lost)) if labels]
-        if lines:
-            changes[name] = lines
-    return changes
 
 
 def _harm(

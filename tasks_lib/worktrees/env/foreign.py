@@ -12,11 +12,15 @@ from tasks_lib.worktrees import identity
 from tasks_lib.worktrees.env.variables import choose_main_database, find_variables_of_main
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tasks_lib.databases.ownership.comment import OwnershipComment
+    from tasks_lib.settings.references import Reference
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
+
+GOLDEN = "the golden template"
+MAIN = "the main worktree's database"
 
 _ROLES = {
     "temporary": "a database under construction",
@@ -26,7 +30,7 @@ _ROLES = {
 }
 
 
-def list_foreign_databases(project: Project, slug: str) -> dict[str, str]:
+def list_foreign_databases(project: Project, slug: str, comments: Mapping[str, OwnershipComment]) -> dict[str, str]:
     """
     Return what each database on the server is that does not belong to the worktree *slug*, by name.
 
@@ -35,26 +39,25 @@ def list_foreign_databases(project: Project, slug: str) -> dict[str, str]:
 
     Args:
         slug: Empty for no worktree: every worktree's database is foreign then.
+        comments: The ownership comments of all databases on the server.
 
     Raises:
         SettingsError: If an env file of the main worktree cannot be read.
-        ServerError: If the server cannot be reached.
     """
-    from tasks_lib.databases.ownership.comment import list_commented
-
     records = project.registry.records()
-    with project.server.connect() as connection:
-        comments = list_commented(connection, "", usable=True)
     repository = project.registry.repository_id
     found = {name: _describe_comment(comment, repository) for name, comment in comments.items()}
     for record in records:
         found |= dict.fromkeys(_names(project, record), f"the database of worktree `{record.slug}`")
-    found |= dict.fromkeys(list_main_databases(project), "the main worktree's database")
+    of_main = find_variables_of_main(project)
+    found |= dict.fromkeys(_main_databases(project, of_main), MAIN)
     for companion in project.settings.companions:
+        names = {companion.name, *(reference.database for reference in of_main if reference.key == companion.env)}
+        found |= dict.fromkeys(names, f"{MAIN} of companion `{companion.name}`")
         if companion.template:
             found[companion.template] = f"the template of companion `{companion.name}`"
     goldens = {project.settings.template, *(record.golden for record in records)}
-    found |= dict.fromkeys(goldens, "the golden template")
+    found |= dict.fromkeys(goldens, GOLDEN)
     own = {
         name for name, comment in comments.items() if comment.owner == project.owner(slug) and comment.role == "clone"
     }
@@ -62,16 +65,11 @@ def list_foreign_databases(project: Project, slug: str) -> dict[str, str]:
     return {name: found[name] for name in found.keys() - own}
 
 
-def list_main_databases(project: Project) -> set[str]:
-    """
-    Return the databases that the main worktree's env files name as its own, and DATABASE_URL's.
-
-    Raises:
-        SettingsError, EnvFileError: If a file cannot be read, or a URL cannot be used.
-    """
+def _main_databases(project: Project, of_main: Sequence[Reference]) -> set[str]:
+    """Return the databases that the main worktree's env files name as its own, else DATABASE_URL's."""
     from tasks_lib.databases.server.url import DatabaseUrl
 
-    of_main = [reference for reference in find_variables_of_main(project) if not reference.for_tests]
+    of_main = [reference for reference in of_main if not reference.for_tests]
     with suppress(SettingsError):  # several, and it is unknown which one is meant: all count
         of_main = choose_main_database(of_main)
     found = {reference.database for reference in of_main}

@@ -89,7 +89,7 @@ def test_quick_migration_of_mains_database_is_reported(repository, tool, dev, mo
     said = repository.inv("worktree.create", "a", env={"WORKTREE_MIGRATE": command})
     assert said.returncode == 1
     assert f"ran, the migrations changed of `{dev}`, the main worktree's database" in said.stderr
-    assert "    it gained 2\n    it lost 1\n" in said.stderr
+    assert "    gained 2\n    lost 1\n" in said.stderr
     assert ("exited with 1" in said.stderr) == bool(status)
     assert "undone: migrate" not in said.stderr
     assert repository.databases() == []

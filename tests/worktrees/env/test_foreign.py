@@ -6,10 +6,11 @@ import os
 
 import pytest
 
+from tasks_lib.databases.ownership.comment import list_commented
 from tasks_lib.git.repository import Repository
 from tasks_lib.settings import load
 from tasks_lib.settings.values import Origin
-from tasks_lib.worktrees.env.foreign import list_foreign_databases
+from tasks_lib.worktrees.env import foreign
 from tasks_lib.worktrees.project import Project
 
 
@@ -19,9 +20,16 @@ def project(repository):
     companion = {"name": f"world{repository.prefix}", "env": "WORLD_URL", "template": "world_latest"}
     main = repository.path
     env = (main / ".env").read_text()
-    (main / ".env").write_text(env.replace("/loquent_latest'", "/app_dev'"))
+    world = f"WORLD_URL={repository.url.rpartition('/')[0]}/world_of_main\n"
+    (main / ".env").write_text(env.replace("/loquent_latest'", "/app_dev'") + world)
     found = Repository.find(main)
     return Project(found, load(main, {"db.companions": Origin([companion], "invoke.yaml")}, os.environ))
+
+
+def foreign_to(project, slug):
+    with project.server.connect() as connection:
+        comments = list_commented(connection, "", usable=True)
+    return foreign.list_foreign_databases(project, slug, comments)
 
 
 def test_every_database_but_the_own_is_foreign(repository, project):
@@ -29,7 +37,7 @@ def test_every_database_but_the_own_is_foreign(repository, project):
     repository.json("worktree.create", "a")
     repository.json("worktree.create", "b")
     (record,) = (record for record in project.registry.records() if record.identity.branch == "a")
-    found = list_foreign_databases(project, record.slug)
+    found = foreign_to(project, record.slug)
     other = repository.records()["b_e9d71f"]["identity"]["database"]
     assert {name: found.get(name) for name in ("loquent_latest", "world_latest", "app_dev", other)} == {
         "loquent_latest": "the golden template",
@@ -40,10 +48,12 @@ def test_every_database_but_the_own_is_foreign(repository, project):
     assert record.identity.database not in found
     assert found[f"world{repository.prefix}_b_e9d71f"] == "the database of worktree `b_e9d71f`"
     assert f"world{repository.prefix}_{record.slug}" not in found
+    of_main = f"the main worktree's database of companion `world{repository.prefix}`"
+    assert (found[f"world{repository.prefix}"], found["world_of_main"]) == (of_main, of_main)
 
     repository.json("worktree.remove", "b")
     (parked,) = repository.databases(parked=True)
-    assert list_foreign_databases(project, record.slug)[parked] == "a parked database of worktree `b_e9d71f`"
+    assert foreign_to(project, record.slug)[parked] == "a parked database of worktree `b_e9d71f`"
 
 
 def test_another_repositorys_databases_are_foreign(repository, project, monkeypatch):
@@ -52,4 +62,4 @@ def test_another_repositorys_databases_are_foreign(repository, project, monkeypa
     (name,) = repository.databases()
     monkeypatch.setattr(type(project.registry), "repository_id", "0123456789abcdef")
     monkeypatch.setattr(type(project.registry), "records", lambda _: [])
-    assert list_foreign_databases(project, "a")[name] == "the database of worktree `a_86f7e4` of another repository"
+    assert foreign_to(project, "a")[name] == "the database of worktree `a_86f7e4` of another repository"
