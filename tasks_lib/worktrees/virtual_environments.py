@@ -7,13 +7,15 @@ they were installed from. A copy or link in another worktree would run the main 
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
 _INSTALL = {
     "uv.lock": "uv sync",
@@ -46,6 +48,19 @@ def imports_from(folder: Path, tree: Path) -> bool:
                 if inside.search(file.read_text(errors="replace")):
                     return True
     return False
+
+
+def is_active_elsewhere(environ: Mapping[str, str], path: Path, trees: Iterable[Path]) -> bool:
+    """Whether the activated environment is in one of *trees*, and not in the worktree at *path*."""
+    active = environ.get("VIRTUAL_ENV")
+    if not active:
+        return False
+    folder = Path(os.path.realpath(active))
+    return not _is_within(folder, path) and any(_is_within(folder, tree) for tree in trees)
+
+
+def _is_within(folder: Path, tree: Path) -> bool:
+    return folder.is_relative_to(os.path.realpath(tree))
 
 
 def install_command(folder: Path, main: Path) -> str:

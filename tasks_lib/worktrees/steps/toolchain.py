@@ -20,6 +20,7 @@ from tasks_lib.worktrees.env.variables import known_databases, replace_exported
 from tasks_lib.worktrees.steps.databases import own_database_url
 from tasks_lib.worktrees.steps.env_file import worktree_values
 from tasks_lib.worktrees.steps.run_once import clear_ran, run_once
+from tasks_lib.worktrees.virtual_environments import is_active_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -198,6 +199,10 @@ def command_environment(
     # for us and for the tool, but a service names its own database. Only this program pulls.
     passed_on = git_environment().keys() - {"PGSERVICE", "PULL_DATABASE_URL"}
     inherited = {key: value for key, value in os.environ.items() if key in passed_on}
+    others = [project.repository.main, *project.registry.paths().values()]
+    if is_active_elsewhere(os.environ, path, others):
+        # poetry, pdm, pipenv and `uv pip` would install the worktree's code into that environment.
+        del inherited["VIRTUAL_ENV"]
     if project.settings.database_url is None:
         # The embedded server has no TLS, which Go's drivers require by default.
         inherited["PGSSLMODE"] = "disable"

@@ -132,10 +132,13 @@ def test_python_environments_are_left_out(repository):
     (main / "caches" / "other").touch()
     packages = next((main / "linked").glob("lib/python*/site-packages"))
     (packages / "_editable_impl_app.pth").write_text(str(main / "src"))
-    (main / "invoke.yaml").write_text("worktree: {link: [linked, plain]}")
+    after = 'after_setup: "echo ${VIRTUAL_ENV-none} > active"'
+    (main / "invoke.yaml").write_text(f"worktree: {{link: [linked, plain], {after}}}")
 
-    said = repository.inv("worktree.create", "a", "--no-db").stderr
+    # Installers would write the worktree's code into an activated environment of main.
+    said = repository.inv("worktree.create", "a", "--no-db", env={"VIRTUAL_ENV": str(main / ".venv")}).stderr
 
+    assert (repository.worktree("a") / "active").read_text() == "none\n"
     there = repository.worktree("a")
     assert [name for name in (".venv", "caches", "linked", "plain") if (there / name).exists()] == ["caches", "plain"]
     assert [path.name for path in (there / "caches").iterdir()] == ["other"]
