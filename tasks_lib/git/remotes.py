@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from tasks_lib.git.repository import Repository
 
+REMOTES = "refs/remotes/"
+"""Where the branches of remotes are, as of the last fetch."""
+
 
 @dataclass(frozen=True)
 class Tracking:
@@ -82,12 +85,12 @@ def find_default_branch(repository: Repository) -> str:
     main, remote = repository.main, find_main_remote(repository)
     if remote:
         # Prints nothing for a HEAD whose branch was deleted on the remote.
-        head = read_git("for-each-ref", "--format=%(symref)", f"refs/remotes/{remote}/HEAD", cwd=main)
+        head = read_git("for-each-ref", "--format=%(symref)", f"{REMOTES}{remote}/HEAD", cwd=main)
         if head:
-            return head.removeprefix(f"refs/remotes/{remote}/")
+            return head.removeprefix(f"{REMOTES}{remote}/")
     local = run_git("config", "--get", "init.defaultBranch", cwd=main, check=False).stdout.strip()
     for name in filter(None, (local, "main", "master")):
-        if repository.has_branch(name) or (remote and repository.commit(f"refs/remotes/{remote}/{name}")):
+        if repository.has_branch(name) or (remote and repository.commit(f"{REMOTES}{remote}/{name}")):
             return name
     branch = read_git("rev-parse", "--abbrev-ref", "HEAD", cwd=main)
     if branch == "HEAD":
@@ -101,7 +104,7 @@ def find_default_branch(repository: Repository) -> str:
 
 def find_remotes_with(repository: Repository, branch: str, remotes: Remotes) -> list[str]:
     """Return those of *remotes* that have *branch*, as of the last fetch."""
-    references = {f"refs/remotes/{name}/{branch}": name for name in remotes.names}
+    references = {f"{REMOTES}{name}/{branch}": name for name in remotes.names}
     if not references:
         return []
     found = read_git("for-each-ref", "--format=%(refname)", *references, cwd=repository.main).splitlines()
@@ -110,15 +113,16 @@ def find_remotes_with(repository: Repository, branch: str, remotes: Remotes) -> 
 
 def find_remote_branch(repository: Repository, branch: str) -> str | None:
     """
-    Return the ref of the remote branch that the local *branch* is compared with, None if there is none.
+    Return the remote branch that the local *branch* is compared with, such as `origin/main`, None if there is none.
 
     That is its upstream branch, else the main remote's branch of that name.
     """
     upstream = read_git("for-each-ref", "--format=%(upstream)", f"refs/heads/{branch}", cwd=repository.main)
-    references = [line for line in upstream.splitlines()[:1] if line.startswith("refs/remotes/")]
+    references = [line for line in upstream.splitlines()[:1] if line.startswith(REMOTES)]
     if remote := find_main_remote(repository):
-        references.append(f"refs/remotes/{remote}/{branch}")
-    return next((reference for reference in references if repository.commit(reference)), None)
+        references.append(f"{REMOTES}{remote}/{branch}")
+    found = next((reference for reference in references if repository.commit(reference)), None)
+    return found and found.removeprefix(REMOTES)
 
 
 def read_tracking(repository: Repository, branch: str) -> Tracking | None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError
 from tasks_lib.git.cli import read_git
-from tasks_lib.git.merge_detection import is_ancestor
 from tasks_lib.git.remotes import (
+    REMOTES,
     Remotes,
     Tracking,
     find_default_branch,
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from tasks_lib.git.repository import Repository
 
 _HEADS = "refs/heads/"
-_REMOTES = "refs/remotes/"
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def read_branch_name(repository: Repository, name: str) -> BranchName:
     """
     if name.startswith(_HEADS):
         return BranchName(name.removeprefix(_HEADS))
-    on_remote = name.startswith((_REMOTES, "remotes/"))
+    on_remote = name.startswith((REMOTES, "remotes/"))
     if name.startswith("refs/") and not on_remote:
         raise BranchError(
             f"`{name}` is not a branch",
@@ -94,7 +93,7 @@ def read_branch_name(repository: Repository, name: str) -> BranchName:
     if remote is None and not on_remote:
         return BranchName(name)
     branch = short.removeprefix(f"{remote}/")
-    if remote is None or repository.commit(f"{_REMOTES}{remote}/{branch}") is None:
+    if remote is None or repository.commit(f"{REMOTES}{remote}/{branch}") is None:
         raise BranchError(
             f"remote branch `{short}` does not exist, {format_last_fetch(repository)}",
             why="a local branch of this name would be taken for one of the remote",
@@ -126,7 +125,7 @@ def find_start(repository: Repository, name: BranchName, *, base: str, default: 
     holders = [name.remote] if name.remote else find_remotes_with(repository, branch, remotes)
     if holders and not base:
         remote = _require_one(branch, holders, remotes)
-        commit = repository.commit(f"{_REMOTES}{remote}/{branch}")
+        commit = repository.commit(f"{REMOTES}{remote}/{branch}")
         tracking = Tracking(remote, f"{_HEADS}{branch}")
         return Start(commit, tracking, f"{remote}/{branch}", format_last_fetch(repository))
     if name.remote:
@@ -165,7 +164,7 @@ def find_base_branch(repository: Repository, default: str | None) -> str:
         remote = next((name for name in remotes.names if default.startswith(f"{name}/")), None)
         if repository.has_branch(default) or find_remotes_with(repository, default, remotes):
             return default
-        if remote and repository.commit(f"{_REMOTES}{default}"):
+        if remote and repository.commit(f"{REMOTES}{default}"):
             return default.removeprefix(f"{remote}/")
         if repository.commit(default) is None:
             raise BranchError(
@@ -178,26 +177,23 @@ def find_base_branch(repository: Repository, default: str | None) -> str:
 
 def _find_newest(repository: Repository, branch: str, default: str) -> Start:
     """Return the start of the new *branch* at *default*, from here or from its remote, whichever contains the other."""
-    local, reference = repository.commit(_HEADS + default), find_remote_branch(repository, default)
-    if local is None or reference is None:
+    local, remote = repository.commit(_HEADS + default), find_remote_branch(repository, default)
+    if local is None or remote is None:
         return _find_base(repository, default, read_remotes(repository))
-    remote, fetched = reference.removeprefix(_REMOTES), str(repository.commit(reference))
+    ours, theirs = _compare(repository, local, REMOTES + remote)
     seen = format_last_fetch(repository)
-    if local == fetched:
-        return Start(local, source=default, remark=f"{remote} is at the same commit, {seen}")
-    if is_ancestor(repository, local, fetched):
-        missing = _count(repository, local, fetched)
-        return Start(fetched, source=remote, remark=f"{missing} ahead of {default}, {seen}")
-    if is_ancestor(repository, fetched, local):
-        more = _count(repository, fetched, local)
-        return Start(local, source=default, remark=f"{more} ahead of {remote}, {seen}")
-    raise BranchError(
-        f"`{default}` and `{remote}` have diverged",
-        why=f"{_count(repository, fetched, local)} are only in `{default}`, "
-        f"{_count(repository, local, fetched)} only in `{remote}`, {seen}",
-        hint=f"choose one:\ninv worktree.create {branch} --base {default}\n"
-        f"inv worktree.create {branch} --base {remote}",
-    )
+    if ours and theirs:
+        raise BranchError(
+            f"`{default}` and `{remote}` have diverged",
+            why=f"{_commits(ours)} only in `{default}`, {_commits(theirs)} only in `{remote}`, {seen}",
+            hint=f"choose one:\ninv worktree.create {branch} --base {default}\n"
+            f"inv worktree.create {branch} --base {remote}",
+        )
+    if theirs:
+        fetched = repository.commit(REMOTES + remote)
+        return Start(fetched, source=remote, remark=f"{_commits(theirs)} ahead of {default}, {seen}")
+    ahead = f"{_commits(ours)} ahead of {remote}" if ours else f"{remote} is at the same commit"
+    return Start(local, source=default, remark=f"{ahead}, {seen}")
 
 
 def _find_base(repository: Repository, base: str, remotes: Remotes) -> Start:
@@ -214,7 +210,7 @@ def _find_base(repository: Repository, base: str, remotes: Remotes) -> Start:
     if not holders:
         raise BranchError(f"base `{base}` is not a commit", hint="git branch --all")
     remote = _require_one(base, holders, remotes)
-    commit = repository.commit(f"{_REMOTES}{remote}/{base}")
+    commit = repository.commit(f"{REMOTES}{remote}/{base}")
     return Start(commit, source=f"{remote}/{base}", remark=format_last_fetch(repository))
 
 
@@ -240,19 +236,19 @@ def _require_one(branch: str, holders: list[str], remotes: Remotes) -> str:
 
 def _compare_with_remote(repository: Repository, branch: str) -> str:
     """Return how many commits the local *branch* is behind its remote branch, empty if it is not behind."""
-    reference = find_remote_branch(repository, branch)
-    if reference is None:
+    remote = find_remote_branch(repository, branch)
+    if remote is None:
         return ""
-    behind = read_git("rev-list", "--count", f"{_HEADS}{branch}..{reference}", cwd=repository.main)
-    if behind == "0":
-        return ""
-    remote = reference.removeprefix(_REMOTES)
-    return f"{_commits(behind)} behind {remote}, {format_last_fetch(repository)}"
+    _, behind = _compare(repository, _HEADS + branch, REMOTES + remote)
+    return f"{_commits(behind)} behind {remote}, {format_last_fetch(repository)}" if behind else ""
 
 
-def _count(repository: Repository, old: str, new: str) -> str:
-    return _commits(read_git("rev-list", "--count", f"{old}..{new}", cwd=repository.main))
+def _compare(repository: Repository, ours: str, theirs: str) -> tuple[int, int]:
+    """Return how many commits only *ours* has, and how many only *theirs*."""
+    found = read_git("rev-list", "--left-right", "--count", f"{ours}...{theirs}", "--", cwd=repository.main)
+    left, right = map(int, found.split())
+    return left, right
 
 
-def _commits(count: str) -> str:
-    return "1 commit" if count == "1" else f"{count} commits"
+def _commits(count: int) -> str:
+    return "1 commit" if count == 1 else f"{count} commits"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.errors import GitError
 from tasks_lib.git.cli import read_git, run_git
 from tasks_lib.git.merge_detection import find_merge_proof, is_ancestor
-from tasks_lib.git.remotes import find_remote_branch
+from tasks_lib.git.remotes import REMOTES, find_remote_branch
 from tasks_lib.git.start import find_base_branch
 
 if TYPE_CHECKING:
@@ -123,8 +123,8 @@ def _target(repository: Repository, base: str | None) -> str | None:
         branch = find_base_branch(repository, base)
     except GitError:
         return None
-    reference = find_remote_branch(repository, branch)
-    local, fetched = repository.commit(f"refs/heads/{branch}"), reference and repository.commit(reference)
+    remote = find_remote_branch(repository, branch)
+    local, fetched = repository.commit(f"refs/heads/{branch}"), remote and repository.commit(REMOTES + remote)
     if local is None or (fetched not in (None, local) and is_ancestor(repository, local, str(fetched))):
         return fetched
     return local

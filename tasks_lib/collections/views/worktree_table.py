@@ -43,6 +43,7 @@ def _cells(row: Row, pending: Container[str]) -> tuple[str, ...]:
         size = drift = "…"
     else:
         size, drift = _size(row), format_drift(databases) if databases else "?" if record else "-"
+    path = shorten_path(row.path) if in_terminal() else str(row.path)
     return (
         row.branch or "(detached)",
         row.state + (", locked" if row.entry.locked is not None else ""),
@@ -52,7 +53,7 @@ def _cells(row: Row, pending: Container[str]) -> tuple[str, ...]:
         drift,
         format_ports(record) if record else "-",
         format_age(row.age) if row.age is not None else "-",
-        shorten_path(row.path) if in_terminal() else str(row.path),
+        path if path.isprintable() else repr(path),
     )
 
 

@@ -76,7 +76,8 @@ def plan_create(
         with narrator.step("fetch all remotes"), project.registry.fetching():
             fetch_remotes(project.repository, narrator.update)
     name = read_branch_name(project.repository, branch)
-    require_plain_name(project.repository, name.local)
+    if name.local != branch:
+        require_plain_name(project.repository, name.local)
     require_no_conflicting_export(project, os.environ)
     identity = worktree_record.derive_identity(project, name.local)
     with project.registry.working_on(identity.slug):

@@ -158,7 +158,8 @@ def require_merged(project: Project, branch: str, tip: str) -> None:
     raise WorktreeError(
         f"branch `{branch}` has commits that are neither in {' or '.join(f'`{trunk}`' for trunk in trunks)} nor pushed",
         why=read_git("log", "--oneline", f"--max-count={_SHOWN}", tip, "--not", *targets, cwd=main),
-        hint="merge or push it, or pass --keep-branch or --force",
+        hint="merge or push it, let `worktree.base` name the branch that it was merged into, or pass --keep-branch or "
+        "--force",
     )
 
 
