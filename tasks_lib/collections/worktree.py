@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -355,16 +356,18 @@ def env(c: Context, branch: str = "", sync: bool = False, json: bool = False) ->
     from tasks_lib.collections.views import env_table
     from tasks_lib.worktrees.plans.sync_env import plan_sync_env
     from tasks_lib.worktrees.reports.env_values import report_env_values
+    from tasks_lib.worktrees.reports.incomplete import command_for_worktree
 
     project, narrator = current_project(), Narrator()
     record, path = _require_existing(project, branch)
+    command = partial(command_for_worktree, project, path)
     if not sync:
-        return env_table.report(report_env_values(project, record, path, os.environ))
+        return env_table.report(report_env_values(project, record, path, os.environ), command)
     with plan_sync_env(project, record, path) as planned:
         if c.config.run.dry:
             return preview(planned.preview())
         planned.run(narrator)
-        return env_table.report(report_env_values(project, record, path, os.environ), planned.subject)
+        return env_table.report(report_env_values(project, record, path, os.environ), command, planned.subject)
 
 
 def _require_existing(project: Project, branch: str) -> tuple[Record, Path]:

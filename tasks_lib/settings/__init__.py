@@ -125,7 +125,8 @@ def load(main: Path, team: Mapping[str, Origin], environ: Mapping[str, str]) -> 
     parsed["prefix"] = parsed["prefix"] or _words(parsed["template"].removesuffix("_latest"))[:PREFIX_BYTES]
     parsed["root"] = (main / Path(parsed["root"]).expanduser()).resolve() if parsed["root"] else None
     origins = {name: origin.layer for name, origin in found.items()}
-    parsed["env"] = _env_templates(parsed, origins)
+    if "PORT" in parsed["keep_env"] and parsed["env"]["PORT"] == DEFAULT_ENV["PORT"]:
+        del parsed["env"]["PORT"]
     _require_consistent_rules(parsed, origins)
     return Settings(main=main, project=project, origins=origins, **parsed)
 
@@ -155,12 +156,6 @@ def env_values(path: Path) -> dict[str, str]:
 def project_name(main: Path) -> str:
     """Return the name of *main*'s directory as lower-case letters, digits and underscores."""
     return _words(main.name)
-
-
-def _env_templates(parsed: Mapping[str, Any], origins: Mapping[str, str]) -> dict[str, str]:
-    """Return the templates of the own env file: without `PORT`, if that is kept and has its default template."""
-    kept = {key for key in parsed["keep_env"] if parsed["env"].get(key) == DEFAULT_ENV.get(key)}
-    return {key: template for key, template in parsed["env"].items() if key not in kept}
 
 
 def _require_consistent_rules(parsed: Mapping[str, Any], origins: Mapping[str, str]) -> None:

@@ -125,6 +125,7 @@ def test_env_sync_adds_what_main_gained(repository):
     synced = repository.json("worktree.env", "--sync", cwd=there)
 
     assert "s3cret" not in shown.stdout + str(synced)
+    assert f"add the missing keys: cd {there} && inv worktree.env --sync\n" in shown.stdout
     assert repository.url.split("@")[0] not in shown.stdout + str(synced)
     assert synced["added"] == [
         *({"file": ".env", "key": key} for key in ("LEDGER_URL", "KEY", "DIRECT_URL")),
