@@ -12,7 +12,7 @@ import pytest
 from tasks_lib.ledger.ledger import Ledger
 from tasks_lib.ledger.schema.work import TaskStatus
 
-TASKS = 200
+TASKS = 100
 
 # Three agents in one script, each a process in its worktree: the functions.
 FUNCTIONS = """
