@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from alembic.config import main as alembic
 
 from tasks_lib.errors import ToolchainError
 from tasks_lib.toolchains.base import Drift
@@ -98,12 +97,15 @@ class TestAlembic(AlembicProject, ToolchainContract):
         assert toolchain.history.table == '"crm"."applied"'
 
     @pytest.mark.parametrize("template", ["generic", "pyproject", "async"])
-    def test_projects_by_alembic_init_are_detected(self, tmp_path: Path, template: str) -> None:
+    def test_projects_by_alembic_init_are_detected(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, template: str
+    ) -> None:
         """Projects that `alembic init` and `alembic revision` wrote are understood."""
+        monkeypatch.chdir(tmp_path)
         if template == "pyproject":
             write(tmp_path, {"pyproject.toml": ""})
         for arguments in (["init", "-t", template, "db/scripts"], ["revision", "-m", "one"], ["revision", "-m", "two"]):
-            subprocess.run([sys.executable, "-m", "alembic", *arguments], cwd=tmp_path, check=True, capture_output=True)
+            alembic(arguments)
         assert Alembic.detect(tmp_path)
         assert [name.partition("_")[2] for name in Alembic(tmp_path).migrations().values()] == ["one", "two"]
 
