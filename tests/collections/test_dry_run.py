@@ -19,6 +19,7 @@ class World:
 
     def __init__(self, repository, golden):
         self.repository = repository
+        self.before = None
         own, source = f"{repository.prefix}_latest", f"{repository.prefix}_source"
         for name in (own, source):
             repository.sql(f'CREATE DATABASE "{name}" TEMPLATE "{golden}"')
@@ -93,9 +94,9 @@ class World:
 
     def run(self, *arguments, cwd):
         """Run `inv`, and return what changed, and what it printed if it failed; nothing if all is well."""
-        before = self.state()
+        before = self.before or self.state()
         result = self.repository.inv(*arguments, cwd=cwd)
-        after = self.state()
+        self.before = after = self.state()
         changed = [key for key in before if before[key] != after[key]]
         failed = result.stderr + result.stdout if "error: " in result.stderr or "Traceback" in result.stderr else ""
         return changed + [failed] * bool(failed)
