@@ -137,8 +137,8 @@ MUTANTS = (
     Mutant(
         VARIABLES,
         "worktrees/env/variables.py",
-        "if name in self.elsewhere and reference.plain:",
-        "if False:",
+        "elif reference.database in self.elsewhere and reference.plain:",
+        "elif False:",
     ),
     Mutant(
         VARIABLES,

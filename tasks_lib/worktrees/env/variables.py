@@ -76,6 +76,34 @@ class DatabaseVariable:
 
 
 @dataclass(frozen=True)
+class _Address:
+    """The server of the clones; no hosts if it is unknown."""
+
+    hosts: tuple[str, ...] = ()
+    port: str = "5432"
+
+    @classmethod
+    def of(cls, url: DatabaseUrl | None) -> _Address:
+        if url is None:
+            return cls()
+        hosts = url.parameters.get("host") or url.parameters.get("hostaddr") or "localhost"
+        return cls(tuple(hosts.lower().split(",")), url.parameters.get("port", "5432"))
+
+    def has(self, reference: Reference) -> bool:
+        """Whether *reference* is there. Where that cannot be told, it counts as being there."""
+        host, port = reference.host.lower(), reference.port or "5432"
+        if not self.hosts or not (host or reference.port):
+            return True
+        if any(map(_LOCAL.fullmatch, self.hosts)):
+            # A name without a dot is a container's: inside of compose, the same server has another name and port.
+            container = not _LOCAL.fullmatch(host) and not re.search(r"[.:]", host)
+            socket = host.startswith(("/", "@")) and not reference.port
+            return container or socket or (bool(_LOCAL.fullmatch(host)) and port == self.port)
+        direct = {ours.replace("-pooler.", ".") for ours in self.hosts}
+        return host.replace("-pooler.", ".") in direct and port in (self.port, *_POOLER_PORTS)
+
+
+@dataclass(frozen=True)
 class KnownDatabases:
     """
     The databases that a worktree's variables may name, by name.
@@ -86,7 +114,7 @@ class KnownDatabases:
         foreign: What each foreign database is, and which of the worktree's databases takes its place.
         elsewhere: The main worktree's databases on another server than the clones'.
         primary: The variables that name the main worktree's database on the server of the clones.
-        hosts, port: The server of the clones; no hosts if it is unknown.
+        address: The server of the clones.
         keep: Keys to leave alone.
     """
 
@@ -95,8 +123,7 @@ class KnownDatabases:
     foreign: Mapping[str, tuple[str, str]]
     elsewhere: frozenset[str]
     primary: tuple[Reference, ...]
-    hosts: tuple[str, ...]
-    port: str
+    address: _Address
     keep: frozenset[str]
 
     def find(self, values: Mapping[str, str], source: str) -> list[DatabaseVariable]:
@@ -140,7 +167,7 @@ class KnownDatabases:
 
     def _classify(self, reference: Reference) -> DatabaseVariable:
         name, kept = reference.database, reference.key in self.keep
-        if not self._is_here(reference):
+        if not self.address.has(reference):
             return self._classify_elsewhere(reference, kept=kept)
         if name == self.own:
             return DatabaseVariable(reference, "own", "its own database", "", kept)
@@ -165,20 +192,6 @@ class KnownDatabases:
             return DatabaseVariable(reference, "other", what, "", kept, here=False)
         return DatabaseVariable(reference, "foreign", what, "", kept, here=False, in_main=in_main)
 
-    def _is_here(self, reference: Reference) -> bool:
-        """Whether *reference* is on the server of the clones. Where that cannot be told, it counts as being there."""
-        host = reference.host.lower()
-        if not self.hosts or not (host or reference.port):
-            return True
-        ports = {self.port, *(_POOLER_PORTS if host and not _LOCAL.fullmatch(host) else ())}
-        if any(_LOCAL.fullmatch(ours) for ours in self.hosts):
-            # A name without a dot is a container's: inside of compose, the same server has another name and port.
-            container = "." not in host and ":" not in host and not _LOCAL.fullmatch(host)
-            socket = host.startswith(("/", "@")) and not reference.port
-            return container or socket or (bool(_LOCAL.fullmatch(host)) and (reference.port or "5432") in ports)
-        direct = host.replace("-pooler.", ".")
-        return direct in {ours.replace("-pooler.", ".") for ours in self.hosts} and (reference.port or "5432") in ports
-
 
 def known_databases(
     project: Project, record: Record, server: DatabaseUrl | None, of_main: Sequence[Reference] | None = None
@@ -198,13 +211,8 @@ def known_databases(
 
     settings, slug, own = project.settings, record.slug, record.identity.database
     of_main = find_variables_of_main(project) if of_main is None else of_main
-    parameters = server.parameters if server else {}
-    hosts = tuple(
-        host.lower() for host in (parameters.get("host") or parameters.get("hostaddr") or "localhost").split(",")
-    )
-    here = KnownDatabases(
-        own, frozenset(), {}, frozenset(), (), hosts if server else (), parameters.get("port", "5432"), frozenset()
-    )
+    address = _Address.of(server)
+    configured = DatabaseUrl.parse(settings.database_url).database if settings.database_url else None
     foreign: dict[str, tuple[str, str]] = {}
     companions = {}
     others = [other for other in project.registry.records() if other.slug != slug]
@@ -215,7 +223,7 @@ def known_databases(
         foreign |= {
             reference.database: (what, mine)
             for reference in of_main
-            if reference.key == companion.env and here._is_here(reference)  # noqa: SLF001 - its own class
+            if reference.key == companion.env and address.has(reference)
         }
         if companion.template:
             foreign[companion.template] = (f"the template of companion `{companion.name}`", mine)
@@ -227,11 +235,12 @@ def known_databases(
             reference
             for reference in of_main
             if reference.database not in foreign and reference.key not in settings.keep_env
-        ]
+        ],
+        configured,
     )
-    if project.settings.database_url and (configured := DatabaseUrl.parse(project.settings.database_url).database):
+    if configured:
         foreign.setdefault(configured, ("the main worktree's database", own))
-    local = tuple(reference for reference in primary if here._is_here(reference))  # noqa: SLF001
+    local = tuple(reference for reference in primary if address.has(reference))
     for reference in local:
         foreign[reference.database] = ("the main worktree's database", own)
     for other in others:
@@ -246,8 +255,7 @@ def known_databases(
         foreign,
         elsewhere,
         local,
-        here.hosts,
-        here.port,
+        address,
         frozenset(settings.keep_env),
     )
 
@@ -305,12 +313,15 @@ def find_shared_databases(project: Project) -> list[Reference]:
     return list(shared.values())[::-1]
 
 
-def choose_main_database(references: Sequence[Reference]) -> list[Reference]:
+def choose_main_database(references: Sequence[Reference], configured: str | None = None) -> list[Reference]:
     """
     Return those of *references* that name the main worktree's own database.
 
     These are the plain ones at the root (`DATABASE_URL`, `DB_NAME`); without such, any others at the root; without
     such, those of nested env files.
+
+    Args:
+        configured: The database of the setting `database_url`, which decides between several.
 
     Raises:
         SettingsError: If none is plain and at the root, and the others name several databases.
@@ -321,6 +332,7 @@ def choose_main_database(references: Sequence[Reference]) -> list[Reference]:
         return plain
     nested = [reference for reference in usable if reference.plain]
     chosen = root or nested or usable
+    chosen = [reference for reference in chosen if reference.database == configured] or chosen
     if len({reference.database for reference in chosen}) > 1:
         listed = "\n".join(f"{item.key} in {item.source}: {item.database}" for item in chosen)
         raise SettingsError(
