@@ -110,14 +110,16 @@ def _require_branch(branch: str, base: str, pull_request: str) -> str:
     Return the branch that the arguments of `plan_create` mean.
 
     Raises:
-        BranchError: If they contradict each other.
+        BranchError: If they mean none, or contradict each other.
     """
-    if not pull_request:
-        return branch
-    require_number(pull_request)
-    if base:
-        raise BranchError("a pull request says itself where its branch starts", hint="leave --base or --pr out")
-    return branch or f"pr-{pull_request}"
+    if pull_request:
+        require_number(pull_request)
+        if base:
+            raise BranchError("a pull request says itself where its branch starts", hint="leave --base or --pr out")
+        return branch or f"pr-{pull_request}"
+    if not branch:
+        raise BranchError("no branch was named", hint="inv worktree.create BRANCH")
+    return branch
 
 
 def _is_interrupted(record: Record, identity: Identity) -> bool:
