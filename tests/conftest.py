@@ -59,7 +59,7 @@ def _use_memory():
 
 
 def pytest_report_header():
-    servers = ", ".join(f"{one.release} ({one.directory})" for one in majors())
+    servers = ", ".join(f"{programs.release} ({programs.directory})" for programs in majors())
     return [f"postgres: {servers}", subprocess.check_output(["git", "version"], text=True).strip()]
 
 
@@ -69,7 +69,7 @@ def pytest_generate_tests(metafunc):
     every = marker and (not marker.kwargs.get("slow") or "GOLDENTREE_TEST_MAJOR" in os.environ)
     chosen = majors() if every else majors()[:1]
     for fixture in {"server_url", "programs"} & set(metafunc.fixturenames):
-        metafunc.parametrize(fixture, chosen, ids=lambda one: f"pg{one.major}", indirect=True, scope="session")
+        metafunc.parametrize(fixture, chosen, ids=lambda major: f"pg{major.major}", indirect=True, scope="session")
 
 
 @cache
@@ -171,7 +171,7 @@ def server_url(servers, request):
 def other_url(servers):
     """Give the URL of another server than the embedded one, of an older major version where there is one."""
     embedded = binaries.find_server_programs()
-    older = [one for one in majors() if one.major < embedded.major]
+    older = [programs for programs in majors() if programs.major < embedded.major]
     if older:
         yield servers(older[0])
     else:

@@ -44,7 +44,9 @@ class _Program(Program):
     def _make_parser(self):
         words = {word.replace("_", "-") for word in sys.argv}
         names, quiet = self.collection.task_names, self.config.tasks.ignore_unknown_help
-        named = [name for name in names if not words.isdisjoint(one.replace("_", "-") for one in (name, *names[name]))]
+        named = [
+            name for name in names if not words.isdisjoint(word.replace("_", "-") for word in (name, *names[name]))
+        ]
         if "--complete" in words:
             named = names
         contexts = [

@@ -167,10 +167,10 @@ def fill():
         for table in metadata.sorted_tables:
             checks = sa.inspect(connection).get_check_constraints(table.name)
             choices = dict(
-                re.search(r"(\w+).*?'(.*?)'", one["sqltext"]).groups() for one in checks if "'" in one["sqltext"]
+                re.search(r"(\w+).*?'(.*?)'", check["sqltext"]).groups() for check in checks if "'" in check["sqltext"]
             )
             for number in (1, 2) if "id" in table.columns else (1,):
-                row = {one.name: value(table, one, number) for one in table.columns} | choices
+                row = {column.name: value(table, column, number) for column in table.columns} | choices
                 connection.execute(table.insert().values(row | (given.get(table.name, {}) if number == 1 else {})))
 
     def value(table, column, number):
@@ -187,6 +187,6 @@ def fill():
             sa.Integer: number,
             sa.String: f"{column.name}-{number}",
         }
-        return next(one for kind, one in values.items() if isinstance(column.type, kind))
+        return next(found for kind, found in values.items() if isinstance(column.type, kind))
 
     return run

@@ -52,7 +52,7 @@ def test_accounts_are_used_in_turn(inv, data):
     data("account.add a@x", "account.add b@x", "account.add c@x --provider codex")
     assert "`a@x` of claude exists already" in inv("account.add a@x", status=1)
     turns = data(*["account.next"] * 3, "account.next --provider codex")
-    assert [one["account"]["email"] for one in turns] == ["a@x", "b@x", "a@x", "c@x"]
+    assert [turn["account"]["email"] for turn in turns] == ["a@x", "b@x", "a@x", "c@x"]
     assert inv("account.next", core=["-R"]) == "would take b@x\n"
     _, turn, limited, shorter = data(
         "account.exhausted a@x",
@@ -76,7 +76,7 @@ def test_credentials_are_never_printed(inv, data, tmp_path):
     secret, out = tmp_path / "secret", tmp_path / "out"
     secret.write_text(f"{CANARY}-old")
     added = data(f"account.add a@x --credentials-file {secret}", "account.add b@x --credentials-file -", text=CANARY)
-    assert [one["credentials"] for one in added] == [True, True]
+    assert [account["credentials"] for account in added] == [True, True]
     secret.write_text(f"{CANARY}-new")
     data(f"account.add a@x --credentials-file {secret}", f"account.next --write {out}", "account.list")
     inv("account.list", "account.exhausted b@x --until 1h", "account.clear b@x")

@@ -134,7 +134,7 @@ def test_log_is_stored_and_followed(bench):
     assert following.returncode == 1
     assert bench.json("agent.log", "--as", "ann", text="three")["session"] == 2
     assert bench.inv("agent.logs", "ann")[0] == "one\ntwothree"
-    assert [one["content"] for one in bench.json("agent.logs", "ann", "--session", "1")] == ["one\n", "two"]
+    assert [chunk["content"] for chunk in bench.json("agent.logs", "ann", "--session", "1")] == ["one\n", "two"]
     assert "cannot be combined" in bench.json("agent.logs", "ann", "--follow", status=1)["message"]
 
 
@@ -156,12 +156,12 @@ def test_agents_and_their_worktrees(repository, server_url):
     repository.json("agent.register", "ann", cwd=at)
     repository.json("agent.register", "bob")
     for place in (at, repository.path):
-        assert [(one["name"], one["branch"]) for one in repository.json("agent.list", cwd=place)] == [
+        assert [(agent["name"], agent["branch"]) for agent in repository.json("agent.list", cwd=place)] == [
             ("ann", "a"),
             ("bob", "(main worktree)"),
         ]
     repository.inv("-R", "worktree.remove", "a")
-    assert [one["status"] for one in repository.json("agent.list")] == ["idle", "idle"]
+    assert [agent["status"] for agent in repository.json("agent.list")] == ["idle", "idle"]
     asking = subprocess.Popen(
         [*INV, "agent.ask", "why?", "--agent", "ann"], cwd=repository.path, stderr=subprocess.PIPE, text=True
     )

@@ -63,7 +63,7 @@ def test_proposals_are_accepted_or_dismissed(work):
     assert (
         work.inv("proposal.list", "--status", "pending", "--initiative", work.initiative).stdout.count("pending") == 3
     )
-    ids = [one["id"] for one in (new, renamed)]
+    ids = [page["id"] for page in (new, renamed)]
     said = work.refuses("proposal.accept", ",".join([*ids, wrong["id"]]))
     assert "no field `colour`" in said
     assert len(proposal.list_(Context(), as_="swift-otter", status="pending")) == 3

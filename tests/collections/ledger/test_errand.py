@@ -26,13 +26,13 @@ class Errands:
     def start(self, description="Fix it", **flags):
         return self.do("start", description, no_db=True, **flags)
 
-    def commit(self, one, **files):
+    def commit(self, started, **files):
         for name, text in files.items():
-            (one["path"] / name).write_text(text)
-        self.repository.commit("Work", cwd=one["path"])
+            (started["path"] / name).write_text(text)
+        self.repository.commit("Work", cwd=started["path"])
 
-    def status(self, one):
-        return next(row["status"] for row in self.do("list_") if row["id"] == one["id"])
+    def status(self, started):
+        return next(row["status"] for row in self.do("list_") if row["id"] == started["id"])
 
     def refuses(self, error, match, verb, *arguments, **options):
         before = self.repository.world(), self.do("list_")
@@ -78,9 +78,9 @@ def test_from_start_to_end(repository):
 def test_a_conflict_changes_nothing(repository, errands):
     """It is noted and told, and nothing else changes; once it is resolved on the branch, the merge goes on."""
     errands.do("register", "swift-otter", noun=agent)
-    one = errands.start(as_="swift-otter")
-    name, there = one["id"][:8], one["path"]
-    errands.commit(one, file="theirs\n")
+    started = errands.start(as_="swift-otter")
+    name, there = started["id"][:8], started["path"]
+    errands.commit(started, file="theirs\n")
     (repository.path / "file").write_text("ours\n")
     repository.commit("Ours")
     errands.refuses(ConflictError, "is active and cannot be merged\nhint: inv errand.complete", "merge", name)
@@ -108,15 +108,15 @@ def test_a_conflict_changes_nothing(repository, errands):
 
 def test_uncommitted_work_is_not_forgotten(errands, repository):
     """Uncommitted work that would not be merged, or would be removed, is refused; --force leaves it in place."""
-    one = errands.start()
-    (one["path"] / "new").write_text("new\n")
-    errands.refuses(WorktreeError, "new", "complete", one["id"])
-    errands.refuses(WorktreeError, "new", "abandon", one["id"])
-    errands.do("complete", one["id"], force=True)
-    errands.refuses(WorktreeError, "new", "merge", one["branch"])
-    errands.refuses(WorktreeError, "new", "merge", one["branch"], force=True, remove=True)
-    assert errands.do("merge", one["branch"], force=True)["status"] == "merged"
-    assert (one["path"] / "new").read_text() == "new\n"
+    started = errands.start()
+    (started["path"] / "new").write_text("new\n")
+    errands.refuses(WorktreeError, "new", "complete", started["id"])
+    errands.refuses(WorktreeError, "new", "abandon", started["id"])
+    errands.do("complete", started["id"], force=True)
+    errands.refuses(WorktreeError, "new", "merge", started["branch"])
+    errands.refuses(WorktreeError, "new", "merge", started["branch"], force=True, remove=True)
+    assert errands.do("merge", started["branch"], force=True)["status"] == "merged"
+    assert (started["path"] / "new").read_text() == "new\n"
 
 
 def test_errand_merges_into_another_base(errands, repository):
@@ -142,15 +142,15 @@ def test_errand_merges_into_another_base(errands, repository):
 
 def test_abandoning_removes_the_worktree(errands, repository):
     """The worktree goes as any other, and can be had back; the row stays."""
-    one = errands.start()
-    errands.commit(one, file="precious\n")
-    errands.refuses(WorktreeError, "neither in `main` nor pushed", "abandon", one["id"])
-    result = repository.inv("errand.abandon", one["id"], "--force")
-    assert (result.returncode, result.stdout.splitlines()[0]) == (0, f"errand {one['id'][:8]} is abandoned")
-    assert not one["path"].exists()
-    assert errands.status(one) == "abandoned"
-    errands.do("undo", one["branch"], noun=worktree)
-    assert (one["path"] / "file").read_text() == "precious\n"
+    started = errands.start()
+    errands.commit(started, file="precious\n")
+    errands.refuses(WorktreeError, "neither in `main` nor pushed", "abandon", started["id"])
+    result = repository.inv("errand.abandon", started["id"], "--force")
+    assert (result.returncode, result.stdout.splitlines()[0]) == (0, f"errand {started['id'][:8]} is abandoned")
+    assert not started["path"].exists()
+    assert errands.status(started) == "abandoned"
+    errands.do("undo", started["branch"], noun=worktree)
+    assert (started["path"] / "file").read_text() == "precious\n"
 
 
 def test_what_the_list_tells(errands, repository, capsys):
@@ -205,23 +205,23 @@ def test_a_failure_leaves_nothing(errands, repository):
     hook = repository.path / ".git/hooks/post-checkout"
     hook.write_text("#!/bin/sh\nexit 1\n")
     hook.chmod(0o755)
-    errands.refuses(GitError, "git worktree failed", "start", "Fix it", no_db=True)
+    errands.refuses(GitError, "post-checkout failed after git had checked out", "start", "Fix it", no_db=True)
     errands.refuses(NotFoundError, "agent `absent` does not exist", "start", "Fix it", as_="absent", no_db=True)
 
 
 def test_killed_while_it_is_merged(errands, repository):
     """Before the base branch moves, nothing has happened; after it did, the next call notes that."""
-    one = errands.start()
-    errands.commit(one, file="work\n")
-    errands.do("complete", one["id"])
+    started = errands.start()
+    errands.commit(started, file="work\n")
+    errands.do("complete", started["id"])
     before = repository.git("for-each-ref")
-    assert repository.dies("before", 1, "tasks_lib.worktrees.plans.merge:_advance_base", "errand.merge", one["id"])
+    assert repository.dies("before", 1, "tasks_lib.worktrees.plans.merge:_advance_base", "errand.merge", started["id"])
     assert repository.git("for-each-ref") == before
     assert repository.git("status", "--porcelain") == ""
-    assert repository.dies("after", 1, "tasks_lib.worktrees.plans.merge:_advance_base", "errand.merge", one["id"])
+    assert repository.dies("after", 1, "tasks_lib.worktrees.plans.merge:_advance_base", "errand.merge", started["id"])
     assert (repository.path / "file").read_text() == "work\n"
-    assert errands.status(one) == "pending_review"
-    assert errands.do("merge", one["id"])["status"] == "merged"
+    assert errands.status(started) == "pending_review"
+    assert errands.do("merge", started["id"])["status"] == "merged"
     assert len(repository.git("worktree", "list").splitlines()) == 2
 
 
@@ -229,8 +229,8 @@ def test_descriptions_have_200_characters(errands, repository):
     """One line of 1 to 200 characters, checked before anything is done; its words become the branch's name."""
     for wrong, said in (("x" * 201, "201 characters"), (" \n", "is empty")):
         errands.refuses(LedgerError, said, "start", wrong)
-    one = errands.start("🎉 / 🚀 //")
-    assert one["branch"] == f"errand/{one['id'][:8]}"
+    started = errands.start("🎉 / 🚀 //")
+    assert started["branch"] == f"errand/{started['id'][:8]}"
     two = errands.start("ä" * 150 + "\n" + "-x " * 16)
     assert two["branch"] == f"errand/{'x-' * 15}x-{two['id'][:8]}"
     assert two["description"] == "ä" * 150 + " " + "-x " * 15 + "-x"

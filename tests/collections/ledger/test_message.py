@@ -33,7 +33,7 @@ def test_messages_are_sent_and_answered(tmp_path):
     assert inv("message.reply", sent["id"], "Yes") == "replied to ann\n"
     order = data("message.send", "Stop", "--to", "ann", "--as", "user")
     assert (order["sender"], order["recipient"], order["type"]) == ("user", "ann", "info")
-    assert [one["content"] for one in data("message.list", "--to", "ann")] == ["Yes", "Stop"]
+    assert [message["content"] for message in data("message.list", "--to", "ann")] == ["Yes", "Stop"]
     read = data("message.read", sent["id"])
-    assert (read["status"], [one["type"] for one in read["replies"]]) == ("responded", ["response"])
+    assert (read["status"], [message["type"] for message in read["replies"]]) == ("responded", ["response"])
     assert "are the same" in inv("message.send", "x", "--as", "user", status=1)

@@ -58,7 +58,7 @@ def test_a_goal_from_start_to_end(inv):
     """An initiative with phases and tasks: what is ready, who holds what, what becomes ready, and what came of it."""
     web = inv("initiative.add-project", "web", "https://example.org/web", "--json")
     goal = inv("initiative.add", "Callbacks", "--branch", "feat/callbacks", "--project", "web", "--json")
-    assert (goal["branch"], [one["id"] for one in goal["projects"]]) == ("feat/callbacks", [web["id"]])
+    assert (goal["branch"], [project["id"] for project in goal["projects"]]) == ("feat/callbacks", [web["id"]])
     first = inv("phase.add", "Server", "--initiative", goal["id"][:6], "--content", "-", "--json", text="All of it\n")
     assert (first["content"], first["status"]) == ("All of it", "pending")
     assert "waits for  Server" in inv("phase.add", "Client", "--initiative", goal["id"], "--depends", first["id"][:8])
@@ -82,7 +82,7 @@ def test_a_goal_from_start_to_end(inv):
     ]
     assert tree[3].endswith("  pending, after Server")
     done = inv("task.done", "--summary", "POST /callbacks, 201", "--claim", "--json")
-    assert [one["name"] for one in done["ready"]] == ["Form"]
+    assert [task["name"] for task in done["ready"]] == ["Form"]
     assert done["claimed"]["task"]["name"] == "Form"
     assert done["claimed"]["builds_on"] == [{"id": api["id"], "name": "API", "summary": "POST /callbacks, 201"}]
     assert "Form\n\nnothing is ready: all tasks are completed\n" in inv("task.done", "--claim", status=3)
@@ -150,8 +150,8 @@ def test_tasks_of_lost_holders_are_released(inv, ledger, path):
     assert "has 1 unfinished task" in inv.said
     assert "deleted" in inv("phase.delete", phase.id, "--force")
     with ledger.read() as tx:
-        assert [one.name for one in tx.tasks.find_all()] == ["t"]
-        assert [one.name for one in tx.phases.find_all()] == ["q"]
+        assert [task.name for task in tx.tasks.find_all()] == ["t"]
+        assert [phase.name for phase in tx.phases.find_all()] == ["q"]
 
 
 @pytest.mark.parametrize("url", ["https://ada:secret@h/x", "https://ghp_secret@h/x", "https://[secret"])

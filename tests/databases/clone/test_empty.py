@@ -80,7 +80,7 @@ def test_companion_with_a_template_has_its_own_snapshots(place):
         report=place.said.append,
         only=[first, companion],
     )
-    place.made += [one.name for one in found]
-    assert {one.database for one in found} == {first, companion}
+    place.made += [database.name for database in found]
+    assert {database.database for database in found} == {first, companion}
     assert snapshot.drop_outdated(place.source(golden), place.admin, None)
     assert len(place.source(template).list_copies(place.admin, "snapshot")) == 1

@@ -33,13 +33,13 @@ def made(place, name=None, script="CREATE TABLE t AS SELECT 1 AS i", **changes):
 
 def parked(place, *, server=None, slug="feat_1", only=None):
     found = park.park(server or place.server, Owner("repo", slug), parked_at=NOW, report=place.said.append, only=only)
-    place.made += [one.name for one in found]
+    place.made += [row.name for row in found]
     return found
 
 
 def unparked(place, moment=NOW, *, now=LATER):
     back = park.unpark(place.server, Owner("repo", "feat_1"), parked_at=moment, now=now, report=place.said.append)
-    place.made += [one.name for one in list_managed(place.admin, "repo")]
+    place.made += [row.name for row in list_managed(place.admin, "repo")]
     return back
 
 
@@ -86,17 +86,17 @@ def test_parked_databases_are_restored_unchanged(place, pool):
 
         found = parked(place)
 
-    assert {one.database for one in found} == {first, companion}
-    assert all(one.bytes > 6_000_000 and one.name.endswith(STAMP) and len(one.name.encode()) <= 63 for one in found)
+    assert {row.database for row in found} == {first, companion}
+    assert all(row.bytes > 6_000_000 and row.name.endswith(STAMP) and len(row.name.encode()) <= 63 for row in found)
     assert not {first, companion} & place.databases()
-    for one in found:
-        was = clone_mark(golden="" if one.database == companion else "gold")
-        assert read_comment(place.admin, one.name) == replace(was, role="parked", database=one.database, parked_at=NOW)
+    for row in found:
+        was = clone_mark(golden="" if row.database == companion else "gold")
+        assert read_comment(place.admin, row.name) == replace(was, role="parked", database=row.database, parked_at=NOW)
         with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
-            place.connect(one.name)
+            place.connect(row.name)
     assert any(f"sessions in {first}" in line for line in place.said)
-    again = [one.name for one in parked(place)]
-    assert again == [one.name for one in found], "a call that finishes a killed one tells what is parked"
+    again = [row.name for row in parked(place)]
+    assert again == [row.name for row in found], "a call that finishes a killed one tells what is parked"
 
     assert sorted(unparked(place)) == sorted([first, companion])
     assert read_comment(place.admin, first) == clone_mark()
@@ -109,7 +109,7 @@ def test_parked_databases_are_restored_unchanged(place, pool):
 def test_parked_database_changes_places_with_a_newer_one(place):
     """A database that the worktree has created since then changes places with the parked one, and back again."""
     name = made(place)
-    assert [one.database for one in parked(place, only=[name])] == [name]
+    assert [row.database for row in parked(place, only=[name])] == [name]
     made(place, name, "CREATE TABLE t AS SELECT 2 AS i")
 
     with closing(place.connect(name)):
@@ -130,7 +130,7 @@ def test_databases_of_others_are_not_parked(place):
 
     assert parked(place, only=["nothing"]) == []
     assert world(place) == before
-    assert [one.name for one in parked(place, only=[name])] == [f"{name}{STAMP}_2"], "the taken name stays another's"
+    assert [row.name for row in parked(place, only=[name])] == [f"{name}{STAMP}_2"], "the taken name stays another's"
     untouched = {squatter, theirs, sibling, snapshot, golden, chosen}
     assert [row for row in world(place) if row[0] in untouched] == [row for row in before if row[0] in untouched]
 
@@ -150,7 +150,7 @@ def test_clone_that_became_golden_stays_when_its_worktree_is_parked(place):
     name, promoted = made(place), made(place)
     made(place, slug="feat_2", golden=promoted)
 
-    assert [database.database for database in parked(place)] == [name]
+    assert [row.database for row in parked(place)] == [name]
     assert promoted in place.databases()
 
 
@@ -159,7 +159,7 @@ def test_half_dropped_database_can_only_be_dropped(place):
     whole, broken = made(place), made(place)
     place.admin.execute("UPDATE pg_database SET datconnlimit = %s WHERE datname = %s", [INVALID, broken])
 
-    assert [one.database for one in parked(place)] == [whole]
+    assert [row.database for row in parked(place)] == [whole]
     assert broken not in place.databases()
 
 

@@ -103,7 +103,7 @@ def test_change_of_golden_replaces_the_snapshot(place, busy):
 
     assert (rows, dumped) == ([1, 2], True)
     assert re.fullmatch(TAKEN, made.reason)
-    assert [one.name for one in kept(place, golden)[1:]] == [old.name]
+    assert [snapshot.name for snapshot in kept(place, golden)[1:]] == [old.name]
     assert tidied(place, golden) == [old.name]
     (new,) = kept(place, golden)
     assert new.taken_at > old.taken_at

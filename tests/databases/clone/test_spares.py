@@ -87,10 +87,10 @@ def test_each_spare_goes_to_one_clone(place, golden, meanwhile):
     for thread in threads:
         thread.join()
 
-    assert sorted(one.method for one in made) == ["snapshot"] * 2 + ["spare"] * 3
-    for one in made:
-        assert place.assert_same_rows(golden, one.database, "SELECT count(*) FROM t") == [(3,)]
-    assert len({one.database for one in made}) == 5
+    assert sorted(result.method for result in made) == ["snapshot"] * 2 + ["spare"] * 3
+    for result in made:
+        assert place.assert_same_rows(golden, result.database, "SELECT count(*) FROM t") == [(3,)]
+    assert len({result.database for result in made}) == 5
 
 
 def test_parallel_upkeep_makes_no_extra_spares(place, golden, meanwhile):

@@ -194,7 +194,7 @@ def test_row_committed_just_now_is_dumped(place):
 
 def test_newer_pg_dump_makes_an_equal_clone(place, monkeypatch):
     """Without clients of the server's major, newer ones do: what its settings lack is left out, the rest is kept."""
-    newest = max(binaries.list_installed(), key=lambda one: one.version)
+    newest = max(binaries.list_installed(), key=lambda programs: programs.version)
     monkeypatch.setattr(binaries, "list_installed", lambda: [newest])
     golden = place.golden(EXTENDED)
     made = place.clone(golden)
@@ -206,7 +206,7 @@ def test_newer_pg_dump_makes_an_equal_clone(place, monkeypatch):
 
 def test_newer_pg_dump_works_without_extensions(place, monkeypatch):
     """The same for a golden template that has no extension, and for an empty one."""
-    newest = max(binaries.list_installed(), key=lambda one: one.version)
+    newest = max(binaries.list_installed(), key=lambda programs: programs.version)
     monkeypatch.setattr(binaries, "list_installed", lambda: [newest])
 
     assert place.clone(place.golden()).method == "dump"

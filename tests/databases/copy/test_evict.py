@@ -35,9 +35,9 @@ def ended(session):
 @pytest.mark.every_major
 def test_idle_sessions_are_ended_for_the_copy(place, golden):
     """Golden is copied physically, its idle sessions are ended for that, and they can log in again at once."""
-    with place.connect(golden) as one, place.connect(golden) as other:
+    with place.connect(golden) as session, place.connect(golden) as other:
         made = place.clone(golden, method="auto", evict_idle=True)
-        assert ended(one)
+        assert ended(session)
         assert ended(other)
     place.execute(golden, "INSERT INTO t VALUES (2)")
 

@@ -112,13 +112,13 @@ def only_woken(monkeypatch):
 def test_listening_returns_pending_questions(ledger, agents):
     """What was asked before is there at once, what comes later wakes; what is answered does not come again."""
     first = asked(ledger, agents)
-    assert [one.id for one in conversations.listen(ledger, agents["busy"], 0)] == [first.id]
+    assert [question.id for question in conversations.listen(ledger, agents["busy"], 0)] == [first.id]
     write(ledger, conversations.answer, first.id, "because")
     with pytest.raises(TimedOutError) as timed_out:
         conversations.listen(ledger, agents["busy"], 0.05)
     assert timed_out.value.status == 5
     second = later(asked, ledger, agents)
-    assert [one.id for one in conversations.listen(ledger, agents["busy"], 30)] == [second.result().id]
+    assert [question.id for question in conversations.listen(ledger, agents["busy"], 30)] == [second.result().id]
     stopped = later(write, ledger, registration.stop, agents["old"])
     with pytest.raises(ConflictError, match="agent `old` is stopped"):
         conversations.listen(ledger, agents["old"], 30)
@@ -132,7 +132,7 @@ def test_a_question_is_answered_once(ledger, agents):
     with ThreadPoolExecutor(2) as pool:
         both = [later(write, ledger, conversations.answer, question.id, text) for text in ("yes", "no")]
         found = pool.submit(conversations.wait, ledger, question.id, 30).result()
-    errors = [error for one in both if (error := one.exception())]
+    errors = [error for future in both if (error := future.exception())]
     assert found.answer in ("yes", "no")
     [error] = errors
     assert isinstance(error, ConflictError)

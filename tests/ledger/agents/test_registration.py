@@ -18,19 +18,19 @@ from tasks_lib.ledger.work import queue
 def test_registering_creates_or_revives_agents(ledger):
     """A name of its own for each; one that comes back is the same and keeps what it holds, unless it was stopped."""
     with ledger.write() as tx:
-        one, other = (registration.register(tx, "r/a_1") for _ in range(2))
-        assert one.name != other.name
+        agent, other = (registration.register(tx, "r/a_1") for _ in range(2))
+        assert agent.name != other.name
         initiative = tx.initiatives.create(name="i")
         tx.tasks.create(initiative_id=initiative.id, name="t")
-        queue.claim_next(tx, one.id)
-        back = registration.register(tx, "r/a_1", name=one.name, pid=os.getpid(), session_id="s")
-        assert (back.id, back.status, back.session_id) == (one.id, AgentStatus.RUNNING, "s")
+        queue.claim_next(tx, agent.id)
+        back = registration.register(tx, "r/a_1", name=agent.name, pid=os.getpid(), session_id="s")
+        assert (back.id, back.status, back.session_id) == (agent.id, AgentStatus.RUNNING, "s")
         assert describe_status(back) == "running"
         with pytest.raises(ConflictError, match="is running in another worktree"):
-            registration.register(tx, "r/b_2", name=one.name)
-        registration.stop(tx, one.id)
-        moved = registration.register(tx, "r/b_2", name=one.name)
-        assert (moved.id, moved.status, moved.worktree_id, moved.pid) == (one.id, AgentStatus.IDLE, "r/b_2", None)
+            registration.register(tx, "r/b_2", name=agent.name)
+        registration.stop(tx, agent.id)
+        moved = registration.register(tx, "r/b_2", name=agent.name)
+        assert (moved.id, moved.status, moved.worktree_id, moved.pid) == (agent.id, AgentStatus.IDLE, "r/b_2", None)
 
 
 @pytest.mark.parametrize("name", ["user", "", "-x", "a b", "a\x1b[31m", "ü", "a" * 64])
@@ -47,9 +47,9 @@ def test_a_worktree_that_is_gone(ledger):
         initiative = tx.initiatives.create(name="i")
         task = tx.tasks.create(initiative_id=initiative.id, name="t")
         queue.claim_next(tx, gone.id)
-        assert [one.id for one in registration.stop_orphaned_agents(tx, "r", {"r/main"})] == [gone.id]
+        assert [agent.id for agent in registration.stop_orphaned_agents(tx, "r", {"r/main"})] == [gone.id]
         assert registration.stop_orphaned_agents(tx, "r", {"r/main"}) == []
-        statuses = {one.id: one.status for one in tx.agents.find_all()}
+        statuses = {agent.id: agent.status for agent in tx.agents.find_all()}
         assert statuses == {gone.id: AgentStatus.STOPPED, stays.id: AgentStatus.IDLE, other.id: AgentStatus.IDLE}
         with pytest.raises(ConflictError, match="is stopped"):
             queue.claim_next(tx, gone.id)
@@ -79,4 +79,4 @@ def test_the_order_of_several(sqlite_ledger):
         assert tx.agents.require(old.id).updated_at < tx.agents.require(young.id).updated_at
         for agent in (old, young):
             tx.agents.update(agent.id, status=AgentStatus.IDLE)
-        assert [one.id for one in registration.stop_orphaned_agents(tx, "r", [])] == [old.id, young.id]
+        assert [agent.id for agent in registration.stop_orphaned_agents(tx, "r", [])] == [old.id, young.id]

@@ -150,7 +150,7 @@ def board(sqlite_ledger, tmp_path):
 def test_a_layout_keeps_boxes_apart(count, pairs):
     """No two boxes meet, lines run from left to right and pass no box, and the same graph looks the same again."""
     nodes = [f"n{number}" for number in range(count)]
-    edges = [(nodes[one], nodes[other]) for one, other in pairs if one < other < count]
+    edges = [(nodes[source], nodes[other]) for source, other in pairs if source < other < count]
     plan = lay_out(nodes, edges)
     assert plan == lay_out(nodes, edges)
     assert (set(plan.boxes), set(plan.lines)) == (set(nodes), set(edges))
@@ -221,8 +221,8 @@ def test_the_graph_is_drawn(board, opened):
     assert len(boxes) == len(HOSTILE) + 2
     for left, top, right, bottom in boxes.values():
         assert left >= 0 and top >= 0 and right <= plane["width"] and bottom <= plane["height"]  # noqa: PT018
-    for one, other in combinations(boxes.values(), 2):
-        assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+    for box, other in combinations(boxes.values(), 2):
+        assert box[2] <= other[0] or other[2] <= box[0] or box[3] <= other[1] or other[3] <= box[1]
     assert len(plane["lines"]) == len(HOSTILE) + 1
     for source, target, x, y, to_x, to_y in plane["lines"]:
         assert (x, to_x) == (pytest.approx(boxes[source][2], abs=1), pytest.approx(boxes[target][0], abs=1))
@@ -245,7 +245,7 @@ def test_the_keyboard_reaches_everything(board, opened):
     boxes = tab.locator(".plane a").evaluate_all(
         "(all) => all.filter((a) => a.checkVisibility()).map((a) => a.dataset.task)"
     )
-    assert [one for one in reached if one in boxes] == boxes
+    assert [node for node in reached if node in boxes] == boxes
 
     tab.locator(".plane .name", has_text="alert(1)").locator("..").focus()
     assert tab.locator(".plane path.followed").count() == 3

@@ -83,8 +83,8 @@ def test_accounts_are_used_in_turn(ledger):
 def test_exhausted_accounts_are_left_out(ledger):
     """Until their limit ends, and without one until they are cleared by hand; what is known of a limit only grows."""
     with ledger.write() as tx:
-        for one in ("a", "b"):
-            tx.accounts.create(id=one, email=one)
+        for name in ("a", "b"):
+            tx.accounts.create(id=name, email=name)
 
     def at(hours):
         return replace(ledger, clock=lambda: NOON + hours * HOUR).write()
@@ -106,7 +106,7 @@ def test_exhausted_accounts_are_left_out(ledger):
         assert tx.accounts.clear_expired_exhaustion(NOON + 3 * HOUR - timedelta(microseconds=1)) == 0
         assert tx.accounts.clear_expired_exhaustion(NOON + 3 * HOUR) == 1
         assert tx.accounts.clear_expired_exhaustion(NOON + 100 * HOUR) == 0
-        assert [one.is_exhausted for one in tx.accounts.find_all()] == [False, True]
+        assert [account.is_exhausted for account in tx.accounts.find_all()] == [False, True]
         with pytest.raises(NotFoundError):
             tx.accounts.mark_exhausted("nothing", None)
 
@@ -114,8 +114,8 @@ def test_exhausted_accounts_are_left_out(ledger):
 def test_processes_share_accounts_out(ledger, place, crowd):
     """Six processes that ask at once, four times each, get each of three accounts eight times."""
     with ledger.write() as tx:
-        for one in ("a", "b", "c"):
-            tx.accounts.create(id=one, email=one)
+        for name in ("a", "b", "c"):
+            tx.accounts.create(id=name, email=name)
     code = """
 ledger, result = opened(), []
 for _ in range(4):

@@ -42,7 +42,7 @@ def test_find_all_filters_by_fields(ledger):
         tx.initiatives.create(id="0", name="first", created_at=NOON - timedelta(seconds=1))
 
         def ids(**equals):
-            return [one.id for one in tx.initiatives.find_all(**equals)]
+            return [initiative.id for initiative in tx.initiatives.find_all(**equals)]
 
         assert ids() == ["0", "a", "b", "c"]
         assert ids(branch=None) == ["0", "b", "c"]
@@ -138,14 +138,14 @@ def test_moments_keep_their_place_in_time(ledger):
     with ledger.read() as tx:
         found = [tx.agents.named(str(moment)).user_dismissed_at for moment in moments]
     assert found == moments
-    assert {one.tzinfo for one in found} == {UTC}
+    assert {moment.tzinfo for moment in found} == {UTC}
 
 
 def test_named_accepts_beginnings_of_ids(ledger):
     """A row is named by its id, or by four characters or more of its beginning that no other has; never by patterns."""
     with ledger.write() as tx:
-        for one in ("abcd1", "abcd2", "abcdef", "a_cdxy", "abcd"):
-            tx.tasks.create(id=one, name=one)
+        for name in ("abcd1", "abcd2", "abcdef", "a_cdxy", "abcd"):
+            tx.tasks.create(id=name, name=name)
         assert tx.tasks.named("abcde").id == "abcdef"
         assert tx.tasks.named("abcd2").id == "abcd2"
         assert tx.tasks.named("abcd").id == "abcd"
@@ -165,7 +165,7 @@ def test_every_table_is_reached(ledger, fill):
     with ledger.write() as tx:
         fill(tx.session.connection())
     with ledger.read() as tx:
-        repositories = [one for one in vars(tx).values() if hasattr(one, "find_all")]
+        repositories = [repository for repository in vars(tx).values() if hasattr(repository, "find_all")]
         assert len(repositories) == 14
         for repository in repositories:
             rows = repository.find_all()

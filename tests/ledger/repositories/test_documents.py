@@ -20,8 +20,8 @@ def still(ledger):
     ledger = replace(ledger, clock=lambda: NOON)
     with ledger.write() as tx:
         tx.agents.create(id="owl", name="owl", worktree_id="w")
-        for one in ("i", "j"):
-            tx.initiatives.create(id=one, name=f"Initiative {one}")
+        for name in ("i", "j"):
+            tx.initiatives.create(id=name, name=f"Initiative {name}")
     return ledger
 
 
@@ -41,8 +41,8 @@ def test_pages_form_one_tree(still):
         assert other.title == "Plan"
         with pytest.raises(NotFoundError, match="initiative"):
             tx.pages.get_or_create_root_page("nothing")
-        for one, order in (("c", 1), ("b", 1), ("a", 2)):
-            tx.pages.create(id=one, initiative_id="i", parent_page_id=root.id, title=one, sort_order=order)
+        for name, order in (("c", 1), ("b", 1), ("a", 2)):
+            tx.pages.create(id=name, initiative_id="i", parent_page_id=root.id, title=name, sort_order=order)
         assert ids(tx.pages.find_all(parent_page_id=root.id)) == ["b", "c", "a"]
         tx.pages.update("b", parent_page_id="a")
         assert tx.pages.update(root.id, parent_page_id=None, title="Root").title == "Root"
@@ -79,9 +79,9 @@ def test_proposals_are_listed_in_their_order(still):
     """Proposals of an agent in a status come in their sort order."""
     with still.write() as tx:
         tx.agents.create(id="yak", name="yak", worktree_id="w")
-        for one, order, agent in (("c", 1, "owl"), ("b", 1, "owl"), ("a", 2, "owl"), ("d", 0, "owl"), ("x", 0, "yak")):
+        for name, order, agent in (("c", 1, "owl"), ("b", 1, "owl"), ("a", 2, "owl"), ("d", 0, "owl"), ("x", 0, "yak")):
             tx.proposals.create(
-                id=one, agent_id=agent, initiative_id="i", target_type="task", title=one, sort_order=order
+                id=name, agent_id=agent, initiative_id="i", target_type="task", title=name, sort_order=order
             )
         tx.proposals.update("d", status="dismissed")
         assert ids(tx.proposals.find_all(agent_id="owl", status="pending")) == ["b", "c", "a"]
@@ -129,12 +129,12 @@ def test_what_cannot_be_carried_out_stays_pending(still):
                 {"target_id": "nothing"},
             )
         ]
-    for one in wrong:
+    for proposal in wrong:
         with pytest.raises(LedgerError), still.write() as tx:
-            proposals.accept(tx, one)
+            proposals.accept(tx, proposal)
     with still.write() as tx:
         assert tx.tasks.find_all() == []
-        assert {proposals.dismiss(tx, one).status for one in wrong} == {ProposalStatus.DISMISSED}
+        assert {proposals.dismiss(tx, proposal).status for proposal in wrong} == {ProposalStatus.DISMISSED}
 
 
 def test_one_of_many_accepts(ledger, place, crowd):
@@ -142,12 +142,12 @@ def test_one_of_many_accepts(ledger, place, crowd):
     with ledger.write() as tx:
         owl = tx.agents.create(name="owl", worktree_id="w").id
         initiative = tx.initiatives.create(name="i").id
-        one = tx.proposals.create(agent_id=owl, initiative_id=initiative, target_type="task", title="t").id
+        proposal = tx.proposals.create(agent_id=owl, initiative_id=initiative, target_type="task", title="t").id
     code = f"""
 import time
 from tasks_lib.ledger.work import proposals
 with opened().write() as tx:
-    result = proposals.accept(tx, {one!r}).name
+    result = proposals.accept(tx, {proposal!r}).name
     time.sleep(0.3)  # not committed while the others look
 """
     assert sorted(crowd(place, 3, code)) == ["ConflictError", "ConflictError", "t"]

@@ -22,8 +22,8 @@ def chain(tx, kind, size):
     initiative = tx.initiatives.create(name="i")
     nodes = getattr(tx, kind)
     ids = [nodes.create(name=str(number), initiative_id=initiative.id).id for number in range(size)]
-    for one, other in pairwise(ids):
-        nodes.create_dependency(one, other)
+    for node, other in pairwise(ids):
+        nodes.create_dependency(node, other)
     return ids
 
 
@@ -85,8 +85,8 @@ def test_two_cannot_close_a_circle_together(ledger, place, crowd):
     """Of those who add A -> B and B -> A at the same moment, one succeeds."""
     with ledger.write() as tx:
         initiative = tx.initiatives.create(name="i").id
-        for one in ("a", "b"):
-            tx.tasks.create(id=one, name=one, initiative_id=initiative)
+        for name in ("a", "b"):
+            tx.tasks.create(id=name, name=name, initiative_id=initiative)
     code = """
 import time
 with opened().write() as tx:

@@ -35,9 +35,9 @@ def test_review_comments_resolve_and_reopen(ledger):
     with replace(ledger, clock=lambda: NOON).write() as tx:
         initiative = tx.initiatives.create(name="i").id
         phase = tx.phases.create(name="p", initiative_id=initiative).id
-        for one, file, line in (("d", "b.py", 1), ("c", "a.py", 10), ("b", "a.py", 9), ("a", "a.py", 10)):
+        for name, file, line in (("d", "b.py", 1), ("c", "a.py", 10), ("b", "a.py", 9), ("a", "a.py", 10)):
             comment = tx.review_comments.create(
-                id=one, phase_id=phase, file_path=file, line_number=line, line_type="added", body=one
+                id=name, phase_id=phase, file_path=file, line_number=line, line_type="added", body=name
             )
         assert ids(tx.review_comments.find_by_phase_id(phase)) == ["b", "a", "c", "d"]
         assert (comment.author, comment.resolved) == ("you", False)
@@ -58,8 +58,8 @@ def test_errands_are_listed_newest_first(ledger):
     with replace(ledger, clock=lambda: NOON).write() as tx:
         owl = tx.agents.create(name="owl", worktree_id="w").id
         project = tx.projects.create(name="p", url="u").id
-        for one in ("b", "c", "a"):
-            errand = tx.errands.create(id=one, description="d", branch=f"errand/{one}", agent_id=owl)
+        for name in ("b", "c", "a"):
+            errand = tx.errands.create(id=name, description="d", branch=f"errand/{name}", agent_id=owl)
             assert (errand.agent_alias, errand.base_branch, errand.status) == ("owl", "main", ACTIVE)
         old = tx.errands.create(
             id="z", description="é" * 200, branch="z", project_id=project, created_at=NOON - timedelta(days=1)
@@ -70,9 +70,9 @@ def test_errands_are_listed_newest_first(ledger):
         assert tx.errands.find_all(project_id=project, status=MERGED) == []
         assert tx.errands.update("z", agent_id=owl).agent_alias == "owl"
         tx.agents.update(owl, name="yak")
-        assert {one.agent_alias for one in tx.errands.find_all()} == {"yak"}
+        assert {errand.agent_alias for errand in tx.errands.find_all()} == {"yak"}
         tx.agents.delete(owl)
-        assert {(one.agent_id, one.agent_alias) for one in tx.errands.find_all()} == {(None, None)}
+        assert {(errand.agent_id, errand.agent_alias) for errand in tx.errands.find_all()} == {(None, None)}
         assert tx.errands.find_by_id("a").agent_alias is None
         tx.errands.delete("a")
         for wrong in ("", "é" * 201):

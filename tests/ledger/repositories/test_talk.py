@@ -18,8 +18,8 @@ def still(ledger):
     """Give a ledger with a stopped clock, with two agents and an initiative."""
     ledger = replace(ledger, clock=lambda: NOON)
     with ledger.write() as tx:
-        for one in ("owl", "yak"):
-            tx.agents.create(id=one, name=one, worktree_id="w")
+        for name in ("owl", "yak"):
+            tx.agents.create(id=name, name=name, worktree_id="w")
         tx.initiatives.create(id="i", name="i")
     return ledger
 
@@ -31,8 +31,8 @@ def ids(rows):
 def test_conversations_wait_until_answered(still):
     """Questions wait in order until they are answered, once; an agent cannot ask itself."""
     with still.write() as tx:
-        for one in ("b", "a"):
-            tx.conversations.create(id=one, from_agent_id="owl", to_agent_id="yak", question=f"{one}?")
+        for name in ("b", "a"):
+            tx.conversations.create(id=name, from_agent_id="owl", to_agent_id="yak", question=f"{name}?")
         tx.conversations.create(id="c", from_agent_id="yak", to_agent_id="owl", question="c?")
         assert ids(tx.conversations.find_pending_for_agent("yak")) == ["a", "b"]
         with pytest.raises(LedgerError, match="empty"):
@@ -53,7 +53,7 @@ def test_conversations_wait_until_answered(still):
 def test_one_of_many_answers(ledger, place, crowd):
     """Of those who answer a question at once one wins, and its answer stays."""
     with ledger.write() as tx:
-        owl, yak = (tx.agents.create(name=one, worktree_id="w").id for one in ("owl", "yak"))
+        owl, yak = (tx.agents.create(name=name, worktree_id="w").id for name in ("owl", "yak"))
         asked = tx.conversations.create(from_agent_id=owl, to_agent_id=yak, question="?").id
     answered = crowd(
         place, 6, f"with opened().write() as tx: result = tx.conversations.answer({asked!r}, str(number)).answer"
@@ -103,7 +103,7 @@ def test_one_active_chat_per_target(still):
             tx.chat_sessions.create_message(chat_session_id=chat.id, role=role, content=role)
             for role in (ChatRole.USER, ChatRole.ASSISTANT)
         ]
-        assert tx.chat_sessions.find_messages_by_session_id(chat.id) == sorted(said, key=lambda one: one.id)
+        assert tx.chat_sessions.find_messages_by_session_id(chat.id) == sorted(said, key=lambda message: message.id)
         tx.chat_sessions.update_session(chat.id, status="closed")
         assert tx.chat_sessions.require(chat.id).status == "closed"
         assert tx.chat_sessions.find_active_session(**about) is None

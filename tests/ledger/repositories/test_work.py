@@ -21,17 +21,17 @@ def ids(rows):
 def test_work_is_found_in_order(ledger):
     """Initiatives by status, phases by initiative, tasks by phase and parent: in their order, then by id."""
     with replace(ledger, clock=lambda: NOON).write() as tx:
-        for one in ("y", "x"):
-            tx.initiatives.create(id=one, name=one)
+        for name in ("y", "x"):
+            tx.initiatives.create(id=name, name=name)
         tx.initiatives.create(id="z", name="z", status="archived")
         assert ids(tx.initiatives.find_all(status="active")) == ["x", "y"]
-        for one in ("q", "p"):
-            tx.phases.create(id=one, name=one, initiative_id="x")
+        for name in ("q", "p"):
+            tx.phases.create(id=name, name=name, initiative_id="x")
         assert ids(tx.phases.find_by_initiative_id("x")) == ["p", "q"]
         assert tx.phases.find_by_initiative_id("y") == []
-        for one, order in (("a", 2), ("c", 1), ("b", 1), ("d", -1)):
-            tx.tasks.create(id=one, name=one, phase_id="p", order=order)
-            tx.tasks.create(id=f"{one}{one}", name=one, parent_task_id="a", order=order)
+        for name, order in (("a", 2), ("c", 1), ("b", 1), ("d", -1)):
+            tx.tasks.create(id=name, name=name, phase_id="p", order=order)
+            tx.tasks.create(id=f"{name}{name}", name=name, parent_task_id="a", order=order)
         assert ids(tx.tasks.find_by_phase_id("p")) == ["d", "b", "c", "a"]
         assert ids(tx.tasks.find_by_parent_task_id("a")) == ["dd", "bb", "cc", "aa"]
 
@@ -39,9 +39,9 @@ def test_work_is_found_in_order(ledger):
 def test_a_task_belongs_to_one_initiative(ledger):
     """A task is in the initiative of its phase and of what it is a part of; it cannot leave it, nor contain itself."""
     with ledger.write() as tx:
-        for one in ("x", "y"):
-            tx.initiatives.create(id=one, name=one)
-            tx.phases.create(id=f"{one}-phase", name=one, initiative_id=one)
+        for name in ("x", "y"):
+            tx.initiatives.create(id=name, name=name)
+            tx.phases.create(id=f"{name}-phase", name=name, initiative_id=name)
         whole = tx.tasks.create(name="whole", phase_id="x-phase", initiative_id=None)
         part = tx.tasks.create(name="part", parent_task_id=whole.id)
         free = tx.tasks.create(name="free")
@@ -75,12 +75,12 @@ def test_projects_of_an_initiative(ledger):
     """Those that stay are not touched, new ones are added once, others go; an unknown one changes nothing."""
 
     def links(tx):
-        return {one.project_id: one.created_at for one in tx.session.query(InitiativeProject)}
+        return {link.project_id: link.created_at for link in tx.session.query(InitiativeProject)}
 
     with replace(ledger, clock=lambda: NOON).write() as tx:
         tx.initiatives.create(id="i", name="i")
-        for one in ("c", "a", "b"):
-            tx.projects.create(id=one, name=f"{one}-project", url=f"https://git.example.org/{one}")
+        for name in ("c", "a", "b"):
+            tx.projects.create(id=name, name=f"{name}-project", url=f"https://git.example.org/{name}")
         assert tx.projects.set_initiative_projects("i", ["a", "b", "a"]) == Changed(["a", "b"], [])
     with ledger.write() as tx:
         assert tx.projects.set_initiative_projects("i", iter(["c", "b"])) == Changed(["c"], ["a"])

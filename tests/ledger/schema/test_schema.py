@@ -27,11 +27,11 @@ def description(connection):
     found = {}
     for table in set(inspector.get_table_names()) - {"alembic_version"}:
         found[table, "columns"] = {
-            (one["name"], str(one["type"]), one["nullable"], one["default"]) for one in inspector.get_columns(table)
+            (row["name"], str(row["type"]), row["nullable"], row["default"]) for row in inspector.get_columns(table)
         }
         found[table, "key"] = inspector.get_pk_constraint(table)
         for kind in ("foreign_keys", "unique_constraints", "check_constraints"):
-            found[table, kind] = {one["name"]: one for one in getattr(inspector, f"get_{kind}")(table)}
+            found[table, kind] = {row["name"]: row for row in getattr(inspector, f"get_{kind}")(table)}
     indexes = (
         "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
         if connection.dialect.name == "sqlite"
@@ -49,7 +49,7 @@ def test_models_and_migrations_agree(ledger):
 
     with writing(ledger.engine).connect() as connection, connection.begin() as transaction:
         script = ScriptDirectory.from_config(configuration(connection))
-        assert [one.revision for one in script.walk_revisions()] == [*reversed(REVISIONS)]
+        assert [step.revision for step in script.walk_revisions()] == [*reversed(REVISIONS)]
         options = {"include_object": lambda _, name, *__: name != "ix_tasks_queue"}
         assert compare_metadata(MigrationContext.configure(connection, opts=options), Base.metadata) == []
         migrated = description(connection)
@@ -69,7 +69,7 @@ def test_enums_are_held_by_named_checks(ledger, fill):
             with pytest.raises(sa.exc.IntegrityError, match=check), connection.begin_nested():
                 connection.execute(sa.text(f"UPDATE {table} SET {column} = 'bogus'"))
         inspector = sa.inspect(connection)
-        names = [one["name"] for table in Base.metadata.tables for one in inspector.get_check_constraints(table)]
+        names = [check["name"] for table in Base.metadata.tables for check in inspector.get_check_constraints(table)]
         assert len(names) == len(CHOICES) + 5
         assert None not in names
         transaction.rollback()

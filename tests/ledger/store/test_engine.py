@@ -65,7 +65,7 @@ def test_readers_cannot_write_and_do_not_wait(ledger):
     with ledger.write() as tx:
         tx.initiatives.create(name="c")
     with ledger.read() as tx:
-        assert [one.name for one in tx.initiatives.find_all()] == ["a", "c"]
+        assert [initiative.name for initiative in tx.initiatives.find_all()] == ["a", "c"]
 
 
 def test_readers_never_wait_for_writers(ledger):
@@ -91,7 +91,7 @@ def test_a_conflict_within_a_savepoint(ledger):
             tx.agents.create(name="owl", worktree_id="w")
         tx.agents.create(name="yak", worktree_id="w")
     with ledger.read() as tx:
-        assert [one.name for one in tx.agents.find_all()] == ["owl", "yak"]
+        assert [agent.name for agent in tx.agents.find_all()] == ["owl", "yak"]
 
 
 def test_errors_show_no_values(ledger):
@@ -209,7 +209,7 @@ def test_ledger_works_without_wal(tmp_path):
         assert tx.session.scalar(sa.text("PRAGMA journal_mode")) == "delete"
         assert tx.session.scalar(sa.text("PRAGMA synchronous")) == 2
     with ledger.read() as tx:
-        assert [one.name for one in tx.initiatives.find_all()] == ["a"]
+        assert [initiative.name for initiative in tx.initiatives.find_all()] == ["a"]
     made.dispose()
 
 
@@ -246,5 +246,5 @@ def test_two_that_wait_for_each_other(postgres_parameters):
     with ThreadPoolExecutor() as pool:
         told = {*pool.map(rename, ("c", "d"), (ids, ids[::-1]))}
     with ledger.read() as tx:
-        assert {one.name for one in tx.initiatives.find_all()} | {"try again"} == told
+        assert {initiative.name for initiative in tx.initiatives.find_all()} | {"try again"} == told
     ledger.engine.dispose()

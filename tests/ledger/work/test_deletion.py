@@ -94,7 +94,7 @@ def work(sqlite_ledger):
 
 def chats(tx):
     """Return about what a chat still goes on."""
-    return {one.target_id for one in tx.chat_sessions.find_all(status="active")}
+    return {chat.target_id for chat in tx.chat_sessions.find_all(status="active")}
 
 
 def test_deleting_what_others_wait_for(work):
@@ -103,8 +103,8 @@ def test_deleting_what_others_wait_for(work):
         with pytest.raises(ConflictError, match="others wait for it: later") as caught:
             delete_task(tx, "whole")
         assert caught.value.hint == "inv task.delete whole --force"
-        assert [one.id for one in delete_task(tx, "whole", force=True)] == ["later"]
-        assert {one.id for one in tx.tasks.find_all()} == {"later"}
+        assert [task.id for task in delete_task(tx, "whole", force=True)] == ["later"]
+        assert {task.id for task in tx.tasks.find_all()} == {"later"}
         assert chats(tx) == {"later", "first"}
 
 
@@ -127,6 +127,6 @@ def test_deleting_a_phase_deletes_tasks(work):
         tx.phases.create_dependency("second", "first")
         with pytest.raises(ConflictError, match="others wait for it: second"):
             delete_phase(tx, "first")
-        assert [one.id for one in delete_phase(tx, "first", force=True)] == ["later"]
+        assert [task.id for task in delete_phase(tx, "first", force=True)] == ["later"]
         assert chats(tx) == {"later"}
-        assert [one.id for one in tx.phases.find_all()] == ["second"]
+        assert [phase.id for phase in tx.phases.find_all()] == ["second"]

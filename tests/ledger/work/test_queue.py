@@ -35,8 +35,8 @@ def agents(tx):
 
 def add(tx, name, *before, **fields):
     task = tx.tasks.create(name=name, **fields)
-    for one in before:
-        tx.tasks.create_dependency(task.id, one.id)
+    for blocker in before:
+        tx.tasks.create_dependency(task.id, blocker.id)
     return task
 
 

@@ -75,8 +75,8 @@ def test_eight_processes_drain_the_queue(ledger, place, crowd):
     with ledger.write() as tx:
         made = [tx.tasks.create(name=str(number)).id for number in range(500)]
     claimed = crowd(place, 8, DRAIN)
-    assert all(isinstance(one, list) for one in claimed), claimed
-    assert Counter(task for one in claimed for task in one) == Counter(made)
+    assert all(isinstance(tasks, list) for tasks in claimed), claimed
+    assert Counter(task for tasks in claimed for task in tasks) == Counter(made)
     with ledger.read() as tx:
         assert queue.queue_state(tx)["completed"] == len(made)
 
@@ -104,7 +104,7 @@ def test_many_release_the_same_tasks(ledger, place, crowd):
             registration.register(tx, "r/gone", name=f"lost-{number}")
             queue.claim_next(tx, tx.agents.named(f"lost-{number}").id)
             registration.stop(tx, tx.agents.named(f"lost-{number}").id)
-    claimed = [task for one in crowd(place, 8, RELEASE) for task in one]
+    claimed = [task for tasks in crowd(place, 8, RELEASE) for task in tasks]
     with ledger.read() as tx:
         tasks = tx.tasks.find_all()
         assert sorted(claimed) == sorted(task.id for task in tasks)
@@ -132,4 +132,4 @@ def test_claimers_that_are_killed(ledger, place):
     with ledger.write() as tx:
         assert queue.ready(tx) == []
         assert queue.retry(tx, task).retry_count == 0
-        assert [one.id for one in queue.ready(tx)] == [task]
+        assert [ready.id for ready in queue.ready(tx)] == [task]

@@ -614,7 +614,7 @@ class TestKilled:
         # worktree.db copies no files and migrates every time, so it never gets past that step.
         steps = {"worktree.create": 10, "worktree.setup": 11, "worktree.db": 6}[task]
         for _ in range(steps):
-            if task == "worktree.create" and [one["state"] for one in migrating.records().values()] == ["ready"]:
+            if task == "worktree.create" and [record["state"] for record in migrating.records().values()] == ["ready"]:
                 break  # on a busy machine, several steps of one stage end before the first one's kill
             assert migrating.dies("after", 1, "tasks_lib.plan:Plan._run_step", *arguments, cwd=cwd)
         result = migrating.inv(*arguments, cwd=cwd)
@@ -714,9 +714,9 @@ class TestAtTheSameTime:
         with ThreadPoolExecutor(len(branches)) as pool:
             created = list(pool.map(lambda branch: repository.json("worktree.create", branch), branches))
         (repository.path / ".git" / "config.lock").unlink()
-        assert {one["branch"] for one in created} == set(branches)
+        assert {worktree["branch"] for worktree in created} == set(branches)
         for key in ("port", "database", "dev_url", "path"):
-            assert len({one[key] for one in created}) == len(branches), key
+            assert len({worktree[key] for worktree in created}) == len(branches), key
         assert len(repository.databases()) == len(branches)
         assert {row["state"] for row in repository.json("worktree.list")} == {"main", "ready"}
 
@@ -725,7 +725,7 @@ class TestAtTheSameTime:
             seen = pool.submit(lambda: [repository.json("worktree.list") for _ in range(4)])
             removed = list(pool.map(lambda branch: repository.json("worktree.remove", branch), branches))
             assert seen.result()
-        assert {one["databases"] for one in removed} == {"parked"}
+        assert {removal["databases"] for removal in removed} == {"parked"}
         assert repository.databases() == []
         assert repository.records() == {}
 
