@@ -6,6 +6,7 @@ Crash safety: the row is created first and updated last, so it always describes 
 
 from __future__ import annotations
 
+import shlex
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -82,7 +83,8 @@ def plan_start(
             if tx.errands.find_by_id(id):
                 tx.errands.delete(id)
 
-    with plan_create(project, branch, narrator, base=f"refs/heads/{base}", options=options) as planned:
+    command = f"errand.start {shlex.quote(description)} --base {base}" + (f" --as {agent}" if agent else "")
+    with plan_create(project, branch, narrator, base=f"refs/heads/{base}", options=options, command=command) as planned:
         row = Step(f"add errand {short_id(id)} to the ledger", add, delete, anchor=True)
         (create,) = planned.plans
         yield Planned(ErrandStart(id, planned.subject), (Plan([row, *create.stages]),))

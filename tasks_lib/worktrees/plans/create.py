@@ -54,6 +54,7 @@ def plan_create(
     fetch: bool = False,
     dry: bool = False,
     options: CloneOptions | None = None,
+    command: str = "",
 ) -> Iterator[Planned[Record]]:
     """
     Plan a worktree for *branch*, or the rest of an interrupted one. The `with` body runs under the worktree's lock.
@@ -66,6 +67,7 @@ def plan_create(
         fetch: Fetch all remotes first.
         dry: Fetch nothing, whatever the other arguments say.
         options: How its databases are cloned. None for no databases now.
+        command: The task that the user has called, with its arguments, for hints; by default `worktree.create`.
 
     Raises:
         GoldentreeError: If the worktree cannot be created. Nothing was changed.
@@ -102,7 +104,7 @@ def plan_create(
         require_editable_env_file(target)
         if options is not None:
             check_databases(target)
-        yield Planned(record, (_plan(target, options),))
+        yield Planned(record, (_plan(target, options, command or f"worktree.create {name.local}"),))
 
 
 def _require_branch(branch: str, base: str, pull_request: str) -> str:
@@ -223,9 +225,8 @@ def _require_target(project: Project, branch: str, path: str) -> Path:
     return target
 
 
-def _plan(target: Target, options: CloneOptions | None) -> Plan:
+def _plan(target: Target, options: CloneOptions | None, command: str) -> Plan:
     branch = target.record.identity.branch
-    command = f"worktree.create {branch}"
     first = record_step(target)
     record = target.record
     checkout = Checkout(target.project, target.slug, branch, target.path, record.base, command, record.tracking).step()

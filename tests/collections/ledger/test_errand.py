@@ -205,7 +205,8 @@ def test_a_failure_leaves_nothing(errands, repository):
     hook = repository.path / ".git/hooks/post-checkout"
     hook.write_text("#!/bin/sh\nexit 1\n")
     hook.chmod(0o755)
-    errands.refuses(GitError, "post-checkout failed after git had checked out", "start", "Fix it", no_db=True)
+    message = "post-checkout failed(.*\n)*.* inv errand.start 'Fix it' --base main$"
+    errands.refuses(GitError, message, "start", "Fix it", no_db=True)
     errands.refuses(NotFoundError, "agent `absent` does not exist", "start", "Fix it", as_="absent", no_db=True)
 
 
