@@ -190,7 +190,7 @@ def write(path: Path, text: str, *, like: Path | None = None) -> None:
     try:
         model = next((file for file in (like, path) if file and file.exists()), None)
         mode = stat.S_IMODE(model.stat().st_mode) if model else None
-        atomic_write(path, text, mode=mode, durable=True)
+        atomic_write(path, text.encode(errors="surrogateescape"), mode=mode, durable=True)
     except OSError as error:
         raise EnvFileError(
             f"`{path}` cannot be written: {error.strerror}",
@@ -299,15 +299,18 @@ def _refuse_unwritable(values: Mapping[str, str]) -> None:
             )
 
 
-def read(path: Path) -> str:
+def read(path: Path, *, strict: bool = True) -> str:
     """
     Return the file's text with its line ends and byte order mark; empty if the file does not exist.
+
+    Args:
+        strict: Refuse a file that is not UTF-8. Otherwise `write` writes the same bytes again.
 
     Raises:
         EnvFileError: The file is not UTF-8 or may not be read.
     """
     try:
-        return path.read_bytes().decode()
+        return path.read_bytes().decode(errors="strict" if strict else "surrogateescape")
     except FileNotFoundError:
         return ""
     except UnicodeDecodeError as error:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,59 @@ from tasks_lib.git.cli import read_git
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-DEPENDENCIES = frozenset({"node_modules", "target", "venv", ".venv"})
-"""Folders of other people's code; large, and without env files that the project's applications read."""
+TOOL_FOLDERS = frozenset(
+    [
+        "node_modules",
+        "bower_components",
+        "jspm_packages",
+        ".pnpm-store",
+        ".yarn",
+        ".venv",
+        ".tox",
+        ".nox",
+        "__pycache__",
+        ".eggs",
+        ".pytest_cache",
+        ".mypy_cache",
+        ".ruff_cache",
+        ".hypothesis",
+        ".ipynb_checkpoints",
+        "htmlcov",
+        ".next",
+        ".nuxt",
+        ".svelte-kit",
+        ".astro",
+        ".turbo",
+        ".parcel-cache",
+        ".vite",
+        ".angular",
+        ".expo",
+        ".cache",
+        ".sass-cache",
+        ".nyc_output",
+        ".docusaurus",
+        ".gradle",
+        ".dart_tool",
+        "DerivedData",
+        "Pods",
+        ".bundle",
+        ".direnv",
+        ".stack-work",
+        "dist-newstyle",
+        "elm-stuff",
+        ".zig-cache",
+        "zig-cache",
+        "zig-out",
+        ".terraform",
+        ".terragrunt-cache",
+        ".serverless",
+    ]
+)
+"""Folders that only tools create, and can create again. They are large, and applications read no env file there."""
+
+_NOT_SEARCHED = TOOL_FOLDERS | {"target", "venv", "build", "dist", "out", "vendor"}
+_DEEPEST = 4
+"""How many folders deep an untracked folder is searched; a cache or a server's data may be there."""
 
 _ENV_FILE = re.compile(r"\.env|\.env\..+|.+\.env|\.dev\.vars(\..+)?|\.flaskenv")
 _EXAMPLE = re.compile(
@@ -84,18 +136,24 @@ def env_files_within(root: Path, names: Iterable[str]) -> Iterator[str]:
     for name in names:
         path = root / name
         if name and path.is_dir() and not path.is_symlink():
-            if path.name not in DEPENDENCIES:
-                yield from _walk(root, path)
+            yield from _walk(root, path, _DEEPEST)
         elif is_env_file(name):
             yield name
 
 
-def _walk(root: Path, folder: Path) -> Iterator[str]:
-    for directory, folders, files in os.walk(folder):
+def _walk(root: Path, folder: Path, depth: int) -> Iterator[str]:
+    if folder.name in _NOT_SEARCHED or not depth:
+        return
+    with suppress(OSError):  # what this account may not read, its applications cannot read either
+        entries = [*os.scandir(folder)]
         # A folder with a `.git` is another repository or worktree.
-        folders[:] = [] if ".git" in files + folders else [name for name in folders if name not in DEPENDENCIES]
-        if ".git" not in files + folders or Path(directory) == root:
-            yield from ((Path(directory) / name).relative_to(root).as_posix() for name in files if is_env_file(name))
+        if any(entry.name == ".git" for entry in entries):
+            return
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(root, folder / entry.name, depth - 1)
+            elif is_env_file(entry.name):
+                yield (folder / entry.name).relative_to(root).as_posix()
 
 
 def _sorted(names: Iterable[str]) -> list[str]:

@@ -280,7 +280,9 @@ def find_variables_of_main(project: Project) -> list[Reference]:
     written = [
         reference
         for name in list_env_files(main)
-        for reference in find_references(resolve(dotenv_file.load(main / name), {}), name)
+        for reference in find_references(
+            resolve(dotenv_file.parse(dotenv_file.read(main / name, strict=False)), {}), name
+        )
     ]
     if written or project.repository.linked:
         return written
@@ -360,7 +362,9 @@ def read_variables(
     Raises:
         EnvFileError, GitError: If a file cannot be read.
     """
-    texts = {name: dotenv_file.read(path / name) for name in (list_env_files(path) if files is None else files)}
+    texts = {
+        name: dotenv_file.read(path / name, strict=False) for name in (list_env_files(path) if files is None else files)
+    }
     exported = known.find(dict(environ), ENVIRONMENT)
     return exported + find_in_texts(project, known, texts, {name for name in texts if leads_out(path, name)}, environ)
 

@@ -29,7 +29,7 @@ from tasks_lib.git.diff import replace_undecodable
 from tasks_lib.git.unseen import hide_edit, list_hidden_edits, list_ignored
 from tasks_lib.output import format_first, format_size
 from tasks_lib.worktrees.env import dotenv_file
-from tasks_lib.worktrees.env.env_files import is_env_file
+from tasks_lib.worktrees.env.env_files import TOOL_FOLDERS, is_env_file
 from tasks_lib.worktrees.env.variables import known_databases, running_server_url
 from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.removal.checks import is_copy
@@ -44,56 +44,6 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
     from tasks_lib.worktrees.removal.removal_record import RemovalRecord
-
-# Only tools create folders of these names, and they can create them again.
-_TOOLS = frozenset(
-    [
-        "node_modules",
-        "bower_components",
-        "jspm_packages",
-        ".pnpm-store",
-        ".yarn",
-        ".venv",
-        ".tox",
-        ".nox",
-        "__pycache__",
-        ".eggs",
-        ".pytest_cache",
-        ".mypy_cache",
-        ".ruff_cache",
-        ".hypothesis",
-        ".ipynb_checkpoints",
-        "htmlcov",
-        ".next",
-        ".nuxt",
-        ".svelte-kit",
-        ".astro",
-        ".turbo",
-        ".parcel-cache",
-        ".vite",
-        ".angular",
-        ".expo",
-        ".cache",
-        ".sass-cache",
-        ".nyc_output",
-        ".docusaurus",
-        ".gradle",
-        ".dart_tool",
-        "DerivedData",
-        "Pods",
-        ".bundle",
-        ".direnv",
-        ".stack-work",
-        "dist-newstyle",
-        "elm-stuff",
-        ".zig-cache",
-        "zig-cache",
-        "zig-out",
-        ".terraform",
-        ".terragrunt-cache",
-        ".serverless",
-    ]
-)
 
 _MARKERS = frozenset({"CACHEDIR.TAG", "pyvenv.cfg"})
 """A folder with one of these is a cache (https://bford.info/cachedir/), such as cargo's, or a virtual environment."""
@@ -255,7 +205,7 @@ def restore_files(project: Project, removal: RemovalRecord, path: Path, *, overw
 def _list_files(project: Project, path: Path, name: str) -> Iterator[UnseenFile]:
     """Yield the files of *name*, as git lists it, that are neither dependencies nor caches nor build output."""
     *parents, _ = parts = PurePosixPath(name).parts
-    if _is_discarded(project, name.rstrip("/")) or not _TOOLS.isdisjoint(parts):
+    if _is_discarded(project, name.rstrip("/")) or not TOOL_FOLDERS.isdisjoint(parts):
         return
     in_output = not _OUTPUT.isdisjoint(parents)
     if name.endswith("/"):
@@ -279,7 +229,7 @@ def _walk(project: Project, path: Path, name: str, *, in_output: bool) -> Iterat
         if _is_discarded(project, inside):
             continue
         if entry.is_dir(follow_symlinks=False):
-            if entry.name not in _TOOLS:
+            if entry.name not in TOOL_FOLDERS:
                 yield from _walk(project, path, inside, in_output=in_output)
         # Neither sockets nor pipes.
         elif (entry.is_symlink() or entry.is_file()) and _is_wanted(entry.name, in_output=in_output):

@@ -125,7 +125,7 @@ def _expect_variables(target: Target, known: KnownDatabases) -> tuple[list[Datab
     project, path, main = target.project, target.path, target.project.repository.main
     outside: set[str] = set()
     if path.exists():
-        texts = {name: dotenv_file.read(path / name) for name in list_env_files(path)}
+        texts = {name: dotenv_file.read(path / name, strict=False) for name in list_env_files(path)}
         outside = {name for name in texts if leads_out(path, name)}
     else:
         commit = target.record.base or project.repository.commit(f"refs/heads/{target.record.identity.branch}")
@@ -133,10 +133,10 @@ def _expect_variables(target: Target, known: KnownDatabases) -> tuple[list[Datab
         texts = {name: text for name, text in tracked.items() if text is not None}
     for name in env_files_within(main, copied_paths(project)):
         if name not in texts and not (main / name).is_symlink():
-            texts[name] = dotenv_file.read(main / name)
+            texts[name] = dotenv_file.read(main / name, strict=False)
     for name in env_files_within(main, [*linked_paths(project), *filter(None, [project.shared_env_name])]):
         if name not in texts and (main / name).is_file():
-            texts[name] = dotenv_file.read(main / name)
+            texts[name] = dotenv_file.read(main / name, strict=False)
             outside.add(name)
     for name, values in env_file_values(project, target.record, path).items():
         source = EnvFileEdit(project, path, name).source
@@ -148,7 +148,7 @@ def _expect_variables(target: Target, known: KnownDatabases) -> tuple[list[Datab
 
 
 def _overrides(target: Target, known: KnownDatabases) -> dict[str, str]:
-    texts = {name: dotenv_file.read(target.path / name) for name in list_env_files(target.path)}
+    texts = {name: dotenv_file.read(target.path / name, strict=False) for name in list_env_files(target.path)}
     return _overriding_values(target, known, texts, {name for name in texts if leads_out(target.path, name)})
 
 
@@ -171,7 +171,11 @@ def _overriding_values(
 
 def _own_files(path: Path) -> dict[str, str]:
     """Return the texts of the env files in the worktree at *path*. One that is a link to another is left out."""
-    return {name: dotenv_file.read(path / name) for name in list_env_files(path) if not (path / name).is_symlink()}
+    return {
+        name: dotenv_file.read(path / name, strict=False)
+        for name in list_env_files(path)
+        if not (path / name).is_symlink()
+    }
 
 
 def _report_shared(target: Target, variables: list[DatabaseVariable]) -> None:

@@ -220,3 +220,15 @@ def test_exported_words_that_are_no_databases_are_left_alone(repository):
     assert repository.inv("db.migrate", cwd=there, env={**RUN, "LOGNAME": golden}).returncode == 0
     said = repository.refuses("db.migrate", cwd=there, env={**RUN, "TARGET_DB": golden})
     assert said.endswith("hint: unset TARGET_DB\n")
+
+
+def test_a_file_in_another_encoding_keeps_its_bytes(repository):
+    """Only the name is replaced in a file that is not UTF-8."""
+    (repository.path / "web").mkdir()
+    (repository.path / "web/.env").write_bytes(b"NAME=Z\xfcrich\nURL=" + repository.url.encode() + b"\n")
+    (repository.path / ".worktreeinclude").write_text("web/.env\n")
+
+    repository.json("worktree.create", "a")
+
+    url = repository.env("a")["DATABASE_URL"].encode()
+    assert (repository.worktree("a") / "web/.env").read_bytes() == b"NAME=Z\xfcrich\nURL=" + url + b"\n"
