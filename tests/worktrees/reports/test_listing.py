@@ -209,7 +209,9 @@ def wait_for_output(terminal, pattern):
     """Read from *terminal* until what has been drawn matches *pattern*, and return that."""
     drawn = ""
     while not re.search(pattern, drawn, re.DOTALL):
-        drawn += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", os.read(terminal, 10_000).decode())
+        output = os.read(terminal, 10_000)
+        assert output, drawn
+        drawn += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", output.decode())
     return drawn
 
 
