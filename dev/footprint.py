@@ -63,6 +63,11 @@ CREATED = (
         ("{common}/info/exclude",),
     ),
     Created(
+        "`<git common dir>/config`",
+        "what a new branch tracks, if it was created from a remote's; the URLs of submodules",
+        ("{common}/config",),
+    ),
+    Created(
         "the worktree's env files",
         "`.env`: the main worktree's with the keys of `worktree.env` rewritten; or, `layered`, "
         "`.env.development.local` with these keys, and `.env.local` as a link to the main worktree's. Files of "

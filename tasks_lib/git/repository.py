@@ -139,8 +139,9 @@ class Repository:
             # git derives the main worktree from the common directory's name (worktree.c, get_main_worktree).
             raise GitError(
                 f"the main worktree of `{common}` cannot be found",
-                why="git does not know it for a submodule, or after `git init --separate-git-dir`",
-                hint="work in a clone whose `.git` is a directory",
+                why="git does not know it for a submodule, after `git init --separate-git-dir`, or if `.git` is a link "
+                "to a directory elsewhere",
+                hint="work in a clone whose `.git` is a directory, or a link to a directory beside it",
             )
         if main.head is None or not main.head.strip("0"):
             raise GitError(

@@ -21,6 +21,7 @@ from tasks_lib.git.remotes import (
     find_remotes_with,
     format_last_fetch,
     read_remotes,
+    read_tracking,
 )
 
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ def find_start(repository: Repository, name: BranchName, *, base: str, default: 
             raise BranchError(
                 f"branch `{branch}` exists already", why="--base is for new branches", hint="leave --base out"
             )
+        if name.remote:
+            _require_same_branch(repository, name.local, name.remote)
         return Start(None, remark=_compare_with_remote(repository, branch))
     remotes = read_remotes(repository)
     holders = [name.remote] if name.remote else find_remotes_with(repository, branch, remotes)
@@ -232,6 +235,23 @@ def _require_one(branch: str, holders: list[str], remotes: Remotes) -> str:
             f"git config checkout.defaultRemote {holders[0]}",
         )
     return holders[0]
+
+
+def _require_same_branch(repository: Repository, branch: str, remote: str) -> None:
+    """
+    Refuse the local *branch* where the user has named the one of *remote*, and they have nothing to do with each other.
+
+    Raises:
+        BranchError: If the local one does not track the other, and is at another commit.
+    """
+    tracked = read_tracking(repository, branch) == Tracking(remote, _HEADS + branch)
+    if not tracked and repository.commit(_HEADS + branch) != repository.commit(f"{REMOTES}{remote}/{branch}"):
+        raise BranchError(
+            f"branch `{branch}` exists, and is not `{remote}/{branch}`",
+            why="it is at another commit, and does not track that branch",
+            hint="choose the local branch, or a new name:\n"
+            f"inv worktree.create {branch}\ninv worktree.create {branch}-{remote} --base {remote}/{branch}",
+        )
 
 
 def _compare_with_remote(repository: Repository, branch: str) -> str:

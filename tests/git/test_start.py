@@ -80,6 +80,20 @@ def test_a_branch_of_several_remotes_is_refused_until_one_is_named(clone):
     assert app.start("feature").commit == theirs["fork"]
 
 
+def test_a_local_branch_is_not_taken_for_that_of_another_remote(clone):
+    """Unless it tracks that, or is at the same commit."""
+    app = clone("origin", "fork")
+    theirs = app.push("fork", "feature")
+    app.git("branch", "feature")
+    with pytest.raises(BranchError, match="is not `fork/feature`") as refusal:
+        app.start("fork/feature")
+    *_, name, _, base = refusal.value.hint.split()
+    assert app.start(name, base=base).commit == theirs
+    app.git("branch", "--quiet", "--set-upstream-to", "fork/feature", "feature")
+    assert app.start("fork/feature").commit is None
+    assert app.start("fork/feature").remark.startswith("1 commit behind fork/feature")
+
+
 def test_a_new_branch_starts_where_the_default_branch_is_newest(clone):
     """The remote's, if it contains the local one, and the other way round; the remark says how far apart they are."""
     app = clone("origin")

@@ -14,9 +14,10 @@ import msgspec
 
 from tasks_lib.git import uncommitted
 from tasks_lib.git.cli import read_git, run_git
+from tasks_lib.git.remotes import read_tracking
 from tasks_lib.plan import Plan, Step
 from tasks_lib.worktrees.plans.planned import Planned
-from tasks_lib.worktrees.removal import removal_record
+from tasks_lib.worktrees.removal import checks, removal_record
 from tasks_lib.worktrees.removal.removal_record import RemovalRecord
 from tasks_lib.worktrees.removal.steps import RERUN, Removal, finish_steps, park_steps, write_step
 from tasks_lib.worktrees.removal.unseen_files import find_unseen_files, keep_files
@@ -36,7 +37,7 @@ def plan_teardown(project: Project, narrator: Narrator) -> Iterator[Planned[Remo
     Yields None for a worktree that has no databases.
 
     Raises:
-        WorktreeError: If it is the main worktree.
+        WorktreeError: If it is the main worktree, or a repository in it has work that would not be saved.
     """
     path = project.require_linked()
     record = project.record_at(path)
@@ -47,6 +48,8 @@ def plan_teardown(project: Project, narrator: Narrator) -> Iterator[Planned[Remo
         # Read again: the previous holder of the lock may have changed it.
         record = project.require_record_here()
         interrupted = removal_record.interrupted_removal(project, record)
+        if interrupted is None:
+            checks.require_saveable(path)
         branch = run_git("symbolic-ref", "--quiet", "--short", "HEAD", cwd=path, check=False).stdout.strip() or None
         tip = run_git("rev-parse", "--verify", "--quiet", "HEAD", cwd=path, check=False).stdout.strip() or None
         removal = Removal(
@@ -60,6 +63,7 @@ def plan_teardown(project: Project, narrator: Narrator) -> Iterator[Planned[Remo
                 saved=tip,
                 worktree=record,
                 only_databases=True,
+                tracking=read_tracking(project.repository, branch) if branch else None,
             )
         )
         git_directory = Path(read_git("rev-parse", "--absolute-git-dir", cwd=path))

@@ -60,6 +60,7 @@ def test_removed_worktree_with_submodules_is_restored(repository, library):
     repository.commit("Change", cwd=there)
     for options in ([], ["--force"]):
         repository.refuses("worktree.remove", "a", *options)
+    assert "none of its remotes has" in repository.refuses("worktree.teardown", cwd=repository.worktree("a"))
     repository.git("push", "--quiet", "origin", "topic", cwd=there)
     commit = repository.git("rev-parse", "HEAD", cwd=there)
     repository.json("worktree.remove", "a", "--force")
