@@ -8,14 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from tasks_lib.loquent.fixture import create_fixture
-
 
 @pytest.fixture
 def own(repository, server_url):
-    """Give the repository its own golden template, with another program's session on it."""
+    """Give the repository its own small golden template, with another program's session on it."""
     golden = f"{repository.prefix}_latest"
-    create_fixture(server_url, golden)
+    repository.sql(f'CREATE DATABASE "{golden}" TEMPLATE template0 STRATEGY file_copy')
+    repository.sql("CREATE TABLE contact AS SELECT 1 AS id", golden)
     env = repository.path / ".env"
     lines = [line for line in env.read_text().splitlines() if not line.startswith("WORKTREE_TEMPLATE_DB")]
     env.write_text("\n".join([*lines, f"WORKTREE_TEMPLATE_DB={golden}", ""]))
@@ -34,7 +33,8 @@ def test_status_shows_golden_and_its_snapshot(repository, own):
     assert "s ago; current" in shown
     assert "dev server" in shown
     assert [session["application"] for session in status["sessions"]] == ["dev server"]
-    assert status["bytes"] > 12_000_000
+    [(size,)] = repository.sql(f"SELECT pg_database_size('{repository.prefix}_latest')")
+    assert abs(status["bytes"] - size) < 100_000
     assert status["snapshot"]["fingerprint"] == status["fingerprint"]
     assert 0 < status["snapshot"]["age_seconds"] < 300
 

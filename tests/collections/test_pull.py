@@ -14,8 +14,6 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from tasks_lib.loquent.fixture import create_fixture
-
 WORD = "p@ss:w/rd%#"
 
 
@@ -159,7 +157,7 @@ def test_interrupted_pull_leaves_nothing(repository, here, number):
 def test_golden_pull_evicts_only_on_request(repository, production, server_url):
     """While a session is connected, golden is replaced only with --evict; later clones have the pulled data."""
     golden = f"{repository.prefix}_latest"
-    create_fixture(server_url, golden)
+    repository.sql(f'CREATE DATABASE "{golden}"')
     env = {"WORKTREE_TEMPLATE_DB": golden}
     with psycopg.connect(server_url, dbname=golden, autocommit=True):
         assert "1 session is connected" in repository.refuses("golden.pull", "--unmasked", env=env)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import subprocess
 
+import psycopg
+
 from tasks_lib.databases.server.binaries import find_server_programs
 from tasks_lib.databases.server.embedded.cluster import Cluster
-from tasks_lib.loquent.fixture import create_fixture
 
 
 def test_create_works_without_a_database_url(repository, home):
@@ -23,7 +24,8 @@ def test_create_works_without_a_database_url(repository, home):
     assert password not in said.stdout + said.stderr
 
     assert "golden template `app_latest` does not exist" in repository.refuses("worktree.create", "a")
-    create_fixture(Cluster(home / "goldentree").start(), "app_latest")
+    with psycopg.connect(Cluster(home / "goldentree").start(), autocommit=True) as server:
+        server.execute("CREATE DATABASE app_latest")
     created = repository.json("worktree.create", "a")
     assert created["clone"]["method"] != "kept"
     assert repository.env("a")["DATABASE_URL"].endswith(f"@127.0.0.1:{started['port']}/app_a_86f7e4")
