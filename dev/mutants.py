@@ -345,6 +345,12 @@ MUTANTS = (
         "        pass\n",
     ),
     Mutant(
+        REMOVE,
+        "worktrees/plans/remove.py",
+        "removal.unseen = _require_nothing_lost(project, entry, worktree, force=force)",
+        "removal.unseen = find_unseen_files(project, worktree, path)",
+    ),
+    Mutant(
         UNSEEN,
         "worktrees/plans/remove.py",
         "    if not force:\n        require_all_kept(project, entry.path, unseen)",
