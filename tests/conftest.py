@@ -23,7 +23,7 @@ from dotenv import dotenv_values
 from tasks_lib.databases.server import binaries
 from tasks_lib.databases.server.embedded.cluster import Cluster
 from tasks_lib.loquent.fixture import create_fixture
-from tests import inprocess, killing
+from tests import inprocess, killing, npm
 from tests.servers import quick_server
 
 PRIVATE = ("DATABASE_URL", "LEDGER_URL", "GOLDENTREE_", "WORKTREE_", "CONDUCTOR_", "GIT_", "PG", "XDG_", "INVOKE_")
@@ -177,6 +177,13 @@ def other_url(servers):
     else:
         with quick_server(embedded) as url:
             yield url
+
+
+@pytest.fixture(scope="session")
+def node_modules(tmp_path_factory):
+    """Install dbmate and drizzle-kit from npm."""
+    packages = ("dbmate@2", "drizzle-kit@0.31", "drizzle-orm@0.45", "pg@8")
+    return npm.install(tmp_path_factory.mktemp("npm"), *packages)
 
 
 @pytest.fixture(scope="session")

