@@ -22,7 +22,7 @@ from tasks_lib.databases.server.fence import Fence
 from tasks_lib.databases.server.url import DatabaseUrl
 from tests.databases.conftest import Place
 
-HARM = "BEGIN; DELETE FROM person; SELECT pg_sleep(60); COMMIT"
+HARM = "BEGIN; DELETE FROM person; SELECT pg_sleep(15); COMMIT"
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ class Fenced:
                     os.killpg(tool.pid, signal.SIGKILL)
 
             with fence.watch(tool.pid, end):
-                status = tool.wait(timeout=50)
+                status = tool.wait(timeout=30)
         return status, fence.intrusions
 
     def rows(self, database):
@@ -91,13 +91,13 @@ def test_tool_on_a_guarded_database_is_stopped(fenced, how):
     command = {
         "itself": f"exec {psql}",
         "grandchild": f"sh -c {shlex.quote(f'{psql}; true')}; true",
-        "orphan": f"(({psql}) & ) ; sleep 50",
+        "orphan": f"(({psql}) & ) ; sleep 15",
         "other session": f"setsid {psql} & wait $!",
     }[how]
     started = time.monotonic()
     status, (found,) = fenced.run(command)
     assert status
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 12
     assert (found.database, found.client.program, found.ended) == (fenced.golden, "psql", True)
     assert not found.client.process.is_running() or found.client.process.status() == "zombie"
     assert read_contents_of(fenced.place.server, fenced.golden) == before
