@@ -166,4 +166,8 @@ DELETED = (
         "idle sessions on golden",
         "with `--evict` only",
     ),
+    Deleted(
+        "a command that goldentree runs in a worktree, and its session",
+        "when it is connected to golden, to the main worktree's or to another worktree's database",
+    ),
 )
