@@ -9,7 +9,6 @@ import resource
 import secrets
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -27,15 +26,16 @@ from tasks_lib.ledger.maintenance.backup import back_up
 from tasks_lib.ledger.maintenance.health import check_health
 from tasks_lib.ledger.work import queue
 from tasks_lib.workflows.ledger_access import ledger_of
+from tests import inprocess
 
 
 def fill(ledger):
     """Put agents, tasks and a question into a ledger; one agent's process has ended, another is stopped."""
-    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
     from tasks_lib.ledger.agents.liveness import process
 
     was = process(dead.pid)
-    dead.wait()
+    dead.communicate()
     with ledger.write() as tx:
         lost, stopped, asked = (tx.agents.create(name=name, worktree_id="r/main") for name in ("lost", "left", "asked"))
         for agent in (lost, stopped):
@@ -84,13 +84,7 @@ def full(count):
 
 def run(*arguments):
     """Run `inv` and return its status, stdout and stderr."""
-    done = subprocess.run(
-        [sys.executable, "-m", "invoke", *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = inprocess.inv(Path.cwd(), {}, *arguments)
     return done.returncode, done.stdout, done.stderr
 
 
