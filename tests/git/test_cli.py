@@ -9,7 +9,7 @@ import pytest
 
 from tasks_lib.errors import GitError
 from tasks_lib.git import repository
-from tasks_lib.git.cli import git_environment, git_succeeds, run_git
+from tasks_lib.git.cli import git_environment, git_succeeds, read_git, run_git
 from tasks_lib.git.remotes import find_default_branch
 from tasks_lib.git.repository import Repository, list_worktrees
 
@@ -142,3 +142,18 @@ def test_a_worktree_that_is_just_being_made(path, tmp_path):
     common.write_text("")
     with pytest.raises(GitError, match="git worktree failed"):
         list_worktrees(path)
+
+
+def test_configuration_that_another_program_is_changing(path):
+    """Git does not wait for the lock of its configuration, so we do; a lock that stays is an error."""
+    lock = path / ".git/config.lock"
+    lock.touch()
+    timer = threading.Timer(0.15, lock.unlink)
+    timer.start()
+
+    run_git("config", "a.b", "c", cwd=path)
+    timer.join()
+    assert read_git("config", "a.b", cwd=path) == "c"
+    lock.touch()
+    with pytest.raises(GitError, match="git config failed"):
+        run_git("config", "a.b", "d", cwd=path)

@@ -148,6 +148,10 @@ def test_the_default_branch_of_another_remote_is_known(clone):
     app.git("remote", "add", "fork", app.folder / "fork.git")
     app.git("branch", "--quiet", "--set-upstream-to", "upstream/main")
     assert find_default_branch(app.repository) == "trunk"
+    app.git("fetch", "--quiet", "fork")
+    app.git("config", "checkout.defaultRemote", "fork")
+    assert find_default_branch(app.repository) == "main"
+    app.git("config", "--unset", "checkout.defaultRemote")
     # A HEAD whose branch the remote has deleted names nothing.
     app.git("update-ref", "-d", "refs/remotes/upstream/trunk")
     assert find_default_branch(app.repository) == "main"
