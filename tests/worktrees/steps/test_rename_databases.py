@@ -232,3 +232,16 @@ def test_a_file_in_another_encoding_keeps_its_bytes(repository):
 
     url = repository.env("a")["DATABASE_URL"].encode()
     assert (repository.worktree("a") / "web/.env").read_bytes() == b"NAME=Z\xfcrich\nURL=" + url + b"\n"
+
+
+def test_a_name_that_is_made_of_parts_is_replaced_as_a_whole(repository):
+    """No other variable holds the name, so the reference gives way to it."""
+    server, _, golden = repository.url.rpartition("/")
+    with (repository.path / ".env").open("a") as file:
+        file.write(f"BASE={golden[:4]}\nDIRECT_URL={server}/${{BASE}}{golden[4:]}\nDB_NAME=${{BASE}}{golden[4:]}\n")
+
+    made = repository.json("worktree.create", "a")
+
+    env = repository.env("a")
+    assert (env["BASE"], env["DB_NAME"]) == (golden[:4], made["database"])
+    assert env["DIRECT_URL"] == env["DATABASE_URL"]
