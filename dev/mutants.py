@@ -485,8 +485,14 @@ MUTANTS = (
     Mutant(
         UNSEEN,
         "worktrees/removal/unseen_files.py",
+        "if is_outside or not (is_free or (overwrite and not _is_folder(file))):",
+        "if is_outside:",
+    ),
+    Mutant(
+        UNSEEN,
+        "worktrees/removal/unseen_files.py",
+        "if is_outside or not (is_free or (overwrite and not _is_folder(file))):",
         "if not (is_free or (overwrite and not _is_folder(file))):",
-        "if False:",
     ),
     Mutant(
         UNSEEN,

@@ -123,8 +123,8 @@ def remove_worktree(project: Project, name: str, *, force: bool = False, keep_br
         keep_branch: Keep the branch.
 
     Returns:
-        The removal: its `record`, the names of the `parked` databases, and whether parking is `pending` because the
-        server could not be reached.
+        The removal: its `record`, the names of the `parked` databases, whether parking is `pending` because the server
+        could not be reached, and of the ignored files (`unseen`) those that were `kept`, and those that were `lost`.
 
     Raises:
         WorktreeError: If the worktree is unknown, the main one, the current one or locked, or work would be lost.

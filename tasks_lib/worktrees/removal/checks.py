@@ -217,7 +217,7 @@ def _require_no_changes(path: Path, main: Path, not_work: Container[str]) -> Non
                 hint=f"push them from {module}, or pass --force",
             )
     if changes:
-        shown = [_printable(change) for change in changes[:_SHOWN]]
+        shown = [printable(change) for change in changes[:_SHOWN]]
         raise WorktreeError(
             f"{path} holds {len(changes)} uncommitted change{'s' if len(changes) > 1 else ''}",
             why="\n".join([*shown, *(["…"] if len(changes) > _SHOWN else [])]),
@@ -273,5 +273,6 @@ def _holders(main: Path, commit: str) -> str:
     return read_git("for-each-ref", "--count=1", "--contains", commit, *places, cwd=main)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Return *text*, a file's name, without what would change the terminal."""
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)

@@ -17,7 +17,7 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -25,21 +25,19 @@ import msgspec
 from tasks_lib.errors import EnvFileError, GoldentreeError, WorktreeError
 from tasks_lib.files import delete_tree
 from tasks_lib.git.cli import git_succeeds
-from tasks_lib.git.diff import replace_undecodable
 from tasks_lib.git.unseen import hide_edit, list_hidden_edits, list_ignored
 from tasks_lib.output import format_first, format_size
 from tasks_lib.worktrees.env import dotenv_file
 from tasks_lib.worktrees.env.env_files import TOOL_FOLDERS, is_env_file
 from tasks_lib.worktrees.env.variables import known_databases, running_server_url
 from tasks_lib.worktrees.removal import removal_record
-from tasks_lib.worktrees.removal.checks import is_copy
+from tasks_lib.worktrees.removal.checks import is_copy, printable
 from tasks_lib.worktrees.steps import copy_tree
 from tasks_lib.worktrees.steps.env_file import differs_only_in, env_file_values, read_env_file_origin
 from tasks_lib.worktrees.steps.files import is_template_output
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
-    from pathlib import Path
 
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
@@ -106,10 +104,10 @@ def find_unseen_files(project: Project, record: Record | None, path: Path) -> Un
     """
     main = project.repository.main
     ignored = [file for name in list_ignored(path) for file in _list_files(project, path, name)]
-    copies = {file.name for file in ignored if file.bytes is not None and is_copy(path / file.name, main / file.name)}
+    copies = {file.name for file in ignored if _is_copy_of(path / file.name, main / file.name)}
     changed = {_JOURNAL.sub("", file.name) for file in ignored if file.name not in copies}
     found = [file for file in ignored if _JOURNAL.sub("", file.name) in changed]
-    found += [UnseenFile(name, (path / name).lstat().st_size, tag) for name, tag in list_hidden_edits(path).items()]
+    found += [file for name, tag in list_hidden_edits(path).items() for file in _describe(path, name, tag)]
     ours = set() if record is None else _list_ours(project, record, path, [file.name for file in found])
     found = [file for file in found if file.name not in ours]
     room = project.settings.keep_ignored
@@ -181,9 +179,11 @@ def restore_files(project: Project, removal: RemovalRecord, path: Path, *, overw
     for name in missing:
         file = path / name
         is_free = not os.path.lexists(file) or _is_replaceable(project, removal, path, name)
-        if not (is_free or (overwrite and not _is_folder(file))):
+        # A link may have taken the place of its folder.
+        is_outside = not Path(os.path.realpath(file.parent)).is_relative_to(os.path.realpath(path))
+        if is_outside or not (is_free or (overwrite and not _is_folder(file))):
             raise WorktreeError(
-                f"`{file}` exists already with other content",
+                f"`{file}` {'is outside of the worktree' if is_outside else 'exists already with other content'}",
                 why="the removed worktree had an ignored file of this name, and nothing is overwritten",
                 hint=f"move it elsewhere, then run:\ninv worktree.undo {removal.key}",
             )
@@ -199,7 +199,7 @@ def restore_files(project: Project, removal: RemovalRecord, path: Path, *, overw
         raise WorktreeError(f"ignored files cannot be restored to {path}", why=str(error)) from None
     for name, tag in removal.hidden.items():
         hide_edit(path, name, tag)
-    return format_first(names, _SHOWN)
+    return format_first([printable(name) for name in names], _SHOWN)
 
 
 def _list_files(project: Project, path: Path, name: str) -> Iterator[UnseenFile]:
@@ -211,13 +211,15 @@ def _list_files(project: Project, path: Path, name: str) -> Iterator[UnseenFile]
     if name.endswith("/"):
         yield from _walk(project, path, name.rstrip("/"), in_output=in_output)
     elif _is_wanted(parts[-1], in_output=in_output):
-        yield _describe(path, name)
+        yield from _describe(path, name)
 
 
 def _walk(project: Project, path: Path, name: str, *, in_output: bool) -> Iterator[UnseenFile]:
     try:
         with os.scandir(path / name) as scanned:
             entries = sorted(scanned, key=lambda entry: entry.name)
+    except FileNotFoundError:  # just deleted
+        return
     except OSError:
         yield UnseenFile(f"{name}/", None)
         return
@@ -233,7 +235,13 @@ def _walk(project: Project, path: Path, name: str, *, in_output: bool) -> Iterat
                 yield from _walk(project, path, inside, in_output=in_output)
         # Neither sockets nor pipes.
         elif (entry.is_symlink() or entry.is_file()) and _is_wanted(entry.name, in_output=in_output):
-            yield _describe(path, inside)
+            yield from _describe(path, inside)
+
+
+def _is_copy_of(file: Path, original: Path) -> bool:
+    with suppress(OSError):  # unreadable, or just deleted
+        return is_copy(file, original)
+    return False
 
 
 def _is_wanted(name: str, *, in_output: bool) -> bool:
@@ -248,10 +256,12 @@ def _is_discarded(project: Project, name: str) -> bool:
     return any(fnmatchcase(text, pattern.rstrip("/")) for pattern in project.settings.discard for text in texts)
 
 
-def _describe(path: Path, name: str) -> UnseenFile:
+def _describe(path: Path, name: str, tag: str = "") -> Iterator[UnseenFile]:
+    """Yield the file *name*, unless a process in the worktree has just deleted it."""
     file = path / name
-    readable = file.is_symlink() or os.access(file, os.R_OK)
-    return UnseenFile(name, file.lstat().st_size if readable else None)
+    with suppress(FileNotFoundError):
+        size = file.lstat().st_size
+        yield UnseenFile(name, size if file.is_symlink() or os.access(file, os.R_OK) else None, tag)
 
 
 def _list_ours(project: Project, record: Record, path: Path, names: list[str]) -> set[str]:
@@ -302,7 +312,7 @@ def _format(files: tuple[UnseenFile, ...]) -> str:
     """Return names and sizes, the largest first."""
     ordered = sorted(files, key=lambda file: -(file.bytes or 0))
     names = [
-        f"{replace_undecodable(file.name)} ({'unreadable' if file.bytes is None else format_size(file.bytes)})"
+        f"{printable(file.name)} ({'unreadable' if file.bytes is None else format_size(file.bytes)})"
         for file in ordered
     ]
     return format_first(names, _SHOWN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 
 import pytest
@@ -136,8 +137,15 @@ def test_kept_files_go_when_the_removal_expires(created):
 
 def test_undo_overwrites_nothing(created):
     """After a teardown the worktree may have gone on: its newer file stays, and the kept one, too."""
-    put(created.there, {"dev.sqlite3": "rows\n"})
+    put(created.there, {"dev.sqlite3": "rows\n", "data/x": "1\n"})
     created.json("worktree.teardown", cwd=created.there)
+    outside = created.path.parent / "outside"
+    outside.mkdir()
+    shutil.rmtree(created.there / "data")
+    (created.there / "data").symlink_to(outside)
+    assert "is outside of the worktree" in created.inv("worktree.undo", "a").stderr
+    assert list(outside.iterdir()) == []
+    (created.there / "data").unlink()
     put(created.there, {"dev.sqlite3": "newer\n"})
     assert "exists already with other content" in created.inv("worktree.undo", "a").stderr
     assert (created.there / "dev.sqlite3").read_text() == "newer\n"
