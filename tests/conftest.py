@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import secrets
@@ -56,6 +57,13 @@ def _use_memory():
     if min(shutil.disk_usage(memory).free, psutil.virtual_memory().available) > needed and os.access(memory, os.W_OK):
         os.environ["TMPDIR"] = str(memory)
         tempfile.tempdir = None
+
+
+def pytest_collection_finish():
+    """Spare the garbage collector what lives to the end: it took a tenth of the tests' own time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_report_header():
