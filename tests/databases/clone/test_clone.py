@@ -30,7 +30,7 @@ def small(place):
     return place.golden("CREATE TABLE t AS SELECT generate_series(1, 3) AS i")
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 def test_check_of_a_clone_describes_golden_and_creates_nothing(place, small):
     """The examination describes golden, makes nothing, and passes again once the clone is there."""
     before = place.databases()
@@ -62,7 +62,7 @@ def test_foreign_database_of_the_name_is_refused(place, small):
         examine(place, small, theirs)
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 @pytest.mark.parametrize("method", ["auto", "template", "dump"])
 def test_refused_clone_creates_no_database(place, small, method):
     """No golden, a closed one, no right to create databases: an error each, and no database more."""
@@ -89,7 +89,7 @@ def test_unreachable_server_is_a_server_error(place, small):
         place.clone(small, server=gone)
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 @pytest.mark.parametrize("method", ["template", "dump"])
 def test_clone_is_complete_with_its_comment(place, small, patient, method):
     """The clone has its ownership comment, is complete, measured and timed; the temporary name is gone."""
@@ -106,7 +106,7 @@ def test_clone_is_complete_with_its_comment(place, small, patient, method):
     )
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 def test_large_golden_is_copied_whole(place, golden, patient):
     """The golden template of 121 tables and its 17 MB arrive whole, by either method."""
     for method in ("dump", "template"):
@@ -161,7 +161,7 @@ def test_a_name_taken_by_a_stranger_meanwhile(place, small, patient, monkeypatch
     assert place.rows("wanted", "SELECT count(*) FROM theirs") == [(0,)]
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 def test_two_runs_for_one_worktree_make_one_clone(place, small, meanwhile):
     """Of two runs for the same worktree one makes the clone, the other keeps it; no temporary database is left."""
     before = place.databases()
@@ -175,7 +175,7 @@ def test_two_runs_for_one_worktree_make_one_clone(place, small, meanwhile):
     assert place.rows("shared", "SELECT count(*) FROM t") == [(3,)]
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 def test_clones_of_many_worktrees_succeed_at_once(place, small, meanwhile):
     """Clones for different worktrees do not get in each other's way."""
     results = []
@@ -230,7 +230,7 @@ def builder(place, eventually, request):
                 process.kill()
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 def test_interrupted_build_leaves_nothing_behind(place, builder, eventually):
     """Ctrl-C in the middle of a build ends its children and leaves nothing."""
     process, _, temporary = builder
@@ -244,7 +244,7 @@ def test_interrupted_build_leaves_nothing_behind(place, builder, eventually):
     eventually(lambda: not place.sessions("psql") and not place.sessions("pg_dump"))
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 def test_killed_build_is_dropped_later(place, builder, eventually):
     """A killed build leaves only its temporary database, which the next run drops."""
     process, golden, temporary = builder
@@ -267,7 +267,7 @@ def test_cleanup_leaves_a_database_under_construction(place, builder):
     assert temporary in place.databases()
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 def test_session_lost_before_publishing_leaves_nothing_behind(place, small, monkeypatch):
     """A session that is lost right before publishing is an error, and the temporary database is cleaned up."""
     before = place.databases()

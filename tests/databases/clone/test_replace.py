@@ -32,7 +32,7 @@ def rebuilt(place, golden, name, *, slug="feat_1", **wish):
     return made
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 @pytest.mark.parametrize("method", ["spare", "snapshot", "dump"])
 def test_reset_parks_the_old_clone(place, small, method):
     """The fresh clone has golden's rows, settings and its own comment; the one that was is kept and can be had back."""

@@ -56,7 +56,7 @@ def temporaries(place):
     return [name for name in place.databases() if name.startswith("goldentree_tmp_")]
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 def test_snapshot_accepts_no_connections_and_is_ours(place, busy):
     """A snapshot is a template without connections, has our ownership comment, and is named by its fingerprint."""
     golden, _ = busy
@@ -77,7 +77,7 @@ def test_snapshot_accepts_no_connections_and_is_ours(place, busy):
     assert not temporaries(place)
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 def test_second_clone_copies_the_snapshot(place, busy):
     """While golden stays as it is, clones are copies of the snapshot, and golden's sessions stay."""
     golden, session = busy
@@ -92,7 +92,7 @@ def test_second_clone_copies_the_snapshot(place, busy):
     assert session.execute("SELECT i FROM t").fetchall() == [(1,)]
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 def test_change_of_golden_replaces_the_snapshot(place, busy):
     """What an open session has just committed is in the next clone; the old snapshot goes when the new one is there."""
     golden, session = busy
@@ -135,7 +135,7 @@ def test_failed_refresh_keeps_the_old_snapshot(place, busy):
     assert kept(place, golden)[0] != old
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 def test_snapshot_in_use_is_dropped_later(place, busy, meanwhile, eventually):
     """An old snapshot that another process is just copying stays, and goes the next time."""
     golden, session = busy
@@ -160,7 +160,7 @@ def test_snapshot_in_use_is_dropped_later(place, busy, meanwhile, eventually):
     assert len(kept(place, golden)) == 1
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 def test_fresh_reads_golden_again_always(place, busy):
     """`fresh` reads golden again although the snapshot is current."""
     golden, _ = busy
@@ -176,7 +176,7 @@ def test_fresh_reads_golden_again_always(place, busy):
     assert re.fullmatch(CURRENT, made.reason)
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 def test_old_snapshot_is_used_within_max_age(place):
     """An old snapshot is taken where that is allowed, without a session in golden; not one that is older still."""
     role = place.role()
@@ -201,7 +201,7 @@ def test_old_snapshot_is_used_within_max_age(place):
 # --- whose -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 def test_snapshots_belong_to_one_repository(place, busy):
     """Repositories that share a golden template have snapshots of their own, and drop only those."""
     golden, session = busy
@@ -242,7 +242,7 @@ def test_snapshot_with_an_edited_comment_is_left_alone(place, busy, fresh):
     assert place.rows(taken.name, "SELECT i FROM t ORDER BY i") == [(1,), (99,)]
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 def test_strangers_database_is_not_used_as_a_snapshot(place, busy):
     """A database that happens to have the next snapshot's name is never copied, relabelled or dropped."""
     golden, _ = busy
@@ -259,7 +259,7 @@ def test_strangers_database_is_not_used_as_a_snapshot(place, busy):
     assert place.rows(stranger, "SELECT i FROM t") == [(99,)]
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 def test_recreated_golden_has_no_snapshot(place, busy):
     """A golden that was dropped and made again under its name has nothing to do with the snapshots of the first."""
     golden, session = busy
@@ -279,7 +279,7 @@ def test_recreated_golden_has_no_snapshot(place, busy):
 # --- changes in golden during a clone ----------------------------------------------------------------
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 def test_rows_committed_after_the_snapshot_are_cloned(place, busy):
     """A row whose transaction was open while the snapshot was taken is in the first clone after its commit."""
     golden, session = busy
@@ -306,7 +306,7 @@ def test_committed_prepared_rows_are_cloned(own):
     assert rows == [1, 2]
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 def test_moving_sequence_does_not_stop_the_clone(place, meanwhile):
     """A sequence that moves while golden is read: the clone's is ahead of its rows, and cloning comes to an end."""
     golden = place.golden("CREATE TABLE t (i serial PRIMARY KEY); INSERT INTO t DEFAULT VALUES")
@@ -332,7 +332,7 @@ def test_moving_sequence_does_not_stop_the_clone(place, meanwhile):
     assert place.assert_same_rows(golden, made.database, "SELECT count(*) FROM t") == [(len(rows),)]
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 @pytest.mark.parametrize("times", [1, 100])
 def test_vanished_snapshot_is_replaced_once(place, busy, monkeypatch, times):
     """A snapshot that another process drops before the copy is replaced once; a second one is a clear error."""
@@ -358,7 +358,7 @@ def test_vanished_snapshot_is_replaced_once(place, busy, monkeypatch, times):
     assert not temporaries(place)
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 @pytest.mark.parametrize("wish", [{}, {"fresh": True}, {"max_age": HOUR}])
 def test_half_dropped_snapshot_is_replaced(place, busy, wish):
     """What an interrupted DROP DATABASE leaves cannot be copied; it is replaced."""
@@ -379,7 +379,7 @@ def test_half_dropped_snapshot_is_replaced(place, busy, wish):
 # --- what our role may not ---------------------------------------------------------------------------
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 def test_golden_of_another_role_is_dumped_once(place):
     """A role that does not own golden has snapshots too, and clones that it can use."""
     server = place.as_role(place.role())

@@ -25,7 +25,7 @@ def names(place):
     return {name for name in place.databases() if name.startswith("goldentree_spare_")}
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 def test_spare_becomes_a_whole_clone(place, golden):
     """A spare becomes the clone, whole and with golden's settings; there is one fewer then, and the rest stay."""
     assert keep(place, golden, 2) == 2
@@ -42,7 +42,7 @@ def test_spare_becomes_a_whole_clone(place, golden):
     assert clone.is_complete(place.server, made.database, Owner("repo", "feat_1"))
 
 
-@pytest.mark.every_major
+@pytest.mark.every_major(slow=True)
 @pytest.mark.parametrize(
     "change",
     [
