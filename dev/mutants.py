@@ -149,7 +149,7 @@ MUTANTS = (
     Mutant(
         VARIABLES,
         "worktrees/steps/rename_databases.py",
-        "        if overrides := _overrides(self.target, self.known):",
+        "        if overrides := _overriding_values(self.target, self.known, texts, outside):",
         "        if overrides := {}:",
     ),
     Mutant(

@@ -5,9 +5,9 @@ A project: one repository with its settings, its registry and its server. Every 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks_lib.errors import WorktreeError
 from tasks_lib.git.repository import list_worktrees
@@ -28,10 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Project:
-    """One repository and everything that this tool knows about it."""
+    """
+    One repository and everything that this tool knows about it.
+
+    Attributes:
+        cache: What takes long to find in a large repository, and does not change while a command runs.
+    """
 
     repository: Repository
     settings: Settings
+    cache: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def registry(self) -> Registry:

@@ -276,17 +276,18 @@ def find_variables_of_main(project: Project) -> list[Reference]:
     Raises:
         EnvFileError, GitError: If they cannot be read.
     """
-    main = project.repository.main
-    written = [
-        reference
-        for name in list_env_files(main)
-        for reference in find_references(
-            resolve(dotenv_file.parse(dotenv_file.read(main / name, strict=False)), {}), name
-        )
-    ]
-    if written or project.repository.linked:
-        return written
-    return find_references(dict(os.environ), ENVIRONMENT)
+    if "variables of main" not in project.cache:
+        main = project.repository.main
+        texts = {name: dotenv_file.read(main / name, strict=False) for name in list_env_files(main)}
+        written = [
+            reference
+            for name, text in texts.items()
+            for reference in find_references(resolve(dotenv_file.parse(text), {}), name)
+        ]
+        exported = find_references(dict(os.environ), ENVIRONMENT)
+        project.cache["variables of main"] = written or ([] if project.repository.linked else exported)
+    found: list[Reference] = project.cache["variables of main"]
+    return found
 
 
 def find_shared_databases(project: Project) -> list[Reference]:

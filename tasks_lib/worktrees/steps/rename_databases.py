@@ -33,7 +33,6 @@ from tasks_lib.worktrees.steps.files import copied_paths, linked_paths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from tasks_lib.worktrees.env.variables import DatabaseVariable, KnownDatabases
     from tasks_lib.worktrees.target import Target
@@ -84,18 +83,20 @@ class _RenameDatabases:
         return Step("rename databases in env files", self.do, self.undo, self.done)
 
     def do(self) -> str:
-        path, changed = self.target.path, []
-        for name, text in _own_files(path).items():
-            renamed, keys = self.known.rename(text, name)
-            if keys:
-                self._write(name, text, renamed)
+        project, path, changed = self.target.project, self.target.path, []
+        texts = {name: dotenv_file.read(path / name, strict=False) for name in list_env_files(path)}
+        outside = {name for name in texts if leads_out(path, name)}
+        for name, before in list(texts.items()):
+            if not (path / name).is_symlink():  # a link to another of these files
+                text, keys = self.known.rename(before, name)
                 changed += [f"{key} in {name}" for key in keys]
-        own = self.target.project.env_name
-        if overrides := _overrides(self.target, self.known):
-            text = dotenv_file.read(path / own)
-            self._write(own, text, dotenv_file.edit(text, overrides, name=own))
+                self._write(name, before, text)
+                texts[name] = text
+        if overrides := _overriding_values(self.target, self.known, texts, outside):
+            own = project.env_name
+            self._write(own, texts[own], dotenv_file.edit(texts[own], overrides, name=own))
             changed += [f"{key} in {own}" for key in overrides]
-        require_no_foreign(read_variables(self.target.project, self.target.path, self.known, {}))
+        require_no_foreign(read_variables(project, path, self.known, {}, texts))
         return format_first(changed, 8) if changed else "nothing to rename"
 
     def undo(self) -> None:
@@ -114,6 +115,8 @@ class _RenameDatabases:
         return False
 
     def _write(self, name: str, before: str, text: str) -> None:
+        if text == before:
+            return
         self.before.setdefault(name, before)
         if exclude_from_git(self.target.project, self.target.path, name):
             self.excluded.add(name)
@@ -147,11 +150,6 @@ def _expect_variables(target: Target, known: KnownDatabases) -> tuple[list[Datab
     return find_in_texts(project, known, renamed, outside, {}), outside
 
 
-def _overrides(target: Target, known: KnownDatabases) -> dict[str, str]:
-    texts = {name: dotenv_file.read(target.path / name, strict=False) for name in list_env_files(target.path)}
-    return _overriding_values(target, known, texts, {name for name in texts if leads_out(target.path, name)})
-
-
 def _overriding_values(
     target: Target, known: KnownDatabases, texts: Mapping[str, str], outside: set[str]
 ) -> dict[str, str]:
@@ -166,15 +164,6 @@ def _overriding_values(
         )
         for variable in find_in_texts(target.project, known, texts, outside, {})
         if variable.reference.source == name and variable.wrong and variable.replacement
-    }
-
-
-def _own_files(path: Path) -> dict[str, str]:
-    """Return the texts of the env files in the worktree at *path*. One that is a link to another is left out."""
-    return {
-        name: dotenv_file.read(path / name, strict=False)
-        for name in list_env_files(path)
-        if not (path / name).is_symlink()
     }
 
 
