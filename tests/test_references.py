@@ -86,6 +86,7 @@ def test_other_engines_and_encrypted_values_are_left_out(values):
 def test_a_known_name_is_found_under_any_key():
     """But not where a login, a host or the project has the same name."""
     values = {"SOME_STORE": "app", "DB_USER": "app", "POSTGRES_PASSWORD": "app", "PGHOST": "app", "APP_NAME": "app"}
+    values |= {"UPLOAD_BUCKET": "app", "UPLOAD_ACCESS_KEY_ID": "app"}
 
     assert names(values, {"app"}) == {"SOME_STORE": "app"}
     assert names(values) == {}
@@ -130,6 +131,10 @@ def test_separate_variables_give_the_url_of_the_server():
     assert (DatabaseUrl.parse(text).parameters, key) == (wanted, "DB_NAME")
     assert derive_url({"POSTGRES_DB": "app", "POSTGRES_PASSWORD": "x"}) is None
     assert derive_url({"TEST_DATABASE_URL": "postgresql://h/app"}) is None
+    url = "postgres://u@h:5/app"
+    prefixed = {"NEXT_PRIVATE_DATABASE_URL": url, "NEXT_PRIVATE_DIRECT_DATABASE_URL": url}
+    assert derive_url(prefixed) == (url, "NEXT_PRIVATE_DATABASE_URL")
+    assert derive_url({**prefixed, "AUDIT_DATABASE_URL": "postgres://h/audit"}) is None
     spring = {"SPRING_DATASOURCE_URL": "jdbc:postgresql://h:5/app", "SPRING_DATASOURCE_USERNAME": "ada"}
     assert derive_url(spring) == ("postgresql://ada@h:5/app", "SPRING_DATASOURCE_URL")
 

@@ -52,7 +52,8 @@ _OTHER_ENGINE = re.compile(
 )
 # Often the same word as the database's name, and yet not its name.
 _NO_DATABASE = re.compile(
-    r"(?:^|_|^PG)(?:USER|USERNAME|LOGIN|ROLE|OWNER|PASSWORD|PASS|PWD|PASSWD|HOST|HOSTNAME|SERVER|DOMAIN|BUCKET|IMAGE|ORG|SCHEMA|ENV)$"
+    r"(?:^|_|^PG)(?:USER|USERNAME|LOGIN|ROLE|OWNER|PASSWORD|PASS|PWD|PASSWD|HOST|HOSTNAME|SERVER|DOMAIN|BUCKET|IMAGE|ORG|SCHEMA|ENV"
+    r"|ID|KEY|SECRET|TOKEN|PREFIX|NAMESPACE|QUEUE|TOPIC|CHANNEL|INDEX|REALM|TENANT|AUDIENCE|ISSUER|SENDER|THEME)$"
     r"|^(?:COMPOSE_)?(?:APP|APPLICATION|PROJECT|STACK|SERVICE|SITE|PACKAGE)(?:_NAME)?$|^WORKTREE_",
     re.IGNORECASE,
 )
@@ -207,9 +208,11 @@ def derive_url(values: Mapping[str, str]) -> tuple[str, str] | None:
     Args:
         values: The resolved variables of one env file without DATABASE_URL.
     """
-    for reference in find_references(values, ""):
-        if not (reference.plain and reference.host):
-            continue
+    named = [reference for reference in find_references(values, "") if reference.host and not reference.for_tests]
+    chosen = [reference for reference in named if reference.plain]
+    if not chosen and len({(reference.host, reference.port, reference.database) for reference in named}) == 1:
+        chosen = named  # `NEXT_PRIVATE_DATABASE_URL` and nothing else
+    for reference in chosen:
         text = values[reference.key].strip()
         if reference.form == "url" and text.lower().startswith("postgres"):
             return text, reference.key

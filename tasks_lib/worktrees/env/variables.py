@@ -112,7 +112,7 @@ class KnownDatabases:
         own: The worktree's own database.
         companions: Its companion databases.
         foreign: What each foreign database is, and which of the worktree's databases takes its place.
-        elsewhere: The main worktree's databases on another server than the clones'.
+        elsewhere: The variables that name the main worktree's database on another server than the clones'.
         primary: The variables that name the main worktree's database on the server of the clones.
         address: The server of the clones.
         keep: Keys to leave alone.
@@ -121,7 +121,7 @@ class KnownDatabases:
     own: str
     companions: frozenset[str]
     foreign: Mapping[str, tuple[str, str]]
-    elsewhere: frozenset[str]
+    elsewhere: tuple[Reference, ...]
     primary: tuple[Reference, ...]
     address: _Address
     keep: frozenset[str]
@@ -180,12 +180,14 @@ class KnownDatabases:
 
     def _classify_elsewhere(self, reference: Reference, *, kept: bool) -> DatabaseVariable:
         address = f"{reference.host}:{reference.port}" if reference.port else reference.host
-        in_main = next(
-            (other for other in self.primary if (other.source, other.key) == (reference.source, reference.key)), None
-        )
+        place = (reference.source, reference.key)
+        in_main = next((other for other in self.primary if (other.source, other.key) == place), None)
         if in_main:
             what = f"a database on another server than the main worktree's, {address}"
-        elif reference.database in self.elsewhere and reference.plain:
+        elif any(
+            other.database == reference.database and (reference.plain or (other.source, other.key) == place)
+            for other in self.elsewhere
+        ):
             what = f"the main worktree's database on another server, {address}"
         else:
             what = f"a database on another server, {address}"
@@ -248,7 +250,7 @@ def known_databases(
     for golden in (record.golden, settings.template):
         foreign[golden] = ("the golden template", own)
     foreign = {name: found for name, found in foreign.items() if name not in {own, *companions.values()}}
-    elsewhere = frozenset(reference.database for reference in primary if reference not in local)
+    elsewhere = tuple(reference for reference in primary if reference not in local)
     return KnownDatabases(
         own,
         frozenset(companions.values()),
@@ -423,18 +425,19 @@ def find_mentions(path: Path, known: KnownDatabases) -> list[tuple[str, str]]:
     Return where configuration that this tool does not edit names a foreign database.
 
     Returns:
-        `file:line`, relative to the worktree at *path*, and a clause on the database.
+        `file:line` of the first mention in a file, relative to the worktree at *path*, and a clause on the database.
     """
     if not known.foreign:
         return []
     names = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, known.foreign))})(?![\w-])")
-    return [
-        (f"{file}:{number}", f"`{found[0]}`, {known.foreign[found[0]][0]}")
-        for file in list_other_configuration(path)
-        for number, line in enumerate((path / file).read_text(encoding="utf-8", errors="replace").splitlines(), 1)
-        if "database" in line.lower() or "postgres" in line.lower() or "db" in line.lower()
-        for found in names.finditer(line.partition("#")[0])
-    ]
+    places: dict[tuple[str, str], int] = {}
+    for file in list_other_configuration(path):
+        lines = (path / file).read_text(encoding="utf-8", errors="replace").splitlines()
+        for number, line in enumerate(lines, 1):
+            if re.search("database|postgres|db", line, re.IGNORECASE):
+                for found in names.findall(line.partition("#")[0]):
+                    places.setdefault((file, found), number)  # compose files name it many times
+    return [(f"{file}:{number}", f"`{name}`, {known.foreign[name][0]}") for (file, name), number in places.items()]
 
 
 def require_no_foreign(variables: Iterable[DatabaseVariable], *, renamed_by: str = "") -> None:

@@ -116,7 +116,7 @@ def test_several_databases_without_a_main_one_are_refused(repository):
 def test_a_database_on_another_server_is_refused(repository):
     """Without DATABASE_URL the clones are on the embedded server, and the application would not use them."""
     (repository.path / "apps").mkdir()
-    (repository.path / "apps/.env").write_text("DATABASE_URL=postgresql://u:secret@127.0.0.1:1/app\n")
+    (repository.path / "apps/.env").write_text("SHOP_DATABASE_URL=postgresql://u:secret@127.0.0.1:1/app\n")
     (repository.path / ".worktreeinclude").write_text("apps/.env\n")
     text = (repository.path / ".env").read_text()
     (repository.path / ".env").write_text(text.replace("DATABASE_URL=", "# "))
@@ -188,7 +188,9 @@ def test_other_configuration_is_only_reported(repository):
     """A framework's file that names golden is a remark of status and doctor, with its line."""
     golden = repository.url.rpartition("/")[2]
     (repository.path / "config").mkdir()
-    (repository.path / "config/database.yml").write_text(f"development:\n  database: {golden}\n")
+    (repository.path / "config/database.yml").write_text(
+        f"development:\n  database: {golden}\ntest:\n  database: {golden}\n"
+    )
     repository.commit("Rails")
     repository.json("worktree.create", "a")
 
