@@ -12,9 +12,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from tasks_lib.errors import GitError
 
@@ -70,6 +69,10 @@ the configuration. Both were seen with eight processes at once.
 
 _SHOWN = 10
 """How many of git's last lines an error quotes."""
+
+_PROGRESS = re.compile(r"\b\d+% \(")
+_TAIL_BYTES = 4096
+_REPORT_SECONDS = 0.2
 
 _ATTEMPTS = 20
 _PAUSE = 0.025
@@ -154,7 +157,7 @@ def transfer(*arguments: str | Path, cwd: Path, report: Callable[[str], None] = 
     Run git with *arguments* that make it talk to a remote, and return its stdout. It never asks for a password.
 
     Args:
-        report: Called with each line of progress.
+        report: Called several times a second with git's last line.
         hint: What to do if it fails.
 
     Raises:
@@ -165,39 +168,51 @@ def transfer(*arguments: str | Path, cwd: Path, report: Callable[[str], None] = 
         "SSH_ASKPASS_REQUIRE": "never",
         "GCM_INTERACTIVE": "never",
     }
-    said: deque[str] = deque(maxlen=_SHOWN)
+    # Files, not pipes: a connection that ssh keeps open for later (ControlPersist) may hold a pipe open for minutes.
     with (
-        tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape") as output,
+        tempfile.TemporaryFile() as output,
+        tempfile.TemporaryFile() as errors,
         subprocess.Popen(
             ["git", *map(str, arguments)],
             cwd=cwd,
             env={key: value for key, value in git_environment().items() if key != "SSH_ASKPASS"} | silent,
             stdin=subprocess.DEVNULL,
             stdout=output,
-            stderr=subprocess.PIPE,
-            # git ends a line of progress by a carriage return, which text mode takes for the end of a line.
-            text=True,
-            errors="surrogateescape",
+            stderr=errors,
             # Without a terminal, ssh cannot ask for a password or about an unknown host either.
             start_new_session=True,
         ) as process,
     ):
         try:
-            for line in process.stderr or ():
-                report(line.strip())
-                if "%" not in line:
-                    said.append(line.strip())
-            status = process.wait()
+            while (status := _wait(process, _REPORT_SECONDS)) is None:
+                report(next(reversed(_last_lines(errors)), ""))
         except BaseException:
             # TERM, so that git deletes its lock files.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
             raise
         if status != 0:
-            why = "\n".join(filter(None, said))
+            said = [line for line in _last_lines(errors) if not _PROGRESS.search(line)]
+            why = "\n".join(said[-_SHOWN:])
             raise GitError(f"git {_verb(arguments)} failed with status {status}", why=why, hint=hint)
         output.seek(0)
-        return output.read()
+        return os.fsdecode(output.read())
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """Return the status of *process*, None if it still runs after *seconds*."""
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _last_lines(file: IO[bytes]) -> list[str]:
+    """Return the last lines of *file*, to which another process writes. git ends progress by a carriage return."""
+    # Not by `read`, which would move the position at which the other process writes.
+    start = max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES)
+    text = os.pread(file.fileno(), _TAIL_BYTES, start).decode(errors="replace")
+    return [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
 
 
 def read_git(*arguments: str | Path, cwd: Path, seconds: float | None = None) -> str:

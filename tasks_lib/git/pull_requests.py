@@ -87,7 +87,7 @@ def fetch_pull_request(repository: Repository, request: PullRequest, report: Cal
     Fetch *request* and return its commit. No ref changes.
 
     Args:
-        report: Called with each line of progress.
+        report: As for `transfer`.
 
     Raises:
         GitError: If it cannot be fetched.

@@ -160,7 +160,7 @@ def fetch_remotes(repository: Repository, report: Callable[[str], None]) -> None
     Fetch all remotes.
 
     Args:
-        report: Called with each line of progress.
+        report: As for `transfer`.
 
     Raises:
         GitError: If there is none, or one of them cannot be fetched.

@@ -43,7 +43,7 @@ def clone_submodule(path: Path, module: Path, like: Path | None, report: Callabl
     Args:
         like: The same submodule in another worktree, whose objects are copied instead of downloaded. If it is given,
             submodules in the submodule are cloned only if it has some.
-        report: Called with each line of progress.
+        report: As for `transfer`.
         hint: What to do if it fails.
 
     Raises:

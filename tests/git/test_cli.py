@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from tasks_lib.errors import GitError
 from tasks_lib.git import repository
-from tasks_lib.git.cli import git_environment, git_succeeds, read_git, run_git
+from tasks_lib.git.cli import git_environment, git_succeeds, read_git, run_git, transfer
 from tasks_lib.git.remotes import find_default_branch
 from tasks_lib.git.repository import Repository, list_worktrees
 
@@ -157,3 +161,46 @@ def test_configuration_that_another_program_is_changing(path):
     lock.touch()
     with pytest.raises(GitError, match="git config failed"):
         run_git("config", "a.b", "d", cwd=path)
+
+
+class _Closed(BaseHTTPRequestHandler):
+    """Answers every request with a demand for a password."""
+
+    def do_GET(self):
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", 'Basic realm="x"')
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_remote_that_wants_a_password_is_an_error(path, monkeypatch, tmp_path):
+    """No program is started that would ask for it."""
+    ask = tmp_path / "ask"
+    ask.write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\n")
+    ask.chmod(0o755)
+    monkeypatch.setenv("SSH_ASKPASS", str(ask))
+    run_git("config", "core.askPass", ask, cwd=path)
+    with HTTPServer(("127.0.0.1", 0), _Closed) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(GitError, match="git ls-remote failed"):
+            transfer("ls-remote", f"http://127.0.0.1:{server.server_port}/app.git", cwd=path)
+        server.shutdown()
+    assert not (tmp_path / "asked").exists()
+
+
+def test_a_connection_that_ssh_keeps_open_is_not_waited_for(path, monkeypatch, tmp_path):
+    """The last line that git printed is reported meanwhile, and the reason of a failure is quoted."""
+    pid = tmp_path / "pid"
+    monkeypatch.setenv(
+        "GIT_SSH_COMMAND",
+        f"sleep 60 >/dev/null <&- & echo $! > {pid}; echo connecting >&2; sleep 1; echo closed >&2; :",
+    )
+    seen, started = [], time.monotonic()
+    with pytest.raises(GitError) as failure:
+        transfer("ls-remote", "ssh://127.0.0.1/app.git", cwd=path, report=seen.append)
+    os.kill(int(pid.read_text()), signal.SIGKILL)
+    assert time.monotonic() - started < 30
+    assert "connecting" in seen
+    assert "closed" in failure.value.why

@@ -59,6 +59,9 @@ def test_pull_request_is_checked_out_and_pulled_later(repository, origin, ref):
     created = repository.json("worktree.create", "--pr", "7", "--no-db")
     assert (created["branch"], created["base"]) == ("pr-7", theirs)
     assert created["tracks"] == {"remote": "origin", "ref": ref}
+    repository.commit("Ours", cwd=repository.worktree("pr-7"))
+    assert "nor pushed" in repository.refuses("worktree.remove", "pr-7")
+    repository.git("reset", "--quiet", "--hard", "HEAD~1", cwd=repository.worktree("pr-7"))
     repository.json("worktree.remove", "pr-7")
     repository.json("worktree.undo")
     later = origin.push(ref, theirs)
