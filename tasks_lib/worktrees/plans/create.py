@@ -102,9 +102,11 @@ def plan_create(
         place = project.registry.paths().get(record.slug) or Path(record.path)
         target = Target(project, record, place, narrator)
         require_editable_env_file(target)
+        # First its check of env files: an application on another server explains why golden is missing on this one.
+        plan = _plan(target, options, command or f"worktree.create {name.local}")
         if options is not None:
             check_databases(target)
-        yield Planned(record, (_plan(target, options, command or f"worktree.create {name.local}"),))
+        yield Planned(record, (plan,))
 
 
 def _require_branch(branch: str, base: str, pull_request: str) -> str:

@@ -17,7 +17,14 @@ from tasks_lib.git.repository import list_worktrees
 from tasks_lib.output import format_first
 from tasks_lib.worktrees.env import dotenv_file
 from tasks_lib.worktrees.env.guard import require_no_conflicting_export
-from tasks_lib.worktrees.env.variables import find_mentions, format_cure, known_databases, read_variables
+from tasks_lib.worktrees.env.variables import (
+    choose_main_database,
+    find_mentions,
+    find_variables_of_main,
+    format_cure,
+    known_databases,
+    read_variables,
+)
 from tasks_lib.worktrees.removal import checks, removal_record
 from tasks_lib.worktrees.reports.incomplete import command_for_worktree, diagnose
 from tasks_lib.worktrees.reports.orphans import find_orphans
@@ -112,6 +119,14 @@ def _env_file(project: Project) -> Iterator[Finding]:
             f"DATABASE_URL looks like production: {DatabaseUrl.parse(url).masked}",
             "let DATABASE_URL name a local server; production goes into PULL_DATABASE_URL",
         )
+    for reference in [] if url else choose_main_database(find_variables_of_main(project))[:1]:
+        if reference.host and reference.port != project.server.url.parameter("port"):
+            yield Finding(
+                "problem",
+                "env file",
+                f"`{reference.key}` in `{reference.source}` names a server, but clones are made on the embedded one",
+                "name the server in .env: DATABASE_URL=postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
+            )
     yield Finding("ok", "env file", ", ".join(present) or "none; defaults and the environment are used")
 
 

@@ -121,8 +121,10 @@ def test_a_database_on_another_server_is_refused(repository):
     text = (repository.path / ".env").read_text()
     (repository.path / ".env").write_text(text.replace("DATABASE_URL=", "# "))
 
-    said = repository.inv("worktree.create", "a", "--no-db").stderr
+    said = repository.inv("worktree.create", "a").stderr
+    doctor = repository.inv("doctor").stdout
 
+    assert "`SHOP_DATABASE_URL` in `apps/.env` names a server, but clones are made on the embedded one" in doctor
     assert "names `app`, the main worktree's database on another server, 127.0.0.1:1" in said
     assert "DATABASE_URL=postgresql://USER:PASSWORD@HOST:PORT/DATABASE" in said
     assert "secret" not in said
