@@ -41,12 +41,10 @@ class Histories:
     What the migration histories of a database say.
 
     Attributes:
-        database: The object id of the database, which tells it from another one that got its name.
         tables: For each table, a digest of its rows, and what names each migration, one a line.
         unread: Why they could not be read; empty if they were.
     """
 
-    database: int = 0
     tables: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     unread: str = ""
 
@@ -54,7 +52,7 @@ class Histories:
 @dataclass
 class HistoryWatch:
     """
-    Notices what changes in the migration histories of databases while a tool runs.
+    Notices whether databases are migrated or dropped while a tool runs.
 
     Attributes:
         connection: A connection to the maintenance database of *server*.
@@ -71,10 +69,9 @@ class HistoryWatch:
 
     def __post_init__(self) -> None:
         """Read the histories, and count the sessions that the databases have had."""
-        query = "SELECT datname FROM pg_database WHERE datname = ANY(%s) AND datallowconn"
-        self.before = self._read(
-            [str(name) for (name,) in self.connection.execute(query, [list(self.databases)]).fetchall()]
-        )
+        query = "SELECT datname, oid FROM pg_database WHERE datname = ANY(%s) AND datallowconn"
+        self._oids: dict[str, int] = dict(self.connection.execute(query, [list(self.databases)]).fetchall())
+        self.before = self._read(self._oids)
         for name in self.before:
             await_readers(self.connection, name)
         self._began = scalar(self.connection, "SELECT clock_timestamp()")
@@ -84,19 +81,28 @@ class HistoryWatch:
         """
         Return what changed, as lines, by database.
 
-        A database that was replaced by another one of that name, or could not be read, is left out.
+        A database that was renamed is left out: another command promoted or pulled golden.
+
+        Raises:
+            DatabaseError: If a history that could be read cannot be read any more.
         """
+        query = "SELECT oid, datname FROM pg_database WHERE oid = ANY(%s)"
+        names = dict(self.connection.execute(query, [list(self._oids.values())]).fetchall())
+        changes = {name: ["dropped"] for name, oid in self._oids.items() if oid not in names}
         now = self._count_sessions()
-        idle = {name for name, count in self._sessions.items() if count is not None and count == now.get(name)}
-        after = self._read(self.before.keys() - idle)
-        return {
-            name: lines
-            for name, new in after.items()
-            if not self.before[name].unread
-            and not new.unread
-            and new.database == self.before[name].database
-            and (lines := _describe_changes(self.before[name], new))
-        }
+        used = [
+            name
+            for name, oid in self._oids.items()
+            if names.get(oid) == name
+            and not self.before[name].unread
+            and (self._sessions.get(name) is None or now.get(name) != self._sessions[name])
+        ]
+        for name, after in self._read(used).items():
+            if after.unread:
+                raise DatabaseError(f"the migrations of `{name}` can no longer be read", why=after.unread)
+            if lines := _describe_changes(self.before[name], after):
+                changes[name] = lines
+        return changes
 
     def _read(self, names: Collection[str]) -> dict[str, Histories]:
         with ThreadPoolExecutor(max(1, len(names))) as pool:
@@ -152,7 +158,6 @@ def _read(server: Server, database: str, keys: Mapping[str, str]) -> Histories:
     try:
         with server.connect(database) as connection:
             connection.execute(f"SET application_name = '{READER}'; SET lock_timeout = '1s'".encode())
-            oid = scalar(connection, "SELECT oid FROM pg_database WHERE datname = current_database()")
             for schema, table in connection.execute(names, [[*keys, *_OTHER_TABLES]]).fetchall():
                 name = sql.Identifier(schema, table)
                 try:
@@ -162,4 +167,4 @@ def _read(server: Server, database: str, keys: Mapping[str, str]) -> Histories:
                 tables[f"{schema}.{table}"] = row
     except (DatabaseError, ServerError) as error:
         return Histories(unread=error.why or error.what)
-    return Histories(oid, tables)
+    return Histories(tables)

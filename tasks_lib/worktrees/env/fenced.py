@@ -105,14 +105,15 @@ def _harm(
         end = "its transaction was rolled back" if intrusion.ended else "our role may not end its session"
         why.append(f"process {client.pid} (`{client.program}`) was connected to `{name}`; it was ended, and {end}")
     for name, lines in changes.items():
-        why += [f"the migrations of `{name}`, {foreign[name]}, changed while it ran:", *(f"  {line}" for line in lines)]
+        why += [f"`{name}`: {line}" for line in lines]
     if changes:
-        why.append("goldentree cannot undo that; unless another program migrated that database, this command did")
+        why.append("goldentree cannot undo that; unless another program did it, this command did")
     if not intrusions and isinstance(failure, GoldentreeError):
         why += [failure.what, *failure.why.splitlines()]
     reasons, hint = _explain(target, env, first)
-    what = f"`{shown}` connected to" if intrusions else f"while `{shown}` ran, the migrations changed of"
-    return WrongDatabaseError(f"{what} `{first}`, {foreign[first]}", why="\n".join(why + reasons), hint=hint)
+    named = f"`{first}`, {foreign[first]}"
+    what = f"`{shown}` connected to {named}" if intrusions else f"{named}, changed while `{shown}` ran"
+    return WrongDatabaseError(what, why="\n".join(why + reasons), hint=hint)
 
 
 def _explain(target: Target, env: Mapping[str, str], database: str) -> tuple[list[str], str]:

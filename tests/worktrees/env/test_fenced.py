@@ -15,10 +15,11 @@ TOOL = """
 import sys, time
 import psycopg
 url, seconds, *statements = sys.argv[1:]
-with psycopg.connect(url) as connection:
+with psycopg.connect(url, autocommit=seconds == "commit") as connection:
     for statement in statements:
         connection.execute(statement)
-    time.sleep(float(seconds))
+    if seconds != "commit":
+        time.sleep(float(seconds))
 """
 
 
@@ -88,11 +89,21 @@ def test_quick_migration_of_mains_database_is_reported(repository, tool, dev, mo
     command = f"{tool(dev, 0, *change)}; exit {status}"
     said = repository.inv("worktree.create", "a", env={"WORKTREE_MIGRATE": command})
     assert said.returncode == 1
-    assert f"ran, the migrations changed of `{dev}`, the main worktree's database" in said.stderr
-    assert "    gained 2\n    lost 1\n" in said.stderr
+    assert f"`{dev}`, the main worktree's database, changed while `" in said.stderr
+    assert f"  `{dev}`: gained 2\n  `{dev}`: lost 1\n" in said.stderr
     assert ("exited with 1" in said.stderr) == bool(status)
     assert "undone: migrate" not in said.stderr
     assert repository.databases() == []
+
+
+def test_dropping_mains_database_is_reported(repository, tool, dev):
+    """A tool needs no session on a database to drop it, and `postgres` is not guarded."""
+    statements = [f"DROP DATABASE {dev}", f"CREATE DATABASE {dev}"]
+    command = " && ".join(tool("postgres", "commit", statement) for statement in statements)
+    said = repository.inv("worktree.create", "a", env={"WORKTREE_MIGRATE": command})
+    assert said.returncode == 1
+    assert f"`{dev}`, the main worktree's database, changed while `" in said.stderr
+    assert f"  `{dev}`: dropped\n" in said.stderr
 
 
 def test_tool_may_use_the_worktrees_own_databases(repository, tool):
