@@ -291,6 +291,7 @@ class TestStatus:
         alembic.commit("Second step, and none of them")
         said = alembic.refuses("worktree.create", "a")
         assert "error: alembic exited with 0, but did not apply two_step\n" in said
+        assert f"  it did not migrate `{alembic.prefix}_latest` either\n" in said
         own = alembic.inv("worktree.create", "a", env={"WORKTREE_MIGRATE": "true"})
         assert own.returncode == 0, own.stderr
         assert "warning: `true` exited with 0, but these migrations are pending: two_step" in own.stderr

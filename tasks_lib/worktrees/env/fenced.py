@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.target import Target
 
 
-def run_fenced(target: Target, command: Command, *, env: Mapping[str, str], hint: str = "") -> None:
+def run_fenced(target: Target, command: Command, *, env: Mapping[str, str], hint: str = "") -> list[str]:
     """
     Run *command* to its end; relay its output.
 
@@ -34,6 +34,9 @@ def run_fenced(target: Target, command: Command, *, env: Mapping[str, str], hint
     Args:
         env: Its environment, from `worktree_environment`.
         hint: The hint of the error if it fails; empty if the plan adds one.
+
+    Returns:
+        Those of golden and the main worktree's databases that it has not migrated.
 
     Raises:
         WrongDatabaseError: If it used a foreign database.
@@ -55,7 +58,7 @@ def run_fenced(target: Target, command: Command, *, env: Mapping[str, str], hint
                 raise
             narrator.say(f"warning: nothing keeps `{shown}` from other databases: {error.what}")
             run(command, env=env, on_line=narrator.relay, hint=hint)
-            return
+            return []
         foreign = list_foreign_databases(project, target.slug, list_commented(connection, "", usable=True))
         compared = [name for name, what in foreign.items() if what in (GOLDEN, MAIN)]
         histories = HistoryWatch(project.server, connection, compared, _list_history_keys(target))
@@ -73,6 +76,7 @@ def run_fenced(target: Target, command: Command, *, env: Mapping[str, str], hint
         raise _harm(target, shown, env, foreign, fence.intrusions, changes, failure) from failure
     if failure:
         raise failure
+    return [name for name, history in histories.before.items() if not history.unread]
 
 
 def _list_history_keys(target: Target) -> dict[str, str]:

@@ -23,7 +23,7 @@ from tasks_lib.worktrees.steps.run_once import clear_ran, run_once
 from tasks_lib.worktrees.virtual_environments import is_active_elsewhere
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from tasks_lib.databases.server.url import DatabaseUrl
@@ -143,17 +143,22 @@ def run_tool(target: Target, which: str, *, hint: str = "", url: DatabaseUrl | N
     if found is None:
         return "nothing, because this branch does not use that tool"
     environment = worktree_environment(project, record, path, url=url)
-    run_fenced(target, found, env=environment, hint=hint)
+    unchanged = run_fenced(target, found, env=environment, hint=hint)
     if which == "migrate":
-        require_applied(project, record.identity.database, path, target.narrator)
+        require_applied(project, record.identity.database, path, target.narrator, unchanged)
     return None
 
 
-def require_applied(project: Project, database: str, path: Path, narrator: Narrator) -> None:
+def require_applied(
+    project: Project, database: str, path: Path, narrator: Narrator, unchanged: Sequence[str] = ()
+) -> None:
     """
     Check that the migrations of the worktree at *path* are in *database*, after its tool exited with 0.
 
     For a command of the user's own, pending migrations may be intended, so they are only a warning.
+
+    Args:
+        unchanged: Other databases that the tool has not migrated either.
 
     Raises:
         ToolchainError: If the tool's migration history lacks one.
@@ -167,7 +172,7 @@ def require_applied(project: Project, database: str, path: Path, narrator: Narra
     if setting is None or setting in PRESETS:
         raise ToolchainError(
             f"{toolchain.name} exited with 0, but did not apply {pending}",
-            why=toolchain.unapplied,
+            why="\n".join([toolchain.unapplied, *(f"it did not migrate `{name}` either" for name in unchanged)]),
             hint="inv db.status  # what is applied, and what is pending",
         )
     narrator.say(f"warning: `{setting}` exited with 0, but these migrations are pending: {pending}")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import tempfile
+import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -19,6 +21,7 @@ from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.server.embedded.cluster import Cluster
 from tasks_lib.databases.server.embedded.disposable import disposable_server
 from tasks_lib.databases.server.fence import Fence
+from tasks_lib.databases.server.peers import Route
 from tasks_lib.databases.server.url import DatabaseUrl
 from tests.databases.conftest import Place
 
@@ -39,6 +42,34 @@ def server_with_socket(programs):
         cluster.start()
         yield Server(DatabaseUrl.parse(url)), folder
     folder.rmdir()
+
+
+@contextmanager
+def proxy(target):
+    """Give the port of a TCP proxy to the port *target* of this machine."""
+
+    def copy(source, sink):
+        with suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def serve():
+        with suppress(OSError), ExitStack() as opened:
+            while True:
+                client = opened.enter_context(listener.accept()[0])
+                server = opened.enter_context(socket.create_connection(("127.0.0.1", int(target))))
+                for ends in ((client, server), (server, client)):
+                    threading.Thread(target=copy, args=ends, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield str(listener.getsockname()[1])
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 class Fenced:
@@ -140,6 +171,21 @@ def test_other_clients_keep_their_sessions(fenced, host):
         assert "1" in opens.read_text()
         assert early.execute("SELECT count(*) FROM person").fetchone() == (3,)
     assert fenced.rows(fenced.clone) == 0
+
+
+@pytest.mark.parametrize("proxied", ["we", "the tool", "both"])
+def test_translated_addresses_prove_nothing(fenced, proxied):
+    """Where a proxy or a container's port map changes addresses, another client may have the same one: it stays."""
+    with proxy(fenced.place.server.url.parameters["port"]) as port:
+        ours = fenced.place.server
+        if proxied != "the tool":
+            ours = Server(DatabaseUrl.parse(ours.url.conninfo(port=port)))
+        with ours.connect() as connection:
+            leads = Route.of(connection).leads_to("127.0.0.1", int(ours.url.parameters["port"]))
+        assert leads == (proxied == "the tool")
+        overrides = {} if proxied == "we" else {"port": port}
+        command = fenced.psql(fenced.golden, "SELECT pg_sleep(0.5)", **overrides)
+        assert fenced.run(command, ours) == (0, [])
 
 
 def test_session_that_our_role_may_not_end_ends_with_the_tool(fenced):
