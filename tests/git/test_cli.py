@@ -191,7 +191,7 @@ def test_a_remote_that_wants_a_password_is_an_error(path, monkeypatch, tmp_path)
 
 
 def test_a_connection_that_ssh_keeps_open_is_not_waited_for(path, monkeypatch, tmp_path):
-    """The last line that git printed is reported meanwhile, and the reason of a failure is quoted."""
+    """The last line that git printed is reported, and the reason of a failure is quoted."""
     pid = tmp_path / "pid"
     monkeypatch.setenv(
         "GIT_SSH_COMMAND",
