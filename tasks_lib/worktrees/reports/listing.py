@@ -127,8 +127,11 @@ def fill_rows(project: Project, rows: list[Row], *, quick: bool = False) -> list
         for number, row in enumerate(rows):
             if row.record and number in numbers.values():
                 known = known_databases(project, row.record, server, of_main)
-                # Those that the main worktree has, and any at the root: searching whole worktrees would take long.
-                files = nested | {file.name for file in row.path.iterdir() if is_env_file(file.name)}
+                try:
+                    # Those that the main worktree has, and any at the root: searching whole worktrees would take long.
+                    files = nested | {file.name for file in row.path.iterdir() if is_env_file(file.name)}
+                except FileNotFoundError:
+                    continue  # the worktree has just been removed
                 environ = os.environ if row.current else {}
                 found = read_variables(project, row.path, known, environ, sorted(files))
                 fill(number, foreign=tuple(variable for variable in found if variable.wrong))
