@@ -9,7 +9,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from contextlib import ExitStack, suppress
@@ -24,7 +23,7 @@ from dotenv import dotenv_values
 from tasks_lib.databases.server import binaries
 from tasks_lib.databases.server.embedded.cluster import Cluster
 from tasks_lib.loquent.fixture import create_fixture
-from tests import inprocess, killing, npm
+from tests import forks, inprocess, killing, npm
 from tests.servers import quick_server
 
 PRIVATE = ("DATABASE_URL", "LEDGER_URL", "GOLDENTREE_", "WORKTREE_", "CONDUCTOR_", "GIT_", "PG", "XDG_", "INVOKE_")
@@ -258,16 +257,8 @@ class Repository:
         )
         if not own:
             return inprocess.inv(cwd or self.path, env or {}, *map(str, arguments))
-        return subprocess.run(
-            [sys.executable, "-m", "invoke", *map(str, arguments)],
-            cwd=cwd or self.path,
-            env={**os.environ, **(env or {})},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        forked = forks.inv(*map(str, arguments), cwd=cwd or self.path, env=env)
+        return subprocess.CompletedProcess(arguments, *forked.wait(timeout))
 
     def dies(self, where, number, function, *arguments, cwd=None):
         """Run `goldentree` until it kills itself *where* the *number*th call of *function* begins or ends, if so."""

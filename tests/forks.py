@@ -16,6 +16,7 @@ _FORKS.set_forkserver_preload(
     [
         "__main__",
         "tests.killing",
+        "invoke.main",
         "psycopg",
         "tasks_lib.program",
         "tasks_lib.databases.clone.clone",
@@ -32,10 +33,10 @@ _FORKS.set_forkserver_preload(
 class Fork:
     """A process that runs *function*, which its module must name, without standard input."""
 
-    def __init__(self, function, *arguments, cwd=None):
+    def __init__(self, function, *arguments, cwd=None, env=None):
         self._folder = tempfile.TemporaryDirectory()
         self._out, self._err = (Path(self._folder.name, name) for name in ("out", "err"))
-        place = (str(cwd or Path.cwd()), dict(os.environ), self._out, self._err)
+        place = (str(cwd or Path.cwd()), {**os.environ, **(env or {})}, self._out, self._err)
         self._process = _FORKS.Process(target=_run, args=(place, function, arguments))
         self._process.start()
         self.pid = self._process.pid
@@ -60,6 +61,18 @@ class Fork:
 def python(code, *arguments):
     """Start `python -c CODE ARGUMENTS`."""
     return Fork(_execute, code, *map(str, arguments))
+
+
+def inv(*arguments, cwd, env):
+    """Start `inv` in the directory *cwd*, with *env* added to the environment."""
+    return Fork(_invoke, *arguments, cwd=cwd, env=env)
+
+
+def _invoke(*arguments):
+    from invoke.main import program
+
+    sys.argv = ["inv", *arguments]
+    program.run()
 
 
 def _execute(code, *arguments):
