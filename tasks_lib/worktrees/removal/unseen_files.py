@@ -27,12 +27,12 @@ from tasks_lib.files import delete_tree
 from tasks_lib.git.cli import git_succeeds
 from tasks_lib.git.unseen import hide_edit, list_hidden_edits, list_ignored
 from tasks_lib.output import format_first, format_size
+from tasks_lib.worktrees import copy_tree
 from tasks_lib.worktrees.env import dotenv_file
 from tasks_lib.worktrees.env.env_files import TOOL_FOLDERS, is_env_file
 from tasks_lib.worktrees.env.variables import known_databases, running_server_url
 from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.removal.checks import is_copy, printable
-from tasks_lib.worktrees.steps import copy_tree
 from tasks_lib.worktrees.steps.env_file import differs_only_in, env_file_values, read_env_file_origin
 from tasks_lib.worktrees.steps.files import is_template_output
 

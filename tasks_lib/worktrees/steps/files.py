@@ -19,9 +19,9 @@ from tasks_lib.errors import WorktreeError
 from tasks_lib.git.cli import read_git
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import Step
+from tasks_lib.worktrees import copy_tree
 from tasks_lib.worktrees.env import dotenv_file
 from tasks_lib.worktrees.env.git_exclude import exclude_from_git
-from tasks_lib.worktrees.steps import copy_tree
 from tasks_lib.worktrees.steps.env_file import fill_template
 from tasks_lib.worktrees.virtual_environments import imports_from, install_command, is_environment
 

@@ -160,7 +160,7 @@ def test_killed_command_keeps_the_files(created, command):
     put(created.there, {"dev.sqlite3": "rows\n", "data/x": "1\n"})
     if command == "worktree.undo":
         created.json("worktree.remove", "a")
-    function, number = "tasks_lib.worktrees.steps.copy_tree:copy", 1
+    function, number = "tasks_lib.worktrees.copy_tree:copy", 1
     while created.dies("after", number, function, command, "a"):
         number += 1
     assert number == (3 if command == "worktree.remove" else 2), "an undo goes on where it was"

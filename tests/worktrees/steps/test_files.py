@@ -8,7 +8,7 @@ import venv
 
 import pytest
 
-from tasks_lib.worktrees.steps import copy_tree
+from tasks_lib.worktrees import copy_tree
 
 
 def test_worktreeinclude_copies_what_git_ignores(repository):
