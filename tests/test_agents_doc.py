@@ -34,5 +34,5 @@ def test_documents_name_existing_tasks_only(document):
     """Everything that looks like a task is one, including in the block to be copied."""
     nouns = {name.partition(".")[0] for name in ns.task_names if "." in name}
     named = set(re.findall(rf"(?:inv |`)((?:{'|'.join(nouns)})\.[a-z]+)\b(?!\.)", document))
-    settings = {"ledger.db", "worktree.env", "worktree.after_setup", "worktree.json", "worktree.sh"}
+    settings = {"ledger.db", "worktree.env", "worktree.ports", "worktree.after_setup", "worktree.json", "worktree.sh"}
     assert named - settings <= {*ns.task_names, *(alias for aliases in ns.task_names.values() for alias in aliases)}
