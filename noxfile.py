@@ -18,12 +18,10 @@ import nox
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-nox.needs_version = ">=2026.8.10"  # has parallel sessions
+nox.needs_version = ">=2025.2.9"
 # Nox prefers uv where it finds one; but uv does not read pip.conf, so a machine behind a mirror would install nothing.
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_venv = "no" if os.environ.get("CI") else "yes"
-# Sessions that use one core run beside each other; tests use two, and some measure time.
-nox.options.parallel = 2
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 EDITABLE = "-e.[embedded,loquent]"
@@ -62,7 +60,7 @@ def pytest(session: nox.Session, *arguments: str, runner: Sequence[str] = ("pyte
     )
 
 
-@nox.session(allow_parallel=True)
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style, format and the import contracts."""
     session.install("-e.", *group("lint"))  # dev/reference.py imports the commands
@@ -73,7 +71,7 @@ def lint(session: nox.Session) -> None:
     session.run("python", "dev/reference.py", "--check")
 
 
-@nox.session(allow_parallel=True)
+@nox.session
 def types(session: nox.Session) -> None:
     """Check types with mypy, and the example of the Python API as a user's file."""
     session.install("-e.[loquent]", *group("types"))
@@ -119,7 +117,7 @@ def postgres(session: nox.Session) -> None:
     pytest(session, *(session.posargs or ["tests/databases"]), "--only-major")
 
 
-@nox.session(reuse_venv=False, allow_parallel=True)
+@nox.session(reuse_venv=False)
 def smoke(session: nox.Session) -> None:
     """Run the main job from end to end on the built wheel, outside the checkout."""
     with tempfile.TemporaryDirectory() as elsewhere:
@@ -151,7 +149,7 @@ def actionlint(session: nox.Session) -> None:
     session.run("go", "run", ACTIONLINT, *session.posargs, env=env)
 
 
-@nox.session(allow_parallel=True)
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation into build/site; a warning, such as a link that leads nowhere, is an error."""
     session.install("-e.", *group("docs"))
