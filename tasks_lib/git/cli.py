@@ -147,6 +147,8 @@ def _kill_with_children(pid: int) -> None:
     import psutil
 
     git = psutil.Process(pid)  # exists until we collect it
+    # First, because git starts a hook again whose first answer it does not understand (fsmonitor.c, refresh_fsmonitor).
+    git.suspend()
     for process in (*git.children(recursive=True), git):
         with suppress(psutil.NoSuchProcess):
             process.kill()

@@ -126,8 +126,7 @@ def test_tool_on_a_guarded_database_is_stopped(fenced, how):
         "other session": f"setsid {psql} & wait $!",
     }[how]
     started = time.monotonic()
-    status, (found,) = fenced.run(command)
-    assert status
+    _, (found,) = fenced.run(command)  # a shell that goes on after psql may still exit with 0
     assert time.monotonic() - started < 12
     assert (found.database, found.client.program, found.ended) == (fenced.golden, "psql", True)
     assert not found.client.process.is_running() or found.client.process.status() == "zombie"
