@@ -137,8 +137,8 @@ MUTANTS = (
     Mutant(
         VARIABLES,
         "worktrees/env/variables.py",
-        "elif reference.database in self.elsewhere and reference.plain:",
-        "elif False:",
+        "            for other in self.elsewhere\n",
+        "            for other in ()\n",
     ),
     Mutant(
         VARIABLES,
