@@ -4,13 +4,13 @@ Copy golden into a database under construction: by TEMPLATE if no session uses i
 
 from __future__ import annotations
 
-import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases.copy import dump, evict, template
 from tasks_lib.databases.copy.result import CloneResult
 from tasks_lib.databases.ownership.comment import set_comment
+from tasks_lib.databases.server.background import repeat_in_background
 from tasks_lib.databases.server.connection import scalar
 from tasks_lib.errors import CloneError, GoldentreeError
 from tasks_lib.output import format_size
@@ -85,23 +85,16 @@ def copy_golden(
 @contextmanager
 def report_size(server: Server, name: str, on_progress: Callable[[int], object], *, seconds: float) -> Iterator[None]:
     """Call *on_progress* every *seconds* during the body, with the size of the database *name* in bytes."""
-    finished = threading.Event()
 
-    def watch() -> None:
-        while not finished.wait(seconds):
-            # Progress is optional: an error here must not fail the copy.
-            with suppress(GoldentreeError), server.connect() as connection:
-                arrived = scalar(connection, "SELECT pg_database_size(oid) FROM pg_database WHERE datname = %s", [name])
-                if arrived:
-                    on_progress(arrived)
+    def report() -> None:
+        # Progress is optional: an error here must not fail the copy.
+        with suppress(GoldentreeError), server.connect() as connection:
+            arrived = scalar(connection, "SELECT pg_database_size(oid) FROM pg_database WHERE datname = %s", [name])
+            if arrived:
+                on_progress(arrived)
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
+    with repeat_in_background(report, seconds=seconds):
         yield
-    finally:
-        finished.set()
-        watcher.join()
 
 
 def copy_by_template(

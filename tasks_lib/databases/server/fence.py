@@ -4,12 +4,12 @@ Watch a tool that we run, and end each of its sessions on a database that it mus
 
 from __future__ import annotations
 
-import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, LiteralString
 
+from tasks_lib.databases.server.background import repeat_in_background
 from tasks_lib.databases.server.connection import MAINTENANCE, scalar, translate_error
 from tasks_lib.databases.server.peers import Client, Route, Session, find_client
 
@@ -81,23 +81,17 @@ class Fence:
         """
         import psycopg
 
-        over = threading.Event()
         failures: list[Error] = []
 
         def poll() -> None:
             try:
-                while not over.wait(INTERVAL_SECONDS):
+                if not failures:
                     self._look(leader, end)
             except psycopg.Error as failure:
                 failures.append(failure)
 
-        thread = threading.Thread(target=poll, daemon=True)
-        thread.start()
-        try:
+        with repeat_in_background(poll, seconds=INTERVAL_SECONDS):
             yield
-        finally:
-            over.set()
-            thread.join()
         if failures:
             raise translate_error(failures[0], MAINTENANCE)
         self._look(leader, end)
