@@ -107,13 +107,13 @@ MUTANTS = (
     Mutant(
         VARIABLES,
         "worktrees/env/variables.py",
-        'foreign[golden] = ("the golden template", own)',
+        "foreign[golden] = (GOLDEN, own)",
         "pass",
     ),
     Mutant(
         VARIABLES,
         "worktrees/env/variables.py",
-        'foreign[reference.database] = ("the main worktree\'s database", own)',
+        "foreign[reference.database] = (MAIN, own)",
         "pass",
     ),
     Mutant(

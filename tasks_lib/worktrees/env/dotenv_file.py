@@ -91,8 +91,7 @@ def edit(text: str, values: Mapping[str, str], *, name: str = ".env") -> str:
             pieces.append(_with_value(binding.original.string, value))
     missing = values.keys() - {binding.key for binding in bindings}
     if missing:
-        first = re.search(r"\r\n|\n|\r", text)
-        newline = first[0] if first else "\n"
+        newline = _newline(text)
         if bindings and not pieces[-1].endswith(("\n", "\r")):
             pieces.append(newline)
         if not any(binding.original.string.strip() == MARK for binding in bindings):
@@ -164,8 +163,7 @@ def append(text: str, source: str, keys: Collection[str], *, name: str = ".env")
         EnvFileError: *source* has a line that dotenv cannot parse, or the result would be read differently.
     """
     found = {binding.key: binding.original.string.strip() for binding in _bindings(source, name) if binding.key in keys}
-    first = re.search(r"\r\n|\n|\r", text)
-    newline = first[0] if first else "\n"
+    newline = _newline(text)
     start = text if not text or text.endswith(("\n", "\r")) else text + newline
     result = start + "".join(line + newline for line in found.values())
     values = parse(source)
@@ -233,6 +231,11 @@ def update_env_file(source: Path, target: Path, values: Mapping[str, str]) -> No
             why="another process writes this file too",
             hint="stop the other process and run the same command again",
         )
+
+
+def _newline(text: str) -> str:
+    first = re.search(r"\r\n|\n|\r", text)
+    return first[0] if first else "\n"
 
 
 def _unsafe_edit(name: str, keys: Iterable[str]) -> EnvFileError:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import EnvFileError
 from tasks_lib.worktrees.env import dotenv_file
+from tasks_lib.worktrees.env.env_files import leads_out
 from tasks_lib.worktrees.env.git_exclude import exclude_from_git, stop_excluding
 
 if TYPE_CHECKING:
@@ -60,13 +61,14 @@ class EnvFileEdit:
             EnvFileError: If they cannot, or the file is outside of the worktree.
         """
         dotenv_file.require_own(self.file)
-        if not os.path.realpath(self.file).startswith(os.path.realpath(self.path) + os.sep):
+        if leads_out(self.path, self.name):
             raise EnvFileError(
                 f"`{self.file}` is outside of its worktree",
                 why=f"a link leads to {os.path.realpath(self.file.parent)}, and other worktrees may use that file",
                 hint=f"remove `{self.name}` from `worktree.env_files`, or replace the link by a folder",
             )
-        dotenv_file.edit(dotenv_file.read(self.source), values, name=str(self.source))
+        # Only whole texts can contain the bytes of another encoding.
+        dotenv_file.edit(dotenv_file.read(self.source, strict=bool(values)), values, name=str(self.source))
 
     def write(self, values: Mapping[str, str]) -> None:
         """
@@ -102,7 +104,7 @@ class EnvFileEdit:
             stop_excluding(self.path, self.name)
 
     def _begin(self) -> None:
-        self.before = dotenv_file.read(self.file) if self.file.exists() else None
+        self.before = dotenv_file.read(self.file, strict=False) if self.file.exists() else None
         self.begun = True
         self.excluded = exclude_from_git(self.project, self.path, self.name)
 

@@ -130,6 +130,11 @@ def list_tracked_env_files(repository: Path, commit: str) -> dict[str, str | Non
     return {name: found[name] for name in _sorted(found)}
 
 
+def leads_out(path: Path, name: str) -> bool:
+    """Whether the file *name* of the worktree at *path* is, or is below, a link that leads out of it."""
+    return not os.path.realpath(path / name).startswith(os.path.realpath(path) + os.sep)
+
+
 def env_files_within(root: Path, names: Iterable[str]) -> Iterator[str]:
     """Yield the env files among *names*, which are relative to *root*, and in the folders among them."""
     for name in names:

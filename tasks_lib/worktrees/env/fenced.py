@@ -13,8 +13,15 @@ from typing import TYPE_CHECKING
 from tasks_lib.errors import GoldentreeError, ServerError, ToolchainError, WrongDatabaseError
 from tasks_lib.toolchains.catalog import PRESETS, list_toolchains
 from tasks_lib.toolchains.run import format_masked, run
-from tasks_lib.worktrees.env.foreign import GOLDEN, MAIN, list_foreign_databases
-from tasks_lib.worktrees.env.variables import find_mentions, format_cure, known_databases, read_variables
+from tasks_lib.worktrees.env.foreign import list_foreign_databases
+from tasks_lib.worktrees.env.variables import (
+    GOLDEN,
+    MAIN,
+    find_mentions,
+    format_cure,
+    known_databases,
+    read_variables,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.errors import SettingsError
 from tasks_lib.worktrees import identity
-from tasks_lib.worktrees.env.variables import choose_main_database, find_variables_of_main
+from tasks_lib.worktrees.env.variables import GOLDEN, MAIN, choose_main_database, find_variables_of_main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from tasks_lib.settings.references import Reference
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
-
-GOLDEN = "the golden template"
-MAIN = "the main worktree's database"
 
 _ROLES = {
     "temporary": "a database under construction",

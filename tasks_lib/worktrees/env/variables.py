@@ -18,7 +18,7 @@ from tasks_lib.errors import EnvFileError, ServerError, SettingsError
 from tasks_lib.settings.references import find_references, replace_database, resolve
 from tasks_lib.settings.values import OWN_ENV_FILES
 from tasks_lib.worktrees.env import dotenv_file
-from tasks_lib.worktrees.env.env_files import list_env_files, list_other_configuration
+from tasks_lib.worktrees.env.env_files import leads_out, list_env_files, list_other_configuration
 from tasks_lib.worktrees.identity import companion_database
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.registry import Record
 
 Whose = Literal["own", "companion", "foreign", "other"]
+
+GOLDEN = "the golden template"
+MAIN = "the main worktree's database"
 
 ENVIRONMENT = "environment"
 """The source of exported variables."""
@@ -133,13 +136,12 @@ class KnownDatabases:
             found = [item for item in found if item.form != "value" or _DATABASE_WORD.search(item.key)]
         return [self._classify(reference) for reference in found]
 
-    def rename(self, text: str, name: str, *, environ: Mapping[str, str] | None = None) -> tuple[str, list[str]]:
+    def rename(self, text: str, name: str) -> tuple[str, list[str]]:
         """
         Rename each foreign database in the env file *text*; every other character stays.
 
         Args:
             name: The file, for errors.
-            environ: The process environment, for `${X}`.
 
         Returns:
             The new text, and the keys that changed.
@@ -149,7 +151,7 @@ class KnownDatabases:
         """
         changed: dict[str, None] = {}
         for force in (False, True):  # first the variables that a URL is made of, then what still leads there
-            found = self.find(resolve(dotenv_file.parse(text), environ or {}), name)
+            found = self.find(resolve(dotenv_file.parse(text), {}), name)
             new = {
                 variable.reference.key: (variable.reference, variable.replacement)
                 for variable in found
@@ -220,7 +222,7 @@ def known_databases(
     others = [other for other in project.registry.records() if other.slug != slug]
     for companion in settings.companions:
         mine = companions[companion.name] = companion_database(companion.name, slug)
-        what = f"the main worktree's database of companion `{companion.name}`"
+        what = f"{MAIN} of companion `{companion.name}`"
         foreign |= dict.fromkeys(_spellings(companion.name, of_main), (what, mine))
         foreign |= {
             reference.database: (what, mine)
@@ -241,14 +243,14 @@ def known_databases(
         configured,
     )
     if configured:
-        foreign.setdefault(configured, ("the main worktree's database", own))
+        foreign.setdefault(configured, (MAIN, own))
     local = tuple(reference for reference in primary if address.has(reference))
     for reference in local:
-        foreign[reference.database] = ("the main worktree's database", own)
+        foreign[reference.database] = (MAIN, own)
     for other in others:
         foreign[other.identity.database] = (f"the database of worktree `{other.identity.branch}`", own)
     for golden in (record.golden, settings.template):
-        foreign[golden] = ("the golden template", own)
+        foreign[golden] = (GOLDEN, own)
     foreign = {name: found for name, found in foreign.items() if name not in {own, *companions.values()}}
     elsewhere = tuple(reference for reference in primary if reference not in local)
     return KnownDatabases(
@@ -395,11 +397,6 @@ def find_in_texts(
         for variable in known.find(resolve(dotenv_file.parse(text), environ), name)
         if not (name in outside and name == project.shared_env_name and variable.reference.key in own)
     ]
-
-
-def leads_out(path: Path, name: str) -> bool:
-    """Whether the file *name* of the worktree at *path* is, or is below, a link that leads out of it."""
-    return not os.path.realpath(path / name).startswith(os.path.realpath(path) + os.sep)
 
 
 def suggest_companion(reference: Reference) -> str:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tasks_lib.worktrees.env import dotenv_file
-from tasks_lib.worktrees.env.env_files import list_env_files
+from tasks_lib.worktrees.env.env_files import leads_out, list_env_files
 from tasks_lib.worktrees.env.git_exclude import is_tracked
-from tasks_lib.worktrees.env.variables import find_in_texts, known_databases, leads_out
+from tasks_lib.worktrees.env.variables import find_in_texts, known_databases
 from tasks_lib.worktrees.steps.env_file import env_file_values
 
 if TYPE_CHECKING:

@@ -17,13 +17,11 @@ from tasks_lib.plan import Step
 from tasks_lib.settings.references import replace_database, resolve
 from tasks_lib.worktrees.env import dotenv_file
 from tasks_lib.worktrees.env.env_file_edit import EnvFileEdit
-from tasks_lib.worktrees.env.env_files import env_files_within, list_env_files, list_tracked_env_files
-from tasks_lib.worktrees.env.git_exclude import exclude_from_git, stop_excluding
+from tasks_lib.worktrees.env.env_files import env_files_within, leads_out, list_env_files, list_tracked_env_files
 from tasks_lib.worktrees.env.guard import refuse_overriding_env_file
 from tasks_lib.worktrees.env.variables import (
     find_in_texts,
     known_databases,
-    leads_out,
     read_variables,
     require_no_foreign,
     suggest_companion,
@@ -70,14 +68,12 @@ class _RenameDatabases:
     Renames foreign databases.
 
     Attributes:
-        before: For each file that this run wrote, relative to the worktree, its text before.
-        excluded: The files whose changes this run made git ignore.
+        edits: What this run wrote, in order.
     """
 
     target: Target
     known: KnownDatabases
-    before: dict[str, str] = field(default_factory=dict)
-    excluded: set[str] = field(default_factory=set)
+    edits: list[EnvFileEdit] = field(default_factory=list)
 
     def step(self) -> Step:
         return Step("rename databases in env files", self.do, self.undo, self.done)
@@ -89,22 +85,20 @@ class _RenameDatabases:
         for name, before in list(texts.items()):
             if not (path / name).is_symlink():  # a link to another of these files
                 text, keys = self.known.rename(before, name)
-                changed += [f"{key} in {name}" for key in keys]
-                self._write(name, before, text)
-                texts[name] = text
+                if keys:
+                    changed += [f"{key} in {name}" for key in keys]
+                    self._write(name, text)
+                    texts[name] = text
         if overrides := _overriding_values(self.target, self.known, texts, outside):
             own = project.env_name
-            self._write(own, texts[own], dotenv_file.edit(texts[own], overrides, name=own))
+            self._write(own, dotenv_file.edit(texts[own], overrides, name=own))
             changed += [f"{key} in {own}" for key in overrides]
         require_no_foreign(read_variables(project, path, self.known, {}, texts))
         return format_first(changed, 8) if changed else "nothing to rename"
 
     def undo(self) -> None:
-        for name, text in self.before.items():
-            if (self.target.path / name).exists():
-                dotenv_file.write(self.target.path / name, text)
-            if name in self.excluded:
-                stop_excluding(self.target.path, name)
+        for edit in reversed(self.edits):
+            edit.undo()
 
     def done(self) -> bool:
         with suppress(OSError, GoldentreeError):
@@ -114,13 +108,10 @@ class _RenameDatabases:
                 )
         return False
 
-    def _write(self, name: str, before: str, text: str) -> None:
-        if text == before:
-            return
-        self.before.setdefault(name, before)
-        if exclude_from_git(self.target.project, self.target.path, name):
-            self.excluded.add(name)
-        dotenv_file.write(self.target.path / name, text)
+    def _write(self, name: str, text: str) -> None:
+        edit = EnvFileEdit(self.target.project, self.target.path, name)
+        self.edits.append(edit)
+        edit.replace(text)
 
 
 def _expect_variables(target: Target, known: KnownDatabases) -> tuple[list[DatabaseVariable], set[str]]:
