@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
@@ -9,10 +10,12 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from tasks_lib.files import LockHeldError, atomic_write, delete_tree, file_lock
+from tasks_lib.waits import Holder, pid_namespace, read_holder
 
 HOLD = """
 import sys, time
@@ -64,7 +67,7 @@ def test_a_held_lock_names_its_holder(tmp_path, holder):
     """Trying it neither waits nor erases the pid."""
     for _ in range(2):
         with (
-            pytest.raises(LockHeldError, match=f"^held by process {holder.pid}$"),
+            pytest.raises(LockHeldError, match=rf"^held by process {holder.pid} \(-c, since \d\d:\d\d:\d\d\)$"),
             file_lock(tmp_path / "lock", timeout=0),
         ):
             pytest.fail("two processes hold the lock")
@@ -74,8 +77,49 @@ def test_a_killed_process_releases_its_lock(tmp_path, holder):
     """The lock file stays in place, as others may be waiting on it."""
     holder.send_signal(signal.SIGKILL)
     with file_lock(tmp_path / "lock", timeout=10):
-        assert (tmp_path / "lock").read_text() == str(os.getpid())
+        assert read_holder(tmp_path / "lock").pid == os.getpid()
     assert (tmp_path / "lock").exists()
+
+
+def test_a_wait_for_a_lock_names_a_stopped_holder_and_ends(tmp_path, holder, monkeypatch, capsys):
+    """Within the limit it says once who holds the lock, that it is stopped, and how to go on."""
+    monkeypatch.setattr("tasks_lib.files.QUIET_SECONDS", 0.05)
+    holder.send_signal(signal.SIGSTOP)
+    with (
+        pytest.raises(LockHeldError, match=rf"process {holder.pid} \(.*, stopped\)$") as caught,
+        file_lock(tmp_path / "lock", timeout=0.3),
+    ):
+        pytest.fail("two processes hold the lock")
+    said = capsys.readouterr().err
+    assert said.count(f"for process {holder.pid} (") == 1
+    assert said.endswith(f"kill -CONT {holder.pid}\n")
+    assert caught.value.holder.cure.endswith(f"kill -CONT {holder.pid}")
+
+
+def test_a_lock_file_that_names_another_process_is_not_believed(tmp_path):
+    """What killed or other programs have left in it is not who holds it now; Linux knows."""
+    path = tmp_path / "lock"
+    if not Path("/proc/locks").exists():
+        pytest.skip("only Linux lists locks")
+    script = "import fcntl, sys; f = open(sys.argv[1], 'ab'); fcntl.flock(f, 2); print('held', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "held\n"
+        stale = {"pid": os.getpid(), "place": pid_namespace(), "task": "\x1b[2Jtask", "since": "2026-01-01"}
+        for note in ("", "{", "[]", json.dumps(stale), json.dumps(stale | {"place": "elsewhere pid:[1]"})):
+            path.write_text(note)
+            assert str(read_holder(path)) == f"process {process.pid}"
+        process.stdin.write("\n")
+
+
+def test_a_holder_in_another_pid_namespace_is_not_taken_for_a_process_here():
+    """Its number means another process here, which must not be ended."""
+    holder = Holder(os.getpid(), "elsewhere pid:[1]", "worktree.create", "12:00:00")
+    assert str(holder) == (
+        f"process {os.getpid()} on elsewhere in another pid namespace (worktree.create, since 12:00:00)"
+    )
+    assert "kill" not in holder.cure
 
 
 def test_a_child_process_does_not_keep_the_lock(tmp_path):

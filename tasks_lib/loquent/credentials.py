@@ -17,6 +17,7 @@ from io import FileIO
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import SettingsError
+from tasks_lib.files import LockHeldError, wait_for_flock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,8 +107,11 @@ class Credentials:
                         hint=hint,
                     )
                 # Not `file_lock`: readers share this lock, and it is on the file that the user asked for.
-                fcntl.flock(file, fcntl.LOCK_EX if file.writable() else fcntl.LOCK_SH)
+                operation = fcntl.LOCK_EX if file.writable() else fcntl.LOCK_SH
+                wait_for_flock(file.fileno(), self.path, operation=operation)
                 yield file
+        except LockHeldError as error:
+            raise SettingsError(f"{error.holder} has locked `{self.path}`", hint=error.holder.cure) from None
         except OSError as error:
             if mode == "rb" and isinstance(error, FileNotFoundError):
                 raise

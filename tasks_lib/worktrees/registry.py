@@ -23,7 +23,7 @@ import msgspec
 
 from tasks_lib.databases.copy.result import CloneSummary
 from tasks_lib.errors import RegistryError
-from tasks_lib.files import STATE_FOLDER, LockHeldError, atomic_write, file_lock, make_state_folder
+from tasks_lib.files import STATE_FOLDER, WAIT_SECONDS, LockHeldError, atomic_write, file_lock, make_state_folder
 from tasks_lib.git.remotes import Tracking
 from tasks_lib.worktrees.identity import Identity
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 State = Literal["creating", "ready", "removing"]
 
 SCHEMA_VERSION = 1
+
+_FETCH_SECONDS = 600.0
+"""How long to wait for another process's `git fetch`, which may bring gigabytes."""
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -200,14 +203,24 @@ class Registry:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the repository's lock. Only for milliseconds: every other process waits."""
-        with self._lock("lock"):
+        """
+        Hold the repository's lock. Only for milliseconds: every other process waits.
+
+        Raises:
+            RegistryError: If another process still holds it after a minute.
+        """
+        with self._lock("lock", timeout=WAIT_SECONDS):
             yield
 
     @contextmanager
     def fetching(self) -> Iterator[None]:
-        """Hold the lock around `git fetch`: a second one would fail to lock the same refs. Others wait."""
-        with self._lock("fetch.lock"):
+        """
+        Hold the lock around `git fetch`: a second one would fail to lock the same refs. Others wait.
+
+        Raises:
+            RegistryError: If another process still holds it after ten minutes.
+        """
+        with self._lock("fetch.lock", timeout=_FETCH_SECONDS):
             yield
 
     @contextmanager
@@ -222,16 +235,24 @@ class Registry:
         """
         with ExitStack() as stack:
             try:
-                stack.enter_context(self._lock(f"worktrees/{slug}.lock", timeout=0))
+                stack.enter_context(self._file_lock(f"worktrees/{slug}.lock", timeout=0))
+            except LockHeldError as error:
+                raise RegistryError(f"{error.holder} is working on worktree `{slug}`", hint=error.holder.cure) from None
+            yield
+
+    @contextmanager
+    def _lock(self, name: str, *, timeout: float) -> Iterator[None]:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._file_lock(name, timeout=timeout))
             except LockHeldError as error:
                 raise RegistryError(
-                    f"process {error.holder} is working on worktree `{slug}`",
-                    hint="wait for it, then run the same command",
+                    f"{error.holder} has held `{self.directory / name}` for {timeout:g} s", hint=error.holder.cure
                 ) from None
             yield
 
     @contextmanager
-    def _lock(self, name: str, *, timeout: float = -1) -> Iterator[None]:
+    def _file_lock(self, name: str, *, timeout: float) -> Iterator[None]:
         path = self.directory / name
         with ExitStack() as stack:
             try:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -43,6 +46,32 @@ def test_commands_refuse_a_corrupt_record(repository, damage):
     assert repository.worktree("a").exists()
     assert not repository.worktree("b").exists()
     assert len(repository.databases()) == 1
+
+
+def test_a_stopped_holder_of_the_registrys_lock_is_named_and_does_not_block_for_ever(repository, monkeypatch):
+    """No command waits without a word, and each ends with the command that lets the holder go on."""
+    monkeypatch.setattr("tasks_lib.files.QUIET_SECONDS", 0.05)
+    monkeypatch.setattr("tasks_lib.worktrees.registry.WAIT_SECONDS", 0.2)
+    repository.json("worktree.list")
+    lock = repository.path / ".git" / "goldentree" / "lock"
+    lock.parent.mkdir(exist_ok=True)
+    script = """import sys
+from pathlib import Path
+from tasks_lib.files import file_lock
+with file_lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    input()"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        holder.send_signal(signal.SIGSTOP)
+        said = repository.refuses("worktree.create", "a")
+        assert f"waiting up to 0.2 s for process {holder.pid} (-c, since " in said
+        assert f", stopped) has held `{lock}` for 0.2 s" in said
+        assert said.endswith(f"kill -CONT {holder.pid}\n")
+        holder.kill()
+    repository.json("worktree.create", "a", "--no-db")
 
 
 def test_renamed_branch_and_moved_worktree_keep_their_names(repository):

@@ -7,14 +7,12 @@ and until the number is reused. So an agent's row has the host and the start tim
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.ledger.schema.agents import GONE
+from tasks_lib.waits import pid_namespace
 
 if TYPE_CHECKING:
     from tasks_lib.ledger.schema.agents import Agent
@@ -36,16 +34,6 @@ def process(pid: int) -> Process | None:
     """Return the process *pid* of this machine, None if it does not exist."""
     started = _started(pid)
     return None if started is None else Process(pid, pid_namespace(), started)
-
-
-@cache
-def pid_namespace() -> str:
-    """Return the scope in which pids are unique: the machine's name and, on Linux, the pid namespace."""
-    try:
-        namespace = str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        namespace = ""
-    return " ".join(filter(None, (socket.gethostname(), namespace)))
 
 
 def is_lost(agent: Agent) -> bool:

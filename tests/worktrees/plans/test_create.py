@@ -735,7 +735,8 @@ class TestAtTheSameTime:
         migrate = {"WORKTREE_MIGRATE": f"touch {started}; until test -e {gate}; do sleep 0.05; done"}
         with running(repository, "worktree.create", "a", until=started.exists, env=migrate) as process:
             said = repository.inv("worktree.create", "a").stderr
-            assert f"error: process {process.pid} is working on worktree `a_86f7e4`" in said
+            assert f"error: process {process.pid} (worktree.create, since " in said
+            assert ") is working on worktree `a_86f7e4`" in said
             assert "process" in repository.inv("worktree.remove", "a", "--force").stderr
             gate.touch()
             assert process.wait(timeout=30) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 from contextlib import contextmanager, suppress
@@ -28,12 +29,10 @@ def disposable_server(binaries: Binaries | None = None) -> Iterator[str]:
     This process holds a lock on its directory. If the process is killed (`kill -9`), the lock is released, and the
     next disposable server of the same user stops and deletes the orphan.
     """
-    from filelock import lock_descriptor
-
     _sweep()
     made = Path(tempfile.mkdtemp())
     lock = os.open(made, os.O_RDONLY)
-    lock_descriptor(lock)
+    fcntl.flock(lock, fcntl.LOCK_EX)
     # Renamed only when locked: a directory that has the prefix and is not locked belongs to a killed process.
     cluster = Cluster(made.rename(made.with_name(_PREFIX + made.name)), durable=False, binaries=binaries)
     try:
@@ -45,14 +44,13 @@ def disposable_server(binaries: Binaries | None = None) -> Iterator[str]:
 
 
 def _sweep() -> None:
-    from filelock import lock_descriptor
-
     for root in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with suppress(OSError, ServerError):  # in use, another user's, or just removed by another process
             # Any user can put a link of that name there: it must be a directory, and ours.
             lock = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
-                if lock_descriptor(lock, blocking=False) and os.fstat(lock).st_uid == os.geteuid():
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(lock).st_uid == os.geteuid():
                     Cluster(root, durable=False).destroy()
             finally:
                 os.close(lock)
