@@ -17,6 +17,7 @@ Every failure that a user can meet and fix.
     │   └── CloneError           a clone that could not be built or did not verify
     ├── ToolchainError           migrate or generate failed, or no tool could be chosen
     │   └── WrongDatabaseError   a tool used a database that is not the worktree's
+    ├── MachineError             the machine refuses: a full disk, a read-only file system, too many open files
     ├── TwilioError              Twilio refuses, or its answer is invalid or missing
     ├── LedgerError              the ledger cannot be used, or refuses
     │   ├── NotFoundError        a row does not exist
@@ -32,9 +33,19 @@ Any other exception is a bug and shows its traceback.
 
 from __future__ import annotations
 
+import errno
+import os
+import shlex
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 # The one import of Invoke outside `collections`: `Program.run` prints only its own exceptions
 # without a traceback (invoke/program.py, `except (UnexpectedExit, Exit, ParseError)`).
 from invoke.exceptions import Exit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class GoldentreeError(Exit):
@@ -157,6 +168,12 @@ class WrongDatabaseError(ToolchainError):
     kind = "wrong-database"
 
 
+class MachineError(GoldentreeError):
+    """The machine refuses: a full disk, a read-only file system, too many open files."""
+
+    kind = "machine"
+
+
 class TwilioError(GoldentreeError):
     """Twilio refuses, or its answer is invalid or missing."""
 
@@ -220,3 +237,67 @@ class Interrupted(GoldentreeError):  # noqa: N818 - it is named for what happene
     """Ctrl-C or SIGTERM, after the rollback."""
 
     kind = "interrupted"
+
+
+_CURES = {
+    errno.ENOSPC: "free space on that disk, then run the same command:\ndf -h {folder}",
+    errno.EDQUOT: "free space within your quota, then run the same command:\ndu -sh {folder}",
+    errno.EROFS: "mount that file system for writing, then run the same command:\nfindmnt --target {folder}",
+    errno.EACCES: "let this account read and write there, then run the same command:\nls -ld {folder}",
+    errno.EPERM: "let this account read and write there, then run the same command:\nls -ld {folder}",
+    errno.EMFILE: "let processes open more files, then run the same command:\nulimit -n 1024",
+    errno.ENFILE: "end programs that keep many files open, then run the same command",
+    errno.EFBIG: "let processes write larger files, then run the same command:\nulimit -f unlimited",
+    errno.EAGAIN: "end some of your processes, then run the same command",
+    errno.ENOMEM: "end some of your processes, then run the same command",
+    errno.EIO: "the disk may be failing: look at the messages of the kernel, then run the same command",
+    errno.ESTALE: "mount that file system again, then run the same command",
+}
+
+
+def find_cure(said: str, folder: Path) -> str:
+    """Return the hint for what the machine refused another program in *folder*, as that *said*; empty if it did not."""
+    found = (cure for number, cure in _CURES.items() if os.strerror(number) in said)
+    return next(found, "").format(folder=shlex.quote(str(folder)))
+
+
+def explain_os_error(error: OSError | MemoryError) -> MachineError | None:
+    """
+    Return the error to print for *error* if the machine is its cause, None if it may be a bug of ours.
+
+    The notes of *error* become its reason: they say what could not be undone.
+    """
+    if isinstance(error, MemoryError):
+        number, reason = errno.ENOMEM, "no memory is left"
+    else:
+        number, reason = error.errno or 0, error.strerror or str(error)
+    why = "\n".join(getattr(error, "__notes__", []))
+    if number == errno.ENOENT and error.filename is None:  # type: ignore[union-attr]  # tempfile.gettempdir raises it
+        return MachineError(reason, why=why, hint="set TMPDIR to a directory that this account can write")
+    if number not in _CURES:
+        return None
+    name = getattr(error, "filename", None)
+    path = Path(os.fsdecode(name)) if isinstance(name, str | bytes) and name else None
+    folder = shlex.quote(str(path.parent if path else "."))
+    what = f"`{path}`: {reason}" if path else reason[:1].lower() + reason[1:]
+    return MachineError(what, why=why, hint=_CURES[number].format(folder=folder))
+
+
+@contextmanager
+def machine_errors() -> Iterator[None]:
+    """
+    Raise what the machine refuses in the body as an expected failure.
+
+    Raises:
+        MachineError: If a disk is full or read-only, a file may not be used, or too many files are open.
+    """
+    try:
+        yield
+    except (OSError, MemoryError) as error:
+        if (explained := explain_os_error(error)) is None:
+            raise
+        raise explained from error
+    except RuntimeError as error:
+        if "can't start new thread" not in str(error):
+            raise
+        raise MachineError("no more threads can be started", hint=_CURES[errno.EAGAIN]) from error

@@ -66,8 +66,10 @@ def atomic_write(path: Path, data: bytes | str, *, mode: int | None = None, dura
                 file.flush()
                 os.fsync(descriptor)
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None  # a failed write names no file
         raise
     if durable:
         _sync_folder(path.parent)

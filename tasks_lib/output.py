@@ -15,7 +15,7 @@ import threading
 import time
 from contextlib import contextmanager
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tasks_lib.errors import GoldentreeError
 
@@ -48,16 +48,23 @@ def print_answer(text: str, end: str = "\n") -> None:
         GoldentreeError: If the text cannot be written, for example to a full disk.
     """
     try:
-        print(text, end=end, flush=True)
-    except UnicodeEncodeError:
-        # The locale lacks a character, or a file name is not valid text: print UTF-8, and the bytes of that name.
-        sys.stdout.buffer.write(f"{text}{end}".encode(errors="surrogateescape"))
-        sys.stdout.flush()
+        try:
+            print(text, end=end, flush=True)
+        except UnicodeEncodeError:
+            # The locale lacks a character, or a file name is not valid text: print UTF-8, and the bytes of that name.
+            sys.stdout.buffer.write(f"{text}{end}".encode(errors="surrogateescape"))
+            sys.stdout.flush()
     except OSError as error:
-        # Python flushes stdout once more at exit, which would fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence(sys.stdout)
         if not isinstance(error, BrokenPipeError):
             raise GoldentreeError(f"cannot write the answer to stdout: {error.strerror}") from None
+
+
+def _silence(stream: TextIO) -> None:
+    """Send what *stream* still holds to nowhere: Python flushes it once more at exit, which would fail again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def format_document(data: Any) -> str:
@@ -196,19 +203,24 @@ class Narrator:
     """
 
     def __init__(self, *, moving: bool | None = None) -> None:
-        self._moving = sys.stderr.isatty() if moving is None else moving
+        self._moving = (sys.stderr is not None and sys.stderr.isatty()) if moving is None else moving
         self._progress: Progress | None = None
         self._running = 0
         self._measure: Callable[[str], None] | None = None
         self._lock = threading.Lock()
 
     def say(self, text: str) -> None:
-        """Print one line of narration."""
-        with self._lock:
-            if self._progress is not None:
-                self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
-            else:
-                print(text, file=sys.stderr, flush=True)
+        """Print one line of narration. One that cannot be printed does not stop the command, least of all an undo."""
+        if sys.stderr is None:  # closed, as by `2>&-`
+            return
+        try:
+            with self._lock:
+                if self._progress is not None:
+                    self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+                else:
+                    print(text, file=sys.stderr, flush=True)
+        except OSError:  # its reader has gone (`2>&1 | head`), or its disk is full
+            _silence(sys.stderr)
 
     def relay(self, line: str) -> None:
         """Print one line that a child process printed."""

@@ -118,6 +118,19 @@ def test_answer_that_cannot_be_written_is_an_error(tmp_path):
     assert result.stderr == "error: cannot write the answer to stdout: File too large\n"
 
 
+@pytest.mark.parametrize("stream", ["2>/dev/full", "2>&1 >/dev/null | head -c 1", "2>&-"])
+def test_narration_that_cannot_be_printed_does_not_stop_a_command(stream):
+    """What a command does must not depend on who reads along; nothing of it lands in the answer."""
+    script = "from tasks_lib.output import *\nnarrator = Narrator()\nfor _ in range(3): narrator.say('x' * 100_000)\n"
+    script += "open('/dev/fd/3', 'w').write('done')"
+    result = subprocess.run(
+        ["bash", "-c", f'exec 3>&1; "$0" -c "$1" {stream}', sys.executable, script], capture_output=True, check=False
+    )
+    assert result.stdout.replace(b"x", b"") == b"done"
+    assert result.stdout.count(b"x") <= 1
+    assert result.stderr == b""
+
+
 def test_answer_falls_back_to_utf_8(monkeypatch):
     """A character that the locale lacks is printed as UTF-8, and an invalid file name as its bytes."""
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))

@@ -14,7 +14,7 @@ from invoke.tasks import Task
 from invoke.tasks import task as invoke_task
 
 from tasks_lib import output
-from tasks_lib.errors import GoldentreeError
+from tasks_lib.errors import GoldentreeError, machine_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
@@ -114,7 +114,8 @@ def task(
                     # Invoke takes the next word, even a flag, as the missing positional argument.
                     noun = body.__module__.rpartition(".")[2]
                     raise GoldentreeError("`--help` goes before the task", hint=f"inv --help {noun}.{body.__name__}")
-                found = body(*arguments, **flags)
+                with machine_errors():
+                    found = body(*arguments, **flags)
             except GoldentreeError as error:
                 if flags.get("json"):
                     output.print_answer(output.format_error_document(error))

@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
 
-from tasks_lib.errors import GitError
+from tasks_lib.errors import GitError, find_cure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -117,7 +117,8 @@ def run_git(
         time.sleep(_PAUSE)
     if check and result.returncode != 0:
         said = (result.stderr or result.stdout).strip()
-        raise GitError(f"git {_verb(arguments)} failed with status {result.returncode}", why=said)
+        what = f"git {_verb(arguments)} failed with status {result.returncode}"
+        raise GitError(what, why=said, hint=find_cure(said, cwd))
     return result
 
 

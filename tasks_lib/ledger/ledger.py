@@ -163,6 +163,8 @@ def _translated(where: str) -> Iterator[None]:
                 said,
                 "stop the agents, move it and its -wal and -shm aside, and copy the latest backup there",
             )
+        elif "disk is full" in said or "disk I/O error" in said:
+            why, hint = said, "free space on its disk, then run the same command"
         else:
             why, hint = said, ""
         raise LedgerError(f"the ledger at `{where}` cannot be used", why=why, hint=hint) from None

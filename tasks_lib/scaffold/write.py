@@ -105,7 +105,12 @@ def write(file: File) -> None:
     try:
         file.path.parent.mkdir(parents=True, exist_ok=True)
         with file.path.open("x", encoding="utf-8") as opened:
-            opened.write(file.text)
+            try:
+                opened.write(file.text)
+                opened.flush()
+            except OSError:
+                file.path.unlink()  # on a full disk; half of it would count as the user's own
+                raise
         if file.text.startswith("#!"):
             file.path.chmod(0o755)
     except OSError as error:

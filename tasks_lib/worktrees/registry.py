@@ -195,7 +195,7 @@ class Registry:
 
     def mark(self, git_directory: Path, slug: str) -> None:
         """Write *slug* into the worktree's administrative directory."""
-        (git_directory / "goldentree").write_text(slug)
+        atomic_write(git_directory / "goldentree", slug)
 
     def unmark(self, git_directory: Path) -> None:
         """Delete the slug from the worktree's administrative directory."""

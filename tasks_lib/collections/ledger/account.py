@@ -198,7 +198,12 @@ def _write(account: Account, file: Path) -> None:
     try:
         # O_EXCL also refuses a symbolic link.
         with os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as opened:
-            opened.write(account.credentials)
+            try:
+                opened.write(account.credentials)
+                opened.flush()
+            except OSError:
+                file.unlink()  # on a full disk; the same command would refuse to replace it
+                raise
     except OSError as error:
         raise LedgerError(f"`{file}` cannot be written: {error.strerror}", why="no turn was taken") from None
 

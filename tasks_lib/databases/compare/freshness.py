@@ -124,10 +124,14 @@ def _prove_or_read(source: Source, golden: Golden, cached: _Cached | None) -> Fr
 
 @contextmanager
 def _one_reader(source: Source, golden: Golden) -> Iterator[None]:
-    """Let one process of this repository read golden at a time; after ten seconds do not wait any longer."""
-    make_state_folder(source.folder)
+    """
+    Let one process of this repository read golden at a time; after ten seconds do not wait any longer.
+
+    Taking turns only saves work, so it is left out where no lock can be held.
+    """
     with ExitStack() as turn:
-        with suppress(LockHeldError):
+        with suppress(LockHeldError, OSError):
+            make_state_folder(source.folder)
             turn.enter_context(file_lock(_cache_file(source, golden).with_suffix(".lock"), timeout=_TURN_SECONDS))
         yield
 
@@ -157,13 +161,18 @@ def read_baseline(connection: Connection[Any], oid: int) -> Baseline:
 
 
 def cache_fingerprint(source: Source, golden: Golden, found: Fingerprint, baseline: Baseline) -> None:
-    """Cache *found* and the *baseline* that was read before it; an unknown fingerprint is not cached."""
+    """
+    Cache *found* and the *baseline* that was read before it; an unknown fingerprint is not cached.
+
+    A cache that cannot be written costs time later, and nothing else.
+    """
     if not found.digest:
         return
     path = _cache_file(source, golden)
-    make_state_folder(path.parent)
     cached = _Cached(golden.oid, found.digest, found.outside, found.obstacle, *astuple(baseline))
-    atomic_write(path, msgspec.json.encode(cached))
+    with suppress(OSError):
+        make_state_folder(path.parent)
+        atomic_write(path, msgspec.json.encode(cached))
 
 
 class _Cached(msgspec.Struct, frozen=True):

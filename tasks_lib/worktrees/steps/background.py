@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,8 +14,12 @@ if TYPE_CHECKING:
 
 
 def start_cleanup(project: Project) -> None:
-    """Start `golden.tidy` without waiting for it. Its log is next to the registry."""
-    with (project.registry.directory / "tidy.log").open("wb") as log:
+    """
+    Start `golden.tidy` without waiting for it. Its log is next to the registry.
+
+    If the machine refuses, the next command starts it: what the user asked for is done already.
+    """
+    with suppress(OSError), (project.registry.directory / "tidy.log").open("wb") as log:
         subprocess.Popen(
             [sys.executable, "-m", "tasks_lib", "golden.tidy"],
             cwd=project.repository.main,
