@@ -171,6 +171,13 @@ def stress(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def storm(session: nox.Session) -> None:
+    """Use goldentree at random while it is killed and disks fill up; `-- --seconds 30 --seed 7` changes the run."""
+    session.install("-e.[embedded]")
+    session.run("python", "-m", "dev.storm", *session.posargs, interrupt_timeout=PATIENCE)
+
+
+@nox.session(default=False)
 def seaorm(session: nox.Session) -> None:
     """Run the tests that compile a migration crate: minutes, and cargo."""
     session.install(EDITABLE, *group("tests"))
