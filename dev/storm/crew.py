@@ -84,7 +84,7 @@ class Book:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, branch: str, command: str) -> None:
-        """Note that *command* begins for *branch*, or has ended: what is written meanwhile need not stay."""
+        """Note that *command* begins for *branch*, or has ended: what is written in between need not stay."""
         name = command.split(maxsplit=1)[0]
         with self._lock:
             if name in REPLACING:

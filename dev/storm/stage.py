@@ -21,7 +21,7 @@ from tasks_lib.databases.server.embedded.cluster import Cluster
 
 GOLDEN = "app_latest"
 BYSTANDER = "app_bystander"
-"""A database whose name looks like a clone's, and which belongs to somebody else."""
+"""A database whose name looks like a clone's, and which goldentree did not make."""
 
 DISKS = {"server": "2g", "code": "512m"}
 """Folders that are file systems of their own, with their sizes, so that they can be filled."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import subprocess
 import time
 from typing import TYPE_CHECKING, Any
+
+import psycopg
 
 from dev.storm.crew import REPLACING, Caller
 from dev.storm.stage import BYSTANDER, CONTENTS, GOLDEN
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dev.storm.crew import Book
-    from dev.storm.log import Log
+    from dev.storm.log import Call, Log
     from dev.storm.stage import Stage
 
 ROUNDS = 5
@@ -40,14 +43,16 @@ class Verdict:
 
     def reach(self) -> None:
         """Add everything that is wrong to the log's faults."""
-        self._require_quiet("commands have ended")
-        self.caller.goldentree(["server.start"])
+        self._require_quiet("the commands have ended")
         self._cure()
-        self.caller.goldentree(["worktree.create", "afterwards"])
+        self._require_success("worktree.create", "afterwards")
         self._require_quiet("the cures have ended")
         for check in (self.databases, self.contents_of_databases, self.worktrees, self.commits, self.locks):
-            for fault in check():
-                self.log.add_fault(fault)
+            try:
+                for fault in check():
+                    self.log.add_fault(fault)
+            except (psycopg.Error, subprocess.CalledProcessError, ValueError, OSError) as error:
+                self.log.add_fault(f"the check of {check.__name__.replace('_', ' ')} failed: {error}")
 
     def databases(self) -> Iterator[str]:
         """Yield databases that are half made or have gone."""
@@ -119,7 +124,7 @@ class Verdict:
         """Stop the server, and yield locks that are still held."""
         held = self.stage.sql("SELECT pid, objid FROM pg_locks WHERE locktype = 'advisory'")
         yield from (f"process {pid} holds advisory lock {lock}" for pid, lock in held)
-        self.caller.goldentree(["server.stop"])
+        self._require_success("server.stop")
         folders = (self.stage.main / ".git", self.stage.cluster.root)
         files = [file for folder in folders for file in folder.rglob("*lock*") if file.is_file()]
         for file in files:
@@ -129,7 +134,7 @@ class Verdict:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                yield f"somebody holds the lock {file}"
+                yield f"a process holds the lock {file}"
             finally:
                 os.close(descriptor)
 
@@ -151,6 +156,12 @@ class Verdict:
         shown = [f"  {finding['subject']}: {finding['text']}\n    cure: {finding['cure']}" for finding in findings]
         self.log.add_fault("\n".join([f"doctor is not content after {ROUNDS} rounds of its cures", *shown]))
 
+    def _require_success(self, *words: str) -> Call:
+        call = self.caller.goldentree(words)
+        if call.status:
+            self.log.add_fault(f"`{' '.join(words)}` failed after the storm:\n{call.stderr}")
+        return call
+
     def _require_quiet(self, when: str) -> None:
         deadline = time.monotonic() + PATIENCE
         while (left := self.stage.processes()) and time.monotonic() < deadline:
@@ -159,8 +170,7 @@ class Verdict:
             self.log.add_fault(f"process {process.pid} still runs after {when}: {process.info}")
 
     def _listed(self) -> list[dict[str, Any]]:
-        call = self.caller.goldentree(["worktree.list", "--json"])
-        rows = json.loads(call.stdout)["data"]
+        rows = json.loads(self._require_success("worktree.list", "--json").stdout)["data"]
         return [row for row in rows if row["state"] != "main"]
 
     def _is_kept(self, commit: str) -> bool:
