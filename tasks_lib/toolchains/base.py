@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
 
@@ -49,11 +49,13 @@ class MigrationHistory:
         table: Its name as `to_regclass` reads it; without a schema if the tool relies on the search path, as most do.
         key: A SQL expression of type text that identifies a recorded migration.
         condition: A SQL condition that is true for rows of applied migrations.
+        checksum: A SQL expression of type text for the checksum of a migration's file; NULL if the tool records none.
     """
 
     table: str
     key: str
     condition: str = "true"
+    checksum: str = "NULL"
 
     @property
     def query(self) -> str:
@@ -143,3 +145,42 @@ class Toolchain(ABC):
             pending=tuple(name for key, name in known.items() if key not in recorded),
             missing=tuple(sorted(recorded - known.keys())),
         )
+
+    def read_checksums(self) -> dict[str, str]:
+        """Return the checksums of the branch's migrations by key, as the tool records them; empty if it records none."""
+        return {}
+
+    def find_other_work(self, recorded: Collection[str], path: str) -> str:  # noqa: ARG002 - for presets
+        """
+        Return what `migrate` may do beside applying `migrations`; empty if it provably does nothing else.
+
+        Args:
+            recorded: The keys in the migration history.
+            path: The PATH that the command gets.
+
+        Raises:
+            ToolchainError: If a file cannot be read.
+        """
+        return ""
+
+    def find_reason_to_migrate(self, recorded: Mapping[str, str | None], path: str) -> str:
+        """
+        Return why `migrate` may change a database; empty if it provably does not, so that it need not run.
+
+        Args:
+            recorded: The recorded checksum of each migration in the database's history, by key.
+            path: The PATH that the command gets.
+
+        Raises:
+            ToolchainError: If a file cannot be read.
+        """
+        drift = self.drift(recorded)
+        if drift.pending:
+            return f"{len(drift.pending)} pending"
+        if drift.missing:
+            return f"the branch lacks {', '.join(drift.missing)}"
+        if not drift.applied:
+            return "no migrations were found"
+        names = self.migrations()
+        edited = [names[key] for key, found in self.read_checksums().items() if recorded.get(key) not in (None, found)]
+        return f"edited: {', '.join(edited)}" if edited else self.find_other_work(recorded, path)

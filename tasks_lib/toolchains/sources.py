@@ -7,6 +7,7 @@ Every function raises `ToolchainError` for a file that cannot be parsed; during 
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import tomllib
 from functools import cache
@@ -23,6 +24,14 @@ def read_text(path: Path) -> str:
     """Return the text of *path*; empty if the file does not exist."""
     try:
         return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def hash_file(path: Path, algorithm: str) -> str:
+    """Return the checksum of *path* as hexadecimal digits, by an *algorithm* of hashlib."""
+    try:
+        return hashlib.new(algorithm, path.read_bytes(), usedforsecurity=False).hexdigest()
     except OSError as error:
         raise _unreadable(path, error) from None
 

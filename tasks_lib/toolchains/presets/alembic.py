@@ -22,7 +22,7 @@ from tasks_lib.toolchains.revisions import Revision, find_ancestors, read_revisi
 from tasks_lib.toolchains.sources import read_python, read_text, read_toml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
 SEPARATORS = {"os": os.pathsep, "newline": "\n", ":": ":", ";": ";"}
@@ -64,6 +64,19 @@ class Alembic(Toolchain):
         """
         found = super().drift(find_ancestors(self._revisions(), recorded))
         return replace(found, pending=()) if found.missing else found
+
+    def find_other_work(self, recorded: Collection[str], path: str) -> str:  # noqa: ARG002 - as in the base class
+        """Look for an `env.py` that migrates several databases, or a schema for each customer."""
+        if "databases" in _options(self.folder):
+            return "alembic.ini names several databases"
+        computed = [
+            node.arg
+            for node in ast.walk(read_python(self._scripts / "env.py"))
+            if isinstance(node, ast.keyword)
+            and node.arg in ("version_table", "version_table_schema")
+            and not isinstance(node.value, ast.Constant)
+        ]
+        return f"env.py computes {computed[0]}" if computed else ""
 
     def migrate(self) -> Command:
         """Upgrade to all heads: a branch without its merge revision has two."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from tasks_lib.toolchains.base import Command, MigrationHistory, Toolchain
 from tasks_lib.toolchains.sources import read_text
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 
@@ -31,6 +33,12 @@ class Dbmate(Toolchain):
         """List the files whose names begin with a version: digits, sorted as text."""
         paths = sorted(self.folder.glob("db/migrations/*.sql"))
         return {version[0]: path.stem for path in paths if (version := re.match(r"\d+", path.name))}
+
+    def find_other_work(self, recorded: Collection[str], path: str) -> str:  # noqa: ARG002 - as in the base class
+        """Look for settings of another folder or table, which dbmate reads from the environment and from `.env`."""
+        named = [*os.environ, *re.findall(r"\w+", read_text(self.folder / ".env"))]
+        found = next((name for name in ("DBMATE_MIGRATIONS_DIR", "DBMATE_MIGRATIONS_TABLE") if name in named), "")
+        return f"{found} is set" if found else ""
 
     def migrate(self) -> Command:
         """Only migrate: `up` would create the database, and dumping the schema is left to `generate`."""

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tasks_lib.toolchains.base import Command, MigrationHistory, Toolchain, quote_identifier
-from tasks_lib.toolchains.sources import read_json, read_text
+from tasks_lib.toolchains.sources import hash_file, read_json, read_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,12 +33,20 @@ class Drizzle(Toolchain):
         section = re.search(r"\bmigrations\s*:\s*\{[^}]*\}", _config(self.folder))
         options = section[0] if section else ""
         names = _option(options, "schema", "drizzle"), _option(options, "table", "__drizzle_migrations")
-        return MigrationHistory(quote_identifier(*names), "created_at::text")
+        return MigrationHistory(quote_identifier(*names), "created_at::text", checksum="hash")
 
     def migrations(self) -> dict[str, str]:
         """Read the journal, whose `when` is `created_at` in milliseconds since 1970."""
-        journal = read_json(self.folder / _option(_config(self.folder), "out", "drizzle") / "meta" / "_journal.json")
+        journal = read_json(self._out / "meta" / "_journal.json")
         return {str(entry["when"]): entry["tag"] for entry in (journal or {}).get("entries", [])}
+
+    def read_checksums(self) -> dict[str, str]:
+        """Hash the files as drizzle-orm's `readMigrationFiles` does."""
+        return {key: hash_file(self._out / f"{tag}.sql", "sha256") for key, tag in self.migrations().items()}
+
+    @property
+    def _out(self) -> Path:
+        return self.folder / _option(_config(self.folder), "out", "drizzle")
 
     def migrate(self) -> Command:
         """Set `CI`, because drizzle-kit otherwise asks questions."""

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks_lib.toolchains.base import Command, MigrationHistory, Toolchain
-from tasks_lib.toolchains.sources import read_crates, read_toml
+from tasks_lib.toolchains.sources import read_crates, read_text, read_toml
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 ENTITIES = Path("src/bases/db/schemas")
+LIBRARY = Path("migration/src/lib.rs")
 
 
 class SeaORM(Toolchain):
@@ -35,6 +41,14 @@ class SeaORM(Toolchain):
         """List the crate's `m<date>_<time>_<what>.rs`."""
         names = sorted(path.stem for path in self.folder.glob("migration/src/m[0-9]*.rs"))
         return dict(zip(names, names, strict=True))
+
+    def find_other_work(self, recorded: Collection[str], path: str) -> str:  # noqa: ARG002 - as in the base class
+        """Look for migrations in `lib.rs`, which decides what is applied, that are not among the files."""
+        source = re.sub(r"//.*|/\*[^*]*\*/", "", read_text(self.folder / LIBRARY))
+        listed = re.findall(r"Box::new\(\s*(?:crate::|self::)?(\w+)::Migration\s*,?\s*\)", source)
+        if sorted(listed) == sorted(self.migrations()) and len(listed) == source.count("Box::new("):
+            return ""
+        return f"{LIBRARY} does not list each file once"
 
     def migrate(self) -> Command:
         """

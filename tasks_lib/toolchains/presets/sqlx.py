@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tasks_lib.toolchains.base import Command, MigrationHistory, Toolchain
-from tasks_lib.toolchains.sources import read_crates, read_toml
+from tasks_lib.toolchains.sources import hash_file, read_crates, read_toml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,16 +27,15 @@ class SQLx(Toolchain):
     @property
     def history(self) -> MigrationHistory:
         """Identify a migration by its version; a migration that failed half-way has a row without `success`."""
-        return MigrationHistory("_sqlx_migrations", "version::text", "success")
+        return MigrationHistory("_sqlx_migrations", "version::text", "success", "encode(checksum, 'hex')")
 
     def migrations(self) -> dict[str, str]:
-        """List `<version>_<what>.sql` and `.up.sql` by version, a number that may have leading zeros."""
-        found = {}
-        for path in self.folder.glob("migrations/*.sql"):
-            version = re.match(r"(\d+)_", path.name)
-            if version and not path.name.endswith(".down.sql"):
-                found[int(version[1])] = path.name.removesuffix(".sql").removesuffix(".up")
-        return {str(version): found[version] for version in sorted(found)}
+        """List `<version>_<what>.sql` and `.up.sql` by version."""
+        return {key: path.name.removesuffix(".sql").removesuffix(".up") for key, path in self._files().items()}
+
+    def read_checksums(self) -> dict[str, str]:
+        """SQLx refuses a migration that was edited after it was applied."""
+        return {key: hash_file(path, "sha384") for key, path in self._files().items()}
 
     def migrate(self) -> Command:
         """Apply pending migrations."""
@@ -48,3 +47,12 @@ class SQLx(Toolchain):
             return None
         workspace = ("--workspace",) if "workspace" in read_toml(self.folder / "Cargo.toml") else ()
         return Command(("cargo", "sqlx", "prepare", *workspace), self.folder, install=INSTALL)
+
+    def _files(self) -> dict[str, Path]:
+        """Return the files by version, a number that may have leading zeros."""
+        found = {}
+        for path in self.folder.glob("migrations/*.sql"):
+            version = re.match(r"(\d+)_", path.name)
+            if version and not path.name.endswith(".down.sql"):
+                found[int(version[1])] = path
+        return {str(version): found[version] for version in sorted(found)}
