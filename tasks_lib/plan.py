@@ -30,6 +30,10 @@ def _nothing() -> None:
     return None
 
 
+def _no_remark() -> str:
+    return ""
+
+
 @dataclass(frozen=True)
 class Step:
     """
@@ -42,6 +46,7 @@ class Step:
         done: Returns whether the whole change has been made already.
         anchor: True for the step that writes the record by which later runs find leftovers; kept if another undo fails.
         forgets: Whether *undo* only lets the step run again, and what *do* did stays.
+        expect: Returns a remark on what *do* would do, which a preview adds to the title; changes nothing.
     """
 
     title: str
@@ -50,6 +55,7 @@ class Step:
     done: Callable[[], bool] = _never
     anchor: bool = False
     forgets: bool = False
+    expect: Callable[[], str] = _no_remark
 
     @property
     def reverts(self) -> bool:
@@ -90,7 +96,11 @@ class Plan:
 
     def preview(self) -> list[str]:
         """Return one line for each step that a run would take; change nothing."""
-        return [f"{step.title} (done already)" if step.done() else step.title for step in self.steps]
+        lines = []
+        for step in self.steps:
+            remark = "done already" if step.done() else step.expect()
+            lines.append(f"{step.title} ({remark})" if remark else step.title)
+        return lines
 
     def run(self, narrator: Narrator) -> list[Ran]:
         """

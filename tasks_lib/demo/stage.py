@@ -114,14 +114,14 @@ class Stage:
 
     def seaorm_migrations(self, database: str) -> list[str]:
         """Return the SeaORM migrations that *database* has, in order."""
-        query = f"SELECT version FROM {SEAORM_HISTORY} ORDER BY version"  # noqa: S608 - our own constant
-        return queries.read_migration_keys(self.server, database, SEAORM_HISTORY, query)
+        query = f"SELECT version, NULL FROM {SEAORM_HISTORY} ORDER BY version"  # noqa: S608 - our own constant
+        return list(queries.read_migrations(self.server, database, SEAORM_HISTORY, query))
 
     def drift(self, worktree: Path, database: str) -> Drift:
         """Compare the Alembic migrations of the branch at *worktree* with those that *database* has."""
         alembic = Alembic(worktree)
         return alembic.drift(
-            queries.read_migration_keys(self.server, database, alembic.history.table, alembic.history.query)
+            queries.read_migrations(self.server, database, alembic.history.table, alembic.history.query)
         )
 
     def _inv(

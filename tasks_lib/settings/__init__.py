@@ -20,6 +20,7 @@ from tasks_lib.settings.values import (
     ENV_STYLES,
     PREFIX_BYTES,
     Companion,
+    HistoryTable,
     Origin,
     known_fields,
     require_fillable,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from tasks_lib.settings.table import Setting
 
-__all__ = ["SETTINGS", "Companion", "Origin", "Settings", "env_values", "load", "project_name"]
+__all__ = ["SETTINGS", "Companion", "HistoryTable", "Origin", "Settings", "env_values", "load", "project_name"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Settings:
         root: Absolute directory for new worktrees, or None to place them beside the main worktree.
         golden_max_age: The age up to which a snapshot is cloned without checking whether golden has changed.
         migrate, generate: None to detect the command, empty to do nothing.
+        history: A preset's name, a history table, or None for what is detected.
         env_style: A key of `ENV_STYLES`.
         env: Templates of the keys in the worktree's env file.
         env_files: Templates of the keys in further env files, by the file's path in the worktree.
@@ -63,6 +65,8 @@ class Settings:
     spares: int
     companions: tuple[Companion, ...]
     migrate: str | None
+    migrate_always: str
+    history: HistoryTable | str | None
     generate: str | None
     generate_to: str | None
     pull_url: str | None = field(repr=False)

@@ -122,6 +122,19 @@ SETTINGS = (
         example="just migrate",
     ),
     Setting(
+        "migrate_always", "db.migrate_always", "WORKTREE_MIGRATE_ALWAYS", values.parse_choice("true", "false"),
+        "whether a clone is migrated even if its migration history has every migration of the branch",
+        default="false",
+        example="true",
+    ),
+    Setting(
+        "history", "db.history", "WORKTREE_HISTORY", values.parse_history,
+        "where a command in `db.migrate` records what it has applied: a preset, or a table and its files",
+        shown="the preset's; for a command, the detected tool's",
+        more="A command is skipped on a clone that lacks nothing only if this is set.",
+        example="alembic",
+    ),
+    Setting(
         "generate", "db.generate", "WORKTREE_GENERATE", values.parse_command,
         "what generates code from a clone: a command for `sh -c`, a preset, or none",
         shown="the preset's",

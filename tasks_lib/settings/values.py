@@ -94,6 +94,24 @@ class Companion:
     setup: str | None = None
 
 
+@dataclass(frozen=True)
+class HistoryTable:
+    """
+    How a migration tool that has no preset records what it has applied.
+
+    Attributes:
+        table: The migration history table, with its schema if the search path does not find it.
+        key: The column that identifies a migration.
+        files: A pattern of paths in the worktree, such as `db/migrations/*.sql`, that finds the migrations' files.
+        pattern: A regular expression; what its group matches in a file's name is the migration's key.
+    """
+
+    table: str
+    key: str
+    files: str
+    pattern: str = r"^([^.]+)"
+
+
 def parse_text(origin: Origin, name: str) -> str | None:
     """Return a text, or None if it is not set."""
     if origin.value is not None and not isinstance(origin.value, str):
@@ -105,6 +123,29 @@ def parse_command(origin: Origin, name: str) -> str | None:
     """Return a command: None to detect it, empty to do nothing."""
     value = parse_text(origin, name)
     return "" if value == OFF else value
+
+
+def parse_history(origin: Origin, name: str) -> HistoryTable | str | None:
+    """Return the name of a preset, or a history table; None if it is not set."""
+    if not isinstance(origin.value, dict):
+        return parse_text(origin, name)
+    value = _mapping(origin, name, "a preset, or a mapping with table, key, files and pattern")
+    unknown = value.keys() - HistoryTable.__dataclass_fields__.keys()
+    if unknown or {"table", "key", "files"} - value.keys():
+        raise _malformed(name, origin, "a preset, or a mapping with table, key, files and pattern")
+    history = HistoryTable(**value)
+    _require_inside(history.files, name, origin)
+    try:
+        groups = re.compile(history.pattern).groups
+    except re.error as error:
+        raise SettingsError(f"the pattern of `db.history` in {origin.layer} cannot be read", why=str(error)) from None
+    if groups != 1:
+        raise SettingsError(
+            f"the pattern of `db.history` in {origin.layer} has {groups} groups",
+            why="what its one group matches in a file's name is the migration's key",
+            hint=r"for `0001_create_contact.sql`, recorded as 0001, write:\npattern: ^(\d+)_",
+        )
+    return history
 
 
 def parse_choice(*choices: str) -> Callable[[Origin, str], str]:

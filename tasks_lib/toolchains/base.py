@@ -59,8 +59,8 @@ class MigrationHistory:
 
     @property
     def query(self) -> str:
-        """The query that selects the recorded keys: one text column."""
-        return f"SELECT {self.key} FROM {self.table} WHERE {self.condition}"  # noqa: S608 - names, quoted by toolchains
+        """The query that selects the recorded keys and their checksums, as text."""
+        return f"SELECT {self.key}, {self.checksum} FROM {self.table} WHERE {self.condition}"  # noqa: S608 - names, quoted by toolchains
 
 
 def quote_identifier(*names: str) -> str:
@@ -147,7 +147,7 @@ class Toolchain(ABC):
         )
 
     def read_checksums(self) -> dict[str, str]:
-        """Return the checksums of the branch's migrations by key, as the tool records them; empty if it records none."""
+        """Return the checksums of the branch's migrations by key, as the tool records them, if it does."""
         return {}
 
     def find_other_work(self, recorded: Collection[str], path: str) -> str:  # noqa: ARG002 - for presets
@@ -181,6 +181,6 @@ class Toolchain(ABC):
             return f"the branch lacks {', '.join(drift.missing)}"
         if not drift.applied:
             return "no migrations were found"
-        names = self.migrations()
-        edited = [names[key] for key, found in self.read_checksums().items() if recorded.get(key) not in (None, found)]
+        names, checksums = self.migrations(), self.read_checksums()
+        edited = [names[key] for key, found in checksums.items() if recorded.get(key) not in (None, found)]
         return f"edited: {', '.join(edited)}" if edited else self.find_other_work(recorded, path)

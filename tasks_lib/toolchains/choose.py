@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tasks_lib.errors import ToolchainError
+from tasks_lib.settings import HistoryTable
 from tasks_lib.toolchains.base import Command
 from tasks_lib.toolchains.catalog import PRESETS, find_preset, find_toolchain, list_toolchains
+from tasks_lib.toolchains.declared import Declared
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,19 +58,31 @@ def generate_command(root: Path, migrate: str | None, generate: str | None, to: 
     return toolchain.generate(root / to if to else None) if toolchain else None
 
 
-def find_history_toolchain(root: Path, migrate: str | None) -> Toolchain | None:
+def find_history_toolchain(
+    root: Path, migrate: str | None, history: HistoryTable | str | None = None
+) -> Toolchain | None:
     """
     Return the toolchain whose migration history says what is applied; None if that cannot be determined.
 
-    A command of the user's own is assumed to run the tool that is detected, if exactly one is.
+    A command of the user's own is assumed to run the tool that *history* names, else the one that is detected, if
+    exactly one is.
 
     Raises:
-        ToolchainError: If the preset that the setting names is detected in several folders.
+        ToolchainError: If a setting names no preset, or one that is detected in several folders.
     """
-    if migrate in PRESETS:
-        return find_preset(root, migrate)
+    if isinstance(history, HistoryTable):
+        return Declared(root, history, migrate or "")
+    if history is not None and history not in PRESETS:
+        raise ToolchainError(f"`db.history` names no preset: {history}", hint=f"use one of: {', '.join(PRESETS)}")
+    if (preset := history or migrate) in PRESETS:
+        return find_preset(root, preset)
     found = list_toolchains(root)
     return found[0] if len(found) == 1 else None
+
+
+def is_skippable(migrate: str | None, history: HistoryTable | str | None) -> bool:
+    """Whether the migration history tells all that migrate does; a command of the user's own may do more."""
+    return migrate is None or migrate in PRESETS or history is not None
 
 
 def _own(root: Path, command: str) -> Command | None:

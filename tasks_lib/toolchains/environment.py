@@ -26,16 +26,21 @@ def child_environment(
         worktree: Its `.venv/bin` and `node_modules/.bin` come before PATH.
         main: The main worktree; its folders come after PATH, for worktrees that have not installed their own.
     """
-    path = (base.get("PATH") or os.defpath).split(os.pathsep)
-    # A folder on PATH keeps its place: moving `/usr/bin` to the front would hide an activated virtual environment.
-    first = [str(clients)] if clients and str(clients) not in path else []
     return {
         **base,
         **libpq,
         "DATABASE_URL": url,
-        "PATH": os.pathsep.join([*_tools(worktree), *first, *path, *_tools(main)]),
+        "PATH": search_path(base.get("PATH"), worktree, main, clients=clients),
         "PYTHONUNBUFFERED": "1",  # otherwise Django's lines arrive all at once, at the end
     }
+
+
+def search_path(path: str | None, worktree: Path, main: Path, *, clients: Path | None = None) -> str:
+    """Return the PATH of commands that run in *worktree*, made from *path*; see `child_environment`."""
+    folders = (path or os.defpath).split(os.pathsep)
+    # A folder on PATH keeps its place: moving `/usr/bin` to the front would hide an activated virtual environment.
+    first = [str(clients)] if clients and str(clients) not in folders else []
+    return os.pathsep.join([*_tools(worktree), *first, *folders, *_tools(main)])
 
 
 def _tools(root: Path) -> list[str]:

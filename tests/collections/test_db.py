@@ -278,6 +278,47 @@ class TestStatus:
         assert alembic.sql(tables, created["database"]) == [("table_two",)]
         assert alembic.sql(tables, alembic.golden) == []
 
+    def test_migrate_is_skipped_if_nothing_is_pending(self, alembic):
+        """A clone that has every migration is not migrated; the setting and `db.migrate` do it all the same."""
+        (alembic.path / "migrations" / "env.py").write_text("raise SystemExit('env.py has run')\n")
+        alembic.commit("Fail whenever Alembic runs")
+        assert (
+            "(skipped if the clone has every migration of the branch)"
+            in alembic.inv("-R", "worktree.create", "a").stdout
+        )
+        created = alembic.inv("worktree.create", "a")
+        assert "migrate by alembic upgrade heads · 1 of 1 applied: nothing to migrate" in created.stderr
+        assert "env.py has run" in alembic.refuses("db.migrate", cwd=alembic.worktree("a"))
+        assert "env.py has run" in alembic.refuses("worktree.create", "b", env={"WORKTREE_MIGRATE_ALWAYS": "true"})
+
+    def test_commands_are_skipped_only_if_their_history_is_declared(self, alembic):
+        """A command of the team's own may do more than migrate, unless the settings say where its history is."""
+        env = {"WORKTREE_MIGRATE": "touch ran"}
+        assert alembic.inv("worktree.create", "a", env=env).returncode == 0
+        assert (alembic.worktree("a") / "ran").exists()
+        created = alembic.inv("worktree.create", "b", env={**env, "WORKTREE_HISTORY": "alembic"})
+        assert "touch ran · 1 of 1 applied: nothing to migrate" in created.stderr
+        assert not (alembic.worktree("b") / "ran").exists()
+        assert "names no preset: liquid" in alembic.refuses("worktree.create", "c", env={"WORKTREE_HISTORY": "liquid"})
+
+    def test_declared_history_says_what_is_applied(self, alembic):
+        """A tool without a preset is compared with the table and the files that the setting names."""
+        (alembic.path / "sql").mkdir()
+        (alembic.path / "sql" / "one_person.sql").touch()
+        table = r"{table: alembic_version, key: version_num, files: sql/*.sql, pattern: '^(\w+?)_'}"
+        (alembic.path / "invoke.yaml").write_text(f"db:\n  migrate: touch ran\n  history: {table}\n")
+        alembic.commit("Declare the history")
+        created = alembic.inv("worktree.create", "a")
+        assert "1 of 1 applied: nothing to migrate" in created.stderr, created.stderr
+
+        there = alembic.worktree("a")
+        (there / "sql" / "two_task.sql").touch()
+        assert alembic.json("db.status", cwd=there)["migrations"]["pending"] == ["two_task.sql"]
+        assert "migrate by touch ran (1 pending)" in alembic.inv("-R", "worktree.setup", cwd=there).stdout
+        said = alembic.inv("worktree.setup", cwd=there).stderr
+        assert "warning: `touch ran` exited with 0, but these migrations are pending: two_task.sql" in said
+        assert (there / "ran").exists()
+
     def test_failed_migration_undoes_the_create(self, alembic):
         """The error has Alembic's message, and everything is undone."""
         write_revision(alembic.path, "two", "nowhere")

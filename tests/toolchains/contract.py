@@ -56,13 +56,13 @@ def execute(command: Command | None, url: str, worktree: Path) -> list[str]:
     return lines
 
 
-def recorded(toolchain: Toolchain, url: str) -> list[str]:
-    """Return the keys in the migration history; none if the table does not exist."""
+def recorded(toolchain: Toolchain, url: str) -> dict[str, str | None]:
+    """Return the keys and checksums in the migration history; none if the table does not exist."""
     history = toolchain.history
     with psycopg.connect(url) as connection:
         if connection.execute("SELECT to_regclass(%s)", [history.table]).fetchone() == (None,):
-            return []
-        return [key for (key,) in connection.execute(history.query).fetchall()]
+            return {}
+        return dict(connection.execute(history.query).fetchall())
 
 
 def write(folder: Path, files: dict[str, str]) -> None:
@@ -82,12 +82,14 @@ class Project:
         keys: The key of each migration in the migration history, in order.
         files: Every file except the migrations.
         refusal: A part of what the tool prints if the password is wrong.
+        other_work: What migrate may do besides, which the files cannot exclude.
     """
 
     adapter: ClassVar[type[Toolchain]]
     keys: ClassVar[tuple[str, str, str]]
     files: ClassVar[dict[str, str]]
     refusal: ClassVar[str] = "password"
+    other_work: ClassVar[str] = ""
 
     def migration(self, number: int) -> tuple[str, str]:
         """Return path and text of migration *number*, which runs `SQL[number]`."""
@@ -176,6 +178,20 @@ class RealToolContract(Project):
         assert toolchain.drift(recorded(toolchain, database)) == Drift(names[:2], names[2:], ())
         execute(toolchain.migrate(), database, worktree)
         assert toolchain.drift(recorded(toolchain, database)) == Drift(names, (), ())
+
+    def test_tells_when_migrate_would_do_nothing(self, worktree: Path, toolchain: Toolchain, database: str) -> None:
+        """Migrate may be skipped exactly when the database has every migration as it is on the branch."""
+        path = environment_for(database, worktree)["PATH"]
+        assert toolchain.find_reason_to_migrate(recorded(toolchain, database), path) == "3 pending"
+        execute(toolchain.migrate(), database, worktree)
+        assert toolchain.find_reason_to_migrate(recorded(toolchain, database), path) == self.other_work
+        if toolchain.read_checksums():
+            name, text = self.migration(1)
+            write(worktree, {name: f"{text}-- edited\n"})
+            edited = f"edited: {list(toolchain.migrations().values())[1]}"
+            assert toolchain.find_reason_to_migrate(recorded(toolchain, database), path) == edited
+        self.without_the_last(worktree)
+        assert "the branch lacks" in toolchain.find_reason_to_migrate(recorded(toolchain, database), path)
 
     def test_sees_what_the_branch_lacks(self, worktree: Path, toolchain: Toolchain, database: str) -> None:
         """A database that is ahead of the branch has a migration that the branch lacks."""

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from tasks_lib.databases.server.connection import Server
 
 
-def read_migration_keys(server: Server, database: str, table: str, query: str) -> list[str]:
+def read_migrations(server: Server, database: str, table: str, query: str) -> dict[str, str | None]:
     """
-    Return the keys of the applied migrations: the first column of *query* in *database*, nothing if *table* is missing.
+    Return the applied migrations: the two columns of *query* in *database*, nothing if *table* is missing.
 
     Raises:
         DatabaseError: If the query fails.
@@ -30,8 +30,8 @@ def read_migration_keys(server: Server, database: str, table: str, query: str) -
     with server.connect(database) as connection:
         row = connection.execute("SELECT to_regclass(%s)", [table]).fetchone()
         if row is None or row[0] is None:
-            return []
-        return [str(found[0]) for found in connection.execute(sql.SQL(query))]
+            return {}
+        return {str(key): checksum for key, checksum in connection.execute(sql.SQL(query))}
 
 
 def read_size_and_table_count(server: Server, database: str) -> tuple[int, int]:

@@ -54,8 +54,8 @@ class Django(Toolchain):
         """
         Look for migrations of installed packages, and for what Django does after each migrate.
 
-        `INSTALLED_APPS` is code, so a package counts as an app if its migrations are recorded, or its module is named in
-        the repository.
+        `INSTALLED_APPS` is code, so a package counts as an app if its migrations are recorded, or if the repository
+        names its module.
         """
         sources = "\n".join(read_text(file) for file in self._walk("*.py"))
         for name in ("MIGRATION_MODULES", "post_migrate", "pre_migrate"):

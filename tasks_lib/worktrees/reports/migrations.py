@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.toolchains.choose import find_history_toolchain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from tasks_lib.databases.server.connection import Server
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
-    Read = Callable[[str, MigrationHistory], list[str]]
+    Read = Callable[[str, MigrationHistory], Mapping[str, str | None]]
     """A function that reads the applied migrations of a database from a migration history table."""
 
 
@@ -44,8 +44,8 @@ def history_reader(server: Server) -> Read:
     from tasks_lib.databases.compare import queries
 
     @cache
-    def read(database: str, history: MigrationHistory) -> list[str]:
-        return queries.read_migration_keys(server, database, history.table, history.query)
+    def read(database: str, history: MigrationHistory) -> Mapping[str, str | None]:
+        return queries.read_migrations(server, database, history.table, history.query)
 
     return read
 
@@ -60,7 +60,7 @@ def compare_migrations(project: Project, read: Read, record: Record, path: Path)
         DatabaseError: If a migration history table cannot be read.
         ToolchainError: If the migration files cannot be read.
     """
-    toolchain = find_history_toolchain(path, project.settings.migrate)
+    toolchain = find_history_toolchain(path, project.settings.migrate, project.settings.history)
     if toolchain is None:
         return None
     ours, golden = (read(name, toolchain.history) for name in (record.identity.database, record.golden))

@@ -60,11 +60,11 @@ def report_verification(project: Project, environ: Mapping[str, str]) -> Verific
             for equal in [golden.objects.get(kind) == clone.objects.get(kind)]
         ),
     ]
-    toolchain = find_history_toolchain(path, project.settings.migrate)
+    toolchain = find_history_toolchain(path, project.settings.migrate, project.settings.history)
     if toolchain is not None:
         history = toolchain.history
         recorded = [
-            sorted(queries.read_migration_keys(project.server, name, history.table, history.query))
+            sorted(queries.read_migrations(project.server, name, history.table, history.query))
             for name in (record.golden, record.identity.database)
         ]
         title = "migration history " + history.table.replace('"', "")

@@ -13,8 +13,8 @@ from tasks_lib.errors import DatabaseError, ServerError, ToolchainError
 from tasks_lib.git.cli import CALLER, git_environment
 from tasks_lib.plan import Step
 from tasks_lib.toolchains.catalog import PRESETS
-from tasks_lib.toolchains.choose import find_history_toolchain, generate_command, migrate_command
-from tasks_lib.toolchains.environment import child_environment
+from tasks_lib.toolchains.choose import find_history_toolchain, generate_command, is_skippable, migrate_command
+from tasks_lib.toolchains.environment import child_environment, search_path
 from tasks_lib.worktrees.env.fenced import run_fenced
 from tasks_lib.worktrees.env.variables import known_databases, replace_exported
 from tasks_lib.worktrees.steps.databases import own_database_url
@@ -51,7 +51,7 @@ def toolchain_steps(target: Target, *, every_time: bool = False) -> list[Step]:
     for which in ("migrate", "generate"):
         if found := find_command(project, project.repository.main, which):
             tool = _RunTool(target, which, every_time)
-            step = Step(f"{which} by {format_command(found)}", tool.do)
+            step = Step(f"{which} by {format_command(found)}", tool.do, expect=tool.expect)
             steps.append(run_once(target.registry, target.slug, which, step, stale=tool.stale))
         elif which == "migrate" and project.settings.migrate is None:
             target.narrator.say("no migration tool is detected or configured; WORKTREE_MIGRATE names a command")
@@ -69,8 +69,31 @@ class _RunTool:
     def do(self) -> str | None:
         if self.which == "migrate":
             clear_ran(self.target.registry, self.target.slug, {"generate"})
-            _warn_about_missing_migrations(self.target)
+            found = _compare_migrations(self.target)
+            if found and found.drift.missing:
+                self.target.narrator.say(
+                    f"warning: {self.target.record.golden} has migrations that this branch lacks: "
+                    f"{', '.join(found.drift.missing)}\n"
+                    "  the branch's code does not know this schema; merge the branch that has these migrations"
+                )
+            if self._skippable and found and not found.reason:
+                return found.summary
         return run_tool(self.target, self.which)
+
+    def expect(self) -> str:
+        if self.which == "generate" or not self._skippable:
+            return ""
+        record = self.target.find_record()
+        if record is None or record.clone is None:
+            return "skipped if the clone has every migration of the branch"
+        found = _compare_migrations(self.target)
+        return (found.reason or found.summary) if found else ""
+
+    @property
+    def _skippable(self) -> bool:
+        settings = self.target.project.settings
+        known = is_skippable(settings.migrate, settings.history)
+        return known and not self.every_time and settings.migrate_always == "false"
 
     def stale(self) -> bool:
         """Whether it has to run again: always, or because the migration history lacks migrations of the branch."""
@@ -79,35 +102,58 @@ class _RunTool:
         path, project = self.target.path, self.target.project
         if not path.exists():
             return True
-        toolchain = find_history_toolchain(path, project.settings.migrate)
+        toolchain = find_history_toolchain(path, project.settings.migrate, project.settings.history)
         if toolchain is None:
             return False
         drift = _drift(project, self.target.record.identity.database, toolchain)
         return drift is None or bool(drift.pending)
 
 
-def _warn_about_missing_migrations(target: Target) -> None:
-    """Warn of migrations that golden had and the branch lacks, because some tools ignore them."""
-    project, record = target.project, target.record
-    drift = None
+@dataclass(frozen=True)
+class _Comparison:
+    """
+    A branch's migrations, compared with the worktree's database.
+
+    Attributes:
+        reason: Why migrate has to run; empty if it provably would do nothing.
+    """
+
+    drift: Drift
+    reason: str
+
+    @property
+    def summary(self) -> str:
+        """Why migrate need not run."""
+        count = len(self.drift.applied)
+        return f"{count} of {count} applied: nothing to migrate"
+
+
+def _compare_migrations(target: Target) -> _Comparison | None:
+    """Compare the branch's migrations with the worktree's database; return None if either cannot be read."""
+    project, settings = target.project, target.project.settings
+    path = search_path(os.environ.get("PATH"), target.path, project.repository.main)
     with suppress(ToolchainError):  # the tool itself says more about files that it cannot read
-        if toolchain := find_history_toolchain(target.path, project.settings.migrate):
-            drift = _drift(project, record.identity.database, toolchain)
-    if drift and drift.missing:
-        target.narrator.say(
-            f"warning: {record.golden} has migrations that this branch lacks: {', '.join(drift.missing)}\n"
-            "  the branch's code does not know this schema; merge the branch that has these migrations"
-        )
+        toolchain = find_history_toolchain(target.path, settings.migrate, settings.history)
+        recorded = _read_recorded(project, target.record.identity.database, toolchain) if toolchain else None
+        if toolchain and recorded is not None:
+            return _Comparison(toolchain.drift(recorded), toolchain.find_reason_to_migrate(recorded, path))
+    return None
 
 
-def _drift(project: Project, database: str, toolchain: Toolchain) -> Drift | None:
-    """Compare the migration history of *database* with the branch; return None if it cannot be read."""
+def _read_recorded(project: Project, database: str, toolchain: Toolchain) -> dict[str, str | None] | None:
+    """Return the recorded checksums of the migrations in *database*, by key; None if they cannot be read."""
     from tasks_lib.databases.compare import queries
 
     history = toolchain.history
     with suppress(DatabaseError):
-        return toolchain.drift(queries.read_migration_keys(project.server, database, history.table, history.query))
+        return queries.read_migrations(project.server, database, history.table, history.query)
     return None
+
+
+def _drift(project: Project, database: str, toolchain: Toolchain) -> Drift | None:
+    """Compare the migration history of *database* with the branch; return None if it cannot be read."""
+    recorded = _read_recorded(project, database, toolchain)
+    return None if recorded is None else toolchain.drift(recorded)
 
 
 def find_command(project: Project, root: Path, which: str) -> Command | None:
@@ -164,7 +210,7 @@ def require_applied(
         ToolchainError: If the tool's migration history lacks one.
     """
     setting = project.settings.migrate
-    toolchain = find_history_toolchain(path, setting)
+    toolchain = find_history_toolchain(path, setting, project.settings.history)
     drift = _drift(project, database, toolchain) if toolchain else None
     if toolchain is None or drift is None or not drift.pending:
         return

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import sysconfig
+import venv
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tasks_lib.toolchains.presets.django import Django
-from tests.toolchains.contract import SQL, Project, RealToolContract, ToolchainContract, write
+from tests.toolchains.contract import (
+    SQL,
+    Project,
+    RealToolContract,
+    ToolchainContract,
+    environment_for,
+    execute,
+    recorded,
+    write,
+)
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tasks_lib.toolchains.base import Toolchain
 
 MANAGE = """
@@ -75,4 +87,43 @@ class TestDjango(DjangoProject, ToolchainContract):
 
 
 class TestDjangoForReal(DjangoProject, RealToolContract):
-    pass
+    @pytest.fixture
+    def worktree(self, tmp_path: Path) -> Path:
+        """Give the worktree an environment of its own, with the packages of this one."""
+        worktree = tmp_path / "worktree"
+        self.lay_out(worktree)
+        venv.create(worktree / ".venv", symlinks=True)
+        for package in Path(sysconfig.get_path("purelib")).iterdir():
+            if package.suffix != ".pth":
+                (packages_of(worktree) / package.name).symlink_to(package)
+        return worktree
+
+    def test_migrations_of_packages_are_work(self, worktree: Path, toolchain: Toolchain, database: str) -> None:
+        """A newer package with a migration, a new app, and code that runs after each migrate are not skipped."""
+        path = environment_for(database, worktree)["PATH"]
+        execute(toolchain.migrate(), database, worktree)
+        keys = recorded(toolchain, database)
+
+        newer = {key: None for key in keys if key != "auth.0012_alter_user_first_name_max_length"}
+        assert "`django.contrib.auth` has 0012_" in toolchain.find_reason_to_migrate(newer, path)
+        write(worktree, {"more_settings.py": 'INSTALLED_APPS = ["django.contrib.sessions"]\n'})
+        assert toolchain.find_reason_to_migrate(keys, path) == "`django.contrib.sessions` has 0001_initial"
+        write(worktree, {"more_settings.py": 'MIGRATION_MODULES = {"auth": "crm.auth"}\n'})
+        assert toolchain.find_reason_to_migrate(keys, path) == "the code uses MIGRATION_MODULES"
+        write(worktree, {"more_settings.py": "post_migrate.connect(print)\n"})
+        assert toolchain.find_reason_to_migrate(keys, path) == "the code uses post_migrate"
+
+    def test_packages_that_are_not_found_are_work(self, worktree: Path, toolchain: Toolchain, database: str) -> None:
+        """Without an environment, and with packages in another folder, nothing is known about their migrations."""
+        execute(toolchain.migrate(), database, worktree)
+        keys = recorded(toolchain, database)
+
+        assert toolchain.find_reason_to_migrate(keys, "/usr/bin") == "its Python is in no virtual environment"
+        path = environment_for(database, worktree)["PATH"]
+        assert toolchain.find_reason_to_migrate({**keys, "shop.0001": None}, path) == "the app shop was not found"
+        write(packages_of(worktree), {"elsewhere.pth": "/srv/shared\n"})
+        assert "elsewhere.pth imports packages" in toolchain.find_reason_to_migrate(keys, path)
+
+
+def packages_of(worktree: Path) -> Path:
+    return next(worktree.glob(".venv/lib/python3*/site-packages"))
