@@ -44,6 +44,8 @@ from typing import TYPE_CHECKING
 # without a traceback (invoke/program.py, `except (UnexpectedExit, Exit, ParseError)`).
 from invoke.exceptions import Exit
 
+from tasks_lib.program_name import name_program
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -55,7 +57,7 @@ class GoldentreeError(Exit):
     Args:
         what: What was found; lower case, names in backticks, no full stop.
         why: Why it stops the command, unless *what* says so.
-        hint: How to fix it; the last line is a command on its own.
+        hint: How to fix it; the last line is a command on its own. `inv` in a command stands for the called program.
 
     The exit status is 1, as for Invoke's usage errors. Only waits have others, so that scripts can tell them apart.
     """
@@ -69,13 +71,13 @@ class GoldentreeError(Exit):
     def __init__(self, what: str, *, why: str = "", hint: str = "") -> None:
         self.what = what
         self.why = why
-        self.hint = hint
+        self.hint = name_program(hint)
         super().__init__(message=self._format(), code=self.status)
 
     def add(self, *, why: str = "", hint: str = "") -> None:
         """Add what only the caller knows: the lines of *why*, and *hint* if the error has none."""
         self.why = "\n".join(filter(None, [self.why, why]))
-        self.hint = self.hint or hint
+        self.hint = self.hint or name_program(hint)
         self.message = self._format()
 
     def _format(self) -> str:

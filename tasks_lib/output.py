@@ -18,6 +18,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TextIO
 
 from tasks_lib.errors import GoldentreeError
+from tasks_lib.program_name import name_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -210,7 +211,11 @@ class Narrator:
         self._lock = threading.Lock()
 
     def say(self, text: str) -> None:
-        """Print one line of narration. One that cannot be printed does not stop the command, least of all an undo."""
+        """Print one line of narration; `inv` in a command stands for the called program."""
+        self._print(name_program(text))
+
+    def _print(self, text: str) -> None:
+        """Print a line. One that cannot be printed does not stop the command, least of all an undo."""
         if sys.stderr is None:  # closed, as by `2>&-`
             return
         try:
@@ -224,7 +229,7 @@ class Narrator:
 
     def relay(self, line: str) -> None:
         """Print one line that a child process printed."""
-        self.say(f"  │ {line}")
+        self._print(f"  │ {line}")
 
     def detail(self, text: str) -> None:
         """Print one line about the progress of a running step."""

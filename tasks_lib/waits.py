@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -23,7 +24,9 @@ _SHOWN = 80
 
 def say(text: str) -> None:
     """Print one line about a wait on stderr."""
-    print(f"… {text}", file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # closed, as by `2>&-`
+        with suppress(OSError):  # its reader has gone
+            print(f"… {text}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from invoke.tasks import task as invoke_task
 
 from tasks_lib import output
 from tasks_lib.errors import GoldentreeError, machine_errors
+from tasks_lib.program_name import name_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
@@ -131,7 +132,9 @@ def task(
         # Invoke assigns short flags by first free letter, so they would change with every new parameter; and it
         # parses `-f` after a task as its own.
         options.setdefault("klass", _Task)
-        made = invoke_task(help={**(help or {}), "json": JSON_HELP}, auto_shortflags=False, **options)(run)
+        run.__doc__ = name_program(run.__doc__ or "")
+        explained = {name: name_program(text) for name, text in {**(help or {}), "json": JSON_HELP}.items()}
+        made = invoke_task(help=explained, auto_shortflags=False, **options)(run)
         made.reads, made.returns = reads, returns
         return made
 

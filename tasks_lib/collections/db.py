@@ -13,6 +13,7 @@ from tasks_lib.collections._task import Answer, task
 from tasks_lib.collections.views.results import CLONE_HELP, UNMASKED, WORKTREE, preview, report, report_pulled
 from tasks_lib.collections.views.worktree_status import clone_row, migration_rows
 from tasks_lib.output import Narrator, format_age, format_pairs, format_size, format_table
+from tasks_lib.program_name import name_program
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -69,7 +70,7 @@ def reset(c: Context, fresh: bool = False, evict: bool = False, json: bool = Fal
     lines = [f"parked as {name}" for name in parked.values()]
     if parked:
         kept = format_age(project.settings.keep_removed.total_seconds())
-        lines.append(f"kept for {kept}; to restore: inv worktree.undo {slug}")
+        lines.append(name_program(f"kept for {kept}; to restore: inv worktree.undo {slug}"))
     return Answer({**answer.data, "parked": parked}, "\n".join([answer.text, *lines]))
 
 
@@ -101,7 +102,7 @@ def companions(c: Context, json: bool = False) -> Answer:
             database.companion.env,
             database.name,
             database.companion.template or "(empty)",
-            format_size(database.size()) if exists else "missing: inv worktree.setup",
+            format_size(database.size()) if exists else name_program("missing: inv worktree.setup"),
         )
         for database, exists in found
     ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.collections._project import current_project
 from tasks_lib.collections._task import Answer, task
 from tasks_lib.output import format_table
+from tasks_lib.program_name import name_program
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -32,14 +33,14 @@ def doctor(c: Context, json: bool = False) -> Answer:
             "level": finding.level,
             "subject": finding.subject,
             "text": finding.text,
-            "cure": finding.cure or None,
+            "cure": name_program(finding.cure) or None,
         }
         for finding in findings
     ]
     cells = [(_MARKS[finding.level], finding.subject, finding.text) for finding in findings]
     problems = [finding for finding in findings if finding.level == "problem"]
     cures = [
-        indent(f"{_MARKS[finding.level]} {finding.subject}: {finding.cure}", "  ")[2:]
+        indent(f"{_MARKS[finding.level]} {finding.subject}: {name_program(finding.cure)}", "  ")[2:]
         for finding in findings
         if finding.cure
     ]

@@ -15,6 +15,7 @@ from tasks_lib.collections.views.rows import row_for_json, rows_for_json
 from tasks_lib.errors import ConflictError, LedgerError
 from tasks_lib.ledger.store.ids import short_id
 from tasks_lib.output import format_age, format_pairs, format_table
+from tasks_lib.program_name import name_program
 from tasks_lib.workflows.ledger_access import ledger_of
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def list_(c: Context, json: bool = False) -> Answer:
     with ledger_of(current_project()).read() as tx:
         found = tx.accounts.find_all()
     if not found:
-        return Answer([], "no accounts; add one with inv account.add EMAIL --credentials-file FILE")
+        return Answer([], name_program("no accounts; add one with inv account.add EMAIL --credentials-file FILE"))
     now = datetime.now(UTC)
     rows = [
         (

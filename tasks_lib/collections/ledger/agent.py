@@ -15,6 +15,7 @@ from tasks_lib.collections.views.rows import row_for_json, rows_for_json
 from tasks_lib.errors import ConflictError, GoldentreeError
 from tasks_lib.ledger.store.ids import short_id
 from tasks_lib.output import Narrator, format_age, format_pairs, format_table
+from tasks_lib.program_name import name_program
 from tasks_lib.workflows.ledger_access import branches, current_agent, ledger_of, worktree_id
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def list_(c: Context, all: bool = False, json: bool = False) -> Answer:  # noqa:
             )
         )
     if not rows:
-        return Answer(data, "no agents; register one with inv agent.register")
+        return Answer(data, name_program("no agents; register one with inv agent.register"))
     return Answer(data, format_table(("NAME", "STATUS", "WORKTREE", "TASK", "SEEN"), rows, spare=("SEEN", "WORKTREE")))
 
 
@@ -211,7 +212,7 @@ def listen(c: Context, timeout: str = "", as_: str = "", json: bool = False) -> 
         data = [_document(tx, question) for question in found]
     lines = [
         f"{short_id(question['id'])}  {question['from_agent']} asks{_about(question)}:\n{question['question']}\n"
-        f"to answer: inv agent.answer {short_id(question['id'])} TEXT"
+        + name_program(f"to answer: inv agent.answer {short_id(question['id'])} TEXT")
         for question in data
     ]
     return Answer(data, "\n\n".join(lines))

@@ -13,6 +13,7 @@ from tasks_lib.collections.views.results import CLONE_HELP, preview, report, rep
 from tasks_lib.collections.views.rows import row_for_json
 from tasks_lib.ledger.store.ids import short_id
 from tasks_lib.output import Narrator, in_terminal
+from tasks_lib.program_name import name_program
 from tasks_lib.workflows.ledger_access import ledger_of
 
 if TYPE_CHECKING:
@@ -142,8 +143,8 @@ def complete(c: Context, errand: str = "", force: bool = False, json: bool = Fal
         return preview([f"submit errand {short_id(found.id)} for review"])
     return _report(
         errands.complete(project, found),
-        f"inv errand.diff {short_id(found.id)}",
-        f"inv errand.merge {short_id(found.id)}",
+        name_program(f"inv errand.diff {short_id(found.id)}"),
+        name_program(f"inv errand.merge {short_id(found.id)}"),
     )
 
 
@@ -176,7 +177,7 @@ def merge(c: Context, errand: str, force: bool = False, remove: bool = False, js
     if conflicts:
         cure = (
             f"in its worktree: git merge {merged.base_branch}",
-            f"then, committed: inv errand.resolve {short_id(merged.id)}",
+            name_program(f"then, committed: inv errand.resolve {short_id(merged.id)}"),
         )
         answer = _report(merged, *(f"  {file}" for file in conflicts), *cure)
         return Answer({**answer.data, "conflicts": conflicts}, answer.text, ok=False)
@@ -198,7 +199,7 @@ def resolve(c: Context, errand: str = "", json: bool = False) -> Answer:
         errands.require_resolved(project, found)
     if c.config.run.dry:
         return preview([f"submit errand {short_id(found.id)} for review"])
-    return _report(errands.resolve(project, found), f"inv errand.merge {short_id(found.id)}")
+    return _report(errands.resolve(project, found), name_program(f"inv errand.merge {short_id(found.id)}"))
 
 
 @task(

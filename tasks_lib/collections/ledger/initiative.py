@@ -13,6 +13,7 @@ from tasks_lib.collections.views.rows import row_for_json, rows_for_json
 from tasks_lib.errors import ConflictError, LedgerError
 from tasks_lib.ledger.store.ids import short_id
 from tasks_lib.output import format_pairs, format_table
+from tasks_lib.program_name import name_program
 from tasks_lib.workflows.ledger_access import ledger_of
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def list_(c: Context, json: bool = False) -> Answer:
     with ledger_of(current_project()).read() as tx:
         found, tasks, phases = tx.initiatives.find_all(), tx.tasks.find_all(), tx.phases.find_all()
     if not found:
-        return Answer([], "no initiatives; add one with inv initiative.add NAME")
+        return Answer([], name_program("no initiatives; add one with inv initiative.add NAME"))
     data, rows = rows_for_json(found), []
     for initiative, row in zip(found, data, strict=True):
         mine = [task for task in tasks if task.initiative_id == initiative.id]
@@ -176,7 +177,7 @@ def projects(c: Context, initiative: str = "", set_: str | None = None, json: bo
             tx.projects.set_initiative_projects(goal.id, _find_project_ids(tx, set_))
             found = tx.projects.find_projects_by_initiative_id(goal.id)
     if not found:
-        return Answer([], "no projects; add one with inv initiative.add-project NAME URL")
+        return Answer([], name_program("no projects; add one with inv initiative.add-project NAME URL"))
     rows = [(short_id(project.id), project.name, project.default_branch, project.url) for project in found]
     return Answer(rows_for_json(found), format_table(("ID", "NAME", "BRANCH", "URL"), rows, spare=("BRANCH",)))
 

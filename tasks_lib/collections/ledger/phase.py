@@ -12,6 +12,7 @@ from tasks_lib.collections.views.rows import ready_pairs, row_for_json, rows_for
 from tasks_lib.errors import LedgerError
 from tasks_lib.ledger.store.ids import short_id
 from tasks_lib.output import format_pairs, format_table
+from tasks_lib.program_name import name_program
 from tasks_lib.workflows.ledger_access import ledger_of
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def list_(c: Context, initiative: str = "", json: bool = False) -> Answer:
         tasks = {phase.id: tx.tasks.find_by_phase_id(phase.id) for phase in found}
         before = {phase.id: tx.phases.get_dependencies(phase.id) for phase in found}
     if not found:
-        return Answer([], "no phases; add one with inv phase.add NAME INITIATIVE")
+        return Answer([], name_program("no phases; add one with inv phase.add NAME INITIATIVE"))
     data, rows = rows_for_json(found), []
     for phase, row in zip(found, data, strict=True):
         done = sum(task.status == "completed" for task in tasks[phase.id])

@@ -12,6 +12,7 @@ from tasks_lib.collections.views.rows import ready_pairs, row_for_json, rows_for
 from tasks_lib.errors import ConflictError, LedgerError
 from tasks_lib.ledger.store.ids import short_id
 from tasks_lib.output import Narrator, format_pairs, format_table
+from tasks_lib.program_name import name_program
 from tasks_lib.workflows.ledger_access import current_agent, ledger_of, release_lost_tasks, resolve_actor, task_or_held
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def ready(c: Context, limit: str = "", json: bool = False) -> Answer:
     with ledger_of(current_project()).read() as tx:
         found = queue.ready(tx, positive_int(limit, "--limit"))
     if not found:
-        return Answer([], "nothing is ready; see inv task.list")
+        return Answer([], name_program("nothing is ready; see inv task.list"))
     rows = [(short_id(task.id), task.priority, task.category, task.name) for task in found]
     return Answer(
         rows_for_json(found), format_table(("ID", "PRIORITY", "CATEGORY", "NAME"), rows, spare=("CATEGORY", "PRIORITY"))
@@ -294,7 +295,7 @@ def list_(c: Context, status: str = "", phase: str = "", initiative: str = "", j
             wanted["initiative_id"] = tx.initiatives.named(initiative).id
         found, states = tx.tasks.find_all(**wanted), TaskStates(tx)
     if not found:
-        return Answer([], "no such tasks" if wanted else "no tasks; add one with inv task.add NAME")
+        return Answer([], "no such tasks" if wanted else name_program("no tasks; add one with inv task.add NAME"))
     rows = []
     for entry in found:
         holder = states.holders.get(entry.id)
@@ -341,7 +342,7 @@ def tree(c: Context, initiative: str = "", json: bool = False) -> Answer:
         only = tx.initiatives.named(initiative) if initiative else None
         branches = task_tree.build_tree(tx, TaskStates(tx), only)
     if not branches:
-        return Answer([], "no initiatives and no tasks; add a task with inv task.add NAME")
+        return Answer([], name_program("no initiatives and no tasks; add a task with inv task.add NAME"))
     return Answer([branch.data for branch in branches], task_tree.render_tree(branches))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tasks_lib.collections.views.rows import row_for_json
 from tasks_lib.ledger.store.ids import short_id
 from tasks_lib.output import format_table
+from tasks_lib.program_name import name_program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ def errand_for_json(state: ErrandState) -> dict[str, Any]:
         "path": state.listed and state.listed.path,
         "dirty": state.dirty,
         "ahead": state.ahead,
-        "problem": problem and {"message": problem.what, "hint": problem.cure},
+        "problem": problem and {"message": problem.what, "hint": name_program(problem.cure)},
     }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.collections._task import Answer
 from tasks_lib.output import format_first, format_pairs, format_size, format_table
+from tasks_lib.program_name import name_program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,5 +69,5 @@ def report_checks(build: GoldenBuild) -> Answer:
     }
     marks = {"ok": "✓", "broken": "✗", "skipped": "-"}
     text = format_pairs((f"{marks[finding.state]} {finding.title}", finding.text) for finding in findings)
-    hint = "" if usable else "\n\ninv golden.build adds what is missing; it does not change what is wrong"
+    hint = "" if usable else name_program("\n\ninv golden.build adds what is missing; it does not change what is wrong")
     return Answer(data, text + hint, ok=usable)

@@ -10,6 +10,7 @@ from tasks_lib.collections._task import Answer
 from tasks_lib.collections.views.worktree_table import format_ports
 from tasks_lib.git.diff import replace_undecodable
 from tasks_lib.output import format_pairs, format_size, format_table
+from tasks_lib.program_name import name_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -72,7 +73,7 @@ def report(record: Record, path: Path, ran: Iterable[Ran]) -> Answer:
         [
             ("worktree", str(path)),
             ("branch", names.branch),
-            ("database", database if record.clone else f"{database}  (not created: inv worktree.setup)"),
+            ("database", database if record.clone else name_program(f"{database}  (not created: inv worktree.setup)")),
             ("port", format_ports(record)),
             ("dev url", names.dev_url),
         ]
@@ -100,7 +101,9 @@ def report_removal(removal: Removal) -> Answer:
     # After a teardown, exit with 0: a failing hook would block the tool that removes the worktree, and
     # `worktree.gc` finishes later.
     return Answer(
-        data, f"{text}\nto restore: inv worktree.undo {name}", ok=record.only_databases or not removal.pending
+        data,
+        name_program(f"{text}\nto restore: inv worktree.undo {name}"),
+        ok=record.only_databases or not removal.pending,
     )
 
 
@@ -137,7 +140,9 @@ def report_collected(collected: Sequence[Collected]) -> Answer:
     candidates = [item for item in collected if item.outcome == "candidate"]
     if candidates:
         total = format_size(sum(item.orphan.bytes or 0 for item in candidates))
-        lines.append(f"\nnothing was changed; inv worktree.gc --yes deletes {len(candidates)} of them, {total}")
+        lines.append(
+            name_program(f"\nnothing was changed; inv worktree.gc --yes deletes {len(candidates)} of them, {total}")
+        )
     return Answer(data, "\n".join(lines), ok=all(item.outcome != "pending" for item in collected))
 
 

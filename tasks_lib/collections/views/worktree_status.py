@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.collections.views.worktree_table import format_ports
 from tasks_lib.output import format_age, format_pairs, format_size
+from tasks_lib.program_name import name_program
 
 if TYPE_CHECKING:
     from tasks_lib.databases.copy.result import CloneSummary
@@ -23,7 +24,9 @@ def format_status(status: Status, command: str | None) -> str:
     """Return *status* as lines; problems come last. *command* is the setting `db.migrate`."""
     text = format_pairs([*_git_rows(status.row), *_name_rows(status.row), *_database_rows(status, command)])
     for problem in status.problems:
-        text += f"\n\n✗ {problem.what}" + (f"\n{indent(f'hint: {problem.cure}', '  ')}" if problem.cure else "")
+        text += f"\n\n✗ {problem.what}" + (
+            f"\n{indent(f'hint: {name_program(problem.cure)}', '  ')}" if problem.cure else ""
+        )
     return text
 
 

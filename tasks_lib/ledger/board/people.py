@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks_lib.ledger.board.text import NONE, ago, badge, code, said, table, written
+from tasks_lib.program_name import name_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,7 +24,7 @@ def messages(board: Board) -> str:
     def letter(message: Message) -> str:
         head = f"{_name(board, message.sender_id)} {badge(message.type)} {ago(message.created_at, board.taken)}"
         verb = f"reply {message.id[:8]} '...'" if message.requires_response else f"read {message.id[:8]}"
-        return _letter(head, message.content, f"inv message.{verb}")
+        return _letter(head, message.content, name_program(f"inv message.{verb}"))
 
     return _letters(map(letter, board.messages))
 
@@ -35,7 +36,7 @@ def questions(board: Board) -> str:
         asker, asked = _name(board, question.from_agent_id), _name(board, question.to_agent_id)
         about = f' about <a href="#task-{question.task_id}">a task</a>' if question.task_id in board.states else ""
         head = f"{asker} asks {asked}{about} {ago(question.created_at, board.taken)}"
-        return _letter(head, question.question, f"inv agent.answer {question.id[:8]} '...'")
+        return _letter(head, question.question, name_program(f"inv agent.answer {question.id[:8]} '...'"))
 
     return _letters(map(letter, board.questions))
 

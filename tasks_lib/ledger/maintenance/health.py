@@ -16,6 +16,7 @@ from tasks_lib.ledger.schema.agents import GONE, AgentStatus
 from tasks_lib.ledger.schema.talk import ConversationStatus
 from tasks_lib.ledger.store import migrate
 from tasks_lib.ledger.work import queue
+from tasks_lib.program_name import name_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -130,7 +131,7 @@ def _warnings(version: tuple[int, ...], journal: str) -> list[str]:
     if version < WAL_RESET:
         found.append(
             f"SQLite {_dotted(version)} has the WAL-reset bug, fixed in {_dotted(WAL_RESET)}: very rarely, a write "
-            "during a checkpoint damages the file; keep backups: inv ledger.backup"
+            + name_program("during a checkpoint damages the file; keep backups: inv ledger.backup")
         )
     if journal != "wal":
         found.append(

@@ -24,6 +24,7 @@ from tasks_lib.git.pull_requests import is_pull_request
 from tasks_lib.git.remotes import find_default_branch, read_tracking
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import Plan, Step, uninterrupted
+from tasks_lib.program_name import name_program
 from tasks_lib.worktrees.plans.planned import Planned
 from tasks_lib.worktrees.processes import EndedProcess, end_processes, find_processes_in
 from tasks_lib.worktrees.removal import checks, removal_record
@@ -208,7 +209,9 @@ def _plan_after_removal(project: Project, removal: Removal, narrator: Narrator) 
             )
         )
     steps.append(Step("delete its files", delete_files))
-    return Plan([*steps, *finish_steps(project, removal)], interrupted=RERUN if record.worktree else _FILES_LEFT)
+    return Plan(
+        [*steps, *finish_steps(project, removal)], interrupted=RERUN if record.worktree else name_program(_FILES_LEFT)
+    )
 
 
 def _require_nothing_lost(

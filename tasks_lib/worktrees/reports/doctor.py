@@ -15,6 +15,7 @@ from tasks_lib.errors import GitError, GoldentreeError
 from tasks_lib.git.cli import read_git, run_git
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.output import format_first
+from tasks_lib.program_name import name_program
 from tasks_lib.worktrees.env import dotenv_file
 from tasks_lib.worktrees.env.guard import require_no_conflicting_export
 from tasks_lib.worktrees.env.variables import (
@@ -281,4 +282,4 @@ def _leftovers(project: Project) -> Iterator[Finding]:
         yield Finding("warning", "leftovers", f"{len(orphans)}: {names}", "inv worktree.gc --yes")
     undoable = removal_record.list_removals(project)
     if undoable:
-        yield Finding("ok", "removed", f"{len(undoable)} can be undone: inv worktree.undo")
+        yield Finding("ok", "removed", name_program(f"{len(undoable)} can be undone: inv worktree.undo"))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.errors import RegistryError
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.output import format_age, format_sessions
+from tasks_lib.program_name import name_program
 from tasks_lib.worktrees.removal import removal_record
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _find_worktree(
         return Orphan("worktree", branch, None, "it is locked, perhaps on a volume that is not mounted", None)
     if not path.parent.is_dir() or not any(path.parent.iterdir()):
         reason = f"`{path.parent}` is empty or gone: a volume that is not mounted? inv worktree.remove {record.slug}"
-        return Orphan("worktree", branch, None, reason, None)
+        return Orphan("worktree", branch, None, name_program(reason), None)
     reason = {
         "removing": "its removal was interrupted",
         "creating": "its creation was interrupted",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tasks_lib.errors import GoldentreeError, ServerError
+from tasks_lib.program_name import name_program
 from tasks_lib.settings import env_values
 from tasks_lib.worktrees.env.guard import require_own_database
 from tasks_lib.worktrees.env.variables import (
@@ -155,7 +156,9 @@ def format_document(status: Status) -> dict[str, Any]:
             for variable in status.variables
         ],
         "mentions": [{"place": place, "what": what} for place, what in status.mentions],
-        "problems": [{"message": problem.what, "hint": problem.cure or None} for problem in status.problems],
+        "problems": [
+            {"message": problem.what, "hint": name_program(problem.cure) or None} for problem in status.problems
+        ],
     }
 
 
