@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import threading
 import time
@@ -35,6 +36,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=120, help="how long commands are started (default: 120)")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="repeats a run, but for its timing")  # noqa: S311
     chosen = parser.parse_args()
+    for ending in (signal.SIGINT, signal.SIGTERM):  # a shell starts background jobs with Ctrl-C ignored
+        signal.signal(ending, signal.default_int_handler)
     stage = Stage()
     log = Log(stage.root / "calls.jsonl")
     print(f"seed {chosen.seed}, {chosen.seconds:.0f} seconds, in {stage.root}", flush=True)

@@ -50,7 +50,7 @@ class Call:
     @property
     def error(self) -> str:
         """The error that it ended with, hint included; empty if there is none."""
-        begin = self.stderr.rfind("error: ")
+        begin = f"\n{self.stderr}".rfind("\nerror: ")
         return self.stderr[begin:].strip() if begin >= 0 else ""
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import subprocess
 import time
 from typing import TYPE_CHECKING, Any
@@ -147,14 +148,17 @@ class Verdict:
             findings = [finding for finding in answer.get("data") or [] if finding["level"] != "ok"]
             if answer and not findings:
                 return
-            for cure in dict.fromkeys(finding["cure"] for finding in findings):
-                for branch in [branch for branch in self.book.rows if branch in cure]:
-                    for command in REPLACING:
-                        if command in cure:
-                            self.book.note(branch, command)
-                self.caller.run(["cure", cure], ["sh", "-c", cure])
+            for cure in dict.fromkeys(finding["cure"].splitlines()[-1] for finding in findings):
+                if re.match(r"(inv|goldentree|cd) ", cure):  # others are for a person
+                    self._run_cure(cure)
         shown = [f"  {finding['subject']}: {finding['text']}\n    cure: {finding['cure']}" for finding in findings]
         self.log.add_fault("\n".join([f"doctor is not content after {ROUNDS} rounds of its cures", *shown]))
+
+    def _run_cure(self, cure: str) -> None:
+        for branch in [branch for branch in self.book.rows if branch in cure]:
+            for command in [command for command in REPLACING if command in cure]:
+                self.book.note(branch, command)
+        self.caller.run(["cure", cure], ["sh", "-c", cure])
 
     def _require_success(self, *words: str) -> Call:
         call = self.caller.goldentree(words)
