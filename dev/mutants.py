@@ -221,8 +221,8 @@ MUTANTS = (
     Mutant(
         PARK,
         "databases/clone/park.py",
-        "== (owner, role) and database.name not in golden",
-        "== (owner, role)",
+        "== (owner.slug, role) and database.name not in golden",
+        "== (owner.slug, role)",
     ),
     Mutant(
         PARK,
@@ -239,7 +239,7 @@ MUTANTS = (
     Mutant(
         PARK,
         "databases/clone/park.py",
-        'require_ours(connection, final, comment.owner, "clone")',
+        'require_ours(connection, final, owner, "clone")',
         "pass",
     ),
     Mutant(
@@ -263,14 +263,14 @@ MUTANTS = (
     Mutant(
         LOCK,
         "databases/ownership/advisory_lock.py",
-        '"SELECT pg_advisory_lock(hashtextextended(%s, 0))"',
-        '"SELECT pg_advisory_lock_shared(hashtextextended(%s, 0))"',
+        '"SELECT pg_advisory_lock(%s::int8)"',
+        '"SELECT pg_advisory_lock_shared(%s::int8)"',
     ),
     Mutant(
         LOCK,
         "databases/ownership/advisory_lock.py",
-        '"SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"',
-        '"SELECT pg_try_advisory_lock_shared(hashtextextended(%s, 0))"',
+        '"SELECT pg_try_advisory_lock(%s::int8)"',
+        '"SELECT pg_try_advisory_lock_shared(%s::int8)"',
     ),
     Mutant(
         CHECKS,

@@ -62,13 +62,13 @@ class Project:
         from tasks_lib.databases.ownership.source import Source
 
         folder = self.registry.directory / "databases"
-        return Source(self.server, golden or self.settings.template, self.registry.repository_id, folder)
+        return Source(self.server, golden or self.settings.template, self.registry.signer, folder)
 
     def owner(self, slug: str) -> Owner:
         """Return the owner of the databases of the worktree *slug*."""
         from tasks_lib.databases.ownership.comment import Owner
 
-        return Owner(self.registry.repository_id, slug)
+        return Owner(self.registry.signer, slug)
 
     def clone_options(self, *, fresh: bool = False, evict_idle: bool = False) -> CloneOptions:
         """Return how clones are wanted: as configured, and with these flags."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from tasks_lib.databases.copy.result import CloneSummary
+from tasks_lib.databases.ownership.signer import KEY_BYTES, Signer
 from tasks_lib.errors import RegistryError
 from tasks_lib.files import STATE_FOLDER, WAIT_SECONDS, LockHeldError, atomic_write, file_lock, make_state_folder
 from tasks_lib.git.remotes import Tracking
@@ -36,6 +37,8 @@ SCHEMA_VERSION = 1
 
 _FETCH_SECONDS = 600.0
 """How long to wait for another process's `git fetch`, which may bring gigabytes."""
+_IDENTITY = "repository.json"
+_KEY = "ownership.key"
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,32 +104,86 @@ class Registry:
         """Everything that this tool keeps in the git common directory."""
         return self.common / STATE_FOLDER
 
-    @cached_property
+    @property
     def repository_id(self) -> str:
-        """
-        Return the id of this repository in ownership comments, created on first use.
+        """The id of this repository in ownership comments."""
+        return self.signer.repository
 
-        It stays when the repository moves. A copy gets a new one, so that it cannot drop the original's databases.
+    @cached_property
+    def signer(self) -> Signer:
+        """
+        Return this repository's id and its secret key, created on first use.
+
+        Both stay when the repository moves. A copy gets new ones, so that it cannot drop the original's databases.
 
         Raises:
-            RegistryError: If the file that holds it cannot be read.
+            RegistryError: If a file that holds them cannot be read or written.
         """
-        path = self.directory / "repository.json"
         here = str(self.common)
-        with self.locked():
-            stored = read_json(path) if path.exists() else None
-            if stored is not None and stored.get("common") == here:
-                return str(stored["id"])
-            if stored is not None:
-                original = Path(str(stored.get("common"))) / STATE_FOLDER / path.name
-                # The same file under another name (a bind mount, another case on macOS) is not a copy.
-                other = original.exists() and not original.samefile(path)
-                copied = other and read_json(original).get("id") == stored.get("id")
-                identifier = secrets.token_hex(8) if copied else str(stored["id"])
-            else:
-                identifier = secrets.token_hex(8)
-            write_json(path, {"id": identifier, "common": here})
-            return identifier
+        if (found := self._read_signer()) and found[1] == here:
+            return found[0]
+        try:
+            with self.locked():
+                found = self._read_signer()
+                if found is None or found[1] != here:
+                    signer = found[0] if found and not self._is_copy() else self._create_signer()
+                    write_json(self.directory / _IDENTITY, {"id": signer.repository, "common": here})
+                    return signer
+        except RegistryError:
+            if found is None or self._is_copy():
+                raise
+        return found[0]  # also where nothing can be written, as in a read-only mount under another path
+
+    def _read_signer(self) -> tuple[Signer, str] | None:
+        """Return the id with the key, and the path that they were created for; None if either is missing."""
+        identity, key = self._read_identity(), self._read_key()
+        return (Signer(str(identity["id"]), key), str(identity.get("common"))) if identity and key else None
+
+    def _create_signer(self) -> Signer:
+        """Write a key, and return it with the id: a new one, unless only the key is missing."""
+        identity = self._read_identity()
+        keeps = identity is not None and not self._is_copy()
+        signer = Signer(
+            str(identity["id"]) if identity and keeps else secrets.token_hex(8), secrets.token_bytes(KEY_BYTES)
+        )
+        path = self.directory / _KEY
+        try:
+            atomic_write(path, signer.key.hex(), durable=True)
+        except OSError as error:
+            raise _unwritable(path, error) from None
+        return signer
+
+    def _is_copy(self) -> bool:
+        """Whether the directory is a copy of another one that still exists."""
+        identity = self._read_identity()
+        if identity is None:
+            return False
+        original = Path(str(identity.get("common"))) / STATE_FOLDER / _IDENTITY
+        # The same file under another name (a bind mount, another case on macOS) is not a copy.
+        other = original.exists() and not original.samefile(self.directory / _IDENTITY)
+        return other and read_json(original).get("id") == identity.get("id")
+
+    def _read_identity(self) -> dict[str, Any] | None:
+        with suppress(FileNotFoundError):
+            return read_json(self.directory / _IDENTITY)
+        return None
+
+    def _read_key(self) -> bytes | None:
+        path = self.directory / _KEY
+        try:
+            key = bytes.fromhex(path.read_text(encoding="ascii"))
+            if len(key) != KEY_BYTES:
+                raise ValueError(f"{len(key)} bytes instead of {KEY_BYTES}")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            # The error of `fromhex` names a position, never what is there.
+            raise RegistryError(
+                f"the key `{path}` cannot be read",
+                why=f"{error}\nit proves which databases belong to this repository",
+                hint="restore the file",
+            ) from None
+        return key
 
     def records(self) -> list[Record]:
         """

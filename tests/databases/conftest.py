@@ -23,12 +23,13 @@ from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.server.embedded.cluster import Cluster
 from tasks_lib.databases.server.url import DatabaseUrl
 from tests.servers import quick_server
+from tests.signing import SIGNER
 
 
 class Place:
     """A server to make golden templates and clones on; all that is made goes with the test."""
 
-    repository = "repo"
+    signer = SIGNER
     slug = "feat_1"
 
     def __init__(self, server: Server, admin: psycopg.Connection, folder):
@@ -72,7 +73,7 @@ class Place:
 
     def source(self, golden, *, server=None):
         """Return *golden* as what clones are made from."""
-        return Source(server or self.server, golden, self.repository, self.folder)
+        return Source(server or self.server, golden, self.signer, self.folder)
 
     def oid(self, database):
         """Return the object id of *database*."""

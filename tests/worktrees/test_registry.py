@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -126,6 +129,8 @@ def test_a_copied_repository_gets_another_id(repository):
     assert repository.json("db.status", cwd=created["path"])["database"] == created["database"]
     ids = {json.loads((path / ".git/goldentree/repository.json").read_text())["id"] for path in (copy, repository.path)}
     assert len(ids) == 2
+    keys = {(path / ".git/goldentree/ownership.key").read_text() for path in (copy, repository.path)}
+    assert len(keys) == 2
 
 
 def test_another_name_of_the_same_repository_is_no_copy(tmp_path):
@@ -133,13 +138,67 @@ def test_another_name_of_the_same_repository_is_no_copy(tmp_path):
     real = tmp_path / "real"
     real.mkdir()
     (tmp_path / "other").symlink_to(real)
-    assert Registry(real).repository_id == Registry(tmp_path / "other").repository_id == Registry(real).repository_id
+    found = [Registry(path).signer for path in (real, tmp_path / "other", real)]
+    assert len({(signer.repository, signer.key) for signer in found}) == 1
 
 
-def test_parallel_first_runs_agree_on_one_id(tmp_path):
-    """Processes that start together agree."""
+def test_parallel_first_runs_agree_on_one_id_and_key(tmp_path):
+    """Processes that start together agree, also where only the key is missing."""
+
+    def read(_):
+        signer = Registry(tmp_path).signer
+        return signer.repository, signer.key
+
     with ThreadPoolExecutor(8) as pool:
-        assert len(set(pool.map(lambda _: Registry(tmp_path).repository_id, range(16)))) == 1
+        (first,) = set(pool.map(read, range(16)))
+        (tmp_path / "goldentree/ownership.key").unlink()
+        (second,) = set(pool.map(read, range(16)))
+    assert first[0] == second[0], "the id of an earlier version stays"
+    assert first[1] != second[1]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0])
+def test_key_is_secret_and_written_once(tmp_path, umask):
+    """Only its owner may read it; it is in no other file, and in no text of the objects that hold it."""
+    before = os.umask(umask)
+    try:
+        signer = Registry(tmp_path).signer
+    finally:
+        os.umask(before)
+    file = tmp_path / "goldentree/ownership.key"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    written = file.stat().st_mtime_ns
+    assert Registry(tmp_path).signer.key == signer.key == bytes.fromhex(file.read_text())
+    assert file.stat().st_mtime_ns == written
+    assert len(signer.key) == 32
+    assert file.read_text() not in (tmp_path / "goldentree/repository.json").read_text()
+    assert file.read_text() not in repr(signer)
+    assert str(signer.key) not in repr(signer)
+
+
+@pytest.mark.parametrize("damage", ["", "00", "x" * 64])
+def test_damaged_key_is_refused_and_kept(tmp_path, damage):
+    """A new key would disown every database; what is in the file is not shown."""
+    Registry(tmp_path).signer  # noqa: B018 - creates it
+    file = tmp_path / "goldentree/ownership.key"
+    file.write_text(damage)
+    with pytest.raises(RegistryError, match=r"the key .* cannot be read") as refused:
+        Registry(tmp_path).signer  # noqa: B018
+    assert file.read_text() == damage
+    assert "x" * 8 not in str(refused.value)
+
+
+def test_moved_repository_that_cannot_be_written_keeps_its_key(tmp_path, monkeypatch):
+    """As in a container that mounts the git directory read-only under another path."""
+    (tmp_path / "old").mkdir()
+    signer = Registry(tmp_path / "old").signer
+    (tmp_path / "old").rename(tmp_path / "new")
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("tasks_lib.worktrees.registry.file_lock", refuse)
+    assert Registry(tmp_path / "new").signer == signer
 
 
 def test_port_in_use_or_leased_is_not_given(repository):

@@ -134,7 +134,7 @@ def rebuild(
             comment = msgspec.structs.replace(comment, fingerprint=result.fingerprint.digest)
             # No golden here: building the clone has already copied its settings.
             replaced = park.publish_and_park_old(
-                source.server,
+                source,
                 connection,
                 None,
                 temporary,
@@ -168,7 +168,7 @@ def publish_unless_exists(
         try:
             result = make(connection)
         except (errors.DuplicateDatabase, errors.UniqueViolation):
-            require_ours(connection, database, comment.owner, "clone")
+            require_ours(connection, database, source.owner(comment.slug), "clone")
             result = CloneResult("kept", "another process has just made it")
         return _measured(connection, database, result, started)
 
@@ -180,7 +180,7 @@ def _measured(connection: Connection[Any], database: str, result: CloneResult, s
 
 def _drop_invalid(source: Source, connection: Connection[Any], database: str, comment: OwnershipComment) -> None:
     if is_invalid(connection, database):
-        drop_owned(connection, database, comment.owner, "clone", golden=source.golden)
+        drop_owned(connection, database, source.owner(comment.slug), "clone", golden=source.golden)
 
 
 def drop_abandoned_temporaries(source: Source, report: Callable[[str], object]) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from tasks_lib.databases.ownership.comment import OwnershipComment, Role
     from tasks_lib.databases.ownership.golden_template import Golden
+    from tasks_lib.databases.ownership.source import Source
     from tasks_lib.databases.server.connection import Server
 
 
@@ -139,7 +140,7 @@ def unpark(server: Server, owner: Owner, *, parked_at: str, now: str, report: Ca
 
 
 def publish_and_park_old(
-    server: Server,
+    source: Source,
     connection: Connection[Any],
     golden: Golden | None,
     temporary: str,
@@ -166,16 +167,17 @@ def publish_and_park_old(
         OwnershipError: If *final* is not this worktree's clone.
         DatabaseError: If it cannot be renamed; nothing is changed.
     """
+    owner = source.owner(comment.slug)
     # Not in the transaction: there, pg_stat_activity does not change.
     await_no_sessions(connection, temporary)
-    with _exclusive_transaction(connection, comment.owner):
+    with _exclusive_transaction(connection, owner):
         parked = ""
         if database_exists(connection, final):
-            require_ours(connection, final, comment.owner, "clone")
+            require_ours(connection, final, owner, "clone")
             require_no_prepared(connection, final)
             managed = list_managed(connection, comment.repository)
             old = next(database for database in managed if database.name == final)
-            parked = _park(server, connection, old, parked_at, report).name
+            parked = _park(source.server, connection, old, parked_at, report).name
         return Replaced(parked, publish(connection, golden, temporary, final, comment))
 
 
@@ -215,7 +217,7 @@ def _exclusive_transaction(connection: Connection[Any], owner: Owner) -> Iterato
     with connection.transaction():
         connection.execute("SET LOCAL lock_timeout = '10s'")
         key = f"{TOOL} databases of {owner.repository} {owner.slug}"
-        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])
+        connection.execute("SELECT pg_advisory_xact_lock(%s::int8)", [owner.signer.lock_key(key)])
         yield
 
 
@@ -226,7 +228,7 @@ def _list_owned(connection: Connection[Any], owner: Owner, role: Role) -> list[M
     return [
         database
         for database in managed
-        if (database.comment.owner, database.comment.role) == (owner, role) and database.name not in golden
+        if (database.comment.slug, database.comment.role) == (owner.slug, role) and database.name not in golden
     ]
 
 

@@ -204,11 +204,11 @@ def _take_turn(
 ) -> Iterator[None]:
     """Let one process at a time build a snapshot; the session holds the lock, so killing the process releases it."""
     key = source.prefix("snapshot", golden.oid)
-    if not try_advisory_lock(connection, key):
+    if not try_advisory_lock(connection, source.signer, key):
         report(f"waiting for another process, which is taking a snapshot of {golden.name}")
-        advisory_lock(connection, key, timeout="0")
+        advisory_lock(connection, source.signer, key, timeout="0")
     try:
         yield
     finally:
         if not connection.closed:
-            advisory_unlock(connection, key)
+            advisory_unlock(connection, source.signer, key)

@@ -72,7 +72,7 @@ def maintain_spares(source: Source, count: int, report: Callable[[str], object])
     """
     with source.server.connect_for_ddl() as connection:
         golden = require_golden(connection, source.golden)
-        if not try_advisory_lock(connection, source.prefix("spare", golden.oid)):
+        if not try_advisory_lock(connection, source.signer, source.prefix("spare", golden.oid)):
             return len(source.list_copies(connection, "spare", golden.oid))
         asked = freshness.read_baseline(connection, golden.oid)
         digest = freshness.read_current_fingerprint(source, golden, asked).found.digest if count else ""

@@ -135,7 +135,7 @@ def list_parked_goldens(source: Source) -> list[str]:
         database
         for database in managed
         if not database.invalid
-        and (database.comment.role, database.comment.owner) == ("parked", source.owner())
+        and (database.comment.role, database.comment.slug) == ("parked", "")
         and database.comment.golden == source.golden
     ]
     parked.sort(key=_parked_order, reverse=True)

@@ -127,7 +127,7 @@ def pull_into_clone(pull: Pull, database: str, *, slug: str) -> PullResult:
         with target.transaction():
             _allow_everyone(target, name)
             replaced = park.publish_and_park_old(
-                source.server, target, old, name, database, comment, parked_at=pull.now, report=pull.report
+                source, target, old, name, database, comment, parked_at=pull.now, report=pull.report
             )
         return replaced.parked, replaced.warnings
 

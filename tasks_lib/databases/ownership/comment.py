@@ -20,6 +20,8 @@ from tasks_lib.errors import OwnershipError
 if TYPE_CHECKING:
     from psycopg import Connection
 
+    from tasks_lib.databases.ownership.signer import Signer
+
 Role = Literal["clone", "temporary", "snapshot", "spare", "parked"]
 
 MAINTENANCE_NAMES = frozenset({"postgres", "template0", "template1"})
@@ -33,12 +35,17 @@ class Owner:
     The worktree that a database belongs to.
 
     Attributes:
-        repository: Id of the worktree's repository.
+        signer: The worktree's repository.
         slug: The worktree's slug; empty for a database of the repository as a whole, such as a snapshot.
     """
 
-    repository: str
+    signer: Signer
     slug: str = ""
+
+    @property
+    def repository(self) -> str:
+        """The id of the repository."""
+        return self.signer.repository
 
 
 class OwnershipComment(msgspec.Struct, frozen=True):
@@ -64,11 +71,6 @@ class OwnershipComment(msgspec.Struct, frozen=True):
     fingerprint: str = ""
     database: str = ""
     parked_at: str = msgspec.field(default="", name="parked")
-
-    @property
-    def owner(self) -> Owner:
-        """The worktree, or the repository as a whole, that the database belongs to."""
-        return Owner(self.repository, self.slug)
 
     def text(self) -> str:
         """Format the comment as JSON, with sorted keys."""

@@ -84,7 +84,7 @@ def find_leftovers(
             if database.invalid:
                 return "an interrupted DROP DATABASE left it behind"
             if database.comment.role == "temporary":
-                return _MAKER_DIED if _is_unlocked(connection, database.name) else ""
+                return _MAKER_DIED if _is_unlocked(source, connection, database.name) else ""
             if database.comment.role == "parked":
                 return _reason_for_parked(database.comment, keep, now)
             if database.comment.role == "clone":
@@ -99,7 +99,7 @@ def find_leftovers(
         uncommented = [
             name
             for name in temporaries.list_recorded(source, connection)
-            if name in oids and read_comment(connection, name) is None and _is_unlocked(connection, name)
+            if name in oids and read_comment(connection, name) is None and _is_unlocked(source, connection, name)
         ]
     found = [
         Leftover(
@@ -140,7 +140,7 @@ def drop_leftover(source: Source, leftover: Leftover) -> bool:
         connection.execute("SET lock_timeout = '2s'")
         if comment is None or comment.role == "temporary":
             # Held until the connection ends.
-            if not try_advisory_lock(connection, name):
+            if not try_advisory_lock(connection, source.signer, name):
                 raise DatabaseError(f"another process is using `{name}`")
             return drop_temporary(connection, name, repository=source.repository, force=False)
         return drop_owned(connection, name, source.owner(comment.slug), comment.role, golden=source.golden, force=False)
@@ -177,8 +177,8 @@ def _is_older(instant: str, than: timedelta, now: datetime) -> bool:
         return False
 
 
-def _is_unlocked(connection: Connection[Any], name: str) -> bool:
+def _is_unlocked(source: Source, connection: Connection[Any], name: str) -> bool:
     """Whether no process holds the advisory lock of the temporary database *name*."""
-    if free := try_advisory_lock(connection, name):
-        advisory_unlock(connection, name)
+    if free := try_advisory_lock(connection, source.signer, name):
+        advisory_unlock(connection, source.signer, name)
     return free

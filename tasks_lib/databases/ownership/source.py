@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from tasks_lib.databases.ownership.comment import Role
+    from tasks_lib.databases.ownership.signer import Signer
     from tasks_lib.databases.server.connection import Server
 
 
@@ -27,19 +28,24 @@ class Source:
     The golden template *golden* on *server*, as one repository uses it.
 
     Attributes:
-        repository: Id of the repository that owns the databases made from it.
+        signer: The repository that owns the databases made from it.
         folder: Where the repository keeps the names of databases under construction, and golden's fingerprint; created
             on first use.
     """
 
     server: Server
     golden: str
-    repository: str
+    signer: Signer
     folder: Path
+
+    @property
+    def repository(self) -> str:
+        """The id of the repository."""
+        return self.signer.repository
 
     def owner(self, slug: str = "") -> Owner:
         """Return the owner of a database: the worktree *slug*, or the repository as a whole."""
-        return Owner(self.repository, slug)
+        return Owner(self.signer, slug)
 
     def prefix(self, role: Role, oid: int) -> str:
         """Return how the names of this repository's databases of that *role* begin, made from the golden *oid*."""

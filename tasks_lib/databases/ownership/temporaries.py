@@ -39,7 +39,7 @@ def temporary_database(source: Source, connection: Connection[Any]) -> Iterator[
     make_state_folder(record.parent)
     server_id = _server_id(connection)
     # Lock first: another process deletes a record whose lock is free.
-    advisory_lock(connection, name)
+    advisory_lock(connection, source.signer, name)
     atomic_write(record, server_id)  # a partial record would never be deleted
     try:
         yield name
@@ -47,11 +47,11 @@ def temporary_database(source: Source, connection: Connection[Any]) -> Iterator[
         from psycopg import Error
 
         with suppress(GoldentreeError, Error), _working_connection(source, connection) as working:
-            advisory_lock(working, name)
+            advisory_lock(working, source.signer, name)
             _drop_recorded(source, working, record)
-            advisory_unlock(working, name)
+            advisory_unlock(working, source.signer, name)
         raise
-    advisory_unlock(connection, name)
+    advisory_unlock(connection, source.signer, name)
     record.unlink(missing_ok=True)
 
 
@@ -79,12 +79,12 @@ def _is_for_server(record: Path, connection: Connection[Any]) -> bool:
 
 
 def _drop_recorded(source: Source, connection: Connection[Any], record: Path) -> bool:
-    if not _is_for_server(record, connection) or not try_advisory_lock(connection, record.name):
+    if not _is_for_server(record, connection) or not try_advisory_lock(connection, source.signer, record.name):
         return False
     try:
         dropped = drop_temporary(connection, record.name, repository=source.repository)
     finally:
-        advisory_unlock(connection, record.name)
+        advisory_unlock(connection, source.signer, record.name)
     record.unlink(missing_ok=True)
     return dropped
 

@@ -56,7 +56,9 @@ def list_foreign_databases(project: Project, slug: str, comments: Mapping[str, O
     goldens = {project.settings.template, *(record.golden for record in records)}
     found |= dict.fromkeys(goldens, GOLDEN)
     own = {
-        name for name, comment in comments.items() if comment.owner == project.owner(slug) and comment.role == "clone"
+        name
+        for name, comment in comments.items()
+        if (comment.repository, comment.slug, comment.role) == (repository, slug, "clone")
     }
     own |= {name for record in records if record.slug == slug for name in _names(project, record)}
     return {name: found[name] for name in found.keys() - own}

@@ -128,7 +128,7 @@ class Empty:
 
         parked = park(
             request.source.server,
-            request.comment.owner,
+            request.source.owner(request.comment.slug),
             parked_at=request.comment.created_at,
             report=request.report,
             only={request.name},

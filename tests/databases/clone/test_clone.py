@@ -17,8 +17,9 @@ from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.server.ddl import INVALID
 from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import CloneError, DatabaseError, GoldenMissingError, OwnershipError, ServerError
+from tests.signing import OTHER, SIGNER
 
-OWNER = Owner("repo", "feat_1")
+OWNER = Owner(SIGNER, "feat_1")
 
 
 def examine(place, golden, database="free_name", *, server=None):
@@ -55,9 +56,9 @@ def test_foreign_database_of_the_name_is_refused(place, small):
         examine(place, small, stranger)
     with pytest.raises(OwnershipError, match="is not ours"):
         clone.is_complete(place.server, stranger, OWNER)
-    place.repository = "another"
+    place.signer = OTHER
     theirs = place.clone(small).database
-    place.repository = "repo"
+    place.signer = SIGNER
     with pytest.raises(OwnershipError, match="another repository"):
         examine(place, small, theirs)
 
@@ -202,9 +203,10 @@ from tasks_lib.databases.clone import clone
 from tasks_lib.databases.clone.strategy import CloneOptions
 from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.ownership.source import Source
+from tests.signing import SIGNER
 from tasks_lib.databases.server.url import DatabaseUrl
 url, golden, folder, method = sys.argv[1:]
-source = Source(Server(DatabaseUrl.parse(url)), golden, "repo", Path(folder))
+source = Source(Server(DatabaseUrl.parse(url)), golden, SIGNER, Path(folder))
 comment = source.new_comment("clone", slug="feat_1", created_at="now")
 clone.build(source, "never", comment, CloneOptions(method))
 """
@@ -254,7 +256,7 @@ def test_killed_build_is_dropped_later(place, builder, eventually):
     assert "never" not in place.databases()
 
     with pytest.raises(OwnershipError):
-        eventually(lambda: temporaries.drop_abandoned(replace(place.source(golden), repository="another"), place.admin))
+        eventually(lambda: temporaries.drop_abandoned(replace(place.source(golden), signer=OTHER), place.admin))
     assert temporaries.drop_abandoned(place.source(golden), place.admin) == [temporary]
     assert temporary not in place.databases()
     assert temporaries.drop_abandoned(place.source(golden), place.admin) == []

@@ -34,11 +34,12 @@ from tasks_lib.databases.clone import cleanup
 from tasks_lib.databases.clone.strategy import CloneOptions
 from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.ownership.source import Source
+from tests.signing import SIGNER
 from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import GoldentreeError
 
 url, golden, folder = sys.argv[1:]
-source = Source(Server(DatabaseUrl.parse(url)), golden, "repo", Path(folder))
+source = Source(Server(DatabaseUrl.parse(url)), golden, SIGNER, Path(folder))
 # All that waits for an answer: statements, and what a transaction sends at its ends.
 wait, lock = psycopg.Connection.wait, threading.Lock()
 QUIET = re.compile(r"\\s*(SELECT|SET|RESET|BEGIN|_enter_gen)(?!.*(advisory|terminate|export))", re.DOTALL)

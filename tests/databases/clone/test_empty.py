@@ -10,6 +10,7 @@ from tasks_lib.databases.clone import cleanup, clone, empty, park, snapshot
 from tasks_lib.databases.ownership.comment import Owner, read_comment
 from tasks_lib.databases.ownership.source import Source
 from tasks_lib.errors import DatabaseError, OwnershipError
+from tests.signing import SIGNER
 
 NOW = "2026-01-02T03:04:05+00:00"
 
@@ -17,7 +18,7 @@ NOW = "2026-01-02T03:04:05+00:00"
 @pytest.mark.every_major
 def test_empty_companion_has_its_comment(place):
     """It is empty, in UTF-8 and has the ownership comment; a second process's is kept; any role can create one."""
-    source = Source(place.as_role(place.role()), "", "repo", place.folder)
+    source = Source(place.as_role(place.role()), "", SIGNER, place.folder)
     comment = source.new_comment("clone", slug="feat_1", created_at=NOW)
     place.made.append("jobs")
 
@@ -34,13 +35,13 @@ def test_empty_companion_has_its_comment(place):
     empty.check_empty(source, "jobs", slug="feat_1")
     assert empty.build_empty(source, "jobs", comment, place.said.append).method == "kept"
     assert place.rows("jobs", "SELECT count(*) FROM pg_stat_user_tables") == [(1,)]
-    assert clone.is_complete(source.server, "jobs", Owner("repo", "feat_1"))
+    assert clone.is_complete(source.server, "jobs", Owner(SIGNER, "feat_1"))
     assert not list((place.folder / "temporaries").iterdir())
 
 
 def test_companion_cannot_have_the_name_of_another_database(place):
     """PostgreSQL's own, a stranger's and a sibling's are refused before anything is made, and by the making."""
-    source, stranger = Source(place.server, "", "repo", place.folder), place.golden()
+    source, stranger = Source(place.server, "", SIGNER, place.folder), place.golden()
     before = place.databases()
     for name in ("postgres", stranger):
         with pytest.raises(OwnershipError):
@@ -75,7 +76,7 @@ def test_companion_with_a_template_has_its_own_snapshots(place):
         assert clone.check_clone(place.source(name), companion, slug="feat_1").name == name
     found = park.park(
         place.server,
-        Owner("repo", "feat_1"),
+        Owner(SIGNER, "feat_1"),
         parked_at=NOW,
         report=place.said.append,
         only=[first, companion],

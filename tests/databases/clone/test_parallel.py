@@ -21,9 +21,10 @@ from pathlib import Path
 from tasks_lib.databases.clone import clone
 from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.ownership.source import Source
+from tests.signing import SIGNER
 from tasks_lib.databases.server.url import DatabaseUrl
 url, golden, folder, database = sys.argv[1:]
-source = Source(Server(DatabaseUrl.parse(url)), golden, "repo", Path(folder))
+source = Source(Server(DatabaseUrl.parse(url)), golden, SIGNER, Path(folder))
 comment = source.new_comment("clone", slug=database, created_at="2026-01-02T03:04:05+00:00")
 made = clone.build(source, database, comment, report=print)
 print(made.method, made.reason, sep=": ")

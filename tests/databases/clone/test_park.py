@@ -15,6 +15,7 @@ from tasks_lib.databases.ownership.comment import Owner, OwnershipComment, read_
 from tasks_lib.databases.ownership.managed import list_managed
 from tasks_lib.databases.server.ddl import INVALID
 from tasks_lib.errors import DatabaseError, OwnershipError
+from tests.signing import SIGNER
 
 NOW, LATER, LATEST = "2026-02-03T04:05:06+00:00", "2026-02-03T04:05:07+00:00", "2026-02-03T04:05:08+00:00"
 STAMP = "_parked_20260203040506"
@@ -32,13 +33,13 @@ def made(place, name=None, script="CREATE TABLE t AS SELECT 1 AS i", **changes):
 
 
 def parked(place, *, server=None, slug="feat_1", only=None):
-    found = park.park(server or place.server, Owner("repo", slug), parked_at=NOW, report=place.said.append, only=only)
+    found = park.park(server or place.server, Owner(SIGNER, slug), parked_at=NOW, report=place.said.append, only=only)
     place.made += [row.name for row in found]
     return found
 
 
 def unparked(place, moment=NOW, *, now=LATER):
-    back = park.unpark(place.server, Owner("repo", "feat_1"), parked_at=moment, now=now, report=place.said.append)
+    back = park.unpark(place.server, Owner(SIGNER, "feat_1"), parked_at=moment, now=now, report=place.said.append)
     place.made += [row.name for row in list_managed(place.admin, "repo")]
     return back
 

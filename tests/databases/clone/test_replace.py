@@ -12,6 +12,7 @@ from tasks_lib.databases.ownership.comment import Owner, read_comment
 from tasks_lib.databases.ownership.temporaries import temporary_database
 from tasks_lib.databases.server.ddl import INVALID
 from tasks_lib.errors import DatabaseError, OwnershipError
+from tests.signing import SIGNER
 
 FIRST, SECOND = "2026-01-02T03:04:05+00:00", "2026-02-03T04:05:06+00:00"
 PARKED = "_parked_20260203040506"
@@ -53,7 +54,7 @@ def test_reset_parks_the_old_clone(place, small, method):
     assert not [name for name in place.databases() if name.startswith("goldentree_tmp_")]
     assert not list((place.folder / "temporaries").iterdir())
 
-    park.unpark(place.server, Owner("repo", "feat_1"), parked_at=SECOND, now=SECOND, report=place.said.append)
+    park.unpark(place.server, Owner(SIGNER, "feat_1"), parked_at=SECOND, now=SECOND, report=place.said.append)
     place.made.append(f"{name}{PARKED}_2")
     assert place.rows(name, "SELECT count(*) FROM t") == [(4,)]
     assert read_comment(place.admin, name).created_at == FIRST
@@ -100,7 +101,7 @@ def test_failed_replacement_restores_the_old_clone(place, small):
         temporary_database(source, connection) as never,
     ):
         park.publish_and_park_old(
-            source.server, connection, None, never, name, comment, parked_at=SECOND, report=place.said.append
+            source, connection, None, never, name, comment, parked_at=SECOND, report=place.said.append
         )
 
     assert place.rows(name, "SELECT count(*) FROM t") == [(3,)]

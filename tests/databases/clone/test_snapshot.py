@@ -14,6 +14,7 @@ from tasks_lib.databases.copy import template
 from tasks_lib.databases.ownership.comment import OwnershipComment, read_comment
 from tasks_lib.databases.ownership.golden_template import require_golden
 from tasks_lib.errors import CloneError, DatabaseError, GoldentreeError
+from tests.signing import OTHER
 
 HOUR = timedelta(hours=1)
 CURRENT = r"snapshot of \d\d:\d\d is current"
@@ -207,7 +208,7 @@ def test_snapshots_belong_to_one_repository(place, busy):
     golden, session = busy
     auto(place, golden)
     (ours,) = kept(place, golden)
-    place.repository, place.folder = "another", place.folder.with_name("another")
+    place.signer, place.folder = OTHER, place.folder.with_name("another")
     assert kept(place, golden) == []
     for i in (2, 3):
         _, _, dumped = auto(place, golden)

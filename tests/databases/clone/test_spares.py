@@ -6,6 +6,7 @@ import pytest
 
 from tasks_lib.databases.clone import clone, spares
 from tasks_lib.databases.ownership.comment import Owner, read_comment
+from tests.signing import OTHER, SIGNER
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_spare_becomes_a_whole_clone(place, golden):
     assert place.assert_same_rows(golden, made.database, "SHOW search_path")
     comment = read_comment(place.admin, made.database)
     assert (comment.role, comment.slug, comment.fingerprint) == ("clone", "feat_1", made.fingerprint.digest)
-    assert clone.is_complete(place.server, made.database, Owner("repo", "feat_1"))
+    assert clone.is_complete(place.server, made.database, Owner(SIGNER, "feat_1"))
 
 
 @pytest.mark.every_major(slow=True)
@@ -103,10 +104,10 @@ def test_parallel_upkeep_makes_no_extra_spares(place, golden, meanwhile):
 
 def test_spares_of_another_repository_stay(place, golden):
     """Spares of another repository are neither handed out nor dropped."""
-    place.repository = "another"
+    place.signer = OTHER
     keep(place, golden, 1)
     theirs = names(place)
-    place.repository = "repo"
+    place.signer = SIGNER
 
     assert place.clone(golden, method="auto").method == "snapshot"
     assert keep(place, golden, 0) == 0

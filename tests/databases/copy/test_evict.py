@@ -180,6 +180,7 @@ from tasks_lib.databases.copy import evict
 from tasks_lib.databases.clone.strategy import CloneOptions
 from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.ownership.source import Source
+from tests.signing import SIGNER
 from tasks_lib.databases.server.url import DatabaseUrl
 url, golden, folder = sys.argv[1:]
 
@@ -188,7 +189,7 @@ def look(*_):
 
 # The copy waits for the sessions from now on, and they are never ended.
 evict._end_sessions = look
-source = Source(Server(DatabaseUrl.parse(url)), golden, "repo", Path(folder))
+source = Source(Server(DatabaseUrl.parse(url)), golden, SIGNER, Path(folder))
 comment = source.new_comment("clone", slug="feat_1", created_at="now")
 clone.build(source, "never", comment, CloneOptions("auto", evict_idle=True))
 """

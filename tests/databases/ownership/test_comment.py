@@ -13,12 +13,13 @@ from msgspec.structs import replace
 from psycopg import sql
 
 from tasks_lib.databases.ownership import comment as ownership
-from tasks_lib.databases.ownership.comment import OwnershipComment, set_comment
+from tasks_lib.databases.ownership.comment import Owner, OwnershipComment, set_comment
 from tasks_lib.databases.ownership.drop import drop_owned, drop_temporary, new_temporary_name
 from tasks_lib.databases.server.connection import scalar
 from tasks_lib.databases.server.ddl import database_exists
 from tasks_lib.databases.server.sessions import await_no_sessions
 from tasks_lib.errors import OwnershipError
+from tests.signing import SIGNER
 
 OURS = OwnershipComment(
     repository="repo", slug="feat_1", role="clone", golden="gold", created_at="2026-01-02T03:04:05+00:00"
@@ -58,7 +59,7 @@ def create(connection, name):
 
 
 def drop(connection, name, **changes):
-    return drop_owned(connection, name, OURS.owner, "clone", **{"golden": "gold", **changes})
+    return drop_owned(connection, name, Owner(SIGNER, "feat_1"), "clone", **{"golden": "gold", **changes})
 
 
 def edited(**changes):

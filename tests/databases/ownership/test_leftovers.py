@@ -14,6 +14,7 @@ from tasks_lib.databases.ownership.comment import OwnershipComment, set_comment
 from tasks_lib.databases.ownership.drop import new_temporary_name
 from tasks_lib.databases.server.ddl import INVALID
 from tasks_lib.errors import DatabaseError, OwnershipError
+from tests.signing import SIGNER
 
 NOW = datetime(2026, 2, 20, 12, tzinfo=UTC)
 OLD, RECENT = "2026-02-03T04:05:06+00:00", "2026-02-20T11:30:00+00:00"
@@ -122,11 +123,11 @@ def test_changed_leftover_is_not_dropped(ground, place):
         with pytest.raises(DatabaseError, match=f"a session is connected to `{used}`"):
             leftovers.drop_leftover(ground.source, found[used])
         session.execute("SELECT 1")
-    advisory_lock(place.admin, making)
+    advisory_lock(place.admin, SIGNER, making)
     assert making not in ground.found()
     with pytest.raises(DatabaseError, match="another process is using"):
         leftovers.drop_leftover(ground.source, found[making])
-    advisory_unlock(place.admin, making)
+    advisory_unlock(place.admin, SIGNER, making)
     assert place.databases() == before
 
 

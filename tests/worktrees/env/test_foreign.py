@@ -12,6 +12,7 @@ from tasks_lib.settings import load
 from tasks_lib.settings.values import Origin
 from tasks_lib.worktrees.env import foreign
 from tasks_lib.worktrees.project import Project
+from tests.signing import OTHER
 
 
 @pytest.fixture
@@ -60,6 +61,6 @@ def test_another_repositorys_databases_are_foreign(repository, project, monkeypa
     """A database with the comment of another repository is not this one's to change."""
     repository.json("worktree.create", "a")
     (name,) = repository.databases()
-    monkeypatch.setattr(type(project.registry), "repository_id", "0123456789abcdef")
+    monkeypatch.setattr(type(project.registry), "signer", OTHER)
     monkeypatch.setattr(type(project.registry), "records", lambda _: [])
     assert foreign_to(project, "a")[name] == "the database of worktree `a_86f7e4` of another repository"
