@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -26,7 +27,7 @@ ROUNDS = 5
 """How often doctor is asked for cures: one may bring to light what the next one is for."""
 
 PATIENCE = 60.0
-"""Seconds for processes in the background to end."""
+"""Seconds for processes in the background to end, and for the server to recover."""
 
 MAINTENANCE = {"postgres", "template0", "template1"}
 KEPT_ROLES = {"parked", "snapshot", "spare"}
@@ -45,6 +46,7 @@ class Verdict:
     def reach(self) -> None:
         """Add everything that is wrong to the log's faults."""
         self._require_quiet("the commands have ended")
+        self._await_server()
         self._cure()
         self._require_success("worktree.create", "afterwards")
         self._require_quiet("the cures have ended")
@@ -165,6 +167,15 @@ class Verdict:
         if call.status:
             self.log.add_fault(f"`{' '.join(words)}` failed after the storm:\n{call.stderr}")
         return call
+
+    def _await_server(self) -> None:
+        """Wait for a server that recovers from the last blow; doctor says so if there is none."""
+        deadline = time.monotonic() + PATIENCE
+        while self.stage.postmasters() and time.monotonic() < deadline:
+            with suppress(psycopg.Error):
+                self.stage.sql("SELECT 1")
+                return
+            time.sleep(0.5)
 
     def _require_quiet(self, when: str) -> None:
         deadline = time.monotonic() + PATIENCE
