@@ -139,6 +139,26 @@ def file_lock(path: Path, *, timeout: float = WAIT_SECONDS) -> Iterator[None]:
         os.close(descriptor)
 
 
+def find_holder(path: Path) -> Holder | None:
+    """
+    Return who holds the lock file *path*, None if it is free. Writes nothing and does not wait.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return read_holder(path)
+    finally:
+        os.close(descriptor)
+    return None
+
+
 def wait_for_flock(
     descriptor: int, path: Path, *, operation: int = fcntl.LOCK_EX, timeout: float = WAIT_SECONDS
 ) -> None:

@@ -19,7 +19,7 @@ from tasks_lib.program_name import COMMAND
 
 SOURCE = Path(tasks_lib.__file__).parent
 UNKNOWN = "\ue000"
-"""Stands for a value in an f-string."""
+"""In place of a value in an f-string."""
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_program_on_the_path_is_called_by_its_name(folder, name):
 
 
 def test_program_that_uses_the_package_is_not_named_in_hints():
-    """Whoever calls the Python API, or runs our tests, reads `inv`, as in the documentation."""
+    """Callers of the Python API read `inv`, as in the documentation."""
     assert program_name._find_program("/x/app.py", "", False) == "inv"
 
 

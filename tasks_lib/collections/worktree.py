@@ -253,7 +253,7 @@ def stop(c: Context, branch: str, json: bool = False) -> Answer:
     default=True,
     help={"quick": "Leave out the states of git, which take long in large repositories."},
     returns=(
-        "`[{branch, path, state, current, locked, slug, database, port, ports, number, dev_url, listening, "
+        "`[{branch, path, state, current, locked, worker, slug, database, port, ports, number, dev_url, listening, "
         "head, dirty, ahead, behind, merged, upstream: {branch, ahead, behind} or null, bytes, sessions, "
         "foreign: [{source, key, database}], companions: [{database, bytes, sessions}], "
         "drift: {applied, pending, missing, golden_changed} or null, created, age_seconds}]`; "
@@ -264,8 +264,8 @@ def list_(c: Context, quick: bool = False, json: bool = False) -> Answer:
     """
     List all worktrees: git, database, migrations, port
 
-    States: main; ready; creating or removing (interrupted: the next call
-    finishes); unmanaged (created without this tool); gone (a record without a
+    States: main; ready (busy: a process changes it); creating or removing
+    (interrupted: the next call finishes); unmanaged (created without this tool); gone (a record without a
     worktree). `?` is unknown, with the reason on stderr. A terminal shows the
     names at once, and the rest as it becomes known.
     """

@@ -24,12 +24,22 @@ import msgspec
 from tasks_lib.databases.copy.result import CloneSummary
 from tasks_lib.databases.ownership.signer import KEY_BYTES, Signer
 from tasks_lib.errors import RegistryError
-from tasks_lib.files import STATE_FOLDER, WAIT_SECONDS, LockHeldError, atomic_write, file_lock, make_state_folder
+from tasks_lib.files import (
+    STATE_FOLDER,
+    WAIT_SECONDS,
+    LockHeldError,
+    atomic_write,
+    file_lock,
+    find_holder,
+    make_state_folder,
+)
 from tasks_lib.git.remotes import Tracking
 from tasks_lib.worktrees.identity import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tasks_lib.waits import Holder
 
 State = Literal["creating", "ready", "removing"]
 
@@ -39,6 +49,10 @@ _FETCH_SECONDS = 600.0
 """How long to wait for another process's `git fetch`, which may bring gigabytes."""
 _IDENTITY = "repository.json"
 _KEY = "ownership.key"
+
+
+_WORK_SECONDS = 0.1
+"""How long to wait for another process that works on the worktree: longer than `find_worker` takes."""
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -292,10 +306,14 @@ class Registry:
         """
         with ExitStack() as stack:
             try:
-                stack.enter_context(self._file_lock(f"worktrees/{slug}.lock", timeout=0))
+                stack.enter_context(self._file_lock(f"worktrees/{slug}.lock", timeout=_WORK_SECONDS))
             except LockHeldError as error:
                 raise RegistryError(f"{error.holder} is working on worktree `{slug}`", hint=error.holder.cure) from None
             yield
+
+    def find_worker(self, slug: str) -> Holder | None:
+        """Return the process that holds the lock of the worktree *slug*, None if there is none. Changes nothing."""
+        return find_holder(self.directory / "worktrees" / f"{slug}.lock")
 
     @contextmanager
     def _lock(self, name: str, *, timeout: float) -> Iterator[None]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.collections.views.worktree_table import format_ports
 from tasks_lib.output import format_age, format_pairs, format_size
 from tasks_lib.program_name import name_program
+from tasks_lib.worktrees.reports.incomplete import describe_worker
 
 if TYPE_CHECKING:
     from tasks_lib.databases.copy.result import CloneSummary
@@ -61,13 +62,15 @@ def _git_rows(row: Row) -> list[tuple[str, str]]:
     branch = row.branch or "(detached)"
     if row.record and row.record.identity.branch not in (row.branch, row.record.slug):
         branch += f"  (created for {row.record.identity.branch})"
-    state = "the main worktree" if row.state == "main" else row.state
+    state = "the main worktree" if row.state == "main" else row.activity
     git = row.git.text if row.git else "-"
     if row.git and row.git.dirty:
         git += f"  ({row.git.dirty} changed path{'s' if row.git.dirty > 1 else ''})"
     if row.git and row.git.merged:
         git += f"  ({row.git.merged})"
     rows = [("worktree", f"{row.path}  ({state})"), ("branch", branch), ("git", git)]
+    if row.record and row.worker:
+        rows.append(("now", describe_worker(row.record, row.worker)))
     if row.entry.locked is not None:
         rows.append(("locked", row.entry.locked or "without a reason"))
     if row.git and (upstream := row.git.upstream):

@@ -46,7 +46,7 @@ def _cells(row: Row, pending: Container[str]) -> tuple[str, ...]:
     path = shorten_path(row.path) if in_terminal() else str(row.path)
     return (
         row.branch or "(detached)",
-        row.state + (", locked" if row.entry.locked is not None else ""),
+        row.activity + (", locked" if row.entry.locked is not None else ""),
         row.git.text if row.git else "…" if "git" in pending and row.state != "gone" else "-",
         record.identity.database if record else "-",
         size,
@@ -61,6 +61,8 @@ def format_warnings(rows: Sequence[Row], troubles: Sequence[GoldentreeError]) ->
     """Return a line for each reason why a cell is unknown, and for each variable that leads to a foreign database."""
     found: dict[str, list[str]] = {trouble.what: [] for trouble in troubles}
     for row in rows:
+        if row.worker is not None:
+            continue  # whatever is unknown or wrong now may not be when it has ended
         for why in [state.why for state in (row.git, row.databases) if state and state.why]:
             found.setdefault(why, []).append(row.branch or str(row.path))
         for variable in row.foreign or ():

@@ -27,7 +27,7 @@ from tasks_lib.worktrees.env.variables import (
     read_variables,
 )
 from tasks_lib.worktrees.removal import checks, removal_record
-from tasks_lib.worktrees.reports.incomplete import command_for_worktree, diagnose
+from tasks_lib.worktrees.reports.incomplete import command_for_worktree, describe_worker, diagnose
 from tasks_lib.worktrees.reports.orphans import find_orphans
 from tasks_lib.worktrees.steps.env_file import env_file_values
 from tasks_lib.worktrees.steps.toolchain import find_command, format_command
@@ -227,6 +227,11 @@ def _record(
 ) -> Iterator[Finding]:
     branch, path = record.identity.branch, paths.get(record.slug)
     problem = diagnose(project, record, path)
+    if worker := project.registry.find_worker(record.slug):
+        # Whatever is wrong now may be right when it has ended.
+        cure = problem.cure if problem else ""
+        yield Finding("warning" if cure else "ok", branch, describe_worker(record, worker), cure)
+        return
     if path is None or not path.exists() or record.state == "removing":
         yield from [Finding("problem", branch, problem.what, problem.cure)] if problem else []
         return

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.worktrees.removal import removal_record
 
+_DOING = {"creating": "created", "removing": "removed", "ready": "changed"}
+
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tasks_lib.waits import Holder
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
 
@@ -26,11 +29,14 @@ class Problem:
 
 def diagnose(project: Project, record: Record, path: Path | None) -> Problem | None:
     """
-    Return what is wrong with the worktree of *record*, None if it is complete.
+    Return what is wrong with the worktree of *record*, None if it is complete, or if a process works on it.
 
     Args:
         path: The worktree's path in git, None if git does not list it.
     """
+    worker = project.registry.find_worker(record.slug)
+    if worker is not None:
+        return Problem(describe_worker(record, worker), worker.cure) if worker.stopped else None
     exists = path is not None and path.exists()
     remove = f"inv worktree.remove {record.slug}"
     if record.state == "removing":
@@ -54,6 +60,11 @@ def diagnose(project: Project, record: Record, path: Path | None) -> Problem | N
             command_for_worktree(project, path, "setup"),
         )
     return None
+
+
+def describe_worker(record: Record, worker: Holder) -> str:
+    """Return what *worker* does to the worktree of *record*: "it is being created by process 4711 (...)"."""
+    return f"it is being {_DOING[record.state]} by {worker}"
 
 
 def command_for_worktree(project: Project, path: Path | None, verb: str) -> str:

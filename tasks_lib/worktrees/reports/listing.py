@@ -29,6 +29,7 @@ from tasks_lib.worktrees.reports.database_state import DatabaseState
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tasks_lib.waits import Holder
     from tasks_lib.worktrees.env.variables import DatabaseVariable
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
@@ -45,17 +46,19 @@ class Row:
         state: `main`; the record's state; `unmanaged` without a record; `gone` if the directory does not exist or
             git no longer lists it.
         current: Whether it is the current worktree.
+        worker: The process that creates, changes or removes it.
         git: Its state in git, None before `fill_rows` and without a directory.
         databases: Its databases, None before `fill_rows` and without a record.
         listening: Whether a process listens on one of its ports, None as for *databases*.
         foreign: Its variables that lead to a database of golden, the main worktree or another worktree; None before
-            `fill_rows` and if they cannot be read.
+            `fill_rows`, if they cannot be read, and while a process works on it.
     """
 
     entry: WorktreeEntry
     record: Record | None
     state: str
     current: bool
+    worker: Holder | None = None
     git: GitState | None = None
     databases: DatabaseState | None = None
     listening: bool | None = None
@@ -70,6 +73,14 @@ class Row:
     def path(self) -> Path:
         """The directory where it is, or was."""
         return self.entry.path
+
+    @property
+    def activity(self) -> str:
+        """Its state, and whether a process works on it; one that is not ready and has none was interrupted."""
+        if self.worker is not None:
+            busy = "stopped" if self.worker.stopped else "busy" if self.state == "ready" else ""
+            return ", ".join(filter(None, (self.state, busy)))
+        return f"{self.state}, interrupted" if self.state in ("creating", "removing") else self.state
 
     @property
     def age(self) -> float | None:
@@ -94,10 +105,11 @@ def list_rows(project: Project) -> list[Row]:
     result = [Row(main, None, "main", current == main.path)]
     for entry in linked:
         record = records.pop(slugs.get(entry.path, ""), None)
-        result.append(Row(entry, record, _state(record, exists=entry.path.exists()), current == entry.path))
+        state, worker = _state(record, exists=entry.path.exists()), _find_worker(project, record)
+        result.append(Row(entry, record, state, current == entry.path, worker))
     for record in records.values():
         entry = WorktreeEntry(Path(record.path), record.identity.branch, head=None, locked=None, bare=False)
-        result.append(Row(entry, record, _state(record, exists=False), current=False))
+        result.append(Row(entry, record, _state(record, exists=False), False, _find_worker(project, record)))
     return result
 
 
@@ -125,7 +137,7 @@ def fill_rows(project: Project, rows: list[Row], *, quick: bool = False) -> list
         server = running_server_url(project)
         nested = {reference.source for reference in of_main}
         for number, row in enumerate(rows):
-            if row.record and number in numbers.values():
+            if row.record and row.worker is None and number in numbers.values():
                 known = known_databases(project, row.record, server, of_main)
                 try:
                     # Those that the main worktree has, and any at the root: searching whole worktrees would take long.
@@ -174,6 +186,8 @@ def format_document(row: Row) -> dict[str, Any]:
 
     - `branch`, `path`, `state`, `current`, `locked`: the checked-out branch, the directory, the state as in `Row`,
       whether it is the current worktree, the reason of git's lock (may be empty).
+    - `worker`: the process that creates, changes or removes it: its `pid` (null if it is elsewhere), `task`, `since`
+      when, and whether it is `stopped`. A worktree in state `creating` or `removing` without one was interrupted.
     - `slug`, `database`, `port`, `dev_url`: its names.
     - `ports`, `number`: the ports of `worktree.ports` by name, and its number in the repository.
     - `listening`: whether a process listens on one of its ports.
@@ -199,6 +213,13 @@ def format_document(row: Row) -> dict[str, Any]:
         "state": row.state,
         "current": row.current,
         "locked": row.entry.locked,
+        "worker": row.worker
+        and {
+            "pid": row.worker.pid if row.worker.local else None,
+            "task": row.worker.task or None,
+            "since": row.worker.since or None,
+            "stopped": row.worker.stopped,
+        },
         "slug": record and record.slug,
         "database": record and record.identity.database,
         "port": record and record.port,
@@ -231,6 +252,10 @@ def format_document(row: Row) -> dict[str, Any]:
         "created": record and record.created_at,
         "age_seconds": row.age and round(row.age),
     }
+
+
+def _find_worker(project: Project, record: Record | None) -> Holder | None:
+    return project.registry.find_worker(record.slug) if record else None
 
 
 def _state(record: Record | None, *, exists: bool) -> str:

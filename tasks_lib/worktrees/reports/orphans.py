@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks_lib.errors import RegistryError
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.output import format_age, format_sessions
 from tasks_lib.program_name import name_program
 from tasks_lib.worktrees.removal import removal_record
+from tasks_lib.worktrees.reports.incomplete import describe_worker
 
 if TYPE_CHECKING:
     from tasks_lib.databases.ownership.leftovers import Leftover
@@ -101,11 +101,8 @@ def _find_worktree(
     branch, path = record.identity.branch, registered or Path(record.path)
     if registered is not None and registered.exists():
         return None
-    try:
-        with project.registry.working_on(record.slug):
-            pass
-    except RegistryError as error:
-        return Orphan("worktree", branch, None, error.what, None)
+    if worker := project.registry.find_worker(record.slug):
+        return Orphan("worktree", branch, None, describe_worker(record, worker), None)
     entry = entries.get(path)
     if entry is not None and entry.locked is not None:
         return Orphan("worktree", branch, None, "it is locked, perhaps on a volume that is not mounted", None)
@@ -125,6 +122,8 @@ def _find_removal_leftovers(project: Project, removal: RemovalRecord, now: datet
     record = project.registry.find(removal.slug)
     if record is not None and record.state == "removing":
         return []  # the orphan of its record covers it
+    if project.registry.find_worker(removal.slug):
+        return []  # it is being undone
     name = removal.branch or removal.path
     found = []
     if removal.trash.exists():

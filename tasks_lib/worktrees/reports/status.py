@@ -23,7 +23,7 @@ from tasks_lib.worktrees.env.variables import (
 )
 from tasks_lib.worktrees.reports import listing
 from tasks_lib.worktrees.reports.blocked_merges import find_blocked_merges
-from tasks_lib.worktrees.reports.incomplete import Problem, command_for_worktree, diagnose
+from tasks_lib.worktrees.reports.incomplete import Problem, command_for_worktree, describe_worker, diagnose
 from tasks_lib.worktrees.reports.migrations import compare_migrations, history_reader
 
 if TYPE_CHECKING:
@@ -97,6 +97,10 @@ def report_status(project: Project, name: str, environ: Mapping[str, str]) -> St
     _read_url(project, status, environ if row.current else {})
     if not troubles:
         _ask_server(project, status)
+    if row.record and (worker := row.worker):
+        # Whatever else is wrong now may be right when it has ended.
+        stopped = [Problem(describe_worker(row.record, worker), worker.cure)] if worker.stopped else []
+        status.problems = status.problems[: len(troubles)] + stopped
     return status
 
 
