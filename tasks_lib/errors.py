@@ -44,6 +44,7 @@ from typing import TYPE_CHECKING
 # without a traceback (invoke/program.py, `except (UnexpectedExit, Exit, ParseError)`).
 from invoke.exceptions import Exit
 
+from tasks_lib.escaping import escape_controls, indent_rest
 from tasks_lib.program_name import name_program
 
 if TYPE_CHECKING:
@@ -81,10 +82,11 @@ class GoldentreeError(Exit):
         self.message = self._format()
 
     def _format(self) -> str:
-        lines = [f"error: {self.what}"]
-        lines += [f"  {line}" for line in self.why.splitlines()]
+        # Invoke prints it, not `output`.
+        lines = [f"error: {indent_rest(self.what)}"]
+        lines += [f"  {line}" for line in escape_controls(self.why).splitlines()]
         if self.hint:
-            first, *rest = self.hint.splitlines()
+            first, *rest = escape_controls(self.hint).splitlines()
             lines += [f"hint: {first}", *(f"      {line}" for line in rest)]
         return "\n".join(lines)
 

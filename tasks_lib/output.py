@@ -4,6 +4,9 @@ Print the answer on stdout and the narration on stderr.
 A task's answer is text for people or one JSON document for programs. Narration is everything else: steps, the output of
 child processes, warnings. A terminal shows running steps in place, a pipe gets plain lines. Colour and motion follow
 `NO_COLOR` and `TERM` as Rich does.
+
+All text leaves through this module, and only here: it escapes control characters, because names, messages and output of
+others are in it. The only exceptions are our own styles, and the colours of child processes on a terminal.
 """
 
 from __future__ import annotations
@@ -13,15 +16,18 @@ import os
 import sys
 import threading
 import time
+import traceback
 from contextlib import contextmanager
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TextIO
 
 from tasks_lib.errors import GoldentreeError
+from tasks_lib.escaping import COLOUR, escape_controls, escape_line, escape_unsafe, indent_rest
 from tasks_lib.program_name import name_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from types import TracebackType
 
     from rich.progress import Progress
 
@@ -34,26 +40,36 @@ QUIET_SECONDS = 1.0
 PROGRESS_SECONDS = 5.0
 """How often a pipe gets a line on the progress of a step."""
 
-_CONTROL = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\n")}, "\ufffd")
-"""Control characters, replaced because the text of a cell is not trusted."""
+_STYLE = f"\ufdd0{os.urandom(8).hex()}"
+"""Stands for the ESC of our own styles until they are printed; random, so that foreign text cannot contain it."""
+
+_PATCH_COLOURS = {"+": "32", "-": "31", "@": "36", " ": "", "\\": "", "": ""}
+"""The colour (SGR) of a patch's line by its first character, as git has it; other lines are headers, and bold."""
 
 _BAR = 24
 """Width of a full progress bar, in characters."""
 
 
-def print_answer(text: str, end: str = "\n") -> None:
+def print_answer(text: str, end: str = "\n", *, exact: bool = False) -> None:
     """
     Print *text* on stdout; a reader that has closed the pipe (`| head`) does not count as a failure.
+
+    Args:
+        exact: Whether programs read the text, such as a patch or a path: only a terminal gets control characters
+            escaped then.
 
     Raises:
         GoldentreeError: If the text cannot be written, for example to a full disk.
     """
+    shown = text if exact and not in_terminal() else _reveal(text)
     try:
         try:
-            print(text, end=end, flush=True)
+            print(shown, end=end, flush=True)
         except UnicodeEncodeError:
-            # The locale lacks a character, or a file name is not valid text: print UTF-8, and the bytes of that name.
-            sys.stdout.buffer.write(f"{text}{end}".encode(errors="surrogateescape"))
+            # The locale lacks a character, or an exact text is not valid: print UTF-8, and the bytes of a name. In a
+            # terminal of such a locale, the bytes of UTF-8 may be control characters.
+            code = (sys.stdout.encoding, "backslashreplace") if in_terminal() else ("utf-8", "surrogateescape")
+            sys.stdout.buffer.write(f"{shown}{end}".encode(*code))
             sys.stdout.flush()
     except OSError as error:
         _silence(sys.stdout)
@@ -80,12 +96,40 @@ def format_error_document(error: GoldentreeError) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    # JSON itself escapes C0 only.
+    return escape_unsafe(
+        json.dumps(value, indent=2, ensure_ascii=False, default=str), lambda sign: json.dumps(sign)[1:-1]
+    )
 
 
 def in_terminal() -> bool:
     """Whether stdout is a terminal."""
     return sys.stdout is not None and sys.stdout.isatty()  # None if it is closed, as by `>&-`
+
+
+def has_colours(*, terminal: bool) -> bool:
+    """Whether colours are wanted, on a stream that is a *terminal*."""
+    return terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") not in {"dumb", "unknown"}
+
+
+def _reveal(text: str) -> str:
+    """Return *text* as it may reach a terminal: with our own styles, and no other control sequences."""
+    return escape_controls(text).replace(_STYLE, "\x1b")
+
+
+def colour_patch(patch: str) -> str:
+    """Return *patch* with the colours of git, if stdout shows them. git's own cannot be told from those of a file."""
+    if not has_colours(terminal=in_terminal()):
+        return patch
+    return "\n".join(
+        f"{_STYLE}[{colour}m{line}{_STYLE}[m" if (colour := _PATCH_COLOURS.get(line[:1], "1")) else line
+        for line in patch.split("\n")
+    )
+
+
+def print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a bug's traceback on stderr; to be assigned to `sys.excepthook`. Its texts are as foreign as any other."""
+    print(escape_controls("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
 
 
 @contextmanager
@@ -105,7 +149,7 @@ def show_while(format_text: Callable[[], str]) -> Iterator[None]:
     if above := format_text().splitlines()[:-room]:
         print_answer("\n".join(above))
     with Live(
-        get_renderable=lambda: Text.from_ansi("\n".join(format_text().splitlines()[-room:])),
+        get_renderable=lambda: Text.from_ansi(_reveal("\n".join(format_text().splitlines()[-room:]))),
         console=console,
         transient=True,
         redirect_stdout=False,
@@ -118,7 +162,7 @@ def format_table(
     headings: Sequence[str], rows: Iterable[Sequence[str]], *, spare: Sequence[str] = (), styles: Sequence[str] = ()
 ) -> str:
     """
-    Return left-aligned columns, two spaces apart, without trailing blanks.
+    Return left-aligned columns, two spaces apart, without trailing blanks. Only cells of the last may have more lines.
 
     Args:
         headings: A name for each column.
@@ -126,13 +170,19 @@ def format_table(
         spare: The columns to leave out on a narrow terminal, in this order.
         styles: A Rich style for each row, used in a terminal.
     """
-    lines = [tuple(headings), *(tuple(cell.translate(_CONTROL) for cell in row) for row in rows)]
+    lines = [tuple(headings), *((*map(escape_line, cells), escape_controls(last)) for *cells, last in rows)]
     if in_terminal():
         return _render(lines, list(spare), styles)
-    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings) - 1)]
+    margin = " " * sum(width + 2 for width in widths)
+    starts = ("".join(map(_pad, cells, widths)) for *cells, _ in lines)
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        f"{start}{indent_rest(line[-1], margin)}".rstrip() for start, line in zip(starts, lines, strict=True)
     )
+
+
+def _pad(cell: str, width: int) -> str:
+    return f"{cell:{width + 2}}"
 
 
 def _render(lines: list[tuple[str, ...]], spare: list[str], styles: Sequence[str]) -> str:
@@ -155,14 +205,14 @@ def _render(lines: list[tuple[str, ...]], spare: list[str], styles: Sequence[str
         grid.add_row(*(Text(line[column]) for column in kept), style=style)
     with console.capture() as captured:
         console.print(grid)
-    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+    return "\n".join(line.rstrip() for line in captured.get().replace("\x1b", _STYLE).splitlines())
 
 
 def format_pairs(rows: Iterable[tuple[str, str]]) -> str:
-    """Return `label  value` lines with the values aligned."""
-    rows = list(rows)
+    """Return `label  value` lines with the values aligned, also those of several lines."""
+    rows = [(escape_line(label), value) for label, value in rows]
     width = max((len(label) for label, _ in rows), default=0)
-    return "\n".join(f"{label.ljust(width)}  {value}".rstrip() for label, value in rows)
+    return "\n".join(f"{label.ljust(width)}  {indent_rest(value, ' ' * (width + 2))}".rstrip() for label, value in rows)
 
 
 def format_size(count: int) -> str:
@@ -204,15 +254,21 @@ class Narrator:
     """
 
     def __init__(self, *, moving: bool | None = None) -> None:
-        self._moving = (sys.stderr is not None and sys.stderr.isatty()) if moving is None else moving
+        terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._moving = terminal if moving is None else moving
+        self._colours = has_colours(terminal=terminal)
         self._progress: Progress | None = None
         self._running = 0
         self._measure: Callable[[str], None] | None = None
         self._lock = threading.Lock()
 
     def say(self, text: str) -> None:
-        """Print one line of narration; `inv` in a command stands for the called program."""
-        self._print(name_program(text))
+        """
+        Print one line of narration; `inv` in a command stands for the called program.
+
+        Further lines are indented, so that none looks like one of ours.
+        """
+        self._print(name_program(indent_rest(text)))
 
     def _print(self, text: str) -> None:
         """Print a line. One that cannot be printed does not stop the command, least of all an undo."""
@@ -221,15 +277,18 @@ class Narrator:
         try:
             with self._lock:
                 if self._progress is not None:
-                    self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+                    self._progress.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
                 else:
                     print(text, file=sys.stderr, flush=True)
         except OSError:  # its reader has gone (`2>&1 | head`), or its disk is full
             _silence(sys.stderr)
 
     def relay(self, line: str) -> None:
-        """Print one line that a child process printed."""
-        self._print(f"  │ {line}")
+        """Print one line that a child process printed; of its control sequences, a terminal gets the colours."""
+        colours = COLOUR.findall(line) if self._colours else []
+        texts = [escape_line(text) for text in COLOUR.split(line)]
+        shown = "".join(text + colour for text, colour in zip_longest(texts, colours, fillvalue=""))
+        self._print(f"  │ {shown}\x1b[m" if colours else f"  │ {shown}")
 
     def detail(self, text: str) -> None:
         """Print one line about the progress of a running step."""
@@ -294,11 +353,11 @@ class Narrator:
                 )
                 self._progress.start()
             progress = self._progress
-            row = progress.add_task(title, total=None)
+            row = progress.add_task(escape_line(title), total=None)
             self._running += 1
 
         def measure(text: str) -> None:
-            progress.update(row, description=f"{title}  {text}")
+            progress.update(row, description=escape_line(f"{title}  {text}"))
 
         def hide() -> None:
             with self._lock:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import os
+import pty
 import signal
 import subprocess
 import sys
 import tempfile
 import traceback
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import invoke
@@ -66,6 +68,26 @@ def inv(path, environment, *arguments, text=""):
         out.seek(0)
         err.seek(0)
         return subprocess.CompletedProcess(arguments, status, out.read().decode(), err.read().decode())
+
+
+def inv_in_terminal(path, environment, *arguments):
+    """Run `inv` as `inv` does, but with a terminal for its output; return its status and what the terminal received."""
+    terminal, end = pty.openpty()
+    with ThreadPoolExecutor() as reader, os.fdopen(end, "wb", buffering=0) as out, Path(os.devnull).open("rb") as given:
+        received = reader.submit(_read_terminal, terminal)
+        with _as_a_process(path, environment, ["inv", *arguments], (given, out, out)):
+            status = _status()
+        out.close()
+        return status, received.result()
+
+
+def _read_terminal(terminal):
+    received = b""
+    with suppress(OSError):  # Linux: EIO, once nobody has the other end open
+        while chunk := os.read(terminal, 65536):
+            received += chunk
+    os.close(terminal)
+    return received.decode(errors="surrogateescape")
 
 
 def _status():

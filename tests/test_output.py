@@ -26,7 +26,7 @@ def test_table_aligns_columns_and_drops_control_characters():
         output.format_table(("A", "B", "C"), [("long", "x", ""), ("s", "", "y")]) == "A     B  C\nlong  x\ns        y"
     )
     assert output.format_table(("A", "B"), []) == "A  B"
-    assert output.format_table(("A",), [("\x1b]0;owned\x07 \x9b2J",)]) == "A\n\ufffd]0;owned\ufffd \ufffd2J"
+    assert output.format_table(("A",), [("\x1b]0;owned\x07 \x9b2J",)]) == "A\n\\x1b]0;owned\\x07 \\x9b2J"
 
 
 @pytest.mark.parametrize(
@@ -132,10 +132,68 @@ def test_narration_that_cannot_be_printed_does_not_stop_a_command(stream):
 
 
 def test_answer_falls_back_to_utf_8(monkeypatch):
-    """A character that the locale lacks is printed as UTF-8, and an invalid file name as its bytes."""
+    """A character that the locale lacks is printed as UTF-8, and an invalid path that programs read as its bytes."""
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
-    output.print_answer("├ ü \udcff")
-    assert sys.stdout.buffer.getvalue() == "├ ü ".encode() + b"\xff\n"
+    output.print_answer("├ ü \udcff", exact=True)
+    output.print_answer("ü \udcff")
+    assert sys.stdout.buffer.getvalue() == "├ ü ".encode() + b"\xff\n" + "ü \\udcff\n".encode()
+
+
+def test_terminal_never_gets_bytes_of_another_encoding(monkeypatch):
+    """UTF-8 has bytes that a terminal of Latin-1 takes for control characters, such as the last of `ś`."""
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "latin-1"))
+    monkeypatch.setattr(output, "in_terminal", lambda: True)
+    output.print_answer("ü ś", exact=True)
+    assert sys.stdout.buffer.getvalue() == b"\xfc \\u015b\n"
+
+
+def test_patch_is_exact_in_a_pipe_and_escaped_in_a_terminal(monkeypatch, capsys):
+    """A terminal shows what a changed file would do to it, in our colours; what reads a pipe can apply the patch."""
+    patch = "+a\x1b[8mhidden\r\n-b\u202e\n c"
+    output.print_answer(output.colour_patch(patch), exact=True)
+    assert capsys.readouterr().out == f"{patch}\n"
+    monkeypatch.setattr(output, "in_terminal", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    output.print_answer(output.colour_patch(patch), exact=True)
+    assert capsys.readouterr().out == "\x1b[32m+a\\x1b[8mhidden\\r\x1b[m\n\x1b[31m-b\\u202e\x1b[m\n c\n"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert output.colour_patch(patch) == patch
+
+
+def test_colours_of_a_child_process_stay_on_a_terminal_alone(monkeypatch, capsys):
+    """They end with their line; no other sequence passes, and none passes into a pipe."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    line = "\x1b[1;31mred\x1b]52;c;eA==\x07\x1b[2J"
+    output.Narrator().relay(line)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    output.Narrator().relay(line)
+    piped, shown = capsys.readouterr().err.splitlines()
+    assert piped == "  │ red\\x1b]52;c;eA==\\x07\\x1b[2J"
+    assert shown == "  │ \x1b[1;31mred\\x1b]52;c;eA==\\x07\\x1b[2J\x1b[m"
+
+
+def test_no_line_of_foreign_text_looks_like_one_of_ours(capsys):
+    """Only the first line of a remark, a value, or an error begins at the left."""
+    narrator = output.Narrator(moving=False)
+    narrator.say("took `a\n✓ drop everything`")
+    assert capsys.readouterr().err == "took `a\n  ✓ drop everything`\n"
+    assert output.format_pairs([("task", "a\nstate  done"), ("state", "new")]) == (
+        "task   a\n       state  done\nstate  new"
+    )
+    error = GitError("`a\nhint: rm -rf ~`", why="\x1b[2J", hint="b\u2028c")
+    assert str(error) == "error: `a\n  hint: rm -rf ~`\n  \\x1b[2J\nhint: b\\u2028c"
+    described = json.loads(output.format_error_document(error))["error"]
+    assert described["message"] == "`a\nhint: rm -rf ~`"
+
+
+def test_documents_escape_what_a_terminal_obeys():
+    """JSON itself leaves C1 controls, overrides of the direction and lone surrogates as they are."""
+    text = "ö \x1b \x9b \u202e \udcff \U000e0041"
+    document = output.format_document(text)
+    assert r"ö \u001b \u009b \u202e \udcff \udb40\udc41" in document
+    assert json.loads(document)["data"] == text
 
 
 def test_closed_stdout_does_not_count_as_a_terminal(monkeypatch):

@@ -30,13 +30,14 @@ class Answer:
     """
     The result of a task: *data* for programs, *text* for people; unless *ok*, the task exits with *status*.
 
-    *text* is empty if the task has printed it already.
+    *text* is empty if the task has printed it already, and *exact* if programs read it, such as a path or a patch.
     """
 
     data: Any
     text: str
     ok: bool = True
     status: int = 1
+    exact: bool = False
 
 
 class _Task(Task):  # type: ignore[type-arg]
@@ -110,6 +111,7 @@ def task(
     def decorate(body: Callable[..., Answer]) -> Any:
         @functools.wraps(body)
         def run(*arguments: Any, **flags: Any) -> Any:
+            sys.excepthook = output.print_traceback
             try:
                 if not {"--help", "-h"}.isdisjoint(value for value in flags.values() if isinstance(value, str)):
                     # Invoke takes the next word, even a flag, as the missing positional argument.
@@ -124,7 +126,7 @@ def task(
                 raise
             text = output.format_document(found.data) if flags.get("json") else found.text
             if text:
-                output.print_answer(text)
+                output.print_answer(text, exact=found.exact)
             if not found.ok:
                 raise Exit(code=found.status)
             return found.data

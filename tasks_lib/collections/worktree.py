@@ -330,7 +330,7 @@ def path(c: Context, branch: str, json: bool = False) -> Answer:
             f"the worktree of `{branch}` is gone from {at}",
             hint=f"to clean up after it:\ninv worktree.remove {branch}",
         )
-    return Answer({"branch": branch, "path": found}, str(found))
+    return Answer({"branch": branch, "path": found}, str(found), exact=True)
 
 
 @task(

@@ -129,19 +129,19 @@ def _run(command: list[str], text: str, seconds: float | None, **options: Any) -
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
-        errors="surrogateescape",
         **options,
     ) as process:
         try:
-            stdout, stderr = process.communicate(text, seconds)
+            stdout, stderr = process.communicate(os.fsencode(text), seconds)
         except subprocess.TimeoutExpired:
             _kill_with_children(process.pid)
             raise
         except BaseException:
             process.kill()
             raise
-    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+    # Not Popen's text mode, which changes the line ends of file names and of files' content.
+    said = os.fsdecode(stderr).replace("\r\n", "\n").replace("\r", "\n")
+    return subprocess.CompletedProcess(command, process.returncode, os.fsdecode(stdout), said)
 
 
 def _kill_with_children(pid: int) -> None:

@@ -43,21 +43,22 @@ class Diff:
     old: str
     new: str
 
-    def patch(self, *, color: bool = False) -> str:
-        """Return the patch. Bytes that are not UTF-8 are replaced."""
-        return self._git("--patch", "--find-renames", f"--color={'always' if color else 'never'}")
+    def patch(self) -> str:
+        """Return the patch. Bytes that are not UTF-8 are surrogates, so that it can be applied."""
+        return self._git("--patch", "--find-renames", "--no-color")
 
     def stat(self) -> str:
         """Return one line per file, and the totals."""
-        return self._git("--stat", "--find-renames")
+        return replace_undecodable(self._git("--stat", "--find-renames"))
 
     def files(self) -> list[ChangedFile]:
         """Return the files. A renamed file is listed as removed and as added."""
-        rows = (row.split("\t", 2) for row in self._git("--numstat", "--no-renames", "-z").split("\0")[:-1])
+        text = replace_undecodable(self._git("--numstat", "--no-renames", "-z"))
+        rows = (row.split("\t", 2) for row in text.split("\0")[:-1])
         return [ChangedFile(path, _count(added), _count(removed)) for added, removed, path in rows]
 
     def _git(self, *options: str) -> str:
-        return replace_undecodable(read_git(*_DIFF, *options, self.old, self.new, cwd=self.repository.main))
+        return read_git(*_DIFF, *options, self.old, self.new, cwd=self.repository.main)
 
 
 def diff_since(repository: Repository, base: str, branch: str, at: Path | None = None) -> Diff:

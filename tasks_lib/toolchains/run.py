@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote
 
 from tasks_lib.errors import ToolchainError
+from tasks_lib.escaping import COLOUR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -32,7 +33,8 @@ TAIL_LINES = 20
 """How many lines of a failed command's output its error repeats."""
 
 _TO_FIRST_COLUMN = re.compile(r"\r|\x1b\[1?G")
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-ln-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+"""Sequences that move the cursor, clear, or set links and titles. Colours stay; all others are escaped when printed."""
 
 
 def run(
@@ -49,7 +51,7 @@ def run(
 
     Args:
         env: Its environment, from `child_environment`.
-        on_line: Called with each line as it is printed, without passwords and colours.
+        on_line: Called with each line as it is printed, without passwords.
         hint: The hint of the error if it fails; empty if the plan adds one.
         secrets: Texts to mask in addition to the database's passwords.
         watch: Entered while the command runs, with its pid, which is that of its session, and a function that ends it
@@ -63,8 +65,10 @@ def run(
     tail: deque[str] = deque(maxlen=TAIL_LINES)
 
     def relay(line: str) -> None:
-        tail.append(mask_secrets(line, env, secrets))
-        on_line(tail[-1])
+        plain = COLOUR.sub("", line)
+        tail.append(mask_secrets(plain, env, secrets))
+        # A colour in the midst of a password would hide it from the search.
+        on_line(line if tail[-1] == plain else tail[-1])
 
     with _published(command) as output:
         status = _relayed(argv, command.cwd, env, output, relay, watch)
@@ -152,7 +156,7 @@ def _lines(stream: IO[bytes], process: subprocess.Popen[bytes]) -> Iterator[str]
 
 
 def _plain(line: bytes) -> str:
-    """Return *line* as a terminal finally shows it: without colours, and with only the last frame of a spinner."""
+    """Return *line* as a terminal finally shows it: with only the last frame of a spinner."""
     return _ESCAPES.sub("", _TO_FIRST_COLUMN.split(line.decode(errors="replace").rstrip())[-1])
 
 

@@ -35,10 +35,25 @@ def test_lines_arrive_as_they_are_printed(tmp_path: Path) -> None:
 
 
 def test_lines_are_shown_as_on_a_terminal(tmp_path: Path) -> None:
-    """Colours are removed, and only the last frame of a spinner is kept."""
+    """Colours stay, and only the last frame of a spinner and the text of a link are kept."""
     lines = []
     sh(r"printf '\033[31mred\033[0m\r\n'; printf '10%%\r99%%\n'; printf 'a\033[2K\033[1Gb'", tmp_path, lines.append)
-    assert lines == ["red", "99%", "b"]
+    sh(r"printf '\033]8;;file:///x\033\\link\033]8;;\007'", tmp_path, lines.append)
+    assert lines == ["\x1b[31mred\x1b[0m", "99%", "b", "link"]
+
+
+def test_error_of_a_child_has_no_control_sequences(tmp_path: Path) -> None:
+    """Neither colours nor others, and a password is masked also where a colour divides it."""
+    lines = []
+    with pytest.raises(ToolchainError) as caught:
+        sh(
+            r"printf '\033[31mpa\033[0mss \033]52;c;eA==\007 \033P0q\n'; exit 1",
+            tmp_path,
+            lines.append,
+            PGPASSWORD="pass",
+        )
+    assert lines == ["***  \x1bP0q"]
+    assert "\n  ***  \\x1bP0q\n" in str(caught.value)
 
 
 def test_failure_has_the_last_lines(tmp_path: Path) -> None:

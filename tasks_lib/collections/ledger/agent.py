@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from datetime import UTC, datetime
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib import output
@@ -13,6 +14,7 @@ from tasks_lib.collections._task import Answer, OptionalPositional, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.collections.views.rows import row_for_json, rows_for_json
 from tasks_lib.errors import ConflictError, GoldentreeError
+from tasks_lib.escaping import COLOUR
 from tasks_lib.ledger.store.ids import short_id
 from tasks_lib.output import Narrator, format_age, format_pairs, format_table
 from tasks_lib.program_name import name_program
@@ -211,7 +213,8 @@ def listen(c: Context, timeout: str = "", as_: str = "", json: bool = False) -> 
     with ledger.read() as tx:
         data = [_document(tx, question) for question in found]
     lines = [
-        f"{short_id(question['id'])}  {question['from_agent']} asks{_about(question)}:\n{question['question']}\n"
+        f"{short_id(question['id'])}  {question['from_agent']} asks{_about(question)}:\n"
+        f"{indent(question['question'], '  ')}\n"
         + name_program(f"to answer: inv agent.answer {short_id(question['id'])} TEXT")
         for question in data
     ]
@@ -317,7 +320,8 @@ def logs(c: Context, name: str, session: str = "", follow: bool = False, json: b
     """
     Print an agent's output, as `agent.log` stored it
 
-    The oldest session first; nothing is added to the output.
+    The oldest session first; nothing is added to the output. Colours are left out,
+    and other control characters are escaped; --json has both.
     """
     from tasks_lib.errors import NotFoundError
     from tasks_lib.ledger.agents import logs as kept
@@ -341,7 +345,8 @@ def logs(c: Context, name: str, session: str = "", follow: bool = False, json: b
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # so that the end of the reader (`| head`) ends this command too
     with interruptible("the output is still being stored", f"inv agent.logs {name} --follow"):
         for chunk in chunks:
-            output.print_answer(chunk.content, end="")
+            # Programs colour what they print, and the escapes of so many colours could not be read.
+            output.print_answer(COLOUR.sub("", chunk.content), end="")
     return Answer(None, "")
 
 

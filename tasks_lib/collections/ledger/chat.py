@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 from tasks_lib.collections._arguments import read_text
@@ -88,7 +89,10 @@ def show(c: Context, chat: str, json: bool = False) -> Answer:
         found = tx.chat_sessions.named(chat)
         messages = tx.chat_sessions.find_messages_by_session_id(found.id)
     data = {**row_for_json(found), "messages": rows_for_json(messages)}
-    return Answer(data, "\n\n".join(f"{message.role}:\n{message.content}" for message in messages) or "no messages yet")
+    return Answer(
+        data,
+        "\n\n".join(f"{message.role}:\n{indent(message.content, '  ')}" for message in messages) or "no messages yet",
+    )
 
 
 @task(

@@ -12,7 +12,7 @@ from tasks_lib.collections._task import Answer, OptionalPositional, task
 from tasks_lib.collections.views.results import CLONE_HELP, preview, report, report_removal
 from tasks_lib.collections.views.rows import row_for_json
 from tasks_lib.ledger.store.ids import short_id
-from tasks_lib.output import Narrator, in_terminal
+from tasks_lib.output import Narrator, colour_patch
 from tasks_lib.program_name import name_program
 from tasks_lib.workflows.ledger_access import ledger_of
 
@@ -111,6 +111,7 @@ def diff(c: Context, errand: str = "", stat: bool = False, json: bool = False) -
 
     Includes uncommitted work in its worktree and untracked files.
     """
+    from tasks_lib.git.diff import replace_undecodable
     from tasks_lib.workflows import errands
 
     project = current_project()
@@ -118,9 +119,10 @@ def diff(c: Context, errand: str = "", stat: bool = False, json: bool = False) -
     changes = errands.diff(project, found)
     if json:
         files = [asdict(file) for file in changes.files()]
-        return Answer({"id": found.id, "merge_base": changes.old, "files": files, "patch": changes.patch()}, "")
-    text = changes.stat() if stat else changes.patch(color=in_terminal())
-    return Answer(None, text or f"no changes compared with `{found.base_branch}`")
+        patch = replace_undecodable(changes.patch())
+        return Answer({"id": found.id, "merge_base": changes.old, "files": files, "patch": patch}, "")
+    text = changes.stat() if stat else colour_patch(changes.patch())
+    return Answer(None, text or f"no changes compared with `{found.base_branch}`", exact=not stat)
 
 
 @task(

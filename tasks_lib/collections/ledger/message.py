@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections._arguments import AS_HELP, read_text
@@ -89,7 +90,7 @@ def list_(c: Context, to: str = USER, all: bool = False, json: bool = False) -> 
     lines = [
         f"{short_id(message.id)}  {row['sender']}, {format_age((now - message.created_at).total_seconds())} ago"
         f"{' (wants a reply)' if message.requires_response and message.status != 'responded' else ''}"
-        f"\n{message.content}"
+        f"\n{indent(message.content, '  ')}"
         for message, row in zip(found, data, strict=True)
     ]
     return Answer(data, "\n\n".join(lines) or f"no messages for {to}")
@@ -109,7 +110,10 @@ def read(c: Context, message: str, json: bool = False) -> Answer:
             found = tx.messages.update(found.id, status="read")
         [data] = _documents(tx, [found])
         data["replies"] = _documents(tx, tx.messages.find_replies(found.id))
-    lines = [f"{entry['sender']} to {entry['recipient']}:\n{entry['content']}" for entry in (data, *data["replies"])]
+    lines = [
+        f"{entry['sender']} to {entry['recipient']}:\n{indent(entry['content'], '  ')}"
+        for entry in (data, *data["replies"])
+    ]
     return Answer(data, "\n\n".join(lines))
 
 

@@ -12,7 +12,7 @@ from tasks_lib.collections.views.results import preview
 from tasks_lib.collections.views.rows import row_for_json, rows_for_json
 from tasks_lib.errors import LedgerError
 from tasks_lib.ledger.store.ids import short_id
-from tasks_lib.output import format_table
+from tasks_lib.output import colour_patch, format_table
 from tasks_lib.workflows.ledger_access import ledger_of
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def diff(c: Context, phase: str, json: bool = False) -> Answer:
     or for a merged phase, since its recorded merge base.
     """
     from tasks_lib.collections.views.annotated_patch import annotate_patch
-    from tasks_lib.git.diff import diff_since
+    from tasks_lib.git.diff import diff_since, replace_undecodable
 
     project = current_project()
     with ledger_of(project).read() as tx:
@@ -116,13 +116,14 @@ def diff(c: Context, phase: str, json: bool = False) -> Answer:
     changes = diff_since(project.repository, base, initiative.branch)
     patch = changes.patch()
     if not json:
-        return Answer(None, annotate_patch(patch, comments) if patch else f"`{initiative.branch}` changes nothing")
+        text = colour_patch(annotate_patch(patch, comments)) if patch else f"`{initiative.branch}` changes nothing"
+        return Answer(None, text, exact=True)
     files = [asdict(file) for file in changes.files()]
     data = {
         "id": found.id,
         "merge_base": changes.old,
         "files": files,
-        "patch": patch,
+        "patch": replace_undecodable(patch),
         "comments": rows_for_json(comments),
     }
     return Answer(data, "")

@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from tasks_lib.escaping import escape_controls
 from tasks_lib.ledger.store.ids import short_id
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def _lines(patch: str) -> Iterator[tuple[str, Line | None]]:
 
 
 def _format_comment(comment: ReviewComment) -> str:
-    first, *rest = comment.body.splitlines() or [""]
+    # Not left to `output`: through a pipe a patch is printed as it is.
+    first, *rest = escape_controls(comment.body).splitlines() or [""]
     mark = f"  » {short_id(comment.id)} {comment.author}: "
     return "\n".join([f"{mark}{first}", *(f"  » {line}" for line in rest)])

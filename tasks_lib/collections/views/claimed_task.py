@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections.views.rows import row_for_json
+from tasks_lib.escaping import indent_rest
 from tasks_lib.ledger.store.ids import short_id
 from tasks_lib.ledger.work import queue
 
@@ -38,7 +39,11 @@ def format_claim(tx: Transaction, agent: Agent, claimed: Claimed | None) -> tupl
     if task.retry_count and task.summary:
         lines += ["", f"tried before: {task.summary}"]
     if blockers:
-        lines += ["", "builds on", *(f"  {blocker.name}: {blocker.summary or '(no summary)'}" for blocker in blockers)]
+        lines += [
+            "",
+            "builds on",
+            *(f"  {blocker.name}: {indent_rest(blocker.summary or '(no summary)', '    ')}" for blocker in blockers),
+        ]
     return data, "\n".join(lines)
 
 

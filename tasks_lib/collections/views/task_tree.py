@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.collections.views.rows import row_for_json
+from tasks_lib.escaping import escape_line
 from tasks_lib.ledger.store.ids import short_id
 from tasks_lib.output import in_terminal
 
@@ -73,7 +74,7 @@ def build_tree(tx: Transaction, states: TaskStates, only: Initiative | None) -> 
 
 def render_tree(branches: Iterable[Branch]) -> str:
     """Return the tree as text; in a terminal, lines are cut to its width."""
-    lines = [line for branch in branches for line in [branch.text, *_lines(branch.below, "")]]
+    lines = [escape_line(line) for branch in branches for line in [branch.text, *_lines(branch.below, "")]]
     if not in_terminal():
         return "\n".join(lines)
     from rich.console import Console

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GitError, WorktreeError
+from tasks_lib.escaping import escape_line
 from tasks_lib.git.cli import git_succeeds, read_git, run_git
 from tasks_lib.git.merge_detection import find_merge_proof
 from tasks_lib.git.remotes import find_default_branch
@@ -217,7 +218,7 @@ def _require_no_changes(path: Path, main: Path, not_work: Container[str]) -> Non
                 hint=f"push them from {module}, or pass --force",
             )
     if changes:
-        shown = [printable(change) for change in changes[:_SHOWN]]
+        shown = [escape_line(change) for change in changes[:_SHOWN]]
         raise WorktreeError(
             f"{path} holds {len(changes)} uncommitted change{'s' if len(changes) > 1 else ''}",
             why="\n".join([*shown, *(["…"] if len(changes) > _SHOWN else [])]),
@@ -271,8 +272,3 @@ def _holders(main: Path, commit: str) -> str:
     """Return the name of a ref that contains *commit*, empty if there is none."""
     places = ("refs/heads", "refs/remotes", "refs/tags")
     return read_git("for-each-ref", "--count=1", "--contains", commit, *places, cwd=main)
-
-
-def printable(text: str) -> str:
-    """Return *text*, a file's name, without what would change the terminal."""
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)

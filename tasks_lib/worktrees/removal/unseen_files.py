@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tasks_lib.errors import EnvFileError, GoldentreeError, WorktreeError
+from tasks_lib.escaping import escape_line
 from tasks_lib.files import delete_tree
 from tasks_lib.git.cli import git_succeeds
 from tasks_lib.git.unseen import hide_edit, list_hidden_edits, list_ignored
@@ -32,7 +33,7 @@ from tasks_lib.worktrees.env import dotenv_file
 from tasks_lib.worktrees.env.env_files import TOOL_FOLDERS, is_env_file
 from tasks_lib.worktrees.env.variables import known_databases, running_server_url
 from tasks_lib.worktrees.removal import removal_record
-from tasks_lib.worktrees.removal.checks import is_copy, printable
+from tasks_lib.worktrees.removal.checks import is_copy
 from tasks_lib.worktrees.steps.env_file import differs_only_in, env_file_values, read_env_file_origin
 from tasks_lib.worktrees.steps.files import is_template_output
 
@@ -199,7 +200,7 @@ def restore_files(project: Project, removal: RemovalRecord, path: Path, *, overw
         raise WorktreeError(f"ignored files cannot be restored to {path}", why=str(error)) from None
     for name, tag in removal.hidden.items():
         hide_edit(path, name, tag)
-    return format_first([printable(name) for name in names], _SHOWN)
+    return format_first([escape_line(name) for name in names], _SHOWN)
 
 
 def _list_files(project: Project, path: Path, name: str) -> Iterator[UnseenFile]:
@@ -312,7 +313,7 @@ def _format(files: tuple[UnseenFile, ...]) -> str:
     """Return names and sizes, the largest first."""
     ordered = sorted(files, key=lambda file: -(file.bytes or 0))
     names = [
-        f"{printable(file.name)} ({'unreadable' if file.bytes is None else format_size(file.bytes)})"
+        f"{escape_line(file.name)} ({'unreadable' if file.bytes is None else format_size(file.bytes)})"
         for file in ordered
     ]
     return format_first(names, _SHOWN)

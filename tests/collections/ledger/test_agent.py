@@ -69,7 +69,7 @@ def test_a_question_and_its_answer(bench):
     assert (question["id"], question["question"]) == (conversation, "Which colour?\n-")
     assert (question["from_agent"], question["to_agent"], question["answer"]) == ("ann", "bob", None)
     stdout, _ = bench.inv("agent.listen", "--as", "bob")
-    assert stdout.startswith(f"{conversation[:8]}  ann asks:\nWhich colour?")
+    assert stdout.startswith(f"{conversation[:8]}  ann asks:\n  Which colour?\n  -\nto answer")
     assert f"inv agent.answer {conversation[:8]}" in stdout
     _, stderr = bench.inv("agent.answer", conversation, "red", "--as", "ann", status=1)
     assert "`bob` was asked, not `ann`" in stderr

@@ -98,7 +98,7 @@ def test_chats_are_opened_and_closed(work, monkeypatch):
     spoken(monkeypatch, "at most\n1 GB\n")
     chat.say(Context(), opened["id"], "-", role="assistant")
     shown = work.inv("chat.show", opened["id"]).stdout
-    assert shown == "user:\nhow large?\n\nassistant:\nat most\n1 GB\n"
+    assert shown == "user:\n  how large?\n\nassistant:\n  at most\n  1 GB\n"
     assert f"closed chat {opened['id'][:8]}" in work.inv("chat.close", opened["id"]).stdout
     assert "is closed" in work.refuses("chat.say", opened["id"], "still there?")
     assert [row["id"] for row in work.json("chat.list", "--status", "closed")] == [opened["id"]]

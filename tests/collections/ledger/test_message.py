@@ -28,8 +28,8 @@ def test_messages_are_sent_and_answered(tmp_path):
     assert (sent["sender"], sent["recipient"], sent["content"], sent["type"]) == ("ann", "user", "May I?", "question")
     told = inv("message.list", "message.read", sent["id"][:8], "message.list")
     assert "ann, " in told
-    assert "ago (wants a reply)\nMay I?\n" in told
-    assert told.endswith("ann to user:\nMay I?\nno messages for user\n")
+    assert "ago (wants a reply)\n  May I?\n" in told
+    assert told.endswith("ann to user:\n  May I?\nno messages for user\n")
     assert inv("message.reply", sent["id"], "Yes") == "replied to ann\n"
     order = data("message.send", "Stop", "--to", "ann", "--as", "user")
     assert (order["sender"], order["recipient"], order["type"]) == ("user", "ann", "info")
