@@ -19,7 +19,7 @@ def _cluster() -> Cluster:
     return Cluster(default_root())
 
 
-@task(returns="`{running, version, port, pid, data, log, service_file}`")
+@task(returns="`{running, version, port, pid, data, log, service_file, elsewhere}`")
 def start(c: Context, json: bool = False) -> Answer:
     """
     Start the embedded PostgreSQL server
@@ -34,7 +34,7 @@ def start(c: Context, json: bool = False) -> Answer:
     return _status(cluster)
 
 
-@task(returns="`{running, version, port, pid, data, log, service_file}`")
+@task(returns="`{running, version, port, pid, data, log, service_file, elsewhere}`")
 def stop(c: Context, json: bool = False) -> Answer:
     """
     Stop the embedded PostgreSQL server
@@ -48,7 +48,7 @@ def stop(c: Context, json: bool = False) -> Answer:
     return _status(cluster)
 
 
-@task(reads=True, returns="`{running, version, port, pid, data, log, service_file}`")
+@task(reads=True, returns="`{running, version, port, pid, data, log, service_file, elsewhere}`")
 def status(c: Context, json: bool = False) -> Answer:
     """
     Show whether the embedded PostgreSQL server runs, and how to log in
@@ -66,13 +66,14 @@ def _status(cluster: Cluster) -> Answer:
         "data": found.data,
         "log": found.log,
         "service_file": cluster.service_file,
+        "elsewhere": found.elsewhere,
     }
-    rows = [("running", "yes" if found.running else "no")]
+    rows = [("running", ("yes " + (found.elsewhere or "")).strip() if found.running else "no")]
     if found.version is not None:
         rows += [("version", found.version), ("data", str(found.data)), ("log", str(found.log))]
     if found.running:
         rows += [
-            ("port", f"{found.port} (pid {found.pid})"),
+            ("port", f"{found.port}" + (f" (pid {found.pid})" if found.pid else "")),
             ("log in", f"PGSERVICEFILE={cluster.service_file} PGSERVICE=goldentree psql"),
         ]
     return Answer(data, format_pairs(rows))

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING
 from tasks_lib.databases.server.connection import Server, require_psycopg
 from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import ServerError
+from tasks_lib.waits import say
 
 if TYPE_CHECKING:
     from tasks_lib.settings import Settings
+
+_EMBEDDED = "the embedded server's URL"
+"""How errors name it."""
 
 
 def configured_server(settings: Settings) -> Server:
@@ -30,7 +34,7 @@ def configured_server(settings: Settings) -> Server:
         return Server(DatabaseUrl.parse(settings.database_url, source=source))
     from tasks_lib.databases.server.embedded.cluster import Cluster, default_root
 
-    return Server(DatabaseUrl.parse(Cluster(default_root()).start(), source="the embedded server's URL"))
+    return Server(DatabaseUrl.parse(Cluster(default_root()).start(say), source=_EMBEDDED))
 
 
 def running_server(settings: Settings) -> Server:
@@ -39,11 +43,13 @@ def running_server(settings: Settings) -> Server:
 
     Raises:
         SettingsError: If DATABASE_URL cannot be used.
-        ServerError: If the embedded server is not running.
+        ServerError: If the embedded server is not running, or cannot be reached from here.
     """
     if settings.database_url is None:
         from tasks_lib.databases.server.embedded.cluster import Cluster, default_root
 
-        if not Cluster(default_root()).status().running:
+        require_psycopg()
+        if (url := Cluster(default_root()).find_url()) is None:
             raise ServerError("the embedded server is not running", hint="inv server.start")
+        return Server(DatabaseUrl.parse(url, source=_EMBEDDED))
     return configured_server(settings)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
+import shlex
 import stat
 import subprocess
 from contextlib import suppress
@@ -19,6 +21,9 @@ Account = pwd.struct_passwd
 
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
 """The whole environment of a server: without PG* variables, which it would obey, and without the shell's secrets."""
+
+_SMALL = 10_000
+"""Bytes to read of a small file; those of PostgreSQL have some 100."""
 
 
 def unprivileged_account() -> Account | None:
@@ -61,14 +66,45 @@ def require_reach(account: Account | None, path: Path, *, hint: str) -> None:
             )
 
 
+def read_small_file(path: Path) -> str | None:
+    """
+    Return the text of *path*, None if it does not exist, although another account may own its directory.
+
+    Raises:
+        ServerError: If it is no ordinary file, which could make root read something else or wait.
+        OSError: If it cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise _not_ordinary(path) from None
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _not_ordinary(path)
+        return file.read(_SMALL).decode(errors="replace")
+
+
+def _not_ordinary(path: Path) -> ServerError:
+    return ServerError(
+        f"`{path}` is not an ordinary file",
+        why="PostgreSQL did not write it.",
+        hint=f"find out who did, then remove it:\nls -ld {shlex.quote(str(path))}",
+    )
+
+
 def run_as(
-    account: Account | None, command: Sequence[str | Path], *, output: Any
+    account: Account | None, command: Sequence[str | Path], *, output: Any, inherited: Sequence[int] = ()
 ) -> subprocess.CompletedProcess[bytes]:
     """
     Run *command* as *account*, in its own session, which the terminal's Ctrl-C does not reach.
 
     Args:
         output: Where stdout and stderr go: a file or `subprocess.PIPE`.
+        inherited: The only other descriptors that it gets.
     """
     identity: dict[str, Any] = {}
     if account:
@@ -81,6 +117,7 @@ def run_as(
         cwd="/",  # the account may have no access to the current directory
         env=_ENVIRONMENT,
         start_new_session=True,
+        pass_fds=inherited,
         check=False,
         **identity,
     )

@@ -1,81 +1,98 @@
 """
-Find the live server of a data directory, by its `postmaster.pid` and the command line of the process named there.
+Find the live server of a data directory, by its `postmaster.pid` and by what the process named there is.
 
 `kill -9`, a reboot or the end of a container leaves that file behind, and another process soon gets the same process
-id (in a container within seconds). `pg_ctl status` and the server itself trust the file, so we look at the process too.
+id (in a container within seconds). `pg_ctl status` and the server itself trust the file. It also belongs to the account
+that runs the server: if we are root, what it says must not make us follow a link, or end a process of another account.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import time
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from pathlib import Path, PurePath
 
-if TYPE_CHECKING:
-    import signal
-
-_POLL = 0.02
-"""Seconds between two checks of a server that is starting or stopping."""
+from tasks_lib.databases.server.embedded.account import read_small_file
 
 
 @dataclass(frozen=True)
-class Postmaster:
-    """The live main process of a server; *ready* when it accepts connections."""
+class PidFile:
+    """
+    What `postmaster.pid` says.
 
-    data: Path
-    pid: int
-    port: int
-    ready: bool
+    Attributes:
+        started: When the server started, in seconds since 1970.
+        port: None while it starts.
+        state: `starting`, `stopping`, `ready` or `standby`; empty at first. It stays `ready` during a crash recovery.
+    """
 
-    def end(self, how: signal.Signals, patience: float) -> bool:
-        """Send the signal *how*, and return whether the server has ended within *patience* seconds."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, how)
-        deadline = time.monotonic() + patience
-        while find(self.data):
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(_POLL)
-        return True
+    pid: int | None
+    started: float
+    port: int | None
+    state: str
+
+    @property
+    def ready(self) -> bool:
+        """Whether the server has said that it accepts connections."""
+        return self.state == "ready"
 
 
-def find(data: Path) -> Postmaster | None:
-    """Return the live server of the directory *data*, None if it has none."""
+def read_pid_file(data: Path) -> PidFile | None:
+    """
+    Return what the pid file of the directory *data* says, None if there is none.
+
+    Raises:
+        ServerError: If it is not an ordinary file.
+        OSError: If it cannot be read.
+    """
+    file = data / "postmaster.pid"
+    if (text := read_small_file(file)) is None:
+        return None
+    # Pid, data directory, start time, port, ..., and on line 8 the state (src/include/utils/pidfile.h).
+    lines = [*(line.strip() for line in text.splitlines()), *[""] * 8]
     try:
-        # Lines 1, 2, 4: pid, data directory, port; the eighth is the state (src/include/utils/pidfile.h).
-        lines = (data / "postmaster.pid").read_text().splitlines()
-        pid, directory, port = int(lines[0]), lines[1], int(lines[3])
-    except (FileNotFoundError, IndexError, ValueError):
-        return None
-    if f"-D {directory}" not in _command_line(pid):  # as pg_ctl starts it
-        return None
-    return Postmaster(data, pid, port, ready=lines[7:] != [] and lines[7].strip() == "ready")
+        started = float(int(lines[2]))
+    except ValueError:  # killed while it wrote the file
+        started = file.lstat().st_mtime
+    return PidFile(_number(lines[0]), started, _number(lines[3]), lines[7])
 
 
-def await_ready(data: Path, patience: float) -> bool:
-    """Return whether *data* has a ready server; wait up to *patience* seconds for one that is starting or stopping."""
-    deadline = time.monotonic() + patience
-    while (server := find(data)) and not server.ready and time.monotonic() < deadline:
-        time.sleep(_POLL)
-    return server is not None and server.ready
+def find(data: Path) -> PidFile | None:
+    """
+    Return the pid file of the directory *data* if the process that it names is its server, else None.
+
+    Raises:
+        ServerError, OSError: If that cannot be found out.
+    """
+    found = read_pid_file(data)
+    return found if found and found.pid and _is_server(found.pid, data) else None
 
 
-def remove_stale_pid_file(data: Path) -> None:
-    """Remove a pid file without a live server, because the next server would believe it."""
-    if find(data) is None:
-        (data / "postmaster.pid").unlink(missing_ok=True)
+def _is_server(pid: int, data: Path) -> bool:
+    """Whether *pid* is the postmaster of the directory *data*, and belongs to the account that owns it."""
+    owner, command = _owner_and_command(pid)
+    if owner != data.stat().st_uid or ("-D", str(data)) not in pairwise(command):  # as pg_ctl starts it
+        return False
+    # Not the first one where programs are emulated. The executable itself is hidden from a container's root.
+    return "postgres" in {PurePath(argument).name for argument in command[: command.index("-D")]}
 
 
-def _command_line(pid: int) -> str:
-    """Return the command line of process *pid*; empty if it has ended, even if its parent has not collected it yet."""
-    if Path("/proc/self").exists():  # Linux, whose slim images have no `ps`
+def _owner_and_command(pid: int) -> tuple[int | None, list[str]]:
+    """Return the user and the command line of the process *pid*; no command if it is a zombie or does not exist."""
+    process = Path(f"/proc/{pid}")
+    if Path("/proc/self").exists():
         try:
-            return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-        except OSError:
-            return ""
-    listing = ["ps", "-ww", "-o", "command=", "-p", str(pid)]
-    return subprocess.run(listing, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False).stdout
+            return process.stat().st_uid, process.joinpath("cmdline").read_bytes().decode(errors="replace").split("\0")
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            return None, []
+    import psutil  # macOS; takes 50 ms to import
+
+    try:
+        found = psutil.Process(pid)
+        return found.uids().effective, found.cmdline()
+    except psutil.Error:
+        return None, []
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) < 10 else None

@@ -9,10 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from tasks_lib.databases.server.connection import require_psycopg
 from tasks_lib.errors import ServerError
+from tasks_lib.files import atomic_write
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+ACCEPTS, BUSY, SILENT = "accepts", "busy", "silent"
+"""What a server answers to `ping`: it accepts logins; it starts, recovers or stops; nothing."""
 
 HOST = "127.0.0.1"
 USER = "goldentree"
@@ -36,11 +41,8 @@ class Service:
 
     def write(self, file: Path) -> None:
         """Write *file* so that only its owner can read it."""
-        file.unlink(missing_ok=True)
-        file.touch(mode=0o600)
-        file.write_text(
-            f"[{_SECTION}]\nhost={HOST}\nport={self.port}\nuser={USER}\npassword={self.password}\ndbname=postgres\n"
-        )
+        text = f"[{_SECTION}]\nhost={HOST}\nport={self.port}\nuser={USER}\npassword={self.password}\ndbname=postgres\n"
+        atomic_write(file, text, durable=True)
 
 
 def new_service() -> Service:
@@ -73,3 +75,22 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def ping(port: int) -> str:
+    """
+    Return what a server on *port* answers to the beginning of a login: `ACCEPTS`, `BUSY` or `SILENT`.
+
+    Raises:
+        ServerError: If psycopg finds no libpq.
+    """
+    require_psycopg()
+    from psycopg.pq import PGconn, Ping
+
+    # All that variables such as PGSSLMODE could change.
+    address = f"host={HOST} hostaddr={HOST} port={port} user={USER} dbname=postgres"
+    answer = PGconn.ping(f"{address} connect_timeout=2 sslmode=disable gssencmode=disable options=''".encode())
+    if answer == Ping.REJECT:
+        return BUSY
+    # Libpq makes no attempt if PGSERVICE names no service, for example. Then the login says why.
+    return ACCEPTS if answer in (Ping.OK, Ping.NO_ATTEMPT) else SILENT

@@ -1,0 +1,210 @@
+"""
+Hold a lock for as long as a server lives, and say where it lives.
+
+`postmaster.pid` names a pid, which means nothing in another container or on another machine that shares the directory.
+So the server inherits a descriptor of the file `server.lock`, which is locked. The lock belongs to the open file, so it
+stays until the last process of the server has ended, also one that outlives its postmaster and still writes; and the
+kernel shows it in all its containers. The file says where the server was started, for those who find it locked.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+from tasks_lib.databases.server.embedded.account import read_small_file
+from tasks_lib.waits import pid_namespace
+
+_START_SECONDS = 120
+"""How long after the lock was taken the server's start time may be, on an overloaded machine."""
+
+_LOCAL = frozenset(
+    [
+        "apfs",
+        "bcachefs",
+        "btrfs",
+        "ext2",
+        "ext3",
+        "ext4",
+        "f2fs",
+        "hfs",
+        "jfs",
+        "overlay",
+        "ramfs",
+        "reiserfs",
+        "tmpfs",
+        "ufs",
+        "xfs",
+        "zfs",
+    ]
+)
+"""File systems that only one kernel can mount at a time, so that its locks are seen by all who can write there."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """
+    Where a server was started.
+
+    Attributes:
+        place: The machine and the pid namespace, as in `pid_namespace`.
+        boot: The boot of the kernel, as in `boot_id`.
+        since: When the lock was taken, in seconds since 1970.
+    """
+
+    place: str
+    boot: str
+    since: float
+
+    @property
+    def same_kernel(self) -> bool:
+        """Whether it was started on the kernel that runs us, in whatever container."""
+        return self.boot == boot_id() != ""
+
+    @property
+    def here(self) -> bool:
+        """Whether its pids count here."""
+        if not self.boot:
+            return self.place == pid_namespace()
+        # Not by the machine's name, which changes with the network that a laptop is in.
+        return self.same_kernel and self.place.partition(" ")[2] == pid_namespace().partition(" ")[2]
+
+    def started(self, moment: float) -> bool:
+        """Whether a server that started at *moment* is the one of this lock, and not one without a lock after it."""
+        return -2 < moment - self.since < _START_SECONDS
+
+    def __str__(self) -> str:
+        """Return `on devbox in another container or pid namespace, since 2026-11-28 11:02:03`."""
+        host, *namespace = "".join(filter(str.isprintable, self.place))[:80].split()[:2] or ["?"]
+        moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
+        there = f" in another container or pid namespace ({namespace[0]})" if namespace and self.same_kernel else ""
+        return f"on `{host}`{there}, since {moment}"
+
+
+@cache
+def boot_id() -> str:
+    """Return what names this boot of this kernel, the same in all its containers; empty if unknown."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    with suppress(OSError):  # macOS
+        command = ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"]
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        ).stdout.strip()
+    return ""
+
+
+def take(file: Path) -> int | None:
+    """
+    Lock *file* and return its open descriptor, None if a server holds it.
+
+    Whoever inherits the descriptor holds the lock. It must be closed and not unlocked, which would unlock it for all.
+
+    Raises:
+        OSError: If the file cannot be opened, or its file system has no locks.
+    """
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
+    return descriptor
+
+
+def sign(descriptor: int) -> None:
+    """Write into the locked file that the server is started here and now."""
+    text = json.dumps(asdict(Origin(pid_namespace(), boot_id(), time.time()))).encode()
+    # Overwritten before it is shortened: that needs no space on a full disk.
+    os.pwrite(descriptor, text, 0)
+    os.ftruncate(descriptor, len(text))
+
+
+def is_held(file: Path) -> bool:
+    """
+    Whether a server holds *file*, without changing anything.
+
+    Raises:
+        OSError: If it cannot be opened, or its file system has no locks.
+    """
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def read_origin(file: Path) -> Origin | None:
+    """Return where the server was started that holds *file*, or held it last; None if unknown."""
+    with suppress(ValueError, TypeError, KeyError):
+        found = json.loads(read_small_file(file) or "")
+        return Origin(str(found["place"]), str(found["boot"]), float(found["since"]))
+    return None
+
+
+@dataclass(frozen=True)
+class FileSystem:
+    """The file system of a directory: its type and the options of its mount, as `mount` shows them."""
+
+    type: str
+    options: frozenset[str]
+
+    @property
+    def local(self) -> bool:
+        """Whether only one kernel writes there at a time."""
+        return self.type in _LOCAL
+
+    @property
+    def shows_locks(self) -> bool:
+        """Whether all who can write there see its locks; of most network and shared file systems it is not known."""
+        # NFS: the server keeps the locks, unless the mount says otherwise (man 5 nfs).
+        own = {"nolock", "local_lock=flock", "local_lock=all"}
+        return self.local or (self.type in ("nfs", "nfs4") and self.options.isdisjoint(own))
+
+
+def find_file_system(folder: Path) -> FileSystem:
+    """Return the file system of the directory *folder*, whose path is absolute and has no links."""
+    import psutil
+
+    mounts = [mount for mount in psutil.disk_partitions(all=True) if folder.is_relative_to(mount.mountpoint)]
+    # The last one of the longest path hides those before it.
+    mount = max(reversed(mounts), key=lambda mount: len(Path(mount.mountpoint).parts), default=None)
+    return FileSystem(mount.fstype, frozenset(mount.opts.split(","))) if mount else FileSystem("?", frozenset())
+
+
+def find_processes(data: Path) -> list[int]:
+    """Return the processes visible here that work in the directory *data*, as all of its server do, or may do so."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.uids().effective == data.stat().st_uid and Path(process.cwd()).samefile(data):
+                found.append(process.pid)
+        except psutil.NoSuchProcess:
+            continue
+        except (psutil.AccessDenied, OSError):  # in a container, root may not see where another account's process is
+            if process.name() == "postgres":
+                found.append(process.pid)
+    return found
+
+
+def sees_all_processes() -> bool:
+    """Whether every process of this kernel is visible here: on macOS, and in Linux's first pid namespace."""
+    # PROC_PID_INIT_INO in include/uapi/linux/nsfs.h
+    return not Path("/proc/self").exists() or pid_namespace().endswith("pid:[4026531836]")
