@@ -9,11 +9,16 @@ import os
 import re
 import socket
 import sys
-from contextlib import suppress
+import threading
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 QUIET_SECONDS = 1.0
 """How long a wait may last before it is explained."""
@@ -54,12 +59,7 @@ class Holder:
     @property
     def stopped(self) -> bool:
         """Whether the process is stopped, by Ctrl-Z or a debugger."""
-        import psutil
-
-        try:
-            return self.local and psutil.Process(self.pid).status() in (psutil.STATUS_STOPPED, "tracing-stop")
-        except psutil.Error:
-            return False
+        return self.pid is not None and self.local and is_stopped(self.pid)
 
     def __str__(self) -> str:
         """Return what is known: `process 4711 (worktree.create, since 14:05:59, stopped)`."""
@@ -81,6 +81,52 @@ class Holder:
         return "wait for it, or end it where it runs, then run the same command"
 
 
+def is_stopped(pid: int, name: str = "") -> bool:
+    """Whether the process *pid* of this machine is stopped, and its program's name begins with *name*."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return process.status() in (psutil.STATUS_STOPPED, "tracing-stop") and process.name().startswith(name)
+    except psutil.Error:
+        return False
+
+
+def find_stopped_listener(port: int) -> int | None:
+    """Return the stopped process of this machine that listens on *port*; None if none is, or we may not know."""
+    import psutil
+
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.Error:
+        return None
+    listening = (found for found in connections if found.status == psutil.CONN_LISTEN and found.laddr[1:2] == (port,))
+    return next((found.pid for found in listening if found.pid and is_stopped(found.pid)), None)
+
+
+@contextmanager
+def explained(text: str) -> Iterator[None]:
+    """Say *text* if the body takes longer than a second."""
+    timer = threading.Timer(QUIET_SECONDS, say, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def current_task() -> str:
+    """Return the task that this process runs, such as `worktree.create`, else its program; never its arguments."""
+    program, *words = sys.argv or [""]
+    return next(filter(_TASK.fullmatch, words), Path(program).name)
+
+
+def only_printable(text: str) -> str:
+    """Return the first characters of *text*, which others wrote, without control characters."""
+    return "".join(character for character in text[:_SHOWN] if character.isprintable())
+
+
 @cache
 def pid_namespace() -> str:
     """Return the scope in which pids are unique: the machine's name and, on Linux, the pid namespace."""
@@ -93,10 +139,8 @@ def pid_namespace() -> str:
 
 def note_holder(descriptor: int) -> None:
     """Write into the open lock file that this process holds it."""
-    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
-    task = next(filter(_TASK.fullmatch, words[1:]), words[0])  # never arguments, which may hold secrets
     since = datetime.now().astimezone().isoformat(timespec="seconds")
-    note = {"pid": os.getpid(), "place": pid_namespace(), "task": task, "since": since}
+    note = {"pid": os.getpid(), "place": pid_namespace(), "task": current_task(), "since": since}
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps(note).encode(), 0)
 
@@ -130,10 +174,11 @@ def _read_note(path: Path) -> Holder:
         with path.open("rb") as file:
             note = json.loads(file.read(1000))
         since = datetime.fromisoformat(note["since"])
-        return Holder(int(note["pid"]), _plain(note["place"]), _plain(note["task"]), f"{since.astimezone():%H:%M:%S}")
+        return Holder(
+            int(note["pid"]),
+            only_printable(note["place"]),
+            only_printable(note["task"]),
+            f"{since.astimezone():%H:%M:%S}",
+        )
     except (OSError, ValueError, TypeError, KeyError):
         return Holder()
-
-
-def _plain(text: str) -> str:
-    return "".join(character for character in text[:_SHOWN] if character.isprintable())

@@ -5,11 +5,14 @@ Connect to a server, and translate PostgreSQL's errors into this tool's.
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 
+from tasks_lib import waits
 from tasks_lib.errors import DatabaseError, GoldentreeError, ServerError
 
 if TYPE_CHECKING:
@@ -18,9 +21,21 @@ if TYPE_CHECKING:
     from psycopg import Connection, Error
 
     from tasks_lib.databases.server.url import DatabaseUrl
+    from tasks_lib.databases.server.waiting.connection import WatchedConnection
 
-CONNECT_TIMEOUT = "10"
+CONNECT_TIMEOUT = "8"
 """Seconds to wait for a server that does not answer, unless the URL sets it."""
+
+_SILENCE_SECONDS = 10.0
+"""How long a server that did not answer in time is not asked again."""
+
+_KEEPALIVES = {
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+"""Notice within a minute that the network or the other side is gone; the systems' default is two hours."""
 
 TOOL = "goldentree"
 """The name of this tool in sessions, comments and names of databases."""
@@ -45,20 +60,25 @@ class Server:
             DatabaseError: If the database does not exist.
         """
         psycopg = require_psycopg()
-        defaults = {"connect_timeout": CONNECT_TIMEOUT, "application_name": TOOL}
+        from tasks_lib.databases.server.waiting.connection import watch
+
+        # The name of our sessions says to others who wait for them which process they must look at.
+        name = f"{TOOL} {waits.current_task()} {os.getpid()}"
+        defaults = {"connect_timeout": CONNECT_TIMEOUT, "application_name": name, **_KEEPALIVES}
         overrides = {key: value for key, value in defaults.items() if key not in self.url.parameters}
         # Without this, psycopg returns bytes for a database in SQL_ASCII.
         overrides |= {"client_encoding": "UTF8", "dbname": database}
+        connection = _log_in(self.url, database, self.url.conninfo(**overrides))
         try:
-            connection = psycopg.connect(self.url.conninfo(**overrides), autocommit=True)
-        except psycopg.OperationalError as error:
-            raise _refusal(error, self.url, database) from None
-        try:
-            yield connection
+            with watch(connection, self.url.conninfo(**{**overrides, "dbname": MAINTENANCE})):
+                yield connection
         except psycopg.Error as error:
             if error.sqlstate is None and not isinstance(error, psycopg.OperationalError):
                 raise  # psycopg's own error is a bug of ours
-            raise translate_error(error, database) from error
+            translated = translate_error(error, database)
+            if connection.explained:
+                translated.add(why=f"it waited for {connection.explained}")
+            raise translated from error
         finally:
             connection.close()
 
@@ -73,7 +93,11 @@ class Server:
         with self.connect() as connection:
             # Copying may take longer than the role's limit for queries. A rename must survive a crash, because the
             # record of the temporary name is deleted after it.
-            connection.execute("SET statement_timeout = 0; SET synchronous_commit = on")
+            # The server notices within a minute that the client is gone, and releases its locks.
+            connection.execute(
+                "SET statement_timeout = 0; SET synchronous_commit = on; SET tcp_keepalives_idle = 30; "
+                "SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 60000"
+            )
             if connection.info.server_version >= 140_000:
                 # Without this, the server continues CREATE DATABASE for seconds after the client was killed.
                 connection.execute("SET client_connection_check_interval = '500ms'")
@@ -95,6 +119,37 @@ class Server:
                 why="a pooler can neither create databases nor hold locks",
                 hint=f"set {self.url.source} to the direct URL of the server",
             )
+
+
+_silent: dict[tuple[str | None, str | None], tuple[float, Error]] = {}
+"""The servers, by host and port, that did not answer in time: when, and the error."""
+
+
+def _log_in(url: DatabaseUrl, database: str, conninfo: str) -> WatchedConnection:
+    """
+    Return a new connection. A server that has just not answered is not asked again, so that a command waits for it once.
+
+    Raises:
+        ServerError, DatabaseError: As `Server.connect`.
+    """
+    import psycopg
+
+    from tasks_lib.databases.server.waiting.connection import WatchedConnection
+
+    place = url.parameter("host"), url.parameter("port")
+    since, silence = _silent.get(place, (0.0, None))
+    if silence is not None and time.monotonic() - since < _SILENCE_SECONDS:
+        raise _refusal(silence, url, database)
+    try:
+        with waits.explained(f"waiting for the server at {url}, which does not answer"):
+            connection = WatchedConnection.connect(conninfo, autocommit=True)
+    except psycopg.errors.ConnectionTimeout as error:
+        _silent[place] = time.monotonic(), error
+        raise _refusal(error, url, database) from None
+    except psycopg.OperationalError as error:
+        raise _refusal(error, url, database) from None
+    _silent.pop(place, None)
+    return connection
 
 
 def scalar(connection: Connection[Any], query: LiteralString, parameters: Any = None) -> Any:
@@ -172,6 +227,14 @@ def _refusal(error: Error, url: DatabaseUrl, database: str) -> GoldentreeError:
             f"the server at {url} accepts no more connections",
             why=message,
             hint="stop a dev server, or raise max_connections",
+        )
+    port = url.parameter("port").partition(",")[0]
+    stopped = waits.find_stopped_listener(int(port or 5432)) if "timeout expired" in message else None
+    if stopped:
+        return ServerError(
+            f"the server at {url} does not answer",
+            why=f"process {stopped}, which listens there, is stopped",
+            hint=f"kill -CONT {stopped}",
         )
     return ServerError(
         f"no PostgreSQL server answers at {url}",

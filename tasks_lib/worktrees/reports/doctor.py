@@ -1,16 +1,20 @@
 """
 Find leftovers, mismatches and missing pieces, each with the command that fixes it. Changes nothing.
 
-A check that fails becomes a finding, and the other checks run.
+The checks run at the same time. One that fails, or does not end in time, becomes a finding.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import threading
+import time
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from tasks_lib import waits
 from tasks_lib.errors import GitError, GoldentreeError
 from tasks_lib.git.cli import read_git, run_git
 from tasks_lib.git.repository import list_worktrees
@@ -44,6 +48,9 @@ if TYPE_CHECKING:
 OLDEST_GIT = (2, 32)
 """The first version whose `ls-files --directory --exclude-from` looks into untracked folders (`.worktreeinclude`)."""
 
+LIMIT_SECONDS = 9.0
+"""How long all checks may take together; more than a connection to a server that does not answer."""
+
 _PRODUCTION = re.compile(r"\.rds\.amazonaws\.com|\.neon\.tech|\.supabase\.co|\.database\.azure\.com|\bprod(uction)?\b")
 
 
@@ -68,7 +75,7 @@ class Finding:
 
 
 def report_findings(project: Project) -> list[Finding]:
-    """Return the findings of every check, in the order in which to fix them."""
+    """Return the findings of every check, in the order in which to fix them; takes at most `LIMIT_SECONDS`."""
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "git": lambda: _git(project),
         "env file": lambda: _env_file(project),
@@ -78,7 +85,37 @@ def report_findings(project: Project) -> list[Finding]:
         "worktrees": lambda: _worktrees(project),
         "leftovers": lambda: _leftovers(project),
     }
-    return [finding for subject, check in checks.items() for finding in _guarded(subject, check)]
+    started = time.monotonic()
+    running = {subject: _run_in_background(subject, check) for subject, check in checks.items()}
+    _, slow = wait(running.values(), waits.QUIET_SECONDS)
+    if slow:
+        names = ", ".join(subject for subject, check in running.items() if check in slow)
+        waits.say(f"waiting up to {LIMIT_SECONDS:g} s for the checks of {names}")
+        wait(slow, started + LIMIT_SECONDS - time.monotonic())
+    found: list[Finding] = []
+    for subject, check in running.items():
+        if not check.done():
+            text = f"this check took longer than {LIMIT_SECONDS:g} s"
+            found.append(Finding("problem", subject, text, "if nothing above is the cause:\ngit status"))
+            continue
+        # What several checks run into, such as a server that does not answer, is one problem.
+        known = {(finding.text, finding.cure) for finding in found if finding.level == "problem"}
+        found += [finding for finding in check.result() if (finding.text, finding.cure) not in known]
+    return found
+
+
+def _run_in_background(subject: str, check: Callable[[], Iterator[Finding]]) -> Future[list[Finding]]:
+    """Run *check* in a thread which, unlike an executor's, does not keep this process alive."""
+    result: Future[list[Finding]] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(list(_guarded(subject, check)))
+        except BaseException as error:  # noqa: BLE001 - carried to the calling thread, which raises it
+            result.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return result
 
 
 def _guarded(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import threading
@@ -31,7 +32,7 @@ def test_connects_to_the_maintenance_database(url):
     with Server(url.with_database("template1")).connect() as connection:
         assert connection.info.dbname == "postgres"
         assert connection.autocommit
-        assert scalar(connection, "SHOW application_name") == "goldentree"
+        assert scalar(connection, "SHOW application_name") == f"goldentree pytest {os.getpid()}"
 
 
 def test_parameters_of_the_url_are_kept(url):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
+from tasks_lib.databases.server import connection
 from tasks_lib.worktrees.reports import doctor
 
 
@@ -100,3 +103,20 @@ def test_unreachable_server_is_a_finding(created):
     assert "✓  git" in result.stdout
     assert "no PostgreSQL server answers at postgresql://ada:***@127.0.0.1:1" in result.stdout
     assert "s3cret" not in result.stdout + result.stderr
+
+
+def test_a_server_that_does_not_answer_is_one_problem_within_the_limit(repository, monkeypatch):
+    """The checks run at the same time; those that need no server have their findings, and a slow one is a problem."""
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", "2")
+    monkeypatch.setattr(connection, "_silent", {})
+    monkeypatch.setattr(doctor, "LIMIT_SECONDS", 2.6)
+    monkeypatch.setattr(doctor, "_toolchain", lambda _: (time.sleep(5) for _ in "x"))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        env = repository.path / ".env"
+        env.write_text(f"DATABASE_URL=postgresql://u@127.0.0.1:{silent.getsockname()[1]}/x\n")
+        started = time.monotonic()
+        found = find_problems(repository)
+        assert time.monotonic() - started < 3.5
+    assert found.keys() == {"server", "migrations"}
+    assert "no PostgreSQL server answers" in found["server"]["text"]
+    assert "took longer than 2.6 s" in found["migrations"]["text"]
