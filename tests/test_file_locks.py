@@ -42,7 +42,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     """Readers never see half of it, and no temporary file remains."""
     path = tmp_path / "file"
     atomic_write(path, "old")
-    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "disk full")))
     with pytest.raises(OSError, match="disk full"):
         atomic_write(path, "new", durable=True)
     assert path.read_text() == "old"

@@ -127,7 +127,7 @@ _silent: dict[tuple[str | None, str | None], tuple[float, Error]] = {}
 
 def _log_in(url: DatabaseUrl, database: str, conninfo: str) -> WatchedConnection:
     """
-    Return a new connection. A server that has just not answered is not asked again, so that a command waits for it once.
+    Return a new connection; a server that has just not answered is not asked again, so a command waits once.
 
     Raises:
         ServerError, DatabaseError: As `Server.connect`.
