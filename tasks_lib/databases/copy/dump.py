@@ -7,14 +7,13 @@ Copy golden with `pg_dump | psql`, which works while other sessions use it.
 from __future__ import annotations
 
 import secrets
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases.compare import fingerprint
-from tasks_lib.databases.copy import transfer
+from tasks_lib.databases.copy import restorer, transfer
 from tasks_lib.databases.copy.transfer import Dump
-from tasks_lib.databases.ownership.golden_template import role_transfer_privilege
-from tasks_lib.databases.server.connection import scalar
 from tasks_lib.errors import CloneError
 from tasks_lib.output import format_first
 
@@ -24,13 +23,21 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from tasks_lib.databases.compare.fingerprint import Fingerprint
+    from tasks_lib.databases.copy.restorer import Restorer
     from tasks_lib.databases.ownership.golden_template import Golden
     from tasks_lib.databases.server.connection import Server
 
 
-def copy(server: Server, golden: Golden, create: Callable[[], None], temporary: str) -> Fingerprint:
+def copy(
+    server: Server,
+    connection: Connection[Any],
+    golden: Golden,
+    create: Callable[[Golden], None],
+    temporary: str,
+    report: Callable[[str], object],
+) -> Fingerprint:
     """
-    Dump *golden* into the database *temporary*, which *create* creates from template0.
+    Dump *golden* into the database *temporary*, which *create* creates from template0 with the properties it gets.
 
     Returns golden's fingerprint in the dumped snapshot.
 
@@ -38,15 +45,30 @@ def copy(server: Server, golden: Golden, create: Callable[[], None], temporary: 
         CloneError: If either program fails, or the copy differs from golden.
         DatabaseError: If golden cannot be read.
     """
-    with server.connect(golden.name) as source:
+    with server.connect(golden.name) as source, ExitStack() as stack:
         snapshot = transfer.export_snapshot(source)
-        options = () if _owners_are_ours(source) else ("--no-owner", "--no-privileges")
+        owners = restorer.read_owners(source)
+        options = () if owners.transferable else ("--no-owner", "--no-privileges")
+
+        def create_for_restore() -> Restorer | None:
+            # The owner may not create objects before the extensions exist, because their scripts run with our rights.
+            create(replace(golden, ours=False) if owners.sole else golden)
+            chosen, why = None, owners.why_not
+            if owners.sole:
+                chosen = stack.enter_context(restorer.temporary_login(server, connection, owners, temporary))
+                why = "the server does not let a temporary role log in, see pg_hba.conf"
+            if owners.strangers and chosen is None:
+                report(restorer.format_warning(golden.name, connection.info.user, why))
+            return chosen
+
         version = source.info.server_version
         dump = Dump(
             server, golden.name, snapshot, options, transfer.read_extensions(source), server, version, temporary
         )
-        with transfer.dump_and_restore(dump, source, create) as sent:
+        with transfer.dump_and_restore(dump, source, create_for_restore) as sent:
             found = fingerprint.read(source, golden.oid)
+        if owners.sole:
+            restorer.set_owner(connection, temporary, golden.owner)
     if different := transfer.find_differences(dump, sent):
         raise CloneError(
             f"the clone differs from `{golden.name}`",
@@ -82,22 +104,3 @@ def empty_database_options(golden: Golden, server_version: int) -> Any:
             *(sql.SQL(f"{option} {{}}").format(sql.Literal(value)) for option, value in options),
         ]
     )
-
-
-def _owners_are_ours(source: Connection[Any]) -> bool:
-    """Whether our role may restore the owner of every object, so that owners and privileges can be kept."""
-    query = """
-        SELECT coalesce(bool_and(pg_has_role(owner, %s)), true)
-        FROM (
-            SELECT 'pg_class'::regclass AS class, oid, relowner AS owner
-            FROM pg_class WHERE relkind NOT IN ('i', 'I', 't') AND relpersistence <> 't'
-            UNION ALL SELECT 'pg_proc'::regclass, oid, proowner FROM pg_proc
-            UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_type
-            UNION ALL SELECT 'pg_namespace'::regclass, oid, nspowner FROM pg_namespace WHERE nspname !~ '^pg_'
-            UNION ALL SELECT 'pg_default_acl'::regclass, oid, defaclrole FROM pg_default_acl
-        ) AS objects
-        -- Lower oids are PostgreSQL's own; members of extensions and parts of other objects are not dumped separately.
-        WHERE oid >= 16384 AND NOT EXISTS (
-            SELECT FROM pg_depend d WHERE d.classid = class AND d.objid = objects.oid AND d.deptype IN ('e', 'i')
-        )"""
-    return bool(scalar(source, query, [role_transfer_privilege(source)]))

@@ -67,8 +67,8 @@ def copy_golden(
             )
     from psycopg import sql
 
-    def create() -> None:
-        options = dump.empty_database_options(golden, connection.info.server_version)
+    def create(described: Golden) -> None:
+        options = dump.empty_database_options(described, connection.info.server_version)
         connection.execute(sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(temporary), options))
         set_comment(connection, temporary, comment)
 
@@ -78,7 +78,7 @@ def copy_golden(
         report(f"{format_size(arrived)} of about {format_size(golden.bytes)}")
 
     with report_size(server, temporary, report_bytes, seconds=_PROGRESS_SECONDS):
-        found = dump.copy(server, golden, create, temporary)
+        found = dump.copy(server, connection, golden, create, temporary, report)
     return CloneResult("dump", reason, found)
 
 

@@ -12,7 +12,6 @@ import re
 import signal
 import subprocess
 import tempfile
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from tasks_lib.databases.compare.contents import Contents, Difference
+    from tasks_lib.databases.copy.restorer import Restorer
     from tasks_lib.databases.server.connection import Server
 
 LOCK_TIMEOUT = "5s"
@@ -80,12 +80,13 @@ def read_extensions(source: Connection[Any]) -> dict[str, str]:
 
 
 @contextmanager
-def dump_and_restore(dump: Dump, source: Connection[Any], create: Callable[[], None]) -> Iterator[Sent]:
+def dump_and_restore(dump: Dump, source: Connection[Any], create: Callable[[], Restorer | None]) -> Iterator[Sent]:
     """
-    Run *dump* during the body, and give what it sends. *create* creates the empty database while pg_dump starts.
+    Run *dump* during the body, and give what it sends.
 
     Args:
         source: The session in which `export_snapshot` began a transaction.
+        create: Creates the empty database while pg_dump starts; returns who restores, None for our own role.
 
     Raises:
         CloneError: If either program fails.
@@ -121,15 +122,12 @@ def find_differences(dump: Dump, sent: Sent) -> list[Difference]:
 
 
 @contextmanager
-def _pipeline(dump: Dump, create: Callable[[], None], source: Connection[Any]) -> Iterator[None]:
+def _pipeline(dump: Dump, create: Callable[[], Restorer | None], source: Connection[Any]) -> Iterator[None]:
     """Run `pg_dump | psql` during the body; at its end both must have succeeded."""
     client = binaries.find_clients(source.info.server_version)
     # libpq prefers a service file to these variables; the URL's parameters already include the file's settings.
     inherited = {key: value for key, value in os.environ.items() if key != "PGSERVICE"}
     dumping = {**inherited, **dump.server.url.environment(dbname=dump.database), "LC_ALL": "C"}
-    # Commits need not wait for the disk, because the one that publishes the database flushes all earlier ones.
-    restoring = {**inherited, **dump.target.url.environment(dbname=dump.temporary), "LC_ALL": "C"}
-    restoring["PGOPTIONS"] = f"{restoring.get('PGOPTIONS', '')} -c synchronous_commit=off"
     # fmt: off
     dump_command = [
         client.program("pg_dump"), "--no-password", "--snapshot", dump.snapshot, "--lock-wait-timeout", LOCK_TIMEOUT,
@@ -138,7 +136,7 @@ def _pipeline(dump: Dump, create: Callable[[], None], source: Connection[Any]) -
     restore_command = [client.program("psql"), "--no-password", "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1"]
     # fmt: on
     # From 17 on, pg_dump sets `transaction_timeout`, which older servers do not know.
-    pump = _header_rewriter(dump.extensions, unknown=client.major >= 17 and not client.matches(dump.target_version))
+    unknown = client.major >= 17 and not client.matches(dump.target_version)
     children: list[subprocess.Popen[bytes]] = []
 
     def start(command: list[Any], environment: dict[str, str], **pipes: Any) -> subprocess.Popen[bytes]:
@@ -147,17 +145,27 @@ def _pipeline(dump: Dump, create: Callable[[], None], source: Connection[Any]) -
         return children[-1]
 
     # Their output goes to files: a full pipe would block them.
-    with tempfile.TemporaryFile() as dump_log, tempfile.TemporaryFile() as restore_log:
+    with (
+        ThreadPoolExecutor(1) as executor,
+        tempfile.TemporaryFile() as dump_log,
+        tempfile.TemporaryFile() as restore_log,
+    ):
         try:
             sender = start(dump_command, dumping, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=dump_log)
-            create()
+            restorer = create()
+            login = restorer.login if restorer else dump.target
+            restoring = {**inherited, **login.url.environment(dbname=dump.temporary), "LC_ALL": "C"}
+            # Commits need not wait for the disk, because the one that publishes the database flushes all earlier ones.
+            restoring["PGOPTIONS"] = (
+                f"{restoring.get('PGOPTIONS', '')} {restorer.options if restorer else ''} -c synchronous_commit=off"
+            )
             receiver = start(
                 restore_command, restoring, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=restore_log
             )
-            pumping = threading.Thread(target=pump, args=[sender.stdout, receiver.stdin])
-            pumping.start()
+            fix = _HeadFixes(dump.extensions, unknown)
+            pumping = executor.submit(_forward, sender.stdout, receiver.stdin, restorer, fix)
             yield
-            pumping.join()
+            pumping.result()
             sender.wait()
             receiver.wait()
         except BaseException:
@@ -170,41 +178,78 @@ def _pipeline(dump: Dump, create: Callable[[], None], source: Connection[Any]) -
             # If psql exits early, pg_dump gets a broken pipe. Any other failure of pg_dump is the cause.
             broken = receiver.returncode and sender.returncode in (0, -signal.SIGPIPE)
             program, child, log = ("psql", receiver, restore_log) if broken else ("pg_dump", sender, dump_log)
-            raise _failure(dump, f"{program} exited with {child.returncode}", _last_lines(log), source)
+            owner = restorer.owner if restorer else ""
+            raise _failure(dump, f"{program} exited with {child.returncode}", _last_lines(log), source, owner)
 
 
-def _header_rewriter(extensions: dict[str, str], *, unknown: bool) -> Callable[[BufferedReader, IO[bytes]], None]:
+_ENTRY = re.compile(rb"-- Name: [^;]*; Type: ([A-Z ]+); Schema: [^;]*; Owner: [^;]*\n")
+_HEAD = frozenset({b"SCHEMA", b"EXTENSION", b"COLLATION", b"COMMENT"})
+_QUOTED = re.compile(rb"'[^']*'|\"[^\"]*\"")
+
+
+def _forward(dumped: Any, restoring: Any, restorer: Restorer | None, fix: _HeadFixes) -> None:
+    """Copy a dump from one pipe to the other; correct its head, which *restorer* restores as our own role."""
+    # If psql exits early, its exit status reports that.
+    with dumped, suppress(BrokenPipeError), restoring:
+        settings, head, rest = _read_head(dumped, fix)
+        if restorer is None:
+            rest = head + rest
+        else:
+            restorer.restore_head(settings, head)
+        restoring.write(settings + rest)
+        restoring.flush()
+        # Forward what is available instead of waiting for a full buffer, so that psql and pg_dump work in parallel.
+        while some := dumped.read1(1 << 16):
+            restoring.write(some)
+            restoring.flush()
+
+
+@dataclass(frozen=True)
+class _HeadFixes:
     """
-    Return a function that copies a dump from one pipe to the other and corrects its header.
+    What to correct in a dump's head.
 
-    pg_dump does not write the versions of extensions, so a plain restore would upgrade them.
-
-    Args:
-        extensions: The versions to restore, by name.
+    Attributes:
+        extensions: The versions to restore, by name; pg_dump does not write them, so a restore would upgrade them.
         unknown: Whether to remove `SET transaction_timeout`, because the target server does not know it.
     """
-    versions = {name.encode(): version.encode() for name, version in extensions.items()}
 
-    def pump(dumped: BufferedReader, restoring: IO[bytes]) -> None:
-        nonlocal unknown
-        # If psql exits early, its exit status reports that.
-        with dumped, suppress(BrokenPipeError), restoring:
-            # Both come before every function and table (pg_dump_sort.c), whose text must not be changed.
-            while (versions or unknown) and (line := dumped.readline()):
-                extension = re.match(rb'CREATE EXTENSION IF NOT EXISTS "?([^" ]+)"? WITH SCHEMA [^;]+(?=;)', line)
-                if unknown and line.startswith(b"SET transaction_timeout"):
-                    unknown = False
-                elif extension and extension[1] in versions:
-                    restoring.write(extension[0] + b" VERSION '" + versions.pop(extension[1]) + b"';\n")
-                else:
-                    restoring.write(line)
-            restoring.flush()
-            # Forward what is available instead of waiting for a full buffer, so that psql and pg_dump work in parallel.
-            while some := dumped.read1(1 << 16):
-                restoring.write(some)
-                restoring.flush()
+    extensions: dict[str, str]
+    unknown: bool
 
-    return pump
+    def apply(self, line: bytes) -> bytes:
+        """Return *line* as it is to be restored."""
+        if self.unknown and line.startswith(b"SET transaction_timeout"):
+            return b""
+        created = re.match(rb'CREATE EXTENSION IF NOT EXISTS "?([^" ]+)"? WITH SCHEMA [^;]+(?=;)', line)
+        version = self.extensions.get(created[1].decode()) if created else None
+        return b"%b VERSION '%b';\n" % (created[0], version.encode()) if created and version else line
+
+
+def _read_head(dumped: BufferedReader, fix: _HeadFixes) -> tuple[bytes, bytes, bytes]:
+    """
+    Read a dump's settings, its head, and the line that ends the head.
+
+    The head has the schemas, collations and extensions, with comments. They come before every function and table
+    (pg_dump_sort.c), and restoring them runs no code of golden's.
+    """
+    parts, statement = [b"", b""], b""
+    begun = False
+    while line := dumped.readline():
+        # A line within quotes belongs to a name or a comment, whatever it looks like.
+        if not statement and line.startswith(b"--"):
+            if line.startswith(b"-- Name: "):
+                begun = True
+                entry = _ENTRY.fullmatch(line)
+                if entry is None or entry[1] not in _HEAD:
+                    return parts[0], parts[1], line
+            parts[begun] += line
+            continue
+        statement += line
+        if not re.search(rb"['\"]", _QUOTED.sub(b"", statement)):
+            parts[begun] += fix.apply(statement)
+            statement = b""
+    return parts[0], parts[1], statement
 
 
 def _analyze(server: Server, temporary: str) -> None:
@@ -229,8 +274,9 @@ def _last_lines(log: IO[bytes]) -> str:
     return "\n".join(log.read().decode(errors="replace").strip().splitlines()[-12:])
 
 
-def _failure(dump: Dump, what: str, said: str, source: Connection[Any]) -> CloneError:
-    hint = ""
+def _failure(dump: Dump, what: str, said: str, source: Connection[Any], owner: str = "") -> CloneError:
+    """Return the error to raise; *owner* is the role that restored, if it was not ours."""
+    hint = f"log in as `{owner}`, or use WORKTREE_CLONE_METHOD=template" if owner else ""
     if "lock timeout" in said or "LOCK TABLE" in said:
         said += "".join(f"\n{line}" for line in _lock_holders(source))
         hint = "a migration may be running there; wait for it, then run the same command"

@@ -61,7 +61,7 @@ def new_temporary_name() -> str:
 
 def drop_temporary(connection: Connection[Any], name: str, *, repository: str, force: bool = True) -> bool:
     """
-    Drop the database with the temporary name *name*; return whether it existed.
+    Drop the database with the temporary name *name*, and the role of that name; return whether the database existed.
 
     The caller has recorded the name and holds its advisory lock.
 
@@ -75,6 +75,7 @@ def drop_temporary(connection: Connection[Any], name: str, *, repository: str, f
     if not re.fullmatch(rf"{TOOL}_tmp_[0-9a-f]{{16}}", name):
         raise OwnershipError(f"`{name}` is not a temporary name of this tool")
     if not database_exists(connection, name):
+        _drop_login(connection, name)
         return False
     text = read_comment_text(connection, name)
     comment = OwnershipComment.parse(text)
@@ -83,7 +84,16 @@ def drop_temporary(connection: Connection[Any], name: str, *, repository: str, f
             f"database `{name}` is not a temporary one of this repository", why=f"its comment says: {text[:200]}"
         )
     _drop(connection, name, force=force)
+    _drop_login(connection, name)
     return True
+
+
+def _drop_login(connection: Connection[Any], name: str) -> None:
+    """Drop the role that restores into the temporary database *name*, if a killed process left it."""
+    from psycopg import sql
+
+    if scalar(connection, "SELECT true FROM pg_roles WHERE rolname = %s", [name]):
+        connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
 
 
 def _drop(connection: Connection[Any], name: str, *, force: bool) -> None:

@@ -26,7 +26,7 @@ def clone(place, golden, way):
         with place.connect(golden if way == "snapshot by dump" else "postgres"):
             made = place.clone(golden, method="auto", fresh=True)
     dumped = [f"dumping {golden}, as 1 session is connected to golden"]
-    assert (made.method, place.said) == ("snapshot", dumped if way == "snapshot by dump" else [])
+    assert (made.method, place.said[:1]) == ("snapshot", dumped if way == "snapshot by dump" else [])
     return made
 
 
