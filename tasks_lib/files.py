@@ -60,8 +60,8 @@ def atomic_write(path: Path, data: bytes | str, *, mode: int | None = None, dura
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
-            if mode is not None:
-                os.fchmod(descriptor, mode)
+            # Also the default: a strict umask may have removed our own permissions.
+            os.fchmod(descriptor, 0o600 if mode is None else mode)
             if durable:
                 file.flush()
                 os.fsync(descriptor)
@@ -73,6 +73,11 @@ def atomic_write(path: Path, data: bytes | str, *, mode: int | None = None, dura
         raise
     if durable:
         _sync_folder(path.parent)
+
+
+def open_private(path: str, flags: int) -> int:
+    """Open a file as `open` asks its `opener`; only its owner can read a new one."""
+    return os.open(path, flags, 0o600)
 
 
 def make_state_folder(folder: Path) -> None:

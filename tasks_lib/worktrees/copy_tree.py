@@ -42,9 +42,13 @@ def copy(source: Path, target: Path, report: Callable[[str], object]) -> bool:
     unfinished = target.with_name(f".{target.name}.goldentree")
     remove(unfinished)
     try:
+        # A copy gets its permissions last, and until then nobody else may read it.
         if source.is_dir() and not source.is_symlink():
+            unfinished.mkdir(mode=0o700)
             _copy_folder(source, unfinished, report)
         else:
+            if source.is_file() and not source.is_symlink():
+                unfinished.touch(mode=0o600)
             shutil.copy2(source, unfinished, follow_symlinks=False)
         unfinished.rename(target)
     except FileNotFoundError:
@@ -85,7 +89,7 @@ def _copy_folder(source: Path, target: Path, report: Callable[[str], object]) ->
         return environments + [path.name for path in paths if (path / ".git").is_file()]
 
     try:
-        shutil.copytree(source, target, symlinks=True, copy_function=copied, ignore=left_out)
+        shutil.copytree(source, target, symlinks=True, copy_function=copied, ignore=left_out, dirs_exist_ok=True)
     except shutil.Error as error:
         # Each is (source, target, why).
         failed = [failure for failure in error.args[0] if os.path.lexists(failure[0])]

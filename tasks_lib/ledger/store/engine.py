@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -48,6 +50,8 @@ def sqlite_engine(path: Path) -> sa.Engine:
             # Never open an existing file here: closing it would cancel the locks of this process's connections,
             # https://sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        elif stat.S_IMODE(path.stat().st_mode) & ~stat.S_IRWXU:  # such as one restored by `cp` from a backup
+            _make_private(path)
     except OSError as error:
         raise LedgerError(
             f"`{path}` cannot be opened: {error.strerror}", hint="check its permissions and the free space there"
@@ -60,6 +64,12 @@ def sqlite_engine(path: Path) -> sa.Engine:
     sa.event.listen(engine, "begin", same)
     sa.event.listen(engine, "begin", _begin)
     return engine
+
+
+def _make_private(path: Path) -> None:
+    for file in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))):
+        with suppress(OSError):  # absent, or it belongs to another account, which decides for itself
+            file.chmod(0o600)
 
 
 def postgres_engine(parameters: Mapping[str, str]) -> sa.Engine:

@@ -36,6 +36,16 @@ _BARE = re.compile(r"[A-Za-z0-9_./:@%+,=-]+")
 # A lone surrogate (an undecodable byte of a path) cannot be written as UTF-8.
 _UNWRITABLE = re.compile(r"[\0\r\n'\ud800-\udfff]|\\(?:\\|\Z)")
 
+_SECRET = re.compile(
+    r"""
+      ://\S*:\S+@  # a URL with a password
+    | \bpassword\s*=\s*['"]?[^\s&'"]
+    | (?: PASS|PWD|SECRET|TOKEN|KEY|CREDENTIAL|AUTH|PRIVATE|DSN ) [\w.-]* [^\S\n]*=[^\S\n]* ['"]? [^\s'"\#]
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+"""What may be a secret. A false alarm only makes a file private."""
+
 # The start of a binding that dotenv has already parsed, up to the end of its value. The patterns are those of
 # dotenv/parser.py; blanks after `=` belong to the value's left side only when a value follows.
 _BINDING = re.compile(
@@ -179,7 +189,8 @@ def write(path: Path, text: str, *, like: Path | None = None) -> None:
     Args:
         path: An existing file is replaced, so a hard link to it keeps the old content.
         text: Written as it is, in UTF-8, with no translation of line ends.
-        like: The file whose permissions to copy; else those of the file at *path*; else 0600.
+        like: The file whose permissions to copy; else those of the file at *path*; else 0600. Of these, a file that
+            contains a secret gets only its owner's.
 
     Raises:
         EnvFileError: *path* is a symbolic link, or the system refuses to write.
@@ -188,12 +199,19 @@ def write(path: Path, text: str, *, like: Path | None = None) -> None:
     try:
         model = next((file for file in (like, path) if file and file.exists()), None)
         mode = stat.S_IMODE(model.stat().st_mode) if model else None
+        if mode and _SECRET.search(text):
+            mode &= stat.S_IRWXU
         atomic_write(path, text.encode(errors="surrogateescape"), mode=mode, durable=True)
     except OSError as error:
         raise EnvFileError(
             f"`{path}` cannot be written: {error.strerror}",
             hint=f"check the permissions and the free space of {shlex.quote(str(path.parent))}",
         ) from error
+
+
+def is_exposed(path: Path) -> bool:
+    """Whether the env file at *path* contains a secret that other accounts may read."""
+    return bool(stat.S_IMODE(path.stat().st_mode) & ~stat.S_IRWXU and _SECRET.search(read(path, strict=False)))
 
 
 def require_own(path: Path) -> None:

@@ -109,8 +109,10 @@ class EnvFileEdit:
         self.excluded = exclude_from_git(self.project, self.path, self.name)
 
     def is_done(self, values: Mapping[str, str]) -> bool:
-        """Whether the file has *values*."""
+        """Whether the file has *values*, and no other account can read a secret in it."""
         with suppress(OSError):
             found = dotenv_file.load(self.file)
-            return all(found.get(key) == value for key, value in values.items())
+            return all(found.get(key) == value for key, value in values.items()) and not dotenv_file.is_exposed(
+                self.file
+            )
         return False

@@ -9,6 +9,8 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from tasks_lib.files import open_private
+
 if TYPE_CHECKING:
     from tasks_lib.worktrees.project import Project
 
@@ -19,9 +21,11 @@ def start_cleanup(project: Project) -> None:
 
     If the machine refuses, the next command starts it: what the user asked for is done already.
     """
-    with suppress(OSError), (project.registry.directory / "tidy.log").open("wb") as log:
+    log_file = project.registry.directory / "tidy.log"
+    with suppress(OSError), open(log_file, "wb", opener=open_private) as log:
         subprocess.Popen(
-            [sys.executable, "-m", "tasks_lib", "golden.tidy"],
+            # -P: not the `tasks_lib` of the directory in which it runs.
+            [sys.executable, "-P", "-m", "tasks_lib", "golden.tidy"],
             cwd=project.repository.main,
             stdin=subprocess.DEVNULL,
             stdout=log,

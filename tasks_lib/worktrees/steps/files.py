@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +22,7 @@ from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import Step
 from tasks_lib.worktrees import copy_tree
 from tasks_lib.worktrees.env import dotenv_file
+from tasks_lib.worktrees.env.env_files import env_files_within
 from tasks_lib.worktrees.env.git_exclude import exclude_from_git
 from tasks_lib.worktrees.steps.env_file import fill_template
 from tasks_lib.worktrees.virtual_environments import imports_from, install_command, is_environment
@@ -100,6 +102,7 @@ class CopyAndLink:
                     exclude_from_git(project, path, name)
                     made.append(f"{name} (linked)")
                 elif copy_tree.copy(source, file, self.target.narrator.detail):
+                    _hide_secrets(path, name)
                     made.append(name)
             except OSError as error:
                 raise WorktreeError(f"`{name}` cannot be copied to {path}", why=str(error)) from None
@@ -249,6 +252,13 @@ def _make_folders(path: Path, file: Path, undoing: list[Callable[[], object]]) -
     for folder in reversed([folder for folder in file.parents if not folder.exists()]):
         folder.mkdir()
         undoing.append(partial(_remove_empty, folder))
+
+
+def _hide_secrets(path: Path, name: str) -> None:
+    """Make the env files private that contain secrets, of the copy *name* in the worktree at *path*."""
+    for file in env_files_within(path, [name]):
+        if not (path / file).is_symlink() and dotenv_file.is_exposed(path / file):
+            (path / file).chmod(stat.S_IMODE((path / file).stat().st_mode) & stat.S_IRWXU)
 
 
 def _remove_empty(folder: Path) -> None:

@@ -39,7 +39,7 @@ from tasks_lib.databases.server.embedded.account import (
     unprivileged_account,
 )
 from tasks_lib.errors import ServerError, find_cure
-from tasks_lib.files import LockHeldError, file_lock
+from tasks_lib.files import LockHeldError, file_lock, open_private
 from tasks_lib.waits import QUIET_SECONDS, say
 
 if TYPE_CHECKING:
@@ -468,7 +468,7 @@ class Cluster:
         # it leads PostgreSQL to the shared memory of a server that an earlier version started.
         if left and (left.pid is None or _exists(left.pid)):
             (self.data / "postmaster.pid").unlink()
-        with open(self.log, "a+b", opener=_private) as log:
+        with open(self.log, "a+b", opener=open_private) as log:
             start = log.tell()
             # The server inherits our log as its output, so it holds no pipe of ours and needs no right to the path.
             started = run_as(
@@ -561,10 +561,6 @@ def open_to_pass(root: Path) -> None:
     The files inside have their own permissions.
     """
     root.chmod(0o711)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _last_lines(output: bytes) -> str:
