@@ -263,8 +263,14 @@ MUTANTS = (
     Mutant(
         LOCK,
         "databases/ownership/advisory_lock.py",
-        '"SELECT pg_advisory_lock(%s::int8)"',
-        '"SELECT pg_advisory_lock_shared(%s::int8)"',
+        "moved, progress = now, found",
+        "progress = found",
+    ),
+    Mutant(
+        LOCK,
+        "databases/ownership/advisory_lock.py",
+        "if holder and holder.ours and",
+        "if holder and",
     ),
     Mutant(
         LOCK,

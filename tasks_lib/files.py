@@ -187,7 +187,7 @@ def wait_for_flock(
             holder = read_holder(path)
             if str(holder) != said:
                 said = str(holder)
-                say(f"waiting up to {timeout:g} s for {holder}, which holds `{path}`\n  {holder.cure}")
+                say(f"waiting up to {timeout:g} s for {holder}, which holds `{path}`\n{holder.cure}")
         time.sleep(_POLL_SECONDS)
 
 

@@ -28,10 +28,10 @@ _SHOWN = 80
 
 
 def say(text: str) -> None:
-    """Print one line about a wait on stderr."""
+    """Print what is waited for on stderr; lines after the first are indented."""
     if sys.stderr is not None:  # closed, as by `2>&-`
         with suppress(OSError):  # its reader has gone
-            print(f"… {text}", file=sys.stderr, flush=True)
+            print("… " + text.replace("\n", "\n  "), file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)

@@ -216,7 +216,7 @@ class GoldenBuild:
 
     def _top_up(self) -> str:
         with self.source.server.connect() as guard, self._connect() as connection:
-            advisory_lock(guard, None, self.source.golden, timeout=PATIENCE)
+            advisory_lock(guard, None, self.source.golden, purpose=f"to build `{self.source.golden}`")
             return self._make_missing(connection)
 
     def _build(self) -> str:

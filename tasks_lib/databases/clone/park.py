@@ -17,6 +17,7 @@ from msgspec import structs
 
 from tasks_lib.databases.clone.publish import publish
 from tasks_lib.databases.copy import evict
+from tasks_lib.databases.ownership.advisory_lock import advisory_lock
 from tasks_lib.databases.ownership.comment import Owner, require_ours, set_comment
 from tasks_lib.databases.ownership.drop import drop_owned
 from tasks_lib.databases.ownership.managed import ManagedDatabase, list_managed
@@ -216,8 +217,8 @@ def _exclusive_transaction(connection: Connection[Any], owner: Owner) -> Iterato
     """Begin a transaction in which no other process parks or restores this worktree's databases."""
     with connection.transaction():
         connection.execute("SET LOCAL lock_timeout = '10s'")
-        key = f"{TOOL} databases of {owner.repository} {owner.slug}"
-        connection.execute("SELECT pg_advisory_xact_lock(%s::int8)", [owner.signer.lock_key(key)])
+        key, purpose = f"{TOOL} databases of {owner.repository} {owner.slug}", f"to park databases of `{owner.slug}`"
+        advisory_lock(connection, owner.signer, key, purpose=purpose, transaction=True)
         yield
 
 

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 from tasks_lib.databases.compare import fingerprint, freshness
 from tasks_lib.databases.copy import fill
 from tasks_lib.databases.ownership import temporaries
-from tasks_lib.databases.ownership.advisory_lock import advisory_lock, advisory_unlock, try_advisory_lock
+from tasks_lib.databases.ownership.advisory_lock import advisory_lock, advisory_unlock
 from tasks_lib.databases.ownership.comment import set_comment
 from tasks_lib.databases.ownership.golden_template import require_golden, require_space
 from tasks_lib.databases.ownership.temporaries import temporary_database
+from tasks_lib.databases.server.connection import scalar
 from tasks_lib.databases.server.ddl import rename_database
 from tasks_lib.databases.server.sessions import await_no_sessions, await_readers
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from tasks_lib.databases.ownership.comment import OwnershipComment, Role
     from tasks_lib.databases.ownership.golden_template import Golden
     from tasks_lib.databases.ownership.source import Source
+    from tasks_lib.databases.server.waiting.sessions import Session
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,10 @@ def reuse_or_take(
         evict_idle: End idle sessions on golden rather than dump it.
 
     Raises:
+        LockWaitError: If another session has the turn to build one, and makes no progress.
         DatabaseError: If it cannot be built; the previous one is kept.
     """
-    with _take_turn(source, connection, golden, report):
+    with _take_turn(source, connection, golden):
         newest = next(filter(accept, list_snapshots(source, connection, golden)), None)
         if newest is not None:
             return newest
@@ -199,16 +202,43 @@ def _freeze(connection: Connection[Any], temporary: str, built: Snapshot, commen
 
 
 @contextmanager
-def _take_turn(
-    source: Source, connection: Connection[Any], golden: Golden, report: Callable[[str], object]
-) -> Iterator[None]:
+def _take_turn(source: Source, connection: Connection[Any], golden: Golden) -> Iterator[None]:
     """Let one process at a time build a snapshot; the session holds the lock, so killing the process releases it."""
     key = source.prefix("snapshot", golden.oid)
-    if not try_advisory_lock(connection, source.signer, key):
-        report(f"waiting for another process, which is taking a snapshot of {golden.name}")
-        advisory_lock(connection, source.signer, key, timeout="0")
+
+    def read_progress(builder: Session) -> str | None:
+        return _read_progress(source, connection, golden, builder)
+
+    purpose = f"to take a snapshot of {golden.name}"
+    advisory_lock(connection, source.signer, key, purpose=purpose, read_progress=read_progress)
     try:
         yield
     finally:
         if not connection.closed:
             advisory_unlock(connection, source.signer, key)
+
+
+def _read_progress(source: Source, connection: Connection[Any], golden: Golden, builder: Session) -> str | None:
+    """
+    Return a text that changes while *builder*, the session of another process, builds a snapshot; None if unknown.
+
+    The database under construction grows, or the server runs a statement for one of the sessions that work on it. A
+    session that waits for its client does not count: that client may be stopped.
+    """
+    from psycopg import Error
+
+    names = temporaries.list_recorded(source, connection)
+    with suppress(Error):  # a database is being dropped
+        return str(
+            scalar(
+                connection,
+                "SELECT concat_ws(' ', "
+                "(SELECT sum(pg_database_size(oid)) FROM pg_database WHERE datname = ANY(%(names)s)), "
+                "(SELECT string_agg(concat_ws(' ', pid, state_change, CASE WHEN state = 'active' "
+                "AND wait_event_type IS DISTINCT FROM 'Client' THEN clock_timestamp() END), ',' ORDER BY pid) "
+                "FROM pg_stat_activity WHERE usename = session_user AND (pid = %(pid)s OR datname = ANY(%(names)s) "
+                "OR datname = %(golden)s AND application_name IN ('pg_dump', %(application)s))))",
+                {"names": names, "pid": builder.pid, "golden": golden.name, "application": builder.application},
+            )
+        )
+    return None

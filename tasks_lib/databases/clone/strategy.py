@@ -5,7 +5,8 @@ Build a clone with the first strategy that applies; every one of them is exact.
 2. Copy a snapshot with golden's current fingerprint; no login waits for that.
 3. Copy golden itself while no session is connected to it.
 4. Build a new snapshot and copy it: concurrent callers share the dump that this may take.
-5. Dump golden, if its fingerprint cannot be read.
+5. Copy or dump golden itself, if its fingerprint cannot be read, or if another session holds the turn to build a
+   snapshot and makes no progress.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tasks_lib.databases.compare import fingerprint, freshness
 from tasks_lib.databases.compare.fingerprint import UNKNOWN, Fingerprint
 from tasks_lib.databases.copy import fill, template
 from tasks_lib.databases.copy.result import CloneResult
+from tasks_lib.databases.ownership.advisory_lock import LockWaitError
 from tasks_lib.databases.ownership.drop import drop_temporary
 from tasks_lib.databases.ownership.golden_template import SMALL_BYTES, require_golden
 from tasks_lib.databases.ownership.temporaries import temporary_database
@@ -106,9 +108,14 @@ def build_clone(request: CloneRequest) -> CloneResult:
         # A snapshot newer than the request is exact, whatever has changed since.
         return other.taken_at >= asked.read_at or (not options.fresh and other.fingerprint == found.digest != "")
 
-    chosen = snapshot.reuse_or_take(
-        request.source, request.connection, request.golden, accept, request.report, evict_idle=options.evict_idle
-    )
+    try:
+        chosen = snapshot.reuse_or_take(
+            request.source, request.connection, request.golden, accept, request.report, evict_idle=options.evict_idle
+        )
+    except LockWaitError as error:
+        # Neither a stopped process nor a role that takes the turn to be in the way keeps others from their clones.
+        request.report(f"copying {request.golden.name} itself, as {error.what}")
+        return _copy_golden(request, "auto")
     if chosen.taken_at < asked.read_at:
         return _copy_snapshot(request, chosen, _reason_current(chosen))
     result = _copy_snapshot(request, chosen, f"snapshot of {chosen.time} was taken just now")

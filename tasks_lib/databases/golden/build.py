@@ -44,7 +44,7 @@ def build_golden(source: Source, fill: Callable[[DatabaseUrl], T], *, now: str, 
     with source.server.connect_for_ddl() as connection:
         # Concurrent builds wait, also those of other repositories, so that *fill* creates things outside of the
         # database, such as at Twilio, only once.
-        advisory_lock(connection, None, source.golden)
+        advisory_lock(connection, None, source.golden, purpose=f"to build `{source.golden}`")
         if database_exists(connection, source.golden):
             raise _name_taken(source.golden)
         with temporary_database(source, connection) as name:

@@ -39,7 +39,7 @@ def temporary_database(source: Source, connection: Connection[Any]) -> Iterator[
     make_state_folder(record.parent)
     server_id = _server_id(connection)
     # Lock first: another process deletes a record whose lock is free.
-    advisory_lock(connection, source.signer, name)
+    advisory_lock(connection, source.signer, name, purpose=f"to build `{name}`")
     atomic_write(record, server_id)  # a partial record would never be deleted
     try:
         yield name
@@ -47,7 +47,7 @@ def temporary_database(source: Source, connection: Connection[Any]) -> Iterator[
         from psycopg import Error
 
         with suppress(GoldentreeError, Error), _working_connection(source, connection) as working:
-            advisory_lock(working, source.signer, name)
+            advisory_lock(working, source.signer, name, purpose=f"to drop `{name}`")
             _drop_recorded(source, working, record)
             advisory_unlock(working, source.signer, name)
         raise

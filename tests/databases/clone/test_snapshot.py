@@ -431,3 +431,47 @@ def test_hidden_rows_fail_the_clone(place, script, said):
             place.clone(golden, method="auto", server=server, **wish)
         assert said in f"{caught.value} {caught.value.why}"
     assert place.databases() == before
+
+
+def test_whoever_holds_the_turn_to_take_a_snapshot_keeps_nobody_from_a_clone(place, busy, monkeypatch, capsys):
+    """A stopped process, or a role that is in the way: golden itself is dumped, after a word about the holder."""
+    golden, _ = busy
+    monkeypatch.setattr("tasks_lib.waits.QUIET_SECONDS", 0.05)
+    monkeypatch.setattr("tasks_lib.databases.ownership.advisory_lock.PATIENCE_SECONDS", 0.3)
+    source, mallory = place.source(golden), place.as_role(place.role())
+    key = source.signer.lock_key(source.prefix("snapshot", place.oid(golden)))
+    with mallory.connect() as squatter:
+        squatter.execute("SELECT pg_advisory_lock(%s)", [key])
+        made, rows, dumped = auto(place, golden)
+        assert (made.method, rows, dumped, kept(place, golden)) == ("dump", [1], True, [])
+        with pytest.raises(DatabaseError, match=f"session {squatter.info.backend_pid} ") as caught:
+            snapshot.ensure_snapshot(source, place.said.append, fresh=True, evict_idle=False)
+        assert "administrator" in str(caught.value)
+        said = capsys.readouterr().err
+        assert f"waiting to take a snapshot of {golden} for session {squatter.info.backend_pid} (role_" in said
+
+
+def test_a_snapshot_that_takes_long_is_waited_for_while_it_grows(place, busy, monkeypatch, meanwhile):
+    """The others do not lose patience with a dump, and use what it makes."""
+    golden, _ = busy
+    place.execute(golden, "INSERT INTO t SELECT generate_series(2, 300000)")
+    monkeypatch.setattr("tasks_lib.waits.QUIET_SECONDS", 0.02)
+    monkeypatch.setattr("tasks_lib.databases.ownership.advisory_lock.PATIENCE_SECONDS", 0.25)
+    dumping = threading.Event()
+    place.said = _Told(dumping.set)
+    meanwhile(lambda: place.clone(golden, method="auto"))
+    assert dumping.wait(30)
+    assert place.clone(golden, method="auto").method == "snapshot"
+
+
+class _Told(list):
+    """What is said; the first "dumping" calls *then*."""
+
+    def __init__(self, then):
+        super().__init__()
+        self.then = then
+
+    def append(self, text):
+        super().append(text)
+        if text.startswith("dumping"):
+            self.then()

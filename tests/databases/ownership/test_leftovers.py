@@ -123,7 +123,7 @@ def test_changed_leftover_is_not_dropped(ground, place):
         with pytest.raises(DatabaseError, match=f"a session is connected to `{used}`"):
             leftovers.drop_leftover(ground.source, found[used])
         session.execute("SELECT 1")
-    advisory_lock(place.admin, SIGNER, making)
+    advisory_lock(place.admin, SIGNER, making, purpose="")
     assert making not in ground.found()
     with pytest.raises(DatabaseError, match="another process is using"):
         leftovers.drop_leftover(ground.source, found[making])

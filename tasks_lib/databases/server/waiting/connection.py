@@ -184,7 +184,7 @@ def _act(
     if cause.text != seen:
         seen, since = cause.text, time.monotonic()
         connection.explained = cause.text
-        waits.say(f"waiting up to {cause.limit:g} s for {cause.text}\n  {cause.verdict.hint}")
+        waits.say(f"waiting up to {cause.limit:g} s for {cause.text}\n{cause.verdict.hint}")
     elif time.monotonic() - since > cause.limit:
         connection.end_statement(cause.verdict)
     return seen, since
