@@ -107,9 +107,11 @@ class Verdict:
         ports = [row["port"] for row in rows]
         if len(ports) != len(set(ports)):
             yield f"a port is used twice: {ports}"
-        branches = set(self.stage.git("for-each-ref", "--format=%(refname:short)", "refs/heads").split())
-        for branch in branches ^ {"main", *(row["branch"] for row in rows)}:
-            yield f"branch {branch} is {'left over' if branch in branches else 'gone'}"
+        of_worktrees = {"main", *(row["branch"] for row in rows)}
+        for branch in of_worktrees - self._branches():
+            yield f"branch {branch} is gone"
+        for branch in self._branches("--merged=main") - of_worktrees:  # one with commits of its own is kept
+            yield f"branch {branch} is left over"
         records = {file.stem for file in (self.stage.main / ".git/goldentree/worktrees").glob("*.json")}
         if len(records) != len(rows):
             yield f"there are {len(records)} records of {len(rows)} worktrees"
@@ -193,6 +195,9 @@ class Verdict:
     def _listed(self) -> list[dict[str, Any]]:
         rows = json.loads(self._require_success("worktree.list", "--json").stdout)["data"]
         return [row for row in rows if row["state"] != "main"]
+
+    def _branches(self, *options: str) -> set[str]:
+        return set(self.stage.git("for-each-ref", *options, "--format=%(refname:short)", "refs/heads").split())
 
     def _is_kept(self, commit: str) -> bool:
         return bool(self.stage.git("for-each-ref", "--contains", commit))
