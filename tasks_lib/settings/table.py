@@ -117,7 +117,8 @@ SETTINGS = (
     ),
     Setting(
         "migrate", "db.migrate", "WORKTREE_MIGRATE", values.parse_command,
-        "what migrates a clone: a command for `sh -c`, a preset (a migration tool's name), or none",
+        "what migrates a clone: a command for `sh -c`, a preset (a migration tool's name, or with its folder as "
+        "`prisma:packages/db`), or none",
         shown="detected",
         example="just migrate",
     ),

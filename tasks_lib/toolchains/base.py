@@ -96,6 +96,9 @@ class Toolchain(ABC):
     name: ClassVar[str]
     """The preset's name; a value of `WORKTREE_MIGRATE`."""
 
+    files: ClassVar[tuple[str, ...]] = ()
+    """Patterns of paths in the tool's folder; every project of the tool has a file that matches one of them."""
+
     unapplied: ClassVar[str] = "the database would lack what the branch's code expects"
     """Explanation shown if the tool exits with 0 but leaves migrations pending."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.errors import ToolchainError
 from tasks_lib.settings import HistoryTable
 from tasks_lib.toolchains.base import Command
-from tasks_lib.toolchains.catalog import PRESETS, find_preset, find_toolchain, list_toolchains
+from tasks_lib.toolchains.catalog import PRESETS, find_preset, find_toolchain, is_preset, list_toolchains
 from tasks_lib.toolchains.declared import Declared
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def migrate_command(root: Path, migrate: str | None) -> Command | None:
     if migrate is None:
         toolchain = find_toolchain(root)
         return toolchain.migrate() if toolchain else None
-    if migrate in PRESETS:
+    if is_preset(migrate):
         return find_preset(root, migrate).migrate()
     return _own(root, migrate)
 
@@ -51,7 +51,7 @@ def generate_command(root: Path, migrate: str | None, generate: str | None, to: 
     """
     if generate is None:
         toolchain = find_toolchain(root) if migrate is None else find_history_toolchain(root, migrate)
-    elif generate in PRESETS:
+    elif is_preset(generate):
         toolchain = find_preset(root, generate)
     else:
         return _own(root, generate)
@@ -72,9 +72,10 @@ def find_history_toolchain(
     """
     if isinstance(history, HistoryTable):
         return Declared(root, history, migrate or "")
-    if history is not None and history not in PRESETS:
+    if history is not None and not is_preset(history):
         raise ToolchainError(f"`db.history` names no preset: {history}", hint=f"use one of: {', '.join(PRESETS)}")
-    if (preset := history or migrate) in PRESETS:
+    preset = history or migrate
+    if preset is not None and is_preset(preset):
         return find_preset(root, preset)
     found = list_toolchains(root)
     return found[0] if len(found) == 1 else None
@@ -82,7 +83,7 @@ def find_history_toolchain(
 
 def is_skippable(migrate: str | None, history: HistoryTable | str | None) -> bool:
     """Whether the migration history tells all that migrate does; a command of the user's own may do more."""
-    return migrate is None or migrate in PRESETS or history is not None
+    return migrate is None or is_preset(migrate) or history is not None
 
 
 def _own(root: Path, command: str) -> Command | None:

@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
 
 def child_environment(
-    base: Mapping[str, str], *, url: str, libpq: Mapping[str, str], clients: Path | None, worktree: Path, main: Path
+    base: Mapping[str, str],
+    *,
+    url: str,
+    libpq: Mapping[str, str],
+    clients: Path | None,
+    worktree: Path,
+    main: Path,
+    folder: str = ".",
 ) -> dict[str, str]:
     """
     Return the environment for migrate and generate commands.
@@ -25,24 +32,26 @@ def child_environment(
         clients: The folder of a `pg_dump` and a `psql` that fit the server, for tools that call them.
         worktree: Its `.venv/bin` and `node_modules/.bin` come before PATH.
         main: The main worktree; its folders come after PATH, for worktrees that have not installed their own.
+        folder: The command's folder in the worktree, which may have programs of its own.
     """
     return {
         **base,
         **libpq,
         "DATABASE_URL": url,
-        "PATH": search_path(base.get("PATH"), worktree, main, clients=clients),
+        "PATH": search_path(base.get("PATH"), worktree, main, folder, clients=clients),
         "PYTHONUNBUFFERED": "1",  # otherwise Django's lines arrive all at once, at the end
     }
 
 
-def search_path(path: str | None, worktree: Path, main: Path, *, clients: Path | None = None) -> str:
+def search_path(path: str | None, worktree: Path, main: Path, folder: str = ".", *, clients: Path | None = None) -> str:
     """Return the PATH of commands that run in *worktree*, made from *path*; see `child_environment`."""
     folders = (path or os.defpath).split(os.pathsep)
     # A folder on PATH keeps its place: moving `/usr/bin` to the front would hide an activated virtual environment.
     first = [str(clients)] if clients and str(clients) not in folders else []
-    return os.pathsep.join([*_tools(worktree), *first, *folders, *_tools(main)])
+    return os.pathsep.join([*_tools(worktree, folder), *first, *folders, *_tools(main, folder)])
 
 
-def _tools(root: Path) -> list[str]:
-    places = (root / folder / tools for folder in FOLDERS for tools in (".venv/bin", "node_modules/.bin"))
+def _tools(root: Path, folder: str) -> list[str]:
+    folders = dict.fromkeys((folder, *FOLDERS))
+    places = (root / name / tools for name in folders for tools in (".venv/bin", "node_modules/.bin"))
     return [str(place) for place in places if place.is_dir()]

@@ -7,6 +7,7 @@ The tests that every preset inherits; a preset's own test module describes a pro
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -125,6 +126,14 @@ class ToolchainContract(Project):
         """The tool may live in `backend/`."""
         self.lay_out(tmp_path / "backend")
         assert find_toolchain(tmp_path) == self.adapter(tmp_path / "backend")
+
+    def test_is_detected_in_a_monorepo(self, tmp_path: Path) -> None:
+        """Where the usual folders have no tool, it is found by the files that git tracks, but not in examples."""
+        for folder in ("packages/db", "packages/example/app"):
+            self.lay_out(tmp_path / folder)
+        for command in (["init", "--quiet"], ["add", "--all"]):
+            subprocess.run(["git", *command], cwd=tmp_path, check=True)
+        assert list_toolchains(tmp_path) == [self.adapter(tmp_path / "packages/db")]
 
     def test_is_not_detected_elsewhere(self, tmp_path: Path) -> None:
         """The project in `examples/` is not the repository's own."""

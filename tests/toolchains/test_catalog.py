@@ -41,7 +41,15 @@ def test_tool_in_two_folders_is_an_error(tmp_path: Path) -> None:
         write(tmp_path / folder, ALEMBIC)
     with pytest.raises(ToolchainError) as caught:
         find_preset(tmp_path, "alembic")
-    assert caught.value.hint == "set a command of your own: WORKTREE_MIGRATE='cd backend && ...'"
+    assert caught.value.hint == "set WORKTREE_MIGRATE=alembic:backend or WORKTREE_MIGRATE=alembic:api"
+    assert find_preset(tmp_path, "alembic:api") == Alembic(tmp_path / "api")
+
+
+def test_folder_of_a_preset_is_in_the_worktree(tmp_path: Path) -> None:
+    """A setting cannot lead out of the worktree, or to a folder that the branch does not have."""
+    for folder in ("..", "missing"):
+        with pytest.raises(ToolchainError, match="names a folder that is not in"):
+            find_preset(tmp_path, f"alembic:{folder}")
 
 
 def test_named_preset_is_used(tmp_path: Path) -> None:

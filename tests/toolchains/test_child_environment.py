@@ -26,6 +26,7 @@ def found(tmp_path: Path):
             clients=tmp_path / "postgres",
             worktree=tmp_path / "worktree",
             main=tmp_path / "main",
+            folder="packages/db",
         )
         program = shutil.which("tool", path=environment["PATH"])
         return str(program).removeprefix(f"{tmp_path}/").removesuffix("/tool")
@@ -43,6 +44,7 @@ def test_worktrees_programs_come_first(found) -> None:
         "worktree/backend/.venv/bin",
         "worktree/node_modules/.bin",
         "worktree/.venv/bin",
+        "worktree/packages/db/node_modules/.bin",
     )
     assert [found(place) for place in order] == list(order)
 

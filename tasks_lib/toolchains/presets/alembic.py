@@ -33,6 +33,7 @@ class Alembic(Toolchain):
     """`alembic.ini` or `[tool.alembic]` in `pyproject.toml`."""
 
     name = "alembic"
+    files = ("alembic.ini", "pyproject.toml")
 
     @classmethod
     def detect(cls, folder: Path) -> bool:

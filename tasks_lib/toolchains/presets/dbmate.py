@@ -18,6 +18,7 @@ class Dbmate(Toolchain):
     """`db/migrations/*.sql` with `-- migrate:up` in them."""
 
     name = "dbmate"
+    files = ("db/migrations/*.sql",)
 
     @classmethod
     def detect(cls, folder: Path) -> bool:

@@ -24,6 +24,7 @@ class Django(Toolchain):
     """A `manage.py` that is Django's."""
 
     name = "django"
+    files = ("manage.py",)
 
     @classmethod
     def detect(cls, folder: Path) -> bool:

@@ -20,6 +20,7 @@ class Drizzle(Toolchain):
     """`drizzle.config.ts`, or `.js`, `.mjs`, ..., for PostgreSQL."""
 
     name = "drizzle"
+    files = ("drizzle.config.*",)
 
     @classmethod
     def detect(cls, folder: Path) -> bool:

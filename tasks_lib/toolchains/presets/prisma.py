@@ -15,6 +15,7 @@ class Prisma(Toolchain):
     """`prisma/schema.prisma`, or a schema split into the files of `prisma/schema/`."""
 
     name = "prisma"
+    files = ("prisma/schema.prisma", "prisma/schema/*.prisma")
 
     @classmethod
     def detect(cls, folder: Path) -> bool:

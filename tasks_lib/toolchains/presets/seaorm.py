@@ -20,6 +20,7 @@ class SeaORM(Toolchain):
     """`migration/Cargo.toml` that depends on sea-orm-migration."""
 
     name = "seaorm"
+    files = ("migration/Cargo.toml",)
 
     # Cargo distinguishes the crates of two worktrees only by the modification times of their files.
     unapplied = (

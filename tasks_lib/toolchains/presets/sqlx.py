@@ -18,6 +18,7 @@ class SQLx(Toolchain):
     """`migrations/*.sql` beside a `Cargo.toml` that depends on sqlx."""
 
     name = "sqlx"
+    files = ("migrations/*.sql",)
 
     @classmethod
     def detect(cls, folder: Path) -> bool:

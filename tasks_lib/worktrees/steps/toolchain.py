@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tasks_lib.errors import DatabaseError, ServerError, ToolchainError
 from tasks_lib.git.cli import CALLER, git_environment
 from tasks_lib.plan import Step
-from tasks_lib.toolchains.catalog import PRESETS
+from tasks_lib.toolchains.catalog import is_preset
 from tasks_lib.toolchains.choose import find_history_toolchain, generate_command, is_skippable, migrate_command
 from tasks_lib.toolchains.environment import child_environment, search_path
 from tasks_lib.worktrees.env.fenced import run_fenced
@@ -188,7 +188,8 @@ def run_tool(target: Target, which: str, *, hint: str = "", url: DatabaseUrl | N
     found = find_command(project, path, which)
     if found is None:
         return "nothing, because this branch does not use that tool"
-    environment = worktree_environment(project, record, path, url=url)
+    folder = str(found.cwd.relative_to(path))
+    environment = worktree_environment(project, record, path, url=url, folder=folder)
     unchanged = run_fenced(target, found, env=environment, hint=hint)
     if which == "migrate":
         require_applied(project, record.identity.database, path, target.narrator, unchanged)
@@ -215,7 +216,7 @@ def require_applied(
     if toolchain is None or drift is None or not drift.pending:
         return
     pending = ", ".join(drift.pending)
-    if setting is None or setting in PRESETS:
+    if setting is None or is_preset(setting):
         raise ToolchainError(
             f"{toolchain.name} exited with 0, but did not apply {pending}",
             why="\n".join([toolchain.unapplied, *(f"it did not migrate `{name}` either" for name in unchanged)]),
@@ -225,19 +226,19 @@ def require_applied(
 
 
 def worktree_environment(
-    project: Project, record: Record, path: Path, *, url: DatabaseUrl | None = None
+    project: Project, record: Record, path: Path, *, url: DatabaseUrl | None = None, folder: str = "."
 ) -> dict[str, str]:
-    """Return the environment of commands that run in the worktree at *path*, on its own database."""
+    """Return the environment of commands that run in *folder* of the worktree at *path*, on its own database."""
     own = worktree_values(project, project.registry.require(record.slug))
     own |= replace_exported(known_databases(project, record, project.server.url), os.environ)
-    return command_environment(project, url or own_database_url(project, record), path, own)
+    return command_environment(project, url or own_database_url(project, record), path, own, folder)
 
 
 def command_environment(
-    project: Project, url: DatabaseUrl, path: Path, own: Mapping[str, str] | None = None
+    project: Project, url: DatabaseUrl, path: Path, own: Mapping[str, str] | None = None, folder: str = "."
 ) -> dict[str, str]:
     """
-    Return the environment of commands that run in the worktree at *path*, on the database at *url*.
+    Return the environment of commands that run in *folder* of the worktree at *path*, on the database at *url*.
 
     Args:
         own: The values of the worktree's env file, which override exported variables.
@@ -266,6 +267,7 @@ def command_environment(
         clients=clients,
         worktree=path,
         main=project.repository.main,
+        folder=folder,
     )
 
 
