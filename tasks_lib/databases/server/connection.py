@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from tasks_lib.databases.server.url import DatabaseUrl
     from tasks_lib.databases.server.waiting.connection import WatchedConnection
 
-CONNECT_TIMEOUT = "8"
+CONNECT_TIMEOUT = "6"
 """Seconds to wait for a server that does not answer, unless the URL sets it."""
 
-_SILENCE_SECONDS = 10.0
+SILENCE_SECONDS = 10.0
 """How long a server that did not answer in time is not asked again."""
 
 _KEEPALIVES = {
@@ -138,7 +138,7 @@ def _log_in(url: DatabaseUrl, database: str, conninfo: str) -> WatchedConnection
 
     place = url.parameter("host"), url.parameter("port")
     since, silence = _silent.get(place, (0.0, None))
-    if silence is not None and time.monotonic() - since < _SILENCE_SECONDS:
+    if silence is not None and time.monotonic() - since < SILENCE_SECONDS:
         raise _refusal(silence, url, database)
     try:
         with waits.explained(f"waiting for the server at {url}, which does not answer"):

@@ -4,15 +4,21 @@ Choose the server: the one of DATABASE_URL, else the embedded one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, TypeVar
 
-from tasks_lib.databases.server.connection import Server, require_psycopg
+from tasks_lib.databases.server.connection import SILENCE_SECONDS, Server, require_psycopg
 from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import ServerError
-from tasks_lib.waits import say
+from tasks_lib.waits import QUIET_SECONDS, say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from tasks_lib.settings import Settings
+
+T = TypeVar("T")
 
 _EMBEDDED = "the embedded server's URL"
 """How errors name it."""
@@ -34,7 +40,8 @@ def configured_server(settings: Settings) -> Server:
         return Server(DatabaseUrl.parse(settings.database_url, source=source))
     from tasks_lib.databases.server.embedded.cluster import Cluster, default_root
 
-    return Server(DatabaseUrl.parse(Cluster(default_root()).start(say), source=_EMBEDDED))
+    cluster = Cluster(default_root())
+    return Server(DatabaseUrl.parse(_ask_once(cluster.root, lambda: cluster.start(say)), source=_EMBEDDED))
 
 
 def running_server(settings: Settings) -> Server:
@@ -49,7 +56,26 @@ def running_server(settings: Settings) -> Server:
         from tasks_lib.databases.server.embedded.cluster import Cluster, default_root
 
         require_psycopg()
-        if (url := Cluster(default_root()).find_url()) is None:
+        cluster = Cluster(default_root())
+        if (url := _ask_once(cluster.root, cluster.find_url)) is None:
             raise ServerError("the embedded server is not running", hint="inv server.start")
         return Server(DatabaseUrl.parse(url, source=_EMBEDDED))
     return configured_server(settings)
+
+
+_silent: dict[Path, tuple[float, ServerError]] = {}
+"""The roots of embedded servers that did not answer: when, and the error."""
+
+
+def _ask_once(root: Path, ask: Callable[[], T]) -> T:
+    """Return what *ask* returns. Where that failed after a wait, do not ask again: a command waits once."""
+    began = time.monotonic()
+    since, error = _silent.get(root, (0.0, None))
+    if error is not None and began - since < SILENCE_SECONDS:
+        raise ServerError(error.what, why=error.why, hint=error.hint)
+    try:
+        return ask()
+    except ServerError as failure:
+        if time.monotonic() - began > QUIET_SECONDS:
+            _silent[root] = time.monotonic(), failure
+        raise

@@ -56,7 +56,7 @@ _PATIENCE = 120
 _LEAVING_SECONDS = 10
 """How long the last processes of a server that ended may take to end as well."""
 
-_SILENCE_SECONDS = 10
+_SILENCE_SECONDS = 6
 """How long a server that says it is ready may give no answer."""
 
 _SWEEP_SECONDS = 5.0
