@@ -82,7 +82,7 @@ def create(target: Target, name: str, megabytes: int = 0) -> int:
 
 def grow(target: Target, name: str, megabytes: int) -> int:
     """Add rows to the golden template *name* until it has *megabytes*; return its bytes, all of them on disk."""
-    with target.server.connect(name) as connection:
+    with target.server.connect(name, keep_search_path=True) as connection:
         size = "SELECT pg_database_size(current_database())"
         batch = scalar(connection, "SELECT count(*) FROM contact") // _CONTACTS
         # Of rows that fit by construction, no foreign key need be looked up: 1 GB in a third of the time.

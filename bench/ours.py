@@ -112,7 +112,7 @@ class Ours:
         """Make the snapshot current, then change golden."""
         self._take_snapshot()
         with self._source.server.connect(self._source.golden) as connection:
-            connection.execute("UPDATE contact SET last_name = last_name || 'x' WHERE email = 'zoe@example.com'")
+            connection.execute("UPDATE public.contact SET last_name = last_name || 'x' WHERE email = 'zoe@example.com'")
 
     def _drop_snapshots(self) -> None:
         with self._source.server.connect() as connection:

@@ -100,7 +100,9 @@ def prove_rows(here: Stage, first: Mapping[str, Any], second: Mapping[str, Any])
     databases = [first["database"], second["database"], GOLDEN]
     before = [proof(here.facts(name))["contacts"] for name in databases]
     with here.server.connect(first["database"]) as connection:
-        connection.execute("INSERT INTO contact (organization_id, first_name) SELECT id, 'Grace' FROM organization")
+        connection.execute(
+            "INSERT INTO public.contact (organization_id, first_name) SELECT id, 'Grace' FROM public.organization"
+        )
     after = [proof(here.facts(name))["contacts"] for name in databases]
     _require(after == [before[0] + 1, *before[1:]], f"a contact added in {FIRST} went astray", f"{before} -> {after}")
     print_answer(

@@ -114,15 +114,12 @@ class Stage:
 
     def seaorm_migrations(self, database: str) -> list[str]:
         """Return the SeaORM migrations that *database* has, in order."""
-        query = f"SELECT version, NULL FROM {SEAORM_HISTORY} ORDER BY version"  # noqa: S608 - our own constant
-        return list(queries.read_migrations(self.server, database, SEAORM_HISTORY, query))
+        return sorted(queries.read_migrations(self.server, database, SEAORM_HISTORY, ("version",), str))
 
     def drift(self, worktree: Path, database: str) -> Drift:
         """Compare the Alembic migrations of the branch at *worktree* with those that *database* has."""
         alembic = Alembic(worktree)
-        return alembic.drift(
-            queries.read_migrations(self.server, database, alembic.history.table, alembic.history.query)
-        )
+        return alembic.drift(queries.read_migrations(self.server, database, *alembic.history))
 
     def _inv(
         self, arguments: tuple[str, ...], environment: Mapping[str, str], *, stdout: int | None, stderr: int

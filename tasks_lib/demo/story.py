@@ -159,7 +159,7 @@ def _rows(here: Stage, clone: str) -> str:
 
 def _preferred_channels(here: Stage, clone: str) -> str:
     with here.server.connect(clone) as connection:
-        rows = connection.execute("SELECT preferred_channel, full_name FROM contact ORDER BY 1, 2").fetchall()
+        rows = connection.execute("SELECT preferred_channel, full_name FROM public.contact ORDER BY 1, 2").fetchall()
     return format_table(("preferred_channel", "full_name"), rows)
 
 

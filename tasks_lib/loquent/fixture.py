@@ -17,6 +17,7 @@ from tasks_lib.loquent import schema
 from tasks_lib.loquent.account_blocks import make_missing
 from tasks_lib.loquent.block import Inputs
 from tasks_lib.loquent.blocks import BLOCKS
+from tasks_lib.loquent.safety import connect_with_search_path
 from tasks_lib.loquent.seed_env import Seed, Shared
 from tasks_lib.loquent.twilio import API, Account, Number
 from tasks_lib.toolchains.run import run
@@ -71,7 +72,7 @@ def _fill(server: Server, name: str) -> None:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("STRIPE_")}
     environment = {**inherited, "DATABASE_URL": server.url.with_database(name).text}
     run(schema.BUNDLED, env=environment, on_line=lambda _: None, hint="")
-    with server.connect(name) as connection:
+    with connect_with_search_path(server, name) as connection:
         with connection.transaction():
             make_missing(connection, BLOCKS, INPUTS)
         connection.execute(files(__package__).joinpath("history.sql").read_bytes())

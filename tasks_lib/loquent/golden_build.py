@@ -204,10 +204,8 @@ class GoldenBuild:
     @contextmanager
     def _connect(self) -> Iterator[Connection[Any]]:
         """Connect to the golden template, with a limit on how long to wait for locks there."""
-        with self.source.server.connect(self.source.golden) as connection:
+        with safety.connect_with_search_path(self.source.server, self.source.golden) as connection:
             connection.execute("SELECT set_config('lock_timeout', %s, false)", [PATIENCE])
-            # Fail on rows that a policy hides: they would look as if they were missing.
-            connection.execute("SET row_security = off")
             yield connection
 
     def _ask(self, account: Account) -> str:
@@ -222,7 +220,7 @@ class GoldenBuild:
     def _build(self) -> str:
         def make_account(url: DatabaseUrl) -> str:
             self._migrate(url)
-            with Server(url).connect(url.database or "") as connection:
+            with safety.connect_with_search_path(Server(url), url.database or "") as connection:
                 self._require_account(connection)
                 remark = self._make_missing(connection)
                 connection.execute("ANALYZE")

@@ -5,13 +5,18 @@ Refuse to make an account on another machine, in production, or in a worktree's 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+import shlex
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, LiteralString
 
 from tasks_lib.databases.ownership.comment import MAINTENANCE_NAMES, read_comment
-from tasks_lib.databases.server.connection import is_local
+from tasks_lib.databases.server.connection import is_local, scalar
 from tasks_lib.errors import OwnershipError, SettingsError
+from tasks_lib.output import format_first
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from psycopg import Connection
 
     from tasks_lib.databases.server.connection import Server
@@ -82,6 +87,43 @@ def _place(url: DatabaseUrl) -> tuple[str, ...]:
     host = url.parameters.get("host", "localhost")
     here = "localhost" if host in ("127.0.0.1", "::1") else host
     return here, url.parameters.get("port", "5432"), url.database or ""
+
+
+# A role that can act as ours anyway is trusted, and so is one whose rights our ordinary role was given.
+_CODE_OWNERS: LiteralString = """
+    SELECT DISTINCT pg_get_userbyid(owner) FROM (
+        SELECT 'pg_class'::regclass AS class, oid, relowner AS owner FROM pg_class WHERE relpersistence <> 't'
+        UNION ALL SELECT 'pg_proc'::regclass, oid, proowner FROM pg_proc
+        UNION ALL SELECT 'pg_operator'::regclass, oid, oprowner FROM pg_operator
+        UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_type
+        UNION ALL SELECT 'pg_database'::regclass, oid, datdba FROM pg_database WHERE datname = current_database()
+    ) AS objects
+    WHERE oid >= 16384 AND NOT pg_has_role(owner, current_user, 'MEMBER')
+        AND NOT (pg_has_role(current_user, owner, 'MEMBER') AND current_setting('is_superuser') = 'off')
+        AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = class AND d.objid = objects.oid AND d.deptype = 'e')
+    ORDER BY 1"""
+
+
+@contextmanager
+def connect_with_search_path(server: Server, database: str) -> Iterator[Connection[Any]]:
+    """
+    Connect to *database* with the search path of the product, whose tables are not qualified in our statements.
+
+    Raises:
+        OwnershipError: If another role could have made what our statements run: functions, operators, triggers.
+    """
+    with server.connect(database, keep_search_path=True) as connection:
+        path = scalar(connection, "SELECT pg_catalog.current_setting('search_path')")
+        connection.execute("SET search_path = pg_catalog, pg_temp")
+        if others := [name for (name,) in connection.execute(_CODE_OWNERS)]:
+            raise OwnershipError(
+                f"`{database}` has objects of {format_first([f'role `{name}`' for name in others], 5)}",
+                why=f"functions and triggers of theirs would run as role `{connection.info.user}`",
+                hint=f"let {server.url.source} log in as their owner, or give the objects to our role:\n"
+                f"psql {shlex.quote(database)} -c 'REASSIGN OWNED BY \"{others[0]}\" TO CURRENT_USER'",
+            )
+        connection.execute("SELECT set_config('search_path', %s, false)", [path])
+        yield connection
 
 
 def require_sandbox(connection: Connection[Any], name: str) -> None:

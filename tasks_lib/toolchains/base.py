@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from pathlib import Path
 
 
@@ -40,27 +40,26 @@ class Command:
     remark: str = ""
 
 
-@dataclass(frozen=True)
-class MigrationHistory:
+def _key_of_one_column(value: str | None) -> str | None:
+    return value
+
+
+class MigrationHistory(NamedTuple):
     """
     The table in which a tool records the migrations that it has applied.
 
     Attributes:
-        table: Its name as `to_regclass` reads it; without a schema if the tool relies on the search path, as most do.
-        key: A SQL expression of type text that identifies a recorded migration.
-        condition: A SQL condition that is true for rows of applied migrations.
-        checksum: A SQL expression of type text for the checksum of a migration's file; NULL if the tool records none.
+        table: Its name in SQL; without a schema if the tool relies on the search path, as most do.
+        columns: The columns that identify a migration and say whether it is applied.
+        find_key: Takes their values as PostgreSQL prints them, None for NULL; returns the key of the row's migration,
+            or None if that is not applied. Not SQL: the table's owner could make an operator or a cast that runs.
+        checksum: The column of the checksum of a migration's file; empty if the tool records none.
     """
 
     table: str
-    key: str
-    condition: str = "true"
-    checksum: str = "NULL"
-
-    @property
-    def query(self) -> str:
-        """The query that selects the recorded keys and their checksums, as text."""
-        return f"SELECT {self.key}, {self.checksum} FROM {self.table} WHERE {self.condition}"  # noqa: S608 - names, quoted by toolchains
+    columns: tuple[str, ...]
+    find_key: Callable[..., str | None] = _key_of_one_column
+    checksum: str = ""
 
 
 def quote_identifier(*names: str) -> str:
@@ -150,7 +149,7 @@ class Toolchain(ABC):
         )
 
     def read_checksums(self) -> dict[str, str]:
-        """Return the checksums of the branch's migrations by key, as the tool records them, if it does."""
+        """Return the checksums of the branch's migrations by key, as PostgreSQL prints those that the tool records."""
         return {}
 
     def find_other_work(self, recorded: Collection[str], path: str) -> str:  # noqa: ARG002 - for presets

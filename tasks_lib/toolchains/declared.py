@@ -36,9 +36,9 @@ class Declared(Toolchain):
 
     @property
     def history(self) -> MigrationHistory:
-        """Read the column that the setting names as text."""
+        """Read the column that the setting names."""
         table = quote_identifier(*self.declared.table.split("."))
-        return MigrationHistory(table, f"{quote_identifier(self.declared.key)}::text")
+        return MigrationHistory(table, (self.declared.key,))
 
     def migrations(self) -> dict[str, str]:
         """List the files whose names the setting's pattern matches, by name."""

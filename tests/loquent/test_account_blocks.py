@@ -14,6 +14,7 @@ from tasks_lib.loquent.account_blocks import Outcome, dry_run, make_missing, sel
 from tasks_lib.loquent.block import make_block
 from tasks_lib.loquent.blocks import BLOCKS
 from tasks_lib.loquent.fixture import ACCOUNT, INPUTS, NUMBER, SEED
+from tasks_lib.loquent.safety import connect_with_search_path
 
 NAMES = [block.name for block in BLOCKS]
 
@@ -40,7 +41,7 @@ def test_building_again_changes_nothing(account_url):
     """The fingerprint stays: after all blocks, after each alone, and after the statements that no check held back."""
     server = Server(DatabaseUrl.parse(account_url))
     database = server.url.database
-    with server.connect(database) as connection:
+    with connect_with_search_path(server, database) as connection:
         [oid] = connection.execute("SELECT oid FROM pg_database WHERE datname = current_database()").fetchone()
         before = fingerprint.read_from(server, database, oid)
         assert before.digest

@@ -16,7 +16,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from tasks_lib.databases.compare import queries
 from tasks_lib.databases.server.binaries import find_server_programs
+from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import ToolchainError
 from tasks_lib.toolchains.base import Drift, Toolchain
@@ -59,11 +61,8 @@ def execute(command: Command | None, url: str, worktree: Path) -> list[str]:
 
 def recorded(toolchain: Toolchain, url: str) -> dict[str, str | None]:
     """Return the keys and checksums in the migration history; none if the table does not exist."""
-    history = toolchain.history
-    with psycopg.connect(url) as connection:
-        if connection.execute("SELECT to_regclass(%s)", [history.table]).fetchone() == (None,):
-            return {}
-        return dict(connection.execute(history.query).fetchall())
+    found = DatabaseUrl.parse(url)
+    return queries.read_migrations(Server(found), found.database, *toolchain.history)
 
 
 def write(folder: Path, files: dict[str, str]) -> None:

@@ -24,11 +24,7 @@ if TYPE_CHECKING:
 
     from tasks_lib.databases.server.connection import Server
 
-BEGIN: LiteralString = (
-    "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL search_path = pg_catalog; SET LOCAL jit = off; "
-    # Raise an error rather than miss rows that a policy hides.
-    "SET LOCAL row_security = off; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
-)
+BEGIN: LiteralString = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL jit = off"
 """Statements that begin the transaction in which a fingerprint is read."""
 
 # This query returns one SELECT for each relation, so that the server quotes the names.

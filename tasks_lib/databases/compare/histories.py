@@ -4,20 +4,24 @@ Read every migration history of a database, to see what a tool that we ran has c
 
 from __future__ import annotations
 
+import hashlib
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
+from tasks_lib.databases.compare.queries import copy_rows
 from tasks_lib.databases.server.connection import scalar
 from tasks_lib.databases.server.sessions import READER, await_readers
 from tasks_lib.errors import DatabaseError, ServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from psycopg import Connection
 
+    from tasks_lib.databases.compare.queries import FindKey
     from tasks_lib.databases.server.connection import Server
 
 _OTHER_TABLES = (
@@ -41,11 +45,11 @@ class Histories:
     What the migration histories of a database say.
 
     Attributes:
-        tables: For each table, a digest of its rows, and what names each migration, one a line.
+        tables: For each table, a digest of its rows, and the key of each migration.
         unread: Why they could not be read; empty if they were.
     """
 
-    tables: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    tables: Mapping[str, tuple[str, list[str]]] = field(default_factory=dict)
     unread: str = ""
 
 
@@ -57,14 +61,14 @@ class HistoryWatch:
     Attributes:
         connection: A connection to the maintenance database of *server*.
         databases: Their names. Those that do not exist or accept no sessions are skipped.
-        keys: SQL expressions that name a migration, by the name of the migration history table.
+        known: Columns and what makes a migration's key of their values, by the name of the migration history table.
         before: What they said when this was created.
     """
 
     server: Server
     connection: Connection[Any]
     databases: Iterable[str]
-    keys: Mapping[str, str]
+    known: Mapping[str, tuple[Sequence[str], FindKey]]
     before: dict[str, Histories] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -106,7 +110,7 @@ class HistoryWatch:
 
     def _read(self, names: Collection[str]) -> dict[str, Histories]:
         with ThreadPoolExecutor(max(1, len(names))) as pool:
-            return dict(zip(names, pool.map(lambda name: _read(self.server, name, self.keys), names), strict=True))
+            return dict(zip(names, pool.map(lambda name: _read(self.server, name, self.known), names), strict=True))
 
     def _count_sessions(self) -> dict[str, int | None]:
         """
@@ -130,11 +134,9 @@ def _describe_changes(before: Histories, after: Histories) -> list[str]:
     """Return how *after* differs from *before*, as lines: what the database gained, lost or changed."""
     lines = []
     for table in sorted({*before.tables, *after.tables}):
-        (old_digest, old), (new_digest, new) = (found.tables.get(table, (0, "")) for found in (before, after))
+        (old_digest, old), (new_digest, new) = (found.tables.get(table, ("", [])) for found in (before, after))
         if old_digest != new_digest:
-            gained, lost = (
-                sorted(these - those) for these, those in permutations(({*new.splitlines()}, {*old.splitlines()}))
-            )
+            gained, lost = (sorted(these - those) for these, those in permutations(({*new}, {*old})))
             lines += [
                 f"{verb} {', '.join(line[:_LABEL_CHARACTERS] for line in names)}"
                 for verb, names in (("gained", gained), ("lost", lost))
@@ -143,28 +145,30 @@ def _describe_changes(before: Histories, after: Histories) -> list[str]:
     return lines
 
 
-def _read(server: Server, database: str, keys: Mapping[str, str]) -> Histories:
-    from psycopg import errors, sql
+def _read(server: Server, database: str, known: Mapping[str, tuple[Sequence[str], FindKey]]) -> Histories:
+    listing = (
+        "SELECT n.nspname, c.relname, (SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a "
+        # COPY has no generated columns.
+        "WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '') "
+        "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relname = ANY(%s) AND c.relkind = 'r'"
+    )
+    from psycopg import sql
 
-    names = (
-        "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "WHERE c.relname = ANY(%s) AND c.relkind IN ('r', 'p')"
-    )
-    # One row however many migrations there are.
-    select = sql.SQL(
-        "SELECT coalesce(sum(hashtextextended(t::text, 0)), 1), coalesce(string_agg(({})::text, E'\\n'), '') FROM {} t"
-    )
-    tables: dict[str, tuple[int, str]] = {}
+    tables: dict[str, tuple[str, list[str]]] = {}
     try:
         with server.connect(database) as connection:
             connection.execute(f"SET application_name = '{READER}'; SET lock_timeout = '1s'".encode())
-            for schema, table in connection.execute(names, [[*keys, *_OTHER_TABLES]]).fetchall():
-                name = sql.Identifier(schema, table)
-                try:
-                    (row,) = connection.execute(select.format(sql.SQL(keys.get(table, "t::text")), name)).fetchall()
-                except errors.UndefinedColumn:  # another tool's table of the same name
-                    (row,) = connection.execute(select.format(sql.SQL("t::text"), name)).fetchall()
-                tables[f"{schema}.{table}"] = row
+            found = connection.execute(listing, [[*known, *_OTHER_TABLES]]).fetchall()
+            for schema, table, columns in (row for row in found if row[2]):
+                rows = copy_rows(connection, sql.Identifier(schema, table), columns)
+                wanted, find_key = known.get(table, ((), None))
+                if find_key is None or not {*wanted} <= {*columns}:  # another tool's table of the same name
+                    keys = [",".join(map(str, row)) for row in rows]
+                else:
+                    places = [columns.index(column) for column in wanted]
+                    keys = [key for row in rows if (key := find_key(*(row[place] for place in places))) is not None]
+                digest = hashlib.sha256(json.dumps(sorted(map(json.dumps, rows))).encode()).hexdigest()
+                tables[f"{schema}.{table}"] = digest, keys
     except (DatabaseError, ServerError) as error:
         return Histories(unread=error.why or error.what)
     return Histories(tables)

@@ -6,32 +6,66 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases.compare import contents
 from tasks_lib.databases.server import binaries
-from tasks_lib.errors import ServerError
+from tasks_lib.errors import DatabaseError, ServerError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from psycopg import Connection
+    from psycopg.sql import Composable
 
     from tasks_lib.databases.server.connection import Server
 
+    FindKey = Callable[..., str | None]
 
-def read_migrations(server: Server, database: str, table: str, query: str) -> dict[str, str | None]:
+
+def read_migrations(
+    server: Server, database: str, table: str, columns: Sequence[str], find_key: FindKey, checksum: str = ""
+) -> dict[str, str | None]:
     """
-    Return the applied migrations: the two columns of *query* in *database*, nothing if *table* is missing.
+    Return the recorded checksums of the applied migrations, by key; nothing if *table* is missing.
+
+    Args:
+        table: Its name in SQL, looked up in the search path of the user's programs.
+        columns: The columns of which *find_key* gets the values, as PostgreSQL prints them, None for NULL.
+        find_key: Returns a row's key, None to leave it out.
+        checksum: The column of the checksum; empty for none.
 
     Raises:
-        DatabaseError: If the query fails.
+        DatabaseError: If the table cannot be read.
+    """
+    from psycopg import errors, sql
+
+    with server.connect(database, keep_search_path=True) as connection:
+        try:
+            rows = copy_rows(connection, sql.SQL(table), [*columns, *filter(None, [checksum])])
+        except (errors.UndefinedTable, errors.InvalidSchemaName):
+            return {}
+        except errors.WrongObjectType as error:
+            raise DatabaseError(
+                f"the migration history {table} of `{database}` is not a table",
+                why=f"{error.diag.message_primary}\na view would run its owner's functions as our role",
+            ) from None
+    found = ((find_key(*row[: len(columns)]), row[-1] if checksum else None) for row in rows)
+    return {key: recorded for key, recorded in found if key is not None}
+
+
+def copy_rows(connection: Connection[Any], table: Composable, columns: Sequence[str]) -> list[tuple[str | None, ...]]:
+    """
+    Return the *columns* of all rows of *table*, as PostgreSQL prints them.
+
+    COPY of a table evaluates nothing that its owner made: no view, policy, operator, cast or index expression.
     """
     from psycopg import sql
 
-    with server.connect(database) as connection:
-        row = connection.execute("SELECT to_regclass(%s)", [table]).fetchone()
-        if row is None or row[0] is None:
-            return {}
-        return {str(key): checksum for key, checksum in connection.execute(sql.SQL(query))}
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    with connection.cursor().copy(sql.SQL("COPY {} ({}) TO STDOUT").format(table, names)) as copy:
+        return list(copy.rows())
 
 
 def read_size_and_table_count(server: Server, database: str) -> tuple[int, int]:

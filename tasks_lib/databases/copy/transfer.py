@@ -110,7 +110,6 @@ def find_differences(dump: Dump, sent: Sent) -> list[Difference]:
     with ThreadPoolExecutor(1) as executor:
         analyzing = executor.submit(_analyze, dump.target, dump.temporary)
         with dump.target.connect(dump.temporary) as target, target.transaction():
-            target.execute("SET LOCAL statement_timeout = 0")
             arrived = contents.read_contents(target)
         analyzing.result()
     # A sequence that moved during the dump cannot be compared.
@@ -127,7 +126,7 @@ def _pipeline(dump: Dump, create: Callable[[], Restorer | None], source: Connect
     client = binaries.find_clients(source.info.server_version)
     # libpq prefers a service file to these variables; the URL's parameters already include the file's settings.
     inherited = {key: value for key, value in os.environ.items() if key != "PGSERVICE"}
-    dumping = {**inherited, **dump.server.url.environment(dbname=dump.database), "LC_ALL": "C"}
+    dumping = {**inherited, **dump.server.environment(dump.database, source.info.server_version), "LC_ALL": "C"}
     # fmt: off
     dump_command = [
         client.program("pg_dump"), "--no-password", "--snapshot", dump.snapshot, "--lock-wait-timeout", LOCK_TIMEOUT,
@@ -154,11 +153,9 @@ def _pipeline(dump: Dump, create: Callable[[], Restorer | None], source: Connect
             sender = start(dump_command, dumping, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=dump_log)
             restorer = create()
             login = restorer.login if restorer else dump.target
-            restoring = {**inherited, **login.url.environment(dbname=dump.temporary), "LC_ALL": "C"}
+            restoring = {**inherited, **login.environment(dump.temporary, dump.target_version), "LC_ALL": "C"}
             # Commits need not wait for the disk, because the one that publishes the database flushes all earlier ones.
-            restoring["PGOPTIONS"] = (
-                f"{restoring.get('PGOPTIONS', '')} {restorer.options if restorer else ''} -c synchronous_commit=off"
-            )
+            restoring["PGOPTIONS"] += f" {restorer.options if restorer else ''} -c synchronous_commit=off"
             receiver = start(
                 restore_command, restoring, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=restore_log
             )
@@ -261,7 +258,6 @@ def _analyze(server: Server, temporary: str) -> None:
     from psycopg import sql
 
     with server.connect(temporary) as target:
-        target.execute("SET statement_timeout = 0")
         tables = target.execute(
             "SELECT oid::regclass::text FROM pg_class WHERE oid >= 16384 AND relkind IN ('r', 'm', 'p')"
         ).fetchall()

@@ -4,8 +4,7 @@ Open the database that data is pulled from, read-only, and check that it can be 
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases.copy import transfer
@@ -31,7 +30,7 @@ class PullSource:
     A database that is only read.
 
     Attributes:
-        server: Its URL makes every session read-only, pg_dump's included.
+        server: Makes every session read-only, pg_dump's included.
     """
 
     server: Server
@@ -50,10 +49,7 @@ class PullSource:
             raise SettingsError(
                 f"{URL} contains no database name", hint=f"write {URL} as postgresql://user@host/database"
             )
-        # The last option wins, and options of a session override the settings of its role and database.
-        options = url.parameters.get("options") or os.environ.get("PGOPTIONS", "")
-        options = f"{options} -c default_transaction_read_only=on".strip()
-        return cls(Server(replace(url, parameters={**url.parameters, "options": options})), url.database)
+        return cls(Server(url, read_only=True), url.database)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from tasks_lib import waits
+from tasks_lib.databases.server.session_settings import format_options, newer_settings
 from tasks_lib.errors import DatabaseError, GoldentreeError, ServerError
 
 if TYPE_CHECKING:
@@ -43,17 +44,36 @@ TOOL = "goldentree"
 MAINTENANCE = "postgres"
 """The database from which others are created, renamed and dropped, and whose advisory locks are used."""
 
+START_SECONDS = 30.0
+"""How long to wait for a server that is starting, shutting down or recovering from a crash."""
+
+_STARTING = "FATAL:  the database system is "
+_POLL_SECONDS = 0.1
+
+_versions: dict[DatabaseUrl, int] = {}
+"""The versions of the servers that this process has connected to, for the settings of the next session."""
+
 
 @dataclass(frozen=True)
 class Server:
-    """The PostgreSQL server that *url* names; every connection of this package is made here."""
+    """
+    The PostgreSQL server that *url* names; every connection of this package is made here.
+
+    Attributes:
+        read_only: Whether sessions may only read, those of child processes included.
+    """
 
     url: DatabaseUrl
+    read_only: bool = False
 
     @contextmanager
-    def connect(self, database: str = MAINTENANCE) -> Iterator[Connection[Any]]:
+    def connect(self, database: str = MAINTENANCE, *, keep_search_path: bool = False) -> Iterator[Connection[Any]]:
         """
-        Connect to *database* in autocommit mode.
+        Connect to *database* in autocommit mode, with the settings of `session_settings`.
+
+        Args:
+            keep_search_path: Give the session the search path of the user's programs. It may lead to functions and
+                operators of other roles: run nothing but COPY of a table, or read the path.
 
         Raises:
             ServerError: If the server cannot be reached or rejects the login.
@@ -66,11 +86,18 @@ class Server:
         name = f"{TOOL} {waits.current_task()} {os.getpid()}"
         defaults = {"connect_timeout": CONNECT_TIMEOUT, "application_name": name, **_KEEPALIVES}
         overrides = {key: value for key, value in defaults.items() if key not in self.url.parameters}
+        known = _versions.get(self.url, 0)
         # Without this, psycopg returns bytes for a database in SQL_ASCII.
         overrides |= {"client_encoding": "UTF8", "dbname": database}
+        overrides["options"] = self._options(known, keep_search_path=keep_search_path)
+        asking = {**overrides, "dbname": MAINTENANCE, "options": self._options(known)}
         connection = _log_in(self.url, database, self.url.conninfo(**overrides))
         try:
-            with watch(connection, self.url.conninfo(**{**overrides, "dbname": MAINTENANCE})):
+            with watch(connection, self.url.conninfo(**asking)):
+                if known != connection.info.server_version:
+                    _versions[self.url] = connection.info.server_version
+                    if statements := newer_settings(connection.info.server_version):
+                        connection.execute(statements.encode())
                 yield connection
         except psycopg.Error as error:
             if error.sqlstate is None and not isinstance(error, psycopg.OperationalError):
@@ -82,6 +109,19 @@ class Server:
         finally:
             connection.close()
 
+    def environment(self, database: str, version: int) -> dict[str, str]:
+        """
+        Return libpq's environment variables for a client program that we run on *database* for ourselves.
+
+        Args:
+            version: The server's version.
+        """
+        return self.url.environment(dbname=database, options=self._options(version))
+
+    def _options(self, version: int, *, keep_search_path: bool = False) -> str:
+        own = self.url.parameter("options")
+        return format_options(own, version, read_only=self.read_only, keep_search_path=keep_search_path)
+
     @contextmanager
     def connect_for_ddl(self) -> Iterator[Connection[Any]]:
         """
@@ -91,11 +131,10 @@ class Server:
             ServerError: If the server cannot be reached or rejects the login.
         """
         with self.connect() as connection:
-            # Copying may take longer than the role's limit for queries. A rename must survive a crash, because the
-            # record of the temporary name is deleted after it.
+            # A rename must survive a crash, because the record of the temporary name is deleted after it.
             # The server notices within a minute that the client is gone, and releases its locks.
             connection.execute(
-                "SET statement_timeout = 0; SET synchronous_commit = on; SET tcp_keepalives_idle = 30; "
+                "SET synchronous_commit = on; SET tcp_keepalives_idle = 30; "
                 "SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 60000"
             )
             if connection.info.server_version >= 140_000:
@@ -114,11 +153,7 @@ class Server:
             ServerError: If the connection goes through a pooler.
         """
         if scalar(connection, "SELECT pg_backend_pid()") != connection.info.backend_pid:
-            raise ServerError(
-                f"{self.url} goes through a connection pooler",
-                why="a pooler can neither create databases nor hold locks",
-                hint=f"set {self.url.source} to the direct URL of the server",
-            )
+            raise _pooler(self.url)
 
 
 _silent: dict[tuple[str | None, str | None], tuple[float, Error]] = {}
@@ -140,16 +175,37 @@ def _log_in(url: DatabaseUrl, database: str, conninfo: str) -> WatchedConnection
     since, silence = _silent.get(place, (0.0, None))
     if silence is not None and time.monotonic() - since < SILENCE_SECONDS:
         raise _refusal(silence, url, database)
-    try:
-        with waits.explained(f"waiting for the server at {url}, which does not answer"):
-            connection = WatchedConnection.connect(conninfo, autocommit=True)
-    except psycopg.errors.ConnectionTimeout as error:
-        _silent[place] = time.monotonic(), error
-        raise _refusal(error, url, database) from None
-    except psycopg.OperationalError as error:
-        raise _refusal(error, url, database) from None
-    _silent.pop(place, None)
-    return connection
+    began, said = time.monotonic(), False
+    while True:
+        try:
+            with waits.explained(f"waiting for the server at {url}, which does not answer"):
+                connection = WatchedConnection.connect(conninfo, autocommit=True)
+        except psycopg.errors.ConnectionTimeout as error:
+            _silent[place] = time.monotonic(), error
+            raise _refusal(error, url, database) from None
+        except psycopg.OperationalError as error:
+            waited = time.monotonic() - began
+            if not _is_starting(error, conninfo):
+                _versions.pop(url, None)  # it may have been replaced by one of another version
+                raise _refusal(error, url, database) from None
+            if waited > START_SECONDS:
+                raise _not_ready(error, url) from None
+            if waited > waits.QUIET_SECONDS and not said:
+                reason = str(error).rpartition("FATAL:")[2].strip()
+                waits.say(f"waiting up to {START_SECONDS:g} s for the server at {url}: {reason}")
+                said = True
+            time.sleep(_POLL_SECONDS)
+        else:
+            _silent.pop(place, None)
+            return connection
+
+
+def _is_starting(error: Error, conninfo: str) -> bool:
+    """Whether the server is starting, shutting down or recovering (57P03)."""
+    from psycopg import pq
+
+    # libpq hides the SQLSTATE of a refused login, and the server's words may be in any language.
+    return _STARTING in str(error) or pq.PGconn.ping(conninfo.encode()) == pq.Ping.REJECT
 
 
 def scalar(connection: Connection[Any], query: LiteralString, parameters: Any = None) -> Any:
@@ -213,29 +269,40 @@ def translate_error(error: Error, database: str) -> GoldentreeError:
     return DatabaseError(f"PostgreSQL refused in `{database}` ({state})", why=why, hint=hint)
 
 
+def _pooler(url: DatabaseUrl) -> ServerError:
+    return ServerError(
+        f"{url} goes through a connection pooler",
+        why="a pooler can neither create databases nor hold locks",
+        hint=f"set {url.source} to the direct URL of the server",
+    )
+
+
+def _not_ready(error: Error, url: DatabaseUrl) -> ServerError:
+    return ServerError(
+        f"the server at {url} is starting, shutting down or recovering",
+        why=f"{str(error).strip()}\nthat has not changed for {START_SECONDS:.0f} s",
+        hint="wait until it is done (its log says how far it is), then run the same command",
+    )
+
+
 def _refusal(error: Error, url: DatabaseUrl, database: str) -> GoldentreeError:
     """Return the error to raise for a failed login; libpq's connection errors have no SQLSTATE, only text."""
     message = str(error).strip()
+    if "unsupported startup parameter" in message:
+        return _pooler(url)
     if f'database "{database}" does not exist' in message:
         return DatabaseError(f"database `{database}` does not exist on {url}")
     if re.search(r'authentication failed|no password supplied|no pg_hba.conf entry|role ".*" does not exist', message):
         return ServerError(
             f"the server rejects the login of {url}", why=message, hint=f"correct the user or password in {url.source}"
         )
-    if "too many clients" in message or "too many connections" in message or "remaining connection slots" in message:
-        return ServerError(
-            f"the server at {url} accepts no more connections",
-            why=message,
-            hint="stop a dev server, or raise max_connections",
-        )
-    port = url.parameter("port").partition(",")[0]
-    stopped = waits.find_stopped_listener(int(port or 5432)) if "timeout expired" in message else None
-    if stopped:
-        return ServerError(
-            f"the server at {url} does not answer",
-            why=f"process {stopped}, which listens there, is stopped",
-            hint=f"kill -CONT {stopped}",
-        )
+    limited = re.search(r'too many connections for (role|database) "(.*)"', message)
+    if limited or "too many clients" in message or "remaining connection slots" in message:
+        what, cure = f"the server at {url} accepts no more connections", "raise max_connections"
+        if limited:
+            what = f"{limited[1]} `{limited[2]}` has reached its connection limit"
+            cure = f'let a superuser raise it:\nALTER {limited[1].upper()} "{limited[2]}" CONNECTION LIMIT -1;'
+        return ServerError(what, why=message, hint=f"stop a dev server, or {cure}")
     return ServerError(
         f"no PostgreSQL server answers at {url}",
         why=message,

@@ -49,7 +49,7 @@ class Alembic(Toolchain):
             if isinstance(node, ast.keyword) and isinstance(node.value, ast.Constant)
         }
         names = arguments.get("version_table_schema"), arguments.get("version_table", "alembic_version")
-        return MigrationHistory(quote_identifier(*(str(name) for name in names if name)), "version_num")
+        return MigrationHistory(quote_identifier(*(str(name) for name in names if name)), ("version_num",))
 
     def migrations(self) -> dict[str, str]:
         """Order the version files from the base to the heads."""

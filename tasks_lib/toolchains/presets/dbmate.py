@@ -28,7 +28,7 @@ class Dbmate(Toolchain):
     @property
     def history(self) -> MigrationHistory:
         """Identify a migration by its version."""
-        return MigrationHistory("schema_migrations", "version")
+        return MigrationHistory("schema_migrations", ("version",))
 
     def migrations(self) -> dict[str, str]:
         """List the files whose names begin with a version: digits, sorted as text."""

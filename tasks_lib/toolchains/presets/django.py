@@ -34,7 +34,7 @@ class Django(Toolchain):
     @property
     def history(self) -> MigrationHistory:
         """Identify a migration by app and name, because names are unique only within an app."""
-        return MigrationHistory("django_migrations", "app || '.' || name")
+        return MigrationHistory("django_migrations", ("app", "name"), "{}.{}".format)
 
     def migrations(self) -> dict[str, str]:
         """List the migrations of every app in the repository, by app."""

@@ -34,7 +34,7 @@ class Drizzle(Toolchain):
         section = re.search(r"\bmigrations\s*:\s*\{[^}]*\}", _config(self.folder))
         options = section[0] if section else ""
         names = _option(options, "schema", "drizzle"), _option(options, "table", "__drizzle_migrations")
-        return MigrationHistory(quote_identifier(*names), "created_at::text", checksum="hash")
+        return MigrationHistory(quote_identifier(*names), ("created_at",), checksum="hash")
 
     def migrations(self) -> dict[str, str]:
         """Read the journal, whose `when` is `created_at` in milliseconds since 1970."""

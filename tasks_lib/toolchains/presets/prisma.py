@@ -25,9 +25,8 @@ class Prisma(Toolchain):
     @property
     def history(self) -> MigrationHistory:
         """Ignore migrations that failed or were rolled back; their rows stay in the table."""
-        return MigrationHistory(
-            "_prisma_migrations", "migration_name", "finished_at IS NOT NULL AND rolled_back_at IS NULL", "checksum"
-        )
+        columns = ("migration_name", "finished_at", "rolled_back_at")
+        return MigrationHistory("_prisma_migrations", columns, _find_key, "checksum")
 
     def migrations(self) -> dict[str, str]:
         """List the folders that contain a `migration.sql`."""
@@ -49,3 +48,7 @@ class Prisma(Toolchain):
 
     def _prisma(self, *arguments: str) -> Command:
         return Command(("prisma", *arguments), self.folder, install="npm install --save-dev prisma")
+
+
+def _find_key(name: str, finished_at: str | None, rolled_back_at: str | None) -> str | None:
+    return name if finished_at and not rolled_back_at else None

@@ -36,7 +36,7 @@ class SeaORM(Toolchain):
     @property
     def history(self) -> MigrationHistory:
         """Identify a migration by its file's name, like `DeriveMigrationName`."""
-        return MigrationHistory("seaql_migrations", "version")
+        return MigrationHistory("seaql_migrations", ("version",))
 
     def migrations(self) -> dict[str, str]:
         """List the crate's `m<date>_<time>_<what>.rs`."""

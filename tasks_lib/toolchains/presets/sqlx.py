@@ -28,7 +28,7 @@ class SQLx(Toolchain):
     @property
     def history(self) -> MigrationHistory:
         """Identify a migration by its version; a migration that failed half-way has a row without `success`."""
-        return MigrationHistory("_sqlx_migrations", "version::text", "success", "encode(checksum, 'hex')")
+        return MigrationHistory("_sqlx_migrations", ("version", "success"), _find_key, "checksum")
 
     def migrations(self) -> dict[str, str]:
         """List `<version>_<what>.sql` and `.up.sql` by version."""
@@ -36,7 +36,7 @@ class SQLx(Toolchain):
 
     def read_checksums(self) -> dict[str, str]:
         """SQLx refuses a migration that was edited after it was applied."""
-        return {key: hash_file(path, "sha384") for key, path in self._files().items()}
+        return {key: "\\x" + hash_file(path, "sha384") for key, path in self._files().items()}
 
     def migrate(self) -> Command:
         """Apply pending migrations."""
@@ -57,3 +57,7 @@ class SQLx(Toolchain):
             if version and not path.name.endswith(".down.sql"):
                 found[int(version[1])] = path
         return {str(version): found[version] for version in sorted(found)}
+
+
+def _find_key(version: str, success: str) -> str | None:
+    return version if success == "t" else None

@@ -26,6 +26,7 @@ from tasks_lib.worktrees.env.variables import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tasks_lib.databases.compare.queries import FindKey
     from tasks_lib.databases.server.fence import Intrusion
     from tasks_lib.toolchains.base import Command
     from tasks_lib.worktrees.target import Target
@@ -86,8 +87,8 @@ def run_fenced(target: Target, command: Command, *, env: Mapping[str, str], hint
     return [name for name, history in histories.before.items() if not history.unread]
 
 
-def _list_history_keys(target: Target) -> dict[str, str]:
-    """Return what names a migration, by the names of the tables in which tools record migrations."""
+def _list_history_keys(target: Target) -> Mapping[str, tuple[Sequence[str], FindKey]]:
+    """Return what makes a key of a migration, by the names of the tables in which tools record migrations."""
     roots = (target.path, target.project.repository.main)
     found = {}
     for toolchain in [
@@ -96,7 +97,10 @@ def _list_history_keys(target: Target) -> dict[str, str]:
     ]:
         with suppress(ToolchainError):  # the tool itself says more about files that it cannot read
             history = toolchain.history
-            found[history.table.rpartition(".")[2].strip('"').replace('""', '"')] = history.key
+            found[history.table.rpartition(".")[2].strip('"').replace('""', '"')] = (
+                history.columns,
+                history.find_key,
+            )
     return found
 
 

@@ -45,7 +45,7 @@ def history_reader(server: Server) -> Read:
 
     @cache
     def read(database: str, history: MigrationHistory) -> Mapping[str, str | None]:
-        return queries.read_migrations(server, database, history.table, history.query)
+        return queries.read_migrations(server, database, *history)
 
     return read
 

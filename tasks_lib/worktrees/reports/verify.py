@@ -64,7 +64,7 @@ def report_verification(project: Project, environ: Mapping[str, str]) -> Verific
     if toolchain is not None:
         history = toolchain.history
         recorded = [
-            sorted(queries.read_migrations(project.server, name, history.table, history.query))
+            sorted(queries.read_migrations(project.server, name, *history))
             for name in (record.golden, record.identity.database)
         ]
         title = "migration history " + history.table.replace('"', "")

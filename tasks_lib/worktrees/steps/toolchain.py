@@ -144,9 +144,8 @@ def _read_recorded(project: Project, database: str, toolchain: Toolchain) -> dic
     """Return the recorded checksums of the migrations in *database*, by key; None if they cannot be read."""
     from tasks_lib.databases.compare import queries
 
-    history = toolchain.history
     with suppress(DatabaseError):
-        return queries.read_migrations(project.server, database, history.table, history.query)
+        return queries.read_migrations(project.server, database, *toolchain.history)
     return None
 
 

@@ -99,7 +99,7 @@ def test_change_of_golden_replaces_the_snapshot(place, busy):
     golden, session = busy
     auto(place, golden)
     (old,) = kept(place, golden)
-    session.execute("INSERT INTO t VALUES (2)")
+    session.execute("INSERT INTO public.t VALUES (2)")
     made, rows, dumped = auto(place, golden)
 
     assert (rows, dumped) == ([1, 2], True)
@@ -142,7 +142,7 @@ def test_snapshot_in_use_is_dropped_later(place, busy, meanwhile, eventually):
     golden, session = busy
     auto(place, golden)
     (old,) = kept(place, golden)
-    session.execute("INSERT INTO t VALUES (2)")
+    session.execute("INSERT INTO public.t VALUES (2)")
     place.made.append(copy := f"{golden}_copy")
     with place.connect("postgres") as other, other.transaction():
         # Another CREATE DATABASE has the lock on its original by the time that it waits for the name.
@@ -185,7 +185,7 @@ def test_old_snapshot_is_used_within_max_age(place):
     golden = place.golden(f"CREATE TABLE t AS SELECT 1 AS i; GRANT SELECT ON t TO {role}", owner=role)
     with place.connect(golden) as session:
         auto(place, golden, server=server)
-        session.execute("INSERT INTO t VALUES (2)")
+        session.execute("INSERT INTO public.t VALUES (2)")
         place.run("ALTER DATABASE {} CONNECTION LIMIT 0", golden)
 
         made, rows, dumped = auto(place, golden, server=server, max_age=HOUR)
@@ -232,7 +232,7 @@ def test_snapshot_with_an_edited_comment_is_left_alone(place, busy, fresh):
     for rows_then in ([1], [1, 2]):
         _, rows, _ = auto(place, golden, fresh=fresh)
         assert rows == rows_then
-        session.execute("INSERT INTO t VALUES (2)")
+        session.execute("INSERT INTO public.t VALUES (2)")
     auto(place, golden, fresh=fresh)
     tidied(place, golden)
 
@@ -285,7 +285,7 @@ def test_rows_committed_after_the_snapshot_are_cloned(place, busy):
     """A row whose transaction was open while the snapshot was taken is in the first clone after its commit."""
     golden, session = busy
     with session.transaction():
-        session.execute("INSERT INTO t VALUES (2)")
+        session.execute("INSERT INTO public.t VALUES (2)")
         _, rows, _ = auto(place, golden)
         assert rows == [1]
         made, rows, _ = auto(place, golden)
@@ -348,7 +348,7 @@ def test_vanished_snapshot_is_replaced_once(place, busy, monkeypatch, times):
         copy(connection, described, temporary, snapshot=snapshot)
 
     monkeypatch.setattr(template, "copy", late)
-    session.execute("INSERT INTO t VALUES (2)")
+    session.execute("INSERT INTO public.t VALUES (2)")
     if times == 1:
         _, rows, _ = auto(place, golden)
         assert rows == [1, 2]
@@ -389,7 +389,7 @@ def test_golden_of_another_role_is_dumped_once(place):
         made, rows, dumped = auto(place, golden, server=server)
         assert (made.method, rows, dumped) == ("snapshot", [1], expected)
     with server.connect(made.database) as session:
-        session.execute("INSERT INTO t VALUES (2)")
+        session.execute("INSERT INTO public.t VALUES (2)")
 
 
 def test_golden_without_a_fingerprint_is_dumped(place):
@@ -398,7 +398,7 @@ def test_golden_without_a_fingerprint_is_dumped(place):
     server = place.as_role(role)
     golden = place.golden(owner=role)
     with server.connect(golden) as session:
-        session.execute("CREATE TABLE t AS SELECT lo_from_bytea(4711, 'large')::int - 4710 AS i")
+        session.execute("CREATE TABLE public.t AS SELECT lo_from_bytea(4711, 'large')::int - 4710 AS i")
         made, rows, dumped = auto(place, golden, server=server)
 
         assert (made.method, made.fingerprint.digest, rows, dumped) == ("dump", "", [1], True)

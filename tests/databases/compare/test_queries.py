@@ -12,17 +12,18 @@ from tasks_lib.errors import DatabaseError
 @pytest.mark.every_major
 def test_keys_and_checksums_are_read(server, golden):
     """The keys of applied migrations and their checksums; a table that is not there has none."""
-    query = "SELECT version, 'sum' FROM seaql_migrations"
-
-    found = queries.read_migrations(server, golden, "seaql_migrations", query)
-    assert (len(found), set(found.values())) == (297, {"sum"})
-    assert queries.read_migrations(server, golden, "schema_migrations", "SELECT version, NULL FROM x") == {}
+    found = queries.read_migrations(server, golden, "seaql_migrations", ["version"], str, "applied_at")
+    assert len(found) == 297
+    assert all(value.isdecimal() for value in found.values())
+    assert queries.read_migrations(server, golden, "seaql_migrations", ["version"], lambda _: None) == {}
+    assert queries.read_migrations(server, golden, "schema_migrations", ["version"], str) == {}
+    assert queries.read_migrations(server, golden, "no_schema.schema_migrations", ["version"], str) == {}
 
 
 def test_failing_query_names_the_database(server, golden):
     """A table that has another shape than expected is an error that names the database."""
     with pytest.raises(DatabaseError, match=f"`{golden}`"):
-        queries.read_migrations(server, golden, "seaql_migrations", "SELECT no_such_column FROM seaql_migrations")
+        queries.read_migrations(server, golden, "seaql_migrations", ["no_such_column"], str)
 
 
 @pytest.mark.every_major

@@ -336,7 +336,7 @@ def test_lock_of_a_migration_is_reported_with_its_holder(place, meanwhile, event
         holder = migration.info.backend_pid
 
     verb = "waits to lock" if queued else "locks"
-    assert f"process {holder} (goldentree) {verb} `t`: ALTER TABLE t ADD j int" in caught.value.why
+    assert f"process {holder} (goldentree) {verb} `public.t`: ALTER TABLE t ADD j int" in caught.value.why
     assert "migration" in caught.value.hint
     assert place.databases() == before
 

@@ -44,7 +44,7 @@ def build(place):
 def fill(url):
     """Make a table, and return the name of the database."""
     with Server(url).connect(url.database) as connection:
-        connection.execute("CREATE TABLE t AS SELECT 'ö' AS name")
+        connection.execute("CREATE TABLE public.t AS SELECT 'ö' AS name")
     return url.database
 
 

@@ -114,7 +114,8 @@ def test_source_is_only_read_ever(production):
     options = "-c default_transaction_read_only=off -c work_mem=5MB"
     remote = PullSource.parse(url_of(production, there, options=options))
 
-    assert remote.server.url.environment()["PGOPTIONS"].endswith(" -c default_transaction_read_only=on")
+    with production.connect(there, options=remote.server.environment(there, 0)["PGOPTIONS"]) as dumping:
+        assert dumping.execute("SHOW default_transaction_read_only").fetchone() == ("on",)
     with remote.server.connect(remote.database) as connection:
         assert connection.execute("SHOW work_mem").fetchone() == ("5MB",)
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
