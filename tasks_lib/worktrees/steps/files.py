@@ -17,9 +17,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import WorktreeError
-from tasks_lib.git.cli import read_git
+from tasks_lib.git.cli import read_git, run_git
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import Step
+from tasks_lib.settings import env_values
 from tasks_lib.worktrees import copy_tree
 from tasks_lib.worktrees.env import dotenv_file
 from tasks_lib.worktrees.env.env_files import env_files_within
@@ -42,6 +43,12 @@ _NEVER = (".git", ".conductor", ".worktrees")
 
 _DEPENDENCIES = {"node_modules", "target", "venv", ".venv"}
 """Copied whole or not at all: a pattern for `.env` files must not create a folder of nothing else."""
+
+
+_CARGO = ".rustc_info.json"
+"""A file that cargo writes into every target directory."""
+
+_TARGET_VARIABLES = ("CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR")
 
 
 def file_steps(target: Target) -> list[Step]:
@@ -104,6 +111,8 @@ class CopyAndLink:
                 elif copy_tree.copy(source, file, self.target.narrator.detail):
                     _hide_secrets(path, name)
                     made.append(name)
+                    if (file / _CARGO).is_file() and not _shares_target(project, path):
+                        _restore_times(project.repository.main, path)
             except OSError as error:
                 raise WorktreeError(f"`{name}` cannot be copied to {path}", why=str(error)) from None
         return _format_names(made)
@@ -259,6 +268,52 @@ def _hide_secrets(path: Path, name: str) -> None:
     for file in env_files_within(path, [name]):
         if not (path / file).is_symlink() and dotenv_file.is_exposed(path / file):
             (path / file).chmod(stat.S_IMODE((path / file).stat().st_mode) & stat.S_IRWXU)
+
+
+def _shares_target(project: Project, path: Path) -> bool:
+    """
+    Whether cargo may build somewhere else than in the worktree at *path*.
+
+    In a target directory that worktrees share, equal times would make cargo run another branch's program.
+    """
+    variables = {*os.environ, *env_values(project.repository.main / project.env_name)}
+    homes = [
+        Path(os.environ.get("CARGO_HOME") or Path.home() / ".cargo"),
+        *(folder / ".cargo" for folder in path.parents),
+    ]
+    files = [home / name for home in (path / ".cargo", *homes) for name in ("config.toml", "config")]
+    # https://doc.rust-lang.org/cargo/reference/config.html#hierarchical-structure
+    return not variables.isdisjoint(_TARGET_VARIABLES) or any("target-dir" in (_read(file) or "") for file in files)
+
+
+def _restore_times(main: Path, path: Path) -> None:
+    """
+    Give the unchanged files of the worktree at *path* the times of modification that they have in *main*.
+
+    git gives all files the time of the checkout, so cargo would compile everything again that it finds in a copied
+    target directory.
+    """
+    ours, theirs = (_list_blobs(root) for root in (path, main))
+    for name in (name for name, blob in ours.items() if theirs.get(name) == blob):
+        with suppress(FileNotFoundError):  # deleted just now
+            known, file = (main / name).lstat(), path / name
+            # The same blob can have another text, by other settings of line ends or filters.
+            if known.st_size == file.lstat().st_size:
+                os.utime(file, ns=(known.st_atime_ns, known.st_mtime_ns), follow_symlinks=False)
+    run_git("update-index", "-q", "--refresh", cwd=path, check=False)
+
+
+def _list_blobs(root: Path) -> dict[str, str]:
+    """Return the blobs of the tracked files of the worktree at *root* that are as git stores them."""
+    changed = set(read_git("diff-files", "-z", "--name-only", cwd=root).split("\0"))
+    found = {}
+    for row in read_git("ls-files", "-z", "-v", "--stage", cwd=root).split("\0")[:-1]:
+        description, _, name = row.partition("\t")
+        tag, mode, blob, _ = description.split()
+        # Other tags mark files whose changes git does not look for.
+        if tag == "H" and mode != "160000" and name not in changed:
+            found[name] = blob
+    return found
 
 
 def _remove_empty(folder: Path) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import pwd
+import shutil
 import stat
+import subprocess
 import venv
+from pathlib import Path
 
 import pytest
 
@@ -145,3 +149,57 @@ def test_python_environments_are_left_out(repository):
     assert ".venv is left out: it is a Python environment" in said
     assert 'in invoke.yaml: worktree: {after_setup: ["uv sync"]}' in said
     assert f"{main}/caches/tox is a Python environment, which works only there, and is left out" in said
+
+
+class TestCargo:
+    @pytest.fixture
+    def crate(self, repository, monkeypatch):
+        """Make the repository a crate that is built in the main worktree, and whose target directory is copied."""
+        # The tests' HOME has no toolchain of rustup.
+        home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+        monkeypatch.setenv("RUSTUP_HOME", os.environ.get("RUSTUP_HOME", str(home / ".rustup")))
+        if not shutil.which("cargo") or subprocess.run(["cargo", "--version"], check=False).returncode:
+            pytest.skip("needs cargo")
+        main = repository.path
+        (main / "Cargo.toml").write_text('[package]\nname = "app"\nversion = "0.1.0"\nedition = "2021"\n')
+        (main / "src").mkdir()
+        (main / "src" / "main.rs").write_text('mod part;\nfn main() { print!("{}", part::WORD); }\n')
+        (main / "src" / "part.rs").write_text('pub const WORD: &str = "main";\n')
+        (main / ".gitignore").write_text(".env*\ntarget\n")
+        (main / ".worktreeinclude").write_text("target\n")
+        build(main)
+        repository.commit("Add the crate")
+        build(main)
+        return repository
+
+    def test_unchanged_crate_is_not_compiled_again(self, crate):
+        """Cargo takes the copied build for current, and git finds nothing changed."""
+        assert crate.inv("worktree.create", "a", "--no-db").returncode == 0
+        there = crate.worktree("a")
+        assert crate.git("diff-files", "--name-only", cwd=there) == ""
+        assert "Compiling" not in build(there)
+
+    def test_changed_file_is_compiled(self, crate):
+        """A file that the branch has changed, and one with an uncommitted change in the main worktree, are compiled."""
+        crate.git("switch", "--quiet", "--create", "a")
+        (crate.path / "src" / "part.rs").write_text('pub const WORD: &str = "mine";\n')
+        crate.commit("Change a word")
+        crate.git("switch", "--quiet", "main")
+        (crate.path / "src" / "part.rs").write_text('pub const WORD: &str = "edit";\n')
+        build(crate.path)
+        for branch, word in (("a", "mine"), ("b", "main")):
+            assert crate.inv("worktree.create", branch, "--no-db").returncode == 0
+            assert build(crate.worktree(branch)).endswith(word)
+
+    def test_times_stay_with_a_shared_target_directory(self, crate):
+        """Where cargo builds elsewhere, equal times would make it run another branch's program."""
+        assert crate.inv("worktree.create", "a", "--no-db", env={"CARGO_TARGET_DIR": "/shared"}).returncode == 0
+        assert "Compiling" in build(crate.worktree("a"))
+
+
+def build(worktree):
+    """Build and run the crate, and return what cargo and the program print."""
+    ran = subprocess.run(
+        ["cargo", "run", "--offline"], cwd=worktree, check=True, text=True, stdout=-1, stderr=subprocess.STDOUT
+    )
+    return ran.stdout
