@@ -269,8 +269,8 @@ MUTANTS = (
     Mutant(
         LOCK,
         "databases/ownership/advisory_lock.py",
-        "if holder and holder.ours and",
-        "if holder and",
+        "elif holder and holder.ours and",
+        "elif holder and",
     ),
     Mutant(
         LOCK,

@@ -112,9 +112,9 @@ def build_clone(request: CloneRequest) -> CloneResult:
         chosen = snapshot.reuse_or_take(
             request.source, request.connection, request.golden, accept, request.report, evict_idle=options.evict_idle
         )
-    except LockWaitError as error:
+    except LockWaitError:
         # Neither a stopped process nor a role that takes the turn to be in the way keeps others from their clones.
-        request.report(f"copying {request.golden.name} itself, as {error.what}")
+        request.report(f"copying {request.golden.name} itself, because that session does not let us take a snapshot")
         return _copy_golden(request, "auto")
     if chosen.taken_at < asked.read_at:
         return _copy_snapshot(request, chosen, _reason_current(chosen))

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 10.0
 """How long to wait for a holder that makes no progress."""
 
+STOPPED_SECONDS = 3.0
+"""How long to wait for a holder whose client is stopped."""
+
 _PAUSE_SECONDS = 0.02
 
 
@@ -66,7 +69,9 @@ def advisory_lock(
         if now >= min(due, moved + patience):
             due = now + waits.QUIET_SECONDS
             holder = _find_holder(connection, _lock_key(signer, name))
-            if holder and holder.ours and (found := read_progress(holder)) is not None and found != progress:
+            if holder and holder.client_pid:
+                patience = min(patience, STOPPED_SECONDS)
+            elif holder and holder.ours and (found := read_progress(holder)) is not None and found != progress:
                 moved, progress = now, found
         if now >= moved + patience:
             raise LockWaitError(

@@ -102,10 +102,7 @@ class Server:
         except psycopg.Error as error:
             if error.sqlstate is None and not isinstance(error, psycopg.OperationalError):
                 raise  # psycopg's own error is a bug of ours
-            translated = translate_error(error, database)
-            if connection.explained:
-                translated.add(why=f"it waited for {connection.explained}")
-            raise translated from error
+            raise translate_error(error, database) from error
         finally:
             connection.close()
 
@@ -244,6 +241,14 @@ def require_psycopg() -> Any:
 
 def translate_error(error: Error, database: str) -> GoldentreeError:
     """Return the error to raise for PostgreSQL's *error* on a connection to *database*."""
+    translated = _translate(error, database)
+    if isinstance(error.__cause__, GoldentreeError):  # what held the statement up, see `WatchedConnection`
+        translated.hint = error.__cause__.hint
+        translated.add(why=error.__cause__.what)
+    return translated
+
+
+def _translate(error: Error, database: str) -> GoldentreeError:
     state = error.sqlstate or ""
     why = "\n".join(filter(None, [error.diag.message_primary or str(error).strip(), error.diag.message_detail]))
     if state == "53100":

@@ -7,7 +7,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from tasks_lib import waits
 from tasks_lib.databases.server.connection import TOOL, scalar
+from tasks_lib.databases.server.waiting.sessions import read_sessions
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -32,15 +34,17 @@ def await_readers(connection: Connection[Any], name: str) -> None:
 
 def await_no_sessions(connection: Connection[Any], name: str) -> None:
     """
-    Wait until no session is connected to *name*, at most five seconds.
+    Wait until no session is connected to *name*, at most five seconds; say for whom after one second.
 
     RENAME and TEMPLATE wait for sessions themselves, but in steps of 100 ms. After a client disconnects, its backend
     exits in about 1 ms.
     """
-    deadline = time.monotonic() + _SESSION_SECONDS
+    began, said = time.monotonic(), False
     # PostgreSQL ends an autovacuum worker itself when another process needs the database.
-    query = (
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND backend_type IS DISTINCT FROM 'autovacuum worker'"
-    )
-    while scalar(connection, query, [name]) and time.monotonic() < deadline:
+    query = "SELECT pid FROM pg_stat_activity WHERE datname = %s AND backend_type IS DISTINCT FROM 'autovacuum worker'"
+    while (pids := connection.execute(query, [name]).fetchall()) and time.monotonic() - began < _SESSION_SECONDS:
+        if not said and time.monotonic() - began > waits.QUIET_SECONDS:
+            said = True
+            for session in read_sessions(connection, [pid for (pid,) in pids]):
+                waits.say(f"waiting for {session} to leave `{name}`\n{session.cure}")
         time.sleep(0.002)

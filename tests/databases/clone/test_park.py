@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from contextlib import closing, suppress
@@ -184,3 +186,23 @@ def test_parking_is_all_or_nothing(own):
         parked(own, slug="feat_9", server=own.as_role(role))
     assert world(own) == before
     assert len(parked(own, slug="feat_9")) == 2
+
+
+def test_a_session_that_does_not_end_is_named_and_nothing_is_half_done(own, monkeypatch, capsys):
+    """A stopped server process cannot be ended; the database keeps its name and stays open."""
+    monkeypatch.setattr("tasks_lib.waits.QUIET_SECONDS", 0.05)
+    monkeypatch.setattr("tasks_lib.databases.server.waiting.connection._ASK_SECONDS", 0.05)
+    monkeypatch.setattr("tasks_lib.databases.server.waiting.connection.LIMIT_SECONDS", 0.3)
+    name = made(own)
+    with own.connect(name) as session:
+        pid, before = session.info.backend_pid, world(own)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(DatabaseError, match=f"session {pid} .* does not leave its database") as caught:
+                parked(own)
+            assert world(own) == before
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    assert str(caught.value).endswith(f"kill -CONT {pid}")
+    assert f"waiting up to 0.3 s for a session: session {pid} (" in capsys.readouterr().err
+    assert [row.database for row in parked(own)] == [name]

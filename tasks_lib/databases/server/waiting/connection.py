@@ -54,12 +54,11 @@ class WatchedConnection(psycopg.Connection[Any]):
     Attributes:
         asking: The connection string for a session that asks why; set by `watch`.
         begun: When the running statement began to wait, by `time.monotonic`; None while none runs.
-        explained: For what the last slow statement waited, for its error.
     """
 
     asking = ""
     begun: float | None = None
-    explained = ""
+    _reason: GoldentreeError | None = None
     _verdict: GoldentreeError | None = None
 
     def wait(self, gen: PQGen[Any], interval: float = _PAUSE_SECONDS, timeout: float | None = None) -> Any:
@@ -68,8 +67,9 @@ class WatchedConnection(psycopg.Connection[Any]):
 
         Raises:
             DatabaseError, ServerError: If something holds the statement up for too long.
+            psycopg.Error: As psycopg; its cause is an error that says what held the statement up, if anything did.
         """
-        self.begun, self.explained = time.monotonic(), ""
+        self.begun, self._reason = time.monotonic(), None
         limit = {} if timeout is None else {"timeout": timeout}  # which psycopg 3.2 does not have
         try:
             return waiting.wait(gen, self.pgconn.socket, interval=interval, **limit)
@@ -78,12 +78,16 @@ class WatchedConnection(psycopg.Connection[Any]):
             with suppress(psycopg.Error):
                 waiting.wait(gen, self.pgconn.socket, interval=interval)
             raise
-        except psycopg.OperationalError:
+        except psycopg.OperationalError as error:
             if self._verdict is not None:
                 raise self._verdict from None
-            raise
+            raise error from self._reason
         finally:
             self.begun, self._verdict = None, None
+
+    def explain(self, reason: GoldentreeError) -> None:
+        """Note what holds the running statement up."""
+        self._reason = reason
 
     def end_statement(self, verdict: GoldentreeError) -> None:
         """Cancel the running statement, which then raises *verdict*."""
@@ -183,7 +187,7 @@ def _act(
         return seen, since
     if cause.text != seen:
         seen, since = cause.text, time.monotonic()
-        connection.explained = cause.text
+        connection.explain(cause.verdict)
         waits.say(f"waiting up to {cause.limit:g} s for {cause.text}\n{cause.verdict.hint}")
     elif time.monotonic() - since > cause.limit:
         connection.end_statement(cause.verdict)
@@ -222,7 +226,7 @@ def _name_lock_holder(other: psycopg.Connection[Any], pids: list[int]) -> _Cause
         what, cure = "a prepared transaction holds a lock", 'psql -c "TABLE pg_prepared_xacts"'
         return _Cause(f"a lock: {what}", LIMIT_SECONDS, DatabaseError(what, hint=cure))
     for holder in read_sessions(other, pids):
-        limit = WORKING_SECONDS if holder.working else LIMIT_SECONDS
+        limit = WORKING_SECONDS if holder.working and not holder.is_stopped else LIMIT_SECONDS
         what = f"{holder} holds it"
         return _Cause(f"a lock: {what}", limit, DatabaseError(f"a lock was not released: {what}", hint=holder.cure))
     return None

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tasks_lib.databases.server.connection import is_local
 from tasks_lib.waits import is_stopped, only_printable
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Session:
         since: When the state began.
         working: Whether the server is running a statement for it now, and is not waiting for its client or for a lock.
         command: The first two words of its statement; never more, as statements may hold secrets.
+        local: Whether the server runs on this machine.
     """
 
     pid: int
@@ -44,6 +46,12 @@ class Session:
     since: datetime | None
     working: bool
     command: str
+    local: bool
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether its server process is stopped, as far as this machine can tell."""
+        return self.local and is_stopped(self.pid, "postgres")
 
     @property
     def client_pid(self) -> int | None:
@@ -57,6 +65,8 @@ class Session:
         who = self.role + (f" from {self.address}" if self.address else "")
         state = self.state + (f" since {self.since.astimezone():%H:%M:%S}" if self.since else "")
         known = [who, self.application, state, self.command]
+        if self.is_stopped:
+            known.append("its server process is stopped")
         if self.client_pid:
             known.append(f"its client, process {self.client_pid}, is stopped")
         return f"session {self.pid} ({', '.join(filter(None, known))})"
@@ -64,6 +74,8 @@ class Session:
     @property
     def cure(self) -> str:
         """How to end the wait; the last line is a command on its own."""
+        if self.is_stopped:
+            return f"to let its server process continue:\nkill -CONT {self.pid}"
         if self.client_pid:
             return f"to let its client continue:\nkill -CONT {self.client_pid}"
         end = f'psql -c "SELECT pg_terminate_backend({self.pid})"'
@@ -83,6 +95,7 @@ def read_sessions(connection: Connection[Any], pids: Collection[int]) -> list[Se
         "FROM pg_stat_activity WHERE pid = ANY(%s)",
         [list(pids)],
     ).fetchall()
+    local = is_local(connection)
     found = []
     for pid, role, ours, address, application, state, since, working, query in rows:
         command = _COMMAND.match(query or "")
@@ -97,6 +110,7 @@ def read_sessions(connection: Connection[Any], pids: Collection[int]) -> list[Se
                 since,
                 working,
                 command[1] if command else "",
+                local,
             )
         )
     return found
