@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases.golden.build import build_golden
 from tasks_lib.databases.ownership.advisory_lock import advisory_lock
-from tasks_lib.databases.ownership.golden_template import require_may_create, require_open
+from tasks_lib.databases.ownership.golden_template import require_may_create, require_open, require_primary
 from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.server.ddl import database_exists
 from tasks_lib.databases.server.url import DatabaseUrl
@@ -138,6 +138,7 @@ class GoldenBuild:
                 pulled = DatabaseUrl.parse(pull_url, source="PULL_DATABASE_URL") if pull_url else None
                 safety.require_development(server, connection, golden, pulled=pulled)
             if self.exists:
+                require_primary(connection)
                 require_open(connection, golden)
             else:
                 require_may_create(connection)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tasks_lib.databases.clone import park, strategy
+from tasks_lib.databases.clone.preflight import require_copyable
 from tasks_lib.databases.clone.strategy import DEFAULT_OPTIONS, CloneOptions, CloneRequest
 from tasks_lib.databases.copy.result import CloneResult
 from tasks_lib.databases.ownership import temporaries
@@ -34,21 +35,34 @@ if TYPE_CHECKING:
 _ATTEMPTS = 5
 
 
-def check_clone(source: Source, database: str, *, slug: str) -> Golden:
+def check_clone(
+    source: Source, database: str, options: CloneOptions = DEFAULT_OPTIONS, *, slug: str, rebuild: bool = False
+) -> Golden:
     """
     Check that *database* can be cloned from golden, or is this worktree's clone already; return golden's properties.
+
+    Args:
+        rebuild: Whether it is cloned even if it exists.
 
     Raises:
         ServerError: If the server cannot be reached, or only through a pooler.
         GoldenMissingError: If the golden template does not exist.
         OwnershipError: If a database of that name is not this worktree's clone.
-        DatabaseError: If our role may not create it, or the disk has no space for it.
+        DatabaseError: If our role lacks a right that the clone needs, or the disk has no space for it.
     """
     with source.server.connect() as connection:
         source.server.require_direct(connection)
         golden = require_golden(connection, source.golden)
-        if not require_name(source, connection, database, slug=slug):
+        if not require_name(source, connection, database, slug=slug) or rebuild:
             require_space(connection, golden)
+            require_copyable(
+                source,
+                connection,
+                golden,
+                method=options.method,
+                fresh=options.fresh,
+                evict_idle=options.evict_idle,
+            )
     return golden
 
 

@@ -12,6 +12,7 @@ from tasks_lib.databases.clone import clone
 from tasks_lib.databases.clone.publish import publish
 from tasks_lib.databases.copy.result import CloneResult
 from tasks_lib.databases.ownership.comment import set_comment
+from tasks_lib.databases.ownership.golden_template import require_may_create
 from tasks_lib.databases.ownership.temporaries import temporary_database
 
 if TYPE_CHECKING:
@@ -30,8 +31,10 @@ def check_empty(source: Source, database: str, *, slug: str) -> None:
     Raises:
         ServerError: If the server cannot be reached.
         OwnershipError: If a database of that name is not this worktree's clone.
+        DatabaseError: If our role may not create databases.
     """
     with source.server.connect() as connection:
+        require_may_create(connection)
         clone.require_name(source, connection, database, slug=slug)
 
 

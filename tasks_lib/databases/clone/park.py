@@ -20,6 +20,11 @@ from tasks_lib.databases.copy import evict
 from tasks_lib.databases.ownership.advisory_lock import advisory_lock
 from tasks_lib.databases.ownership.comment import Owner, require_ours, set_comment
 from tasks_lib.databases.ownership.drop import drop_owned
+from tasks_lib.databases.ownership.golden_template import (
+    describe_database,
+    format_membership_hint,
+    require_may_create,
+)
 from tasks_lib.databases.ownership.managed import ManagedDatabase, list_managed
 from tasks_lib.databases.server.connection import TOOL, scalar
 from tasks_lib.databases.server.ddl import allow_connections, database_exists, rename_database
@@ -98,6 +103,28 @@ def park(
             if database.invalid:
                 drop_owned(connection, database.name, owner, "clone", golden="")
     return parked
+
+
+def check_unpark(server: Server, owner: Owner, *, parked_at: str) -> None:
+    """
+    Check that our role may restore the databases that this worktree parked at *parked_at*; nothing is changed.
+
+    Raises:
+        ServerError: If the server is a standby.
+        DatabaseError: If our role may not rename them.
+    """
+    with server.connect() as connection:
+        for database in _list_owned(connection, owner, "parked"):
+            if database.comment.parked_at != parked_at:
+                continue
+            require_may_create(connection)
+            described = describe_database(connection, database.name)
+            if described and not described.ours:
+                raise DatabaseError(
+                    f"`{database.name}` belongs to role `{described.owner}`",
+                    why="only its owner may rename it",
+                    hint=format_membership_hint(connection, described),
+                )
 
 
 def unpark(server: Server, owner: Owner, *, parked_at: str, now: str, report: Callable[[str], object]) -> list[str]:

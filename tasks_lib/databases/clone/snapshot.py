@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from tasks_lib.databases.clone.preflight import require_copyable
 from tasks_lib.databases.compare import fingerprint, freshness
 from tasks_lib.databases.copy import fill
 from tasks_lib.databases.ownership import temporaries
@@ -97,6 +98,7 @@ def reuse_or_take(
         await_readers(connection, golden.name)
         golden = require_golden(connection, golden.name)
         require_space(connection, golden, copies=2)  # the snapshot and the clone
+        require_copyable(source, connection, golden, fresh=True, evict_idle=evict_idle)
         return _build(source, connection, golden, report, evict_idle=evict_idle)
 
 

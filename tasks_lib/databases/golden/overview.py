@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases.compare import freshness
 from tasks_lib.databases.compare.fingerprint import Fingerprint
-from tasks_lib.databases.ownership.golden_template import require_golden
+from tasks_lib.databases.ownership.golden_template import require_open
 from tasks_lib.databases.ownership.managed import list_managed
 from tasks_lib.errors import DatabaseError
 
@@ -52,7 +52,7 @@ def report_overview(source: Source, goldens: Collection[str]) -> Overview:
 
 def _read_fingerprint(connection: Connection[Any], source: Source) -> Fingerprint:
     try:
-        golden = require_golden(connection, source.golden)
+        golden = require_open(connection, source.golden)
         asked = freshness.read_baseline(connection, golden.oid)
         return freshness.read_current_fingerprint(source, golden, asked).found
     except DatabaseError as error:

@@ -14,11 +14,12 @@ from msgspec import structs
 
 from tasks_lib.databases.clone import snapshot
 from tasks_lib.databases.clone.park import parked_name, require_no_prepared
+from tasks_lib.databases.clone.preflight import require_copyable
 from tasks_lib.databases.clone.publish import copy_settings
 from tasks_lib.databases.compare import freshness
 from tasks_lib.databases.copy import evict, fill
 from tasks_lib.databases.ownership.comment import require_ours, set_comment
-from tasks_lib.databases.ownership.golden_template import require_golden, require_space
+from tasks_lib.databases.ownership.golden_template import format_membership_hint, require_golden, require_space
 from tasks_lib.databases.ownership.managed import list_managed
 from tasks_lib.databases.ownership.temporaries import temporary_database
 from tasks_lib.databases.server.connection import scalar
@@ -65,6 +66,7 @@ def check_promotion(source: Source, database: str, *, slug: str, force: bool, ev
         golden = require_golden(connection, source.golden)
         require_space(connection, golden)
         require_renamable(connection, golden, evict_idle=evict_idle)
+        require_copyable(source, connection, require_golden(connection, database))
         if not force:
             _require_unchanged(source, connection, golden, comment)
 
@@ -186,7 +188,7 @@ def require_renamable(connection: Connection[Any], golden: Golden, *, evict_idle
         raise DatabaseError(
             f"`{golden.name}` belongs to role `{golden.owner}`",
             why="only its owner may rename it",
-            hint=f"log in as `{golden.owner}`, or as a superuser",
+            hint=f"log in as `{golden.owner}`, or as a superuser; or {format_membership_hint(connection, golden)}",
         )
     require_no_prepared(connection, golden.name)
     if evict_idle:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tasks_lib.databases.clone import clone, park, snapshot
 from tasks_lib.databases.clone.publish import copy_settings, publish_as_golden
 from tasks_lib.databases.copy import fill, transfer
+from tasks_lib.databases.copy.restorer import format_warning
 from tasks_lib.databases.golden import promote
 from tasks_lib.databases.golden.pull_source import check_pull_source
 from tasks_lib.databases.golden.pull_target import create_pull_target
@@ -225,6 +226,7 @@ def _copy(pull: Pull, target: Connection[Any], name: str) -> tuple[Contents, lis
             transfer.dump_and_restore(dump, remote, create) as sent,
         ):
             pull.report(f"{len(sent.contents.tables)} tables with {sent.contents.rows} rows")
+            pull.report(format_warning(pull.remote.database, target.info.user, "a pull belongs to that role"))
     different = [
         f"{difference.topic} `{difference.name}`: {difference.golden} there, {difference.clone} here"
         for difference in transfer.find_differences(dump, sent)

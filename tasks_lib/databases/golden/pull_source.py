@@ -7,9 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tasks_lib.databases.clone.preflight import require_readable
 from tasks_lib.databases.copy import transfer
 from tasks_lib.databases.ownership.comment import read_comment
-from tasks_lib.databases.ownership.golden_template import describe_database
+from tasks_lib.databases.ownership.golden_template import describe_database, require_may_create
 from tasks_lib.databases.server import binaries
 from tasks_lib.databases.server.connection import Server, scalar
 from tasks_lib.databases.server.url import DatabaseUrl
@@ -88,11 +89,12 @@ def check_pull_source(remote: PullSource, there: Connection[Any], source: Source
         here: A session on the target server.
 
     Raises:
-        ServerError: If the URL goes through a connection pooler, or no `pg_dump` is new enough.
+        ServerError: If the URL goes through a connection pooler, no `pg_dump` is new enough, or ours is a standby.
         OwnershipError: If it is the golden template, the application's own database, or one that this tool made.
-        DatabaseError: If the target server cannot restore it.
+        DatabaseError: If the target server cannot restore it, or our role may not read it or create databases.
     """
     remote.server.require_direct(there)
+    require_may_create(here)
     _require_foreign(remote, there, source, here)
     _require_restorable(remote, there, here)
     _require_roles(remote, there, here)
@@ -108,6 +110,8 @@ def check_pull_source(remote: PullSource, there: Connection[Any], source: Source
     described = describe_database(there, remote.database)
     if described is None:
         raise DatabaseError(f"`{remote.database}` has just been renamed")
+    if there.info.parameter_status("is_superuser") != "on":
+        require_readable(there, described)
     alike = not others and there.info.server_version // 10_000 == here.info.server_version // 10_000
     return PullCheck(described, pinned, _list_members(there, others), alike, tuple(remarks))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases.clone import snapshot
 from tasks_lib.databases.compare import freshness
-from tasks_lib.databases.ownership.golden_template import require_golden
+from tasks_lib.databases.ownership.golden_template import require_open
 from tasks_lib.databases.server.connection import scalar
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def report_golden_status(source: Source) -> GoldenStatus:
         DatabaseError: If it cannot be connected to.
     """
     with source.server.connect() as connection:
-        golden = require_golden(connection, source.golden)
+        golden = require_open(connection, source.golden)
         sessions = _list_sessions(connection, golden.name)
         known = snapshot.list_snapshots(source, connection, golden)
         asked = freshness.read_baseline(connection, golden.oid)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from tasks_lib.databases.server.connection import TOOL, is_local, scalar
-from tasks_lib.errors import DatabaseError, GoldenMissingError
+from tasks_lib.errors import DatabaseError, GoldenMissingError, ServerError
 from tasks_lib.output import format_sessions
 
 if TYPE_CHECKING:
@@ -28,11 +28,15 @@ class Golden:
     Attributes:
         provider: `c` libc, `i` ICU, `b` builtin (from PostgreSQL 17 on).
         locale: The locale for ICU or the builtin provider; *collate* and *ctype* are for libc.
-        bytes: Size on disk.
+        bytes: Size on disk; 0 if our role may not connect to it, and so may not see the size.
         sessions: Number of connected sessions, without autovacuum workers, which the server ends itself.
         prepared: Number of prepared transactions in it.
         tablespace: None if our role may not create a database there.
         ours: Whether our role may act as its owner and make it the owner of a copy.
+        role: Our role.
+        member: Whether our role is a member of the owner in any way, even if it may not act as the owner.
+        admin: Whether our role may grant membership in the owner, to itself too.
+        connectable: Whether our role may connect to it.
     """
 
     name: str
@@ -49,6 +53,10 @@ class Golden:
     sessions: int
     prepared: int
     ours: bool
+    role: str
+    member: bool
+    admin: bool
+    connectable: bool
 
     @property
     def connected(self) -> str:
@@ -76,10 +84,13 @@ def require_golden(connection: Connection[Any], name: str) -> Golden:
 
     Raises:
         GoldenMissingError: If it does not exist.
+        ServerError: If the server is a standby.
         DatabaseError: If it does not accept connections, or our role may not create databases.
     """
-    golden = require_open(connection, name)
-    require_may_create(connection)
+    require_primary(connection)
+    golden, may_create = _require_open(connection, name)
+    if not may_create:
+        raise _may_not_create(golden.role)
     return golden
 
 
@@ -91,16 +102,38 @@ def require_open(connection: Connection[Any], name: str) -> Golden:
         GoldenMissingError: If it does not exist.
         DatabaseError: If it does not accept connections.
     """
+    return _require_open(connection, name)[0]
+
+
+def _require_open(connection: Connection[Any], name: str) -> tuple[Golden, bool]:
+    """Describe the golden template *name*; also return whether our role may create databases."""
     found = _look_up(connection, name)
     if found is None:
         raise _missing(connection, name)
-    golden, accepts_connections = found
+    golden, accepts_connections, may_create = found
     if not accepts_connections:
         raise DatabaseError(
             f"the golden template `{name}` accepts no connections",
             hint=f"psql postgres -c 'ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS true'",
         )
-    return golden
+    return golden, may_create
+
+
+def require_primary(connection: Connection[Any]) -> None:
+    """
+    Check that the server can be changed.
+
+    Raises:
+        ServerError: If it is a standby.
+    """
+    # From 14 on, the server reports it at login.
+    reported = connection.info.parameter_status("in_hot_standby")
+    if reported == "on" or (reported is None and scalar(connection, "SELECT pg_is_in_recovery()")):
+        raise ServerError(
+            f"the server at {connection.info.host}:{connection.info.port} is a standby",
+            why="a standby is read-only: it can neither create nor rename databases",
+            hint="let DATABASE_URL name the primary server",
+        )
 
 
 def require_may_create(connection: Connection[Any]) -> None:
@@ -108,15 +141,32 @@ def require_may_create(connection: Connection[Any]) -> None:
     Check that our role may create databases.
 
     Raises:
+        ServerError: If the server is a standby.
         DatabaseError: If it may not.
     """
+    require_primary(connection)
     if not scalar(connection, "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"):
-        role = connection.info.user
-        raise DatabaseError(
-            f"role `{role}` may not create databases",
-            why="every worktree gets its own database",
-            hint=f'as a superuser: ALTER ROLE "{role}" CREATEDB',
-        )
+        raise _may_not_create(connection.info.user)
+
+
+def _may_not_create(role: str) -> DatabaseError:
+    return DatabaseError(
+        f"role `{role}` may not create databases",
+        why="every worktree gets its own database",
+        hint=f'as a superuser:\nALTER ROLE "{role}" CREATEDB',
+    )
+
+
+def format_membership_hint(connection: Connection[Any], golden: Golden) -> str:
+    """Return the statement after which our role may act as golden's owner, below who must run it."""
+    role, owner = golden.role, golden.owner
+    if connection.info.server_version >= 160_000:
+        # CREATEROLE gives ADMIN alone to the creator of a role.
+        who = f"as `{role}`" if golden.admin else "as a superuser"
+        return f'{who}:\nGRANT "{owner}" TO "{role}" WITH SET TRUE, INHERIT TRUE'
+    # A member that may not act as the owner does not inherit its privileges.
+    statement = f'ALTER ROLE "{role}" INHERIT' if golden.member else f'GRANT "{owner}" TO "{role}"'
+    return f"as a superuser:\n{statement}"
 
 
 def describe_database(connection: Connection[Any], name: str) -> Golden | None:
@@ -125,19 +175,22 @@ def describe_database(connection: Connection[Any], name: str) -> Golden | None:
     return found[0] if found else None
 
 
-def _look_up(connection: Connection[Any], name: str) -> tuple[Golden, bool] | None:
-    """Return the properties of the database *name*, and whether it accepts connections."""
+def _look_up(connection: Connection[Any], name: str) -> tuple[Golden, bool, bool] | None:
+    """Return the properties of the database *name*, whether it is open, and whether our role may create databases."""
     major = connection.info.server_version // 10_000
     locale = next(columns for since, columns in _LOCALE_COLUMNS if major >= since)
     query: LiteralString = (
         "SELECT d.oid::int8, pg_get_userbyid(d.datdba), pg_encoding_to_char(d.encoding), d.datcollate, d.datctype, "
         + locale
         + """,
-            CASE WHEN has_tablespace_privilege(t.oid, 'CREATE') THEN t.spcname END, pg_database_size(d.oid),
+            CASE WHEN has_tablespace_privilege(t.oid, 'CREATE') THEN t.spcname END,
+            CASE WHEN has_database_privilege(d.oid, 'CONNECT') THEN pg_database_size(d.oid) ELSE 0 END,
             (SELECT count(*) FROM pg_stat_activity a
              WHERE a.datid = d.oid AND a.backend_type IS DISTINCT FROM 'autovacuum worker'),
             (SELECT count(*) FROM pg_prepared_xacts x WHERE x.database = d.datname),
-            pg_has_role(d.datdba, 'USAGE') AND pg_has_role(d.datdba, %s), d.datallowconn
+            pg_has_role(d.datdba, 'USAGE') AND pg_has_role(d.datdba, %s), current_user, pg_has_role(d.datdba, 'MEMBER'),
+            pg_has_role(d.datdba, 'MEMBER WITH ADMIN OPTION'), has_database_privilege(d.oid, 'CONNECT'), d.datallowconn,
+            (SELECT r.rolcreatedb OR r.rolsuper FROM pg_roles r WHERE r.rolname = current_user)
         FROM pg_database d
         JOIN pg_tablespace t ON t.oid = d.dattablespace
         WHERE d.datname = %s"""
@@ -145,8 +198,8 @@ def _look_up(connection: Connection[Any], name: str) -> tuple[Golden, bool] | No
     row = connection.execute(query, [role_transfer_privilege(connection), name]).fetchone()
     if row is None:
         return None
-    *described, accepts_connections = row
-    return Golden(name, *described), accepts_connections
+    *described, accepts_connections, may_create = row
+    return Golden(name, *described), accepts_connections, may_create
 
 
 def require_space(connection: Connection[Any], golden: Golden, *, copies: int = 1) -> None:

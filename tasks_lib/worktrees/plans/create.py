@@ -105,7 +105,7 @@ def plan_create(
         # First its check of env files: an application on another server explains why golden is missing on this one.
         plan = _plan(target, options, command or f"worktree.create {name.local}")
         if options is not None:
-            check_databases(target)
+            check_databases(target, options)
         yield Planned(record, (plan,))
 
 

@@ -63,7 +63,7 @@ def plan_reset(project: Project, narrator: Narrator, options: CloneOptions) -> I
         # The name alone: a reset also replaces a database that no longer exists. `examine` checks who owns it.
         require_own_database_name(project, record, path, os.environ)
         target = Target(project, record, path, narrator)
-        check_databases(target)
+        check_databases(target, options, rebuild=True)
         removal = RemovalRecord.of_databases(record, path, record.identity.branch, removal_record.timestamp())
         reset = Reset(removal)
         plan = Plan(

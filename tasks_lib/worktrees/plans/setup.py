@@ -76,10 +76,10 @@ def plan_setup(
         first = [record_step(target), _Adoption.of(project, record, path).step()]
         cloned = own_database_step(target, options)
         if clone_only:
-            own_database(project, record).check()
+            own_database(project, record).check(options)
             yield Planned(record, (Plan([*first, cloned]),))
             return
-        check_databases(target)
+        check_databases(target, options)
         require_editable_env_file(target)
         hint = f"fix it, then run:\ninv worktree.{'db' if database_only else 'setup'}"
         all_cloned = (cloned, *companion_database_steps(target, options))

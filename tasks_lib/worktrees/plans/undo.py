@@ -289,6 +289,12 @@ class _Unpark:
     restored: list[str] = field(default_factory=list)
 
     def step(self) -> Step:
+        """Return the step, after checking that the databases can be restored."""
+        from tasks_lib.databases.clone import park
+
+        removal = self.removal
+        if removal.only_databases or (removal.worktree and removal.worktree.clone):
+            park.check_unpark(self.project.server, self.project.owner(removal.slug), parked_at=removal.removed_at)
         return Step("restore its databases", self.do, self.undo)
 
     def do(self) -> str:

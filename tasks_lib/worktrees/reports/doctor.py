@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from tasks_lib import waits
@@ -185,6 +185,7 @@ def _server(project: Project) -> Iterator[Finding]:
 
 
 def _golden(project: Project) -> Iterator[Finding]:
+    from tasks_lib.databases.clone.preflight import require_copyable
     from tasks_lib.databases.ownership.golden_template import require_golden, require_space
     from tasks_lib.output import format_size
 
@@ -196,6 +197,8 @@ def _golden(project: Project) -> Iterator[Finding]:
         for name in dict.fromkeys(names):
             golden = require_golden(connection, name)
             require_space(connection, golden)
+            source = replace(project.source(), golden=name)
+            require_copyable(source, connection, golden, method=project.settings.clone_method)
             yield Finding("ok", "golden", f"{name}, {format_size(golden.bytes)}")
 
 

@@ -251,7 +251,7 @@ def _effective(project: Project, path: Path, environ: Mapping[str, str]) -> tupl
 
 def _ask_server(project: Project, status: Status) -> None:
     from tasks_lib.databases.compare import queries
-    from tasks_lib.databases.ownership.golden_template import require_golden
+    from tasks_lib.databases.ownership.golden_template import require_open
     from tasks_lib.databases.server.from_settings import running_server
 
     try:
@@ -259,7 +259,7 @@ def _ask_server(project: Project, status: Status) -> None:
         if status.row.databases and (own := status.row.databases.own):
             _, status.tables = queries.read_size_and_table_count(server, own.name)
         with server.connect() as connection:
-            status.golden = require_golden(connection, status.template)
+            status.golden = require_open(connection, status.template)
     except GoldentreeError as error:
         status.add(error)
 

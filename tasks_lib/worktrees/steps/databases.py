@@ -61,8 +61,8 @@ class Origin(Protocol):
     def title(self, name: str) -> str:
         """Return what creating the database *name* is called, in the imperative."""
 
-    def check(self, source: Source, name: str, slug: str) -> None:
-        """Check that the database can be created or exists already, changing nothing."""
+    def check(self, source: Source, name: str, slug: str, options: CloneOptions, *, rebuild: bool) -> None:
+        """Check that the database can be created, or exists already unless *rebuild*, changing nothing."""
 
     def build(self, request: BuildRequest) -> CloneResult:
         """Create the database."""
@@ -81,11 +81,11 @@ class FromTemplate:
         """Return what cloning is called."""
         return f"clone {self.template} into {name}"
 
-    def check(self, source: Source, name: str, slug: str) -> None:
+    def check(self, source: Source, name: str, slug: str, options: CloneOptions, *, rebuild: bool) -> None:
         """Check that the template can be cloned."""
         from tasks_lib.databases.clone.clone import check_clone
 
-        check_clone(source, name, slug=slug)
+        check_clone(source, name, options, slug=slug, rebuild=rebuild)
 
     def build(self, request: BuildRequest) -> CloneResult:
         """Clone the template."""
@@ -110,7 +110,7 @@ class Empty:
         """Return what creating an empty database is called."""
         return f"create {name}, empty"
 
-    def check(self, source: Source, name: str, slug: str) -> None:
+    def check(self, source: Source, name: str, slug: str, options: CloneOptions, *, rebuild: bool) -> None:  # noqa: ARG002 - as for a template
         """Check that an empty database can be created."""
         from tasks_lib.databases.clone.empty import check_empty
 
@@ -171,14 +171,14 @@ class Database:
         """Its URL."""
         return self.project.server.url.with_database(self.name)
 
-    def check(self) -> None:
+    def check(self, options: CloneOptions, *, rebuild: bool = False) -> None:
         """
-        Check that the database can be created or exists already, changing nothing.
+        Check that the database can be created, or exists already unless *rebuild*, changing nothing.
 
         Raises:
             ServerError, GoldenMissingError, OwnershipError, DatabaseError: If neither is the case.
         """
-        self.origin.check(self.source, self.name, self.slug)
+        self.origin.check(self.source, self.name, self.slug, options, rebuild=rebuild)
 
     def exists(self) -> bool:
         """
@@ -253,15 +253,15 @@ class CompanionDatabase(Database):
 
     companion: Companion
 
-    def check(self) -> None:
+    def check(self, options: CloneOptions, *, rebuild: bool = False) -> None:
         """
-        Check that the database can be created or exists already, changing nothing.
+        Check that the database can be created, or exists already unless *rebuild*, changing nothing.
 
         Raises:
             GoldenMissingError, ServerError, OwnershipError, DatabaseError: If neither is the case.
         """
         try:
-            super().check()
+            super().check(options, rebuild=rebuild)
         except GoldenMissingError as error:
             name = self.companion.name
             hint = f"create it, or correct the template of `{name}` in `db.companions`"
@@ -313,16 +313,16 @@ def one_off_name(companion: Companion) -> str:
     return f"set up {companion.name}"
 
 
-def check_databases(target: Target) -> None:
+def check_databases(target: Target, options: CloneOptions, *, rebuild: bool = False) -> None:
     """
-    Check that all databases of the worktree can be created or exist already, changing nothing.
+    Check that all databases of the worktree can be created, or exist already unless *rebuild*, changing nothing.
 
     Raises:
         SettingsError, ServerError, GoldenMissingError, OwnershipError, DatabaseError: If one cannot.
     """
     project, record = target.project, target.record
     for database in [own_database(project, record), *companion_databases(project, record)]:
-        database.check()
+        database.check(options, rebuild=rebuild)
 
 
 def own_database_step(target: Target, options: CloneOptions) -> Step:
