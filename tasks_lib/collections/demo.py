@@ -34,7 +34,7 @@ def demo(c: Context, keep: bool = False, json: bool = False) -> Answer:
         )
     if c.config.run.dry:
         return preview(["play the story on a throwaway repository and server"])
-    command = [sys.executable, "-m", "tasks_lib.demo", *(["--keep"] if keep else [])]
+    command = [sys.executable, "-P", "-m", "tasks_lib.demo", *(["--keep"] if keep else [])]
     # A separate process, because it starts a server and stops it on Ctrl-C, which both processes receive.
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr if json else None)
     while True:

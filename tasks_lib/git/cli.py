@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from tasks_lib.errors import GitError, find_cure
+from tasks_lib.programs import trusted_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,8 +56,10 @@ CALLER = {"GOLDENTREE": "1"}
 def git_environment() -> dict[str, str]:
     """Return the process environment without variables that name a repository, and with prompts disabled."""
     kept = {key: value for key, value in os.environ.items() if key not in _DROPPED}
-    # LANGUAGE overrides LC_ALL in every locale but plain C, and we parse git's messages.
-    return {**kept, **CALLER, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", "LANGUAGE": ""}
+    # LANGUAGE overrides LC_ALL in every locale but plain C, and we parse git's messages. git itself
+    # is looked for on this PATH, and so are the `sh` and `ssh` that it runs.
+    ours = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", "LANGUAGE": "", "PATH": trusted_path()}
+    return {**kept, **CALLER, **ours}
 
 
 _TEMPORARY = re.compile(r"failed to read .*worktrees/[^/]+/commondir|could not lock config file")

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from tasks_lib.errors import ToolchainError
 from tasks_lib.escaping import COLOUR
+from tasks_lib.programs import find_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -97,7 +98,9 @@ def mask_secrets(text: str, env: Mapping[str, str], others: Collection[str] = ()
 
 def _program(command: Command, env: Mapping[str, str]) -> str:
     name = command.argv[0]
-    if found := shutil.which(name, path=env["PATH"]):
+    if name == "sh":
+        return "/bin/sh"
+    if found := find_program(name, env["PATH"]) if name == "psql" else shutil.which(name, path=env["PATH"]):
         return found
     raise ToolchainError(
         f"`{name}` is not installed",

@@ -14,6 +14,7 @@ from tasks_lib.collections._task import Answer, OptionalPositional, task
 from tasks_lib.collections.views.results import preview
 from tasks_lib.ledger.store.ids import short_id
 from tasks_lib.output import Narrator, format_pairs, format_size
+from tasks_lib.programs import trusted_path
 from tasks_lib.workflows.ledger_access import MAIN, ledger_of, ledger_url, worktree_id_of
 
 if TYPE_CHECKING:
@@ -167,6 +168,7 @@ def _show(target: Path, narrator: Narrator) -> None:
     """Open a page in a browser, if this session can show one."""
     import webbrowser
 
+    os.environ["PATH"] = trusted_path()  # where it looks for a browser
     seen = sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
     if not (seen and webbrowser.open(target.as_uri())):
         narrator.say("no browser was found to open it in")

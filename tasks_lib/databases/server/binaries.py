@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import ServerError
+from tasks_lib.programs import trusted_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,7 +170,7 @@ def find_server_programs() -> Binaries:
 
 
 def _directories() -> Iterator[Path]:
-    yield from (Path(entry) for entry in os.get_exec_path() if Path(entry).is_absolute())
+    yield from map(Path, filter(None, trusted_path().split(os.pathsep)))
     for pattern in _PACKAGED:
         yield from Path("/").glob(pattern)
 

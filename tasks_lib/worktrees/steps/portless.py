@@ -7,12 +7,12 @@ A static route leads from a worktree's URL to its port. Nothing depends on it, s
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks_lib.plan import Step
+from tasks_lib.programs import find_program
 from tasks_lib.worktrees.steps.run_once import mark_ran
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def remove_route(record: Record | None) -> None:
 
 def _program() -> str | None:
     # portless's own switch (its README).
-    return shutil.which("portless") if os.environ.get("PORTLESS") != "0" else None
+    return find_program("portless") if os.environ.get("PORTLESS") != "0" else None
 
 
 def _host(record: Record) -> str:
@@ -77,7 +77,7 @@ def _run(*arguments: str) -> str:
     """Run portless and return its error message, empty on success."""
     try:
         result = subprocess.run(
-            ["portless", *arguments],
+            [_program() or "portless", *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

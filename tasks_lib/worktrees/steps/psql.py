@@ -5,13 +5,13 @@ Open psql or pgcli on the worktree's own database.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
 from tasks_lib.errors import ServerError
+from tasks_lib.programs import find_program, trusted_path
 from tasks_lib.worktrees.env.guard import require_own_database
 from tasks_lib.worktrees.steps.toolchain import worktree_environment
 
@@ -55,7 +55,9 @@ def build_client(project: Project, program: str, arguments: Sequence[str], envir
     record, here = project.require_record_here(), project.repository.current
     url = require_own_database(project, record, here, environ)
     environment = worktree_environment(project, record, here, url=url)
-    found = shutil.which(program, path=environment["PATH"])
+    # The client gets the password, and so does the pager that it looks for.
+    environment["PATH"] = trusted_path(environment["PATH"])
+    found = find_program(program, environment["PATH"])
     if found is None:
         package = "postgresql-client" if program == "psql" else program
         raise ServerError(f"`{program}` is not installed", hint=f"install {package}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import DatabaseError, ServerError, ToolchainError
-from tasks_lib.git.cli import CALLER, git_environment
+from tasks_lib.git.cli import CALLER, git_environment, run_git
 from tasks_lib.plan import Step
 from tasks_lib.toolchains.catalog import is_preset
 from tasks_lib.toolchains.choose import find_history_toolchain, generate_command, is_skippable, migrate_command
@@ -131,7 +131,8 @@ class _Comparison:
 def _compare_migrations(target: Target) -> _Comparison | None:
     """Compare the branch's migrations with the worktree's database; return None if either cannot be read."""
     project, settings = target.project, target.project.settings
-    path = search_path(os.environ.get("PATH"), target.path, project.repository.main)
+    main = project.repository.main
+    path = search_path(os.environ.get("PATH"), target.path, main, is_brought=_is_brought)
     with suppress(ToolchainError):  # the tool itself says more about files that it cannot read
         toolchain = find_history_toolchain(target.path, settings.migrate, settings.history)
         recorded = _read_recorded(project, target.record.identity.database, toolchain) if toolchain else None
@@ -267,7 +268,14 @@ def command_environment(
         worktree=path,
         main=project.repository.main,
         folder=folder,
+        is_brought=_is_brought,
     )
+
+
+def _is_brought(folder: Path) -> bool:
+    """Whether git tracks files in *folder*, whose programs then come from a branch; also if that is unknown."""
+    found = run_git("ls-files", "-z", "--", ".", cwd=folder, check=False)
+    return bool(found.stdout) if found.returncode == 0 else "not a git repository" not in found.stderr
 
 
 def format_command(command: Command) -> str:
