@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -67,6 +68,31 @@ def test_list_names_every_task(repository):
         for name in ("worktree.create", "worktree.remove", "db.clone", "server.start", "config.show"):
             assert f"  {name} " in listed.stdout
     assert repository.inv("worktree").stdout == repository.inv("worktree.list").stdout
+
+
+def test_list_of_the_binary_has_every_task_once(tmp_path):
+    """The headings of `goldentree --list` leave out no task, and list none twice."""
+    listed = re.findall(
+        r"^  (\S+\.\S+|init|doctor|demo)(?: \(.*?\))?  ", goldentree(tmp_path, "--list").stdout, re.MULTILINE
+    )
+    assert sorted(listed) == sorted(ARGUMENTS)
+
+
+def test_overview_fits_a_screen_and_names_tasks_that_exist(tmp_path):
+    """`goldentree` alone prints one screen; what it names can be run."""
+    lines = goldentree(tmp_path).stdout.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    named = set(re.findall(r"\b[a-z]+\.[a-z]+\b", "\n".join(lines[1:])))
+    assert "worktree.create" in named
+    assert named <= ARGUMENTS.keys()
+
+
+def test_list_ends_with_its_reader(tmp_path):
+    """`goldentree --list | head` prints no traceback."""
+    command = f"{sys.executable} -m tasks_lib --list | head -n 1"
+    ended = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (ended.stdout, ended.stderr) == ("To begin:\n", "")
 
 
 def test_help_prints_docstring_and_options(repository):
