@@ -21,7 +21,7 @@ To begin
   goldentree demo                    see it work, on a throwaway repository
 
 Branches
-  goldentree worktree.create BRANCH  create a worktree with a database of its own
+  goldentree worktree.create BRANCH  create a worktree with its own database
   goldentree worktree.list           list the worktrees and their states
   goldentree worktree.status         show the current worktree in detail
   goldentree worktree.remove BRANCH  remove a worktree; worktree.undo restores it
