@@ -148,7 +148,8 @@ class Plan:
                 thread.join()
         except BaseException:
             # Undo nothing while another step is still running.
-            with uninterrupted():
+            titles = ", ".join(f"`{step.title}`" for step in pending[1:])
+            with uninterrupted(), narrator.quietly(f"waiting until {titles} ends, before anything is undone"):
                 for thread in threads:
                     thread.join()
             raise

@@ -76,6 +76,10 @@ _SHOWN = 10
 _PROGRESS = re.compile(r"\b\d+% \(")
 _TAIL_BYTES = 4096
 _REPORT_SECONDS = 0.2
+_GRACE_SECONDS = 2.0
+
+SILENT_SECONDS = 300.0
+"""How long git may do nothing while it talks to a remote: print nothing, and use no CPU time."""
 
 _ATTEMPTS = 20
 _PAUSE = 0.025
@@ -167,7 +171,7 @@ def transfer(*arguments: str | Path, cwd: Path, report: Callable[[str], None] = 
         hint: What to do if it fails.
 
     Raises:
-        GitError: If git fails, for example because the remote cannot be reached.
+        GitError: If git fails, for example because the remote cannot be reached, or makes no progress.
     """
     silent = {
         "GIT_ASKPASS": os.environ.get("GIT_ASKPASS", ""),
@@ -189,13 +193,22 @@ def transfer(*arguments: str | Path, cwd: Path, report: Callable[[str], None] = 
             start_new_session=True,
         ) as process,
     ):
+        progress, moved = (0, 0.0), time.monotonic()
         try:
             while (status := _wait(process, _REPORT_SECONDS)) is None:
                 report(next(reversed(_last_lines(errors)), ""))
+                if time.monotonic() - moved > SILENT_SECONDS:
+                    what = f"git {_verb(arguments)} has made no progress for {SILENT_SECONDS:g} s"
+                    raise GitError(what, why="\n".join(_last_lines(errors)[-_SHOWN:]), hint=hint)
+                if (found := _read_progress(process.pid, errors)) != progress:
+                    progress, moved = found, time.monotonic()
         except BaseException:
             # TERM, so that git deletes its lock files.
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, number)
+                if _wait(process, _GRACE_SECONDS) is not None:
+                    break
             raise
         if status != 0:
             said = [line for line in _last_lines(errors) if not _PROGRESS.search(line)]
@@ -203,6 +216,20 @@ def transfer(*arguments: str | Path, cwd: Path, report: Callable[[str], None] = 
             raise GitError(f"git {_verb(arguments)} failed with status {status}", why=why, hint=hint)
         output.seek(0)
         return os.fsdecode(output.read())
+
+
+def _read_progress(pid: int, errors: IO[bytes]) -> tuple[int, float]:
+    """Return figures that grow while git works: what it has printed, and the CPU time of it and of its children."""
+    import psutil
+
+    spent = 0.0
+    with suppress(psutil.Error):
+        git = psutil.Process(pid)
+        for process in (git, *git.children(recursive=True)):
+            with suppress(psutil.Error):
+                times = process.cpu_times()
+                spent += times.user + times.system
+    return os.fstat(errors.fileno()).st_size, spent
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from tasks_lib.errors import GitError
-from tasks_lib.git import repository
+from tasks_lib.git import cli, repository
 from tasks_lib.git.cli import git_environment, git_succeeds, read_git, run_git, transfer
 from tasks_lib.git.remotes import find_default_branch
 from tasks_lib.git.repository import Repository, list_worktrees
@@ -204,3 +204,16 @@ def test_a_connection_that_ssh_keeps_open_is_not_waited_for(path, monkeypatch, t
     assert time.monotonic() - started < 30
     assert "connecting" in seen
     assert "closed" in failure.value.why
+
+
+def test_a_remote_that_does_not_go_on_is_given_up(path, monkeypatch):
+    """Also if a program that git runs ignores the signal to end."""
+    monkeypatch.setenv("GIT_SSH_VARIANT", "ssh")  # which git would else find out by running it
+    monkeypatch.setenv("GIT_SSH_COMMAND", "trap '' TERM; echo connecting >&2; sleep 60; :")
+    for name, seconds in {"SILENT_SECONDS": 0.5, "_REPORT_SECONDS": 0.05, "_GRACE_SECONDS": 0.1}.items():
+        monkeypatch.setattr(cli, name, seconds)
+    started = time.monotonic()
+    with pytest.raises(GitError, match=r"no progress for 0\.5 s") as failure:
+        transfer("ls-remote", "ssh://127.0.0.1/app.git", cwd=path, hint="go on without it")
+    assert time.monotonic() - started < 5
+    assert (failure.value.why, failure.value.hint) == ("connecting", "go on without it")

@@ -113,7 +113,8 @@ class Server:
         Args:
             version: The server's version.
         """
-        return self.url.environment(dbname=database, options=self._options(version))
+        timeout = self.url.parameter("connect_timeout") or CONNECT_TIMEOUT
+        return self.url.environment(dbname=database, options=self._options(version), connect_timeout=timeout)
 
     def _options(self, version: int, *, keep_search_path: bool = False) -> str:
         own = self.url.parameter("options")
