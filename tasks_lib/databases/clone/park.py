@@ -24,6 +24,7 @@ from tasks_lib.databases.ownership.golden_template import (
     describe_database,
     format_membership_hint,
     require_may_create,
+    require_primary,
 )
 from tasks_lib.databases.ownership.managed import ManagedDatabase, list_managed
 from tasks_lib.databases.server.connection import TOOL, scalar
@@ -81,9 +82,11 @@ def park(
         only: Park only databases with these names.
 
     Raises:
+        ServerError: If the server is a standby.
         DatabaseError: If one cannot be renamed; none is parked.
     """
     with server.connect_for_ddl() as connection:
+        require_primary(connection)
         with _exclusive_transaction(connection, owner):
             chosen = [
                 database

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from pathlib import Path
+
 import pytest
 
-from tasks_lib.databases.clone import clone
+from tasks_lib.databases.clone import clone, park
 from tasks_lib.databases.clone.strategy import CloneOptions
 from tasks_lib.databases.golden import promote
+from tasks_lib.databases.golden.status import report_golden_status
 from tasks_lib.databases.server import binaries
+from tasks_lib.databases.server.embedded.cluster import Cluster
 from tasks_lib.errors import DatabaseError, ServerError
+from tests.databases.conftest import Place
 
 pytestmark = pytest.mark.every_major
 
@@ -123,3 +129,36 @@ def test_promotion_without_ownership_names_the_grant(place):
         promote.check_promotion(source, database, slug=place.slug, force=True, evict_idle=False)
     place.admin.execute(caught.value.hint.splitlines()[-1])
     promote.check_promotion(source, database, slug=place.slug, force=True, evict_idle=False)
+
+
+@contextmanager
+def standby(server, programs):
+    """Make *server* a standby of a primary that it never finds."""
+    with server.connect() as connection:
+        (data,) = connection.execute("SHOW data_directory").fetchone()
+    cluster, signal = Cluster(Path(data).parent, durable=False, binaries=programs), Path(data, "standby.signal")
+    for begin in (signal.touch, signal.unlink):
+        cluster.stop()
+        begin()
+        cluster.start()
+        if begin == signal.touch:
+            yield
+
+
+def test_standby_is_refused_before_the_first_change(own_server, programs, tmp_path):
+    """A standby is named as such by what would change it; what only reads works there."""
+    with own_server.connect() as admin:
+        place = Place(own_server, admin, tmp_path / "databases")
+        golden = place.golden("CREATE TABLE t ()")
+        database, source = place.clone(golden).database, place.source(golden)
+    with standby(own_server, programs):
+        for change in (
+            lambda: clone.check_clone(source, "new_clone", slug=place.slug),
+            lambda: promote.check_promotion(source, database, slug=place.slug, force=True, evict_idle=False),
+            lambda: park.park(own_server, source.owner(place.slug), parked_at="2026-01-02", report=place.said.append),
+        ):
+            with pytest.raises(ServerError, match="is a standby") as caught:
+                change()
+            assert "primary" in caught.value.hint
+        assert report_golden_status(source).freshness.found.digest
+    clone.check_clone(source, "new_clone", slug=place.slug)
