@@ -24,7 +24,7 @@ Branches
   goldentree worktree.create BRANCH  create a worktree with its own database
   goldentree worktree.list           list the worktrees and their states
   goldentree worktree.status         show the current worktree in detail
-  goldentree worktree.remove BRANCH  remove a worktree; worktree.undo restores it
+  goldentree worktree.remove BRANCH  remove one; worktree.undo restores it
   goldentree worktree.gc             list orphaned worktrees and databases
 
 The current worktree's database: db.status, db.migrate, db.reset, db.psql
