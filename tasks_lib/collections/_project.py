@@ -20,9 +20,12 @@ SECTIONS = ("db", "worktree")
 """The sections of Invoke's configuration that are ours; an unknown key in them is an error."""
 
 
-def current_project() -> Project:
+def current_project(*, looks: bool = False) -> Project:
     """
     Return the project around the current directory.
+
+    Args:
+        looks: Whether the command only looks: then it starts no server, and writes nothing.
 
     Raises:
         GitError: If it is not in a repository that we can work in.
@@ -32,12 +35,12 @@ def current_project() -> Project:
     from tasks_lib.errors import WorktreeError
 
     try:
-        return project_at(Path.cwd())
+        return project_at(Path.cwd(), looks=looks)
     except FileNotFoundError:
         raise WorktreeError("the current directory is gone", hint="cd elsewhere") from None
 
 
-def project_at(path: Path) -> Project:
+def project_at(path: Path, *, looks: bool = False) -> Project:
     """
     Return the project around the directory *path*.
 
@@ -51,7 +54,7 @@ def project_at(path: Path) -> Project:
     from tasks_lib.worktrees.project import Project
 
     repository = Repository.find(path)
-    return Project(repository, load(repository.main, team_settings(repository.main), os.environ))
+    return Project(repository, load(repository.main, team_settings(repository.main), os.environ), looks)
 
 
 def team_settings(main: Path) -> dict[str, Origin]:

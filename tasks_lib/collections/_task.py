@@ -116,7 +116,8 @@ def task(
                 if not {"--help", "-h"}.isdisjoint(value for value in flags.values() if isinstance(value, str)):
                     # Invoke takes the next word, even a flag, as the missing positional argument.
                     noun = body.__module__.rpartition(".")[2]
-                    raise GoldentreeError("`--help` goes before the task", hint=f"inv --help {noun}.{body.__name__}")
+                    words = dict.fromkeys([noun, options.get("name", body.__name__).replace("_", "-")])
+                    raise GoldentreeError("`--help` goes before the task", hint=f"inv --help {'.'.join(words)}")
                 with machine_errors():
                     found = body(*arguments, **flags)
             except GoldentreeError as error:

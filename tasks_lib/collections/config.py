@@ -28,7 +28,7 @@ def show(c: Context, json: bool = False) -> Answer:
     """
     from tasks_lib.settings import SETTINGS
 
-    settings = current_project().settings
+    settings = current_project(looks=True).settings
     data = [
         {
             "name": setting.key or setting.env,

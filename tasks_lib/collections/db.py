@@ -81,7 +81,7 @@ def companions(c: Context, json: bool = False) -> Answer:
     """
     from tasks_lib.worktrees.steps.databases import companion_databases
 
-    project = current_project()
+    project = current_project(looks=True)
     found = [(database, database.exists()) for database in companion_databases(project, project.require_record_here())]
     data = [
         {
@@ -172,7 +172,7 @@ def status(c: Context, json: bool = False) -> Answer:
 
     from tasks_lib.worktrees.reports.status import report_database
 
-    project = current_project()
+    project = current_project(looks=True)
     found = report_database(project, os.environ)
     record, migrations = found.record, found.migrations
     drift, tool = (migrations.drift, migrations.toolchain) if migrations else (None, None)
@@ -210,7 +210,7 @@ def verify(c: Context, json: bool = False) -> Answer:
     """
     from tasks_lib.worktrees.reports.verify import report_verification
 
-    found = report_verification(current_project(), os.environ)
+    found = report_verification(current_project(looks=True), os.environ)
     data = {
         "equal": not found.differences,
         "checks": [

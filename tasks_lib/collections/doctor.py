@@ -27,7 +27,7 @@ def doctor(c: Context, json: bool = False) -> Answer:
     """
     from tasks_lib.worktrees.reports.doctor import report_findings
 
-    findings = report_findings(current_project())
+    findings = report_findings(current_project(looks=True))
     data = [
         {
             "level": finding.level,

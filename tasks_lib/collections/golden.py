@@ -33,7 +33,7 @@ def status(c: Context, json: bool = False) -> Answer:
     """
     from tasks_lib.databases.golden.status import report_golden_status
 
-    project = current_project()
+    project = current_project(looks=True)
     source = project.source()
     found = report_golden_status(source)
     seen, taken = found.freshness, found.snapshot
@@ -215,7 +215,7 @@ def verify(c: Context, into: str | None = None, json: bool = False) -> Answer:
     from tasks_lib.collections.views.golden_build import report_checks
     from tasks_lib.workflows.golden_build import prepare_golden_build
 
-    return report_checks(prepare_golden_build(current_project(), Narrator(), into=into))
+    return report_checks(prepare_golden_build(current_project(looks=True), Narrator(), into=into))
 
 
 @task(help={"evict": _EVICT}, returns="`{golden, from, parked}`")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,7 +61,7 @@ def init(
         raise WorktreeError(
             "`init` is for the main worktree",
             why="settings and tasks are read from there",
-            hint=f"cd {project.repository.main}",
+            hint=f"cd {shlex.quote(str(project.repository.main))}",
         )
     asked = {
         "git": git,

@@ -211,9 +211,10 @@ def gc(c: Context, yes: bool = False, json: bool = False) -> Answer:
     from tasks_lib.worktrees.plans.gc import Collected, collect
     from tasks_lib.worktrees.reports.orphans import find_orphans
 
-    project, narrator = current_project(), Narrator()
+    looks = not yes or c.config.run.dry
+    project, narrator = current_project(looks=looks), Narrator()
     orphans = find_orphans(project)
-    if not yes or c.config.run.dry:
+    if looks:
         return report_collected([Collected(orphan, "candidate" if orphan.action else "kept") for orphan in orphans])
     collected = collect(project, orphans, narrator)
     stop_orphaned_agents(project, narrator)
@@ -272,7 +273,7 @@ def list_(c: Context, quick: bool = False, json: bool = False) -> Answer:
     from tasks_lib.collections.views import worktree_table
     from tasks_lib.worktrees.reports import listing
 
-    project, narrator = current_project(), Narrator()
+    project, narrator = current_project(looks=True), Narrator()
     rows = listing.list_rows(project)
     pending = ("databases",) if quick else ("git", "databases")
     if in_terminal() and not json:
@@ -308,7 +309,7 @@ def status(c: Context, branch: str = "", json: bool = False) -> Answer:
     from tasks_lib.collections.views import worktree_status
     from tasks_lib.worktrees.reports.status import format_document, report_status
 
-    project, narrator = current_project(), Narrator()
+    project, narrator = current_project(looks=True), Narrator()
     with narrator.quietly("look at the worktree and its database"):
         found = report_status(project, branch, os.environ)
     return Answer(
@@ -323,7 +324,7 @@ def path(c: Context, branch: str, json: bool = False) -> Answer:
 
     For `cd "$(inv worktree.path BRANCH)"`.
     """
-    found, record = current_project().find(branch)
+    found, record = current_project(looks=True).find(branch)
     if found is None or not found.exists():
         at = found or (record.path if record else "?")
         raise WorktreeError(
@@ -358,7 +359,7 @@ def env(c: Context, branch: str = "", sync: bool = False, json: bool = False) ->
     from tasks_lib.worktrees.reports.env_values import report_env_values
     from tasks_lib.worktrees.reports.incomplete import command_for_worktree
 
-    project, narrator = current_project(), Narrator()
+    project, narrator = current_project(looks=not sync), Narrator()
     record, path = _require_existing(project, branch)
     command = partial(command_for_worktree, project, path)
     if not sync:

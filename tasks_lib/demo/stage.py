@@ -48,6 +48,9 @@ PROOF_TABLES = {"contacts": "contact", "agents": "ai_agent", "phones": "phone_nu
 SEAORM_HISTORY = "seaql_migrations"
 """SeaORM's migration history, from before the application moved to Alembic."""
 
+_INV = "import sys; from invoke.main import program; sys.argv[0] = 'inv'; program.run()"
+"""Invoke of this interpreter, which its hints call `inv`."""
+
 _OUTSIDE = ("DATABASE_URL", "WORKTREE_", "CONDUCTOR_", "GIT_", "PG", "INVOKE_")
 """Variables that users and hooks export, and that must not reach the stage."""
 
@@ -125,7 +128,7 @@ class Stage:
         self, arguments: tuple[str, ...], environment: Mapping[str, str], *, stdout: int | None, stderr: int
     ) -> str:
         with subprocess.Popen(
-            [sys.executable, "-m", "invoke", *arguments],
+            [sys.executable, "-c", _INV, *arguments],
             cwd=self.main,
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -12,14 +12,14 @@ import signal
 import subprocess
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from tasks_lib.errors import GitError, find_cure
 from tasks_lib.programs import trusted_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 # Inside a hook git exports GIT_DIR, GIT_INDEX_FILE and others, which would send our calls to another repository. What
@@ -91,12 +91,14 @@ def run_git(
     check: bool = True,
     stdin: str = "",
     index: Path | None = None,
+    scratch: dict[str, str] | None = None,
     seconds: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """
     Run git with *arguments* in *cwd*, on the worktree's own index or on the file *index*.
 
     Args:
+        scratch: Variables of `objects_elsewhere`, if git must not write objects into the repository.
         seconds: How long git may take; then it is killed with the programs that it runs, such as hooks and filters.
 
     Raises:
@@ -109,7 +111,7 @@ def run_git(
                 stdin,
                 seconds,
                 cwd=cwd,
-                env=git_environment() | ({"GIT_INDEX_FILE": str(index)} if index else {}),
+                env=git_environment() | ({"GIT_INDEX_FILE": str(index)} if index else {}) | (scratch or {}),
                 # Where we ignore Ctrl-C, git and its hooks must not receive it either. They do not all inherit that:
                 # git before 2.35 installs a handler, and git 2.55 runs hooks with the default action.
                 start_new_session=signal.getsignal(signal.SIGINT) is signal.SIG_IGN,
@@ -127,6 +129,20 @@ def run_git(
         what = f"git {_verb(arguments)} failed with status {result.returncode}"
         raise GitError(what, why=said, hint=find_cure(said, cwd))
     return result
+
+
+@contextmanager
+def objects_elsewhere(common: Path) -> Iterator[dict[str, str]]:
+    """
+    Give the variables with which git writes new objects into a directory that is deleted afterwards.
+
+    Args:
+        common: The repository's git common directory.
+    """
+    # C-quoted, because a colon separates paths.
+    quoted = '"' + str(common / "objects").replace("\\", r"\\").replace('"', r"\"") + '"'
+    with tempfile.TemporaryDirectory(prefix="goldentree-") as folder:
+        yield {"GIT_OBJECT_DIRECTORY": folder, "GIT_ALTERNATE_OBJECT_DIRECTORIES": quoted}
 
 
 def _run(command: list[str], text: str, seconds: float | None, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -4,14 +4,16 @@ What a branch has changed since it diverged from another one, as text for people
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import BranchError
 from tasks_lib.git import uncommitted
-from tasks_lib.git.cli import read_git, run_git
+from tasks_lib.git.cli import objects_elsewhere, run_git
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tasks_lib.git.repository import Repository
@@ -37,11 +39,13 @@ class Diff:
     Attributes:
         old: A commit.
         new: A commit or tree.
+        scratch: Where git finds trees that are not in the repository, as `objects_elsewhere` says.
     """
 
     repository: Repository
     old: str
     new: str
+    scratch: dict[str, str]
 
     def patch(self) -> str:
         """Return the patch. Bytes that are not UTF-8 are surrogates, so that it can be applied."""
@@ -58,12 +62,14 @@ class Diff:
         return [ChangedFile(path, _count(added), _count(removed)) for added, removed, path in rows]
 
     def _git(self, *options: str) -> str:
-        return read_git(*_DIFF, *options, self.old, self.new, cwd=self.repository.main)
+        command = (*_DIFF, *options, self.old, self.new)
+        return run_git(*command, cwd=self.repository.main, scratch=self.scratch).stdout.removesuffix("\n")
 
 
-def diff_since(repository: Repository, base: str, branch: str, at: Path | None = None) -> Diff:
+@contextmanager
+def diff_since(repository: Repository, base: str, branch: str, at: Path | None = None) -> Iterator[Diff]:
     """
-    Return what *branch* has changed since it diverged from *base*.
+    Give what *branch* has changed since it diverged from *base*. Writes nothing into the repository.
 
     Args:
         base: A branch or commit.
@@ -81,7 +87,8 @@ def diff_since(repository: Repository, base: str, branch: str, at: Path | None =
     parted = run_git("merge-base", other, tip, cwd=repository.main, check=False).stdout.strip()
     if not parted:
         raise BranchError(f"`{branch}` and `{base}` have no common history")
-    return Diff(repository, parted, uncommitted.write_trees(at)[1] if at else tip)
+    with objects_elsewhere(repository.common) as scratch:
+        yield Diff(repository, parted, uncommitted.write_trees(at, scratch)[1] if at else tip, scratch)
 
 
 def replace_undecodable(text: str) -> str:

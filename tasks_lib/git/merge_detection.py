@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import GitError
-from tasks_lib.git.cli import git_succeeds, read_git, run_git
+from tasks_lib.git.cli import git_succeeds, objects_elsewhere, read_git, run_git
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,7 +65,7 @@ def find_merge_proof(repository: Repository, tip: str, target: str) -> str | Non
     tree = read_git("rev-parse", f"{target}^{{tree}}", cwd=main)
     if read_git("rev-parse", f"{tip}^{{tree}}", cwd=main) == tree:
         return "same tree"
-    if _merged_tree(main, tip, target) == tree:
+    if _merged_tree(repository, tip, target) == tree:
         return "nothing to add"
     if len(paths) <= MOST_PATHS and _is_patched_in(main, base, tip, target, paths):
         return "patch"
@@ -80,14 +80,17 @@ def _base(main: Path, tip: str, target: str) -> str | None:
     return found.stdout.strip() or None
 
 
-def _merged_tree(main: Path, tip: str, target: str) -> str | None:
+def _merged_tree(repository: Repository, tip: str, target: str) -> str | None:
     """Return the tree that merging *tip* into *target* would give, None if it would conflict or git is too old."""
+    main = repository.main
     drivers = run_git("config", "--name-only", "--get-regexp", r"^merge\..*\.driver$", cwd=main, check=False)
     # A driver that keeps "ours" would merge anything into nothing. One that fails is a conflict.
     keys = [*drivers.stdout.splitlines(), "merge.union.driver"]
     settings = [f"{key}=false" for key in keys] + ["merge.renames=true", "merge.directoryRenames=false"]
     options = [word for setting in settings for word in ("-c", setting)]
-    merged = run_git(*options, "merge-tree", "--write-tree", "--no-messages", target, tip, cwd=main, check=False)
+    command = [*options, "merge-tree", "--write-tree", "--no-messages", target, tip]
+    with objects_elsewhere(repository.common) as scratch:
+        merged = run_git(*command, cwd=main, check=False, scratch=scratch)
     return merged.stdout.strip() if merged.returncode == 0 else None
 
 

@@ -4,6 +4,7 @@ Remotes: which branches they have as of the last fetch, and which of them a loca
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -97,7 +98,7 @@ def find_default_branch(repository: Repository) -> str:
         raise GitError(
             "the default branch is unknown",
             why="there is no `main` or `master`, and the main worktree's HEAD is detached",
-            hint=f"git -C {main} switch BRANCH",
+            hint=f"git -C {shlex.quote(str(main))} switch BRANCH",
         )
     return branch
 

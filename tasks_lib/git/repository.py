@@ -5,6 +5,7 @@ A repository and its worktrees, as git lists them.
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -127,7 +128,7 @@ class Repository:
             raise GitError(
                 f"git takes `{main.path}` for a bare repository, although it has a checkout",
                 why="another program has set core.bare to true",
-                hint=f"git -C {main.path} config {option}core.bare false",
+                hint=f"git -C {shlex.quote(str(main.path))} config {option}core.bare false",
             )
         if main.bare:
             raise GitError(

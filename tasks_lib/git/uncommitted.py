@@ -106,13 +106,18 @@ def delete(repository: Repository, reference: str) -> None:
     run_plain_git(repository.main, "update-ref", "-d", reference)
 
 
-def write_trees(path: Path) -> tuple[str | None, str]:
-    """Write what is staged, None in a conflict, and all that the worktree holds as trees; the index stays as it is."""
+def write_trees(path: Path, scratch: dict[str, str] | None = None) -> tuple[str | None, str]:
+    """
+    Write what is staged, None in a conflict, and all that the worktree holds as trees; the index stays as it is.
+
+    Args:
+        scratch: As for `run_git`.
+    """
     with copied_index(path) as index:
         conflict = run_plain_git(path, "ls-files", "--unmerged", index=index) != ""
-        staged = None if conflict else run_plain_git(path, "write-tree", index=index)
-        run_plain_git(path, "add", "--all", index=index)
-        return staged, run_plain_git(path, "write-tree", index=index)
+        staged = None if conflict else run_plain_git(path, "write-tree", index=index, scratch=scratch)
+        run_plain_git(path, "add", "--all", index=index, scratch=scratch)
+        return staged, run_plain_git(path, "write-tree", index=index, scratch=scratch)
 
 
 @contextmanager
@@ -137,7 +142,9 @@ def _parents(path: Path, commit: str) -> list[str]:
     return read_git("rev-parse", f"{commit}^@", cwd=path).splitlines()
 
 
-def run_plain_git(path: Path, *arguments: str, index: Path | None = None, stdin: str = "") -> str:
+def run_plain_git(
+    path: Path, *arguments: str, index: Path | None = None, stdin: str = "", scratch: dict[str, str] | None = None
+) -> str:
     """
     Run git without hooks and without settings that would change what is saved, and return its stdout.
 
@@ -145,4 +152,4 @@ def run_plain_git(path: Path, *arguments: str, index: Path | None = None, stdin:
         GitError: As `run_git`.
     """
     options = [word for key, value in _SETTINGS.items() for word in ("-c", f"{key}={value}")]
-    return run_git(*options, *arguments, cwd=path, index=index, stdin=stdin).stdout.removesuffix("\n")
+    return run_git(*options, *arguments, cwd=path, index=index, stdin=stdin, scratch=scratch).stdout.removesuffix("\n")

@@ -5,6 +5,7 @@ Open a ledger, and run transactions on it.
 from __future__ import annotations
 
 import os
+import sqlite3
 import weakref
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from tasks_lib.ledger.repositories import agents, documents, errands, review, ta
 from tasks_lib.ledger.repositories.base import refused
 from tasks_lib.ledger.store.clock import now
 from tasks_lib.ledger.store.engine import BUSY_SECONDS, postgres_engine, reading, sqlite_engine, writing
-from tasks_lib.ledger.store.migrate import ensure_schema
+from tasks_lib.ledger.store.migrate import ensure_schema, is_current
+from tasks_lib.ledger.store.reader import sqlite_reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -64,28 +66,44 @@ class Ledger:
     clock: Clock = now
 
     @classmethod
-    def on_sqlite(cls, path: Path, clock: Clock = now) -> Ledger:
+    def on_sqlite(cls, path: Path, clock: Clock = now, *, looks: bool = False) -> Ledger:
         """
         Open the ledger in the file *path*, which is created or migrated if necessary.
+
+        Args:
+            looks: Only read it; nothing is created, migrated or written.
 
         Raises:
             LedgerError: If it cannot be opened or migrated.
         """
-        return cls._opened(sqlite_engine(path), str(path), clock)
+        with _translated(str(path)):
+            engine = sqlite_reader(path) if looks else sqlite_engine(path)
+        return cls._opened(engine, str(path), clock)
 
     @classmethod
-    def on_postgres(cls, parameters: Mapping[str, str], where: str, clock: Clock = now) -> Ledger:
+    def on_postgres(
+        cls, parameters: Mapping[str, str], where: str, clock: Clock = now, *, looks: bool = False
+    ) -> Ledger:
         """
         Open the ledger in a PostgreSQL database, in its own schema `goldentree`.
 
         Args:
             parameters: The connection parameters of libpq.
             where: The database's URL without a password, for messages.
+            looks: Only read it; nothing is created or migrated.
 
         Raises:
-            LedgerError: If it cannot be opened or migrated.
+            LedgerError: If it cannot be opened or migrated; if *looks*, and it has not been created or migrated yet.
         """
-        return cls._opened(postgres_engine(parameters), where, clock)
+        engine = postgres_engine(parameters)
+        if looks:
+            with _translated(where), reading(engine).connect() as connection:
+                if not is_current(connection):
+                    raise LedgerError(
+                        f"the ledger at `{where}` was not created yet, or by an earlier version",
+                        hint="to create or migrate it:\ninv ledger.backup",
+                    )
+        return cls._opened(engine, where, clock)
 
     @classmethod
     def _opened(cls, engine: sa.Engine, where: str, clock: Clock) -> Ledger:
@@ -148,6 +166,8 @@ def _translated(where: str) -> Iterator[None]:
         raise refused(error, "change") from None
     except (OverflowError, UnicodeEncodeError) as error:
         raise LedgerError("the ledger cannot store this value", why=str(error)) from None
+    except sqlite3.Error as error:
+        raise LedgerError(f"the ledger at `{where}` cannot be read", why=str(error)) from None
     except sa.exc.DBAPIError as error:
         # For a statement only the first line, as PostgreSQL's others may quote values; connection errors need them all.
         said = str(error.orig).strip() if error.statement is None else str(error.orig).partition("\n")[0]

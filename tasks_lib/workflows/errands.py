@@ -106,16 +106,18 @@ def find_errand(project: Project, name: str) -> Errand:
         return found[0] if found else tx.errands.named(name)
 
 
-def diff(project: Project, errand: Errand) -> Diff:
+@contextmanager
+def diff(project: Project, errand: Errand) -> Iterator[Diff]:
     """
-    Return an errand's changes since it branched from its base branch, including uncommitted work.
+    Give an errand's changes since it branched from its base branch, including uncommitted work.
 
     Raises:
         BranchError: If its branch or base branch does not exist.
     """
     listed = worktrees_by_branch(project).get(errand.branch)
     at = listed.path if listed and listed.branch == errand.branch and listed.path.exists() else None
-    return diff_since(project.repository, f"refs/heads/{errand.base_branch}", errand.branch, at)
+    with diff_since(project.repository, f"refs/heads/{errand.base_branch}", errand.branch, at) as changes:
+        yield changes
 
 
 def require_completable(project: Project, errand: Errand, *, force: bool) -> None:

@@ -38,7 +38,9 @@ def ledger_of(project: Project) -> Ledger:
     from tasks_lib.ledger.ledger import Ledger
 
     url = ledger_url(project)
-    return Ledger.on_sqlite(_file(project)) if url is None else Ledger.on_postgres(url.parameters, url.masked)
+    if url is None:
+        return Ledger.on_sqlite(_file(project), looks=project.looks)
+    return Ledger.on_postgres(url.parameters, url.masked, looks=project.looks)
 
 
 def ledger_url(project: Project) -> DatabaseUrl | None:

@@ -32,37 +32,39 @@ class Project:
     One repository and everything that this tool knows about it.
 
     Attributes:
+        looks: Whether the command only looks: then it starts no server, and writes nothing.
         cache: What takes long to find in a large repository, and does not change while a command runs.
     """
 
     repository: Repository
     settings: Settings
+    looks: bool = False
     cache: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def registry(self) -> Registry:
         """The repository's registry."""
-        return Registry(self.repository.common)
+        return Registry(self.repository.common, self.looks)
 
     @cached_property
     def server(self) -> Server:
         """
-        The server of the clones. The embedded one is started if none is configured.
+        The server of the clones. The embedded one is started if none is configured, but not if the command only looks.
 
         Raises:
             SettingsError: If `DATABASE_URL` cannot be used.
-            ServerError: If the embedded server cannot be started.
+            ServerError: If the embedded server cannot be started, or is not running.
         """
-        from tasks_lib.databases.server.from_settings import configured_server
+        from tasks_lib.databases.server.from_settings import configured_server, running_server
 
-        return configured_server(self.settings)
+        return running_server(self.settings) if self.looks else configured_server(self.settings)
 
     def source(self, golden: str | None = None) -> Source:
         """Return the source of clones: the golden template *golden*, by default the configured one."""
         from tasks_lib.databases.ownership.source import Source
 
         folder = self.registry.directory / "databases"
-        return Source(self.server, golden or self.settings.template, self.registry.signer, folder)
+        return Source(self.server, golden or self.settings.template, self.registry.signer, folder, self.looks)
 
     def owner(self, slug: str) -> Owner:
         """Return the owner of the databases of the worktree *slug*."""

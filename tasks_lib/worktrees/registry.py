@@ -109,9 +109,11 @@ class Registry:
 
     Attributes:
         common: The git common directory.
+        looks: Whether the command only looks, and nothing may be written.
     """
 
     common: Path
+    looks: bool = False
 
     @property
     def directory(self) -> Path:
@@ -136,6 +138,9 @@ class Registry:
         here = str(self.common)
         if (found := self._read_signer()) and found[1] == here:
             return found[0]
+        if self.looks:
+            # Nothing was signed with a key that does not exist.
+            return found[0] if found and not self._is_copy() else Signer(secrets.token_hex(8), bytes(KEY_BYTES))
         try:
             with self.locked():
                 found = self._read_signer()

@@ -65,7 +65,7 @@ def list_(c: Context, json: bool = False) -> Answer:
     """
     List the accounts: state, credentials, last use
     """
-    with ledger_of(current_project()).read() as tx:
+    with ledger_of(current_project(looks=True)).read() as tx:
         found = tx.accounts.find_all()
     if not found:
         return Answer([], name_program("no accounts; add one with inv account.add EMAIL --credentials-file FILE"))

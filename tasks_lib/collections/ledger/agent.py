@@ -91,7 +91,7 @@ def list_(c: Context, all: bool = False, json: bool = False) -> Answer:  # noqa:
     from tasks_lib.ledger.agents.liveness import describe_status
     from tasks_lib.ledger.schema.agents import GONE, HOLDING
 
-    project = current_project()
+    project = current_project(looks=True)
     homes = branches(project)
     with ledger_of(project).read() as tx:
         found = [agent for agent in tx.agents.find_all() if all or agent.status not in GONE]
@@ -326,7 +326,7 @@ def logs(c: Context, name: str, session: str = "", follow: bool = False, json: b
     from tasks_lib.errors import NotFoundError
     from tasks_lib.ledger.agents import logs as kept
 
-    project = current_project()
+    project = current_project(looks=True)
     if follow and json:
         raise GoldentreeError(
             "--follow and --json cannot be combined", why="--json prints one document, and --follow never ends"

@@ -84,7 +84,7 @@ def show(c: Context, chat: str, json: bool = False) -> Answer:
     """
     Print the messages of a chat
     """
-    project = current_project()
+    project = current_project(looks=True)
     with ledger_of(project).read() as tx:
         found = tx.chat_sessions.named(chat)
         messages = tx.chat_sessions.find_messages_by_session_id(found.id)
@@ -106,7 +106,7 @@ def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     """
     List the chats
     """
-    project = current_project()
+    project = current_project(looks=True)
     with ledger_of(project).read() as tx:
         found = tx.chat_sessions.find_all(**({"status": status} if status else {}))
     rows = [(short_id(chat.id), chat.status, chat.target_type, short_id(chat.target_id)) for chat in found]

@@ -84,7 +84,7 @@ def list_(c: Context, status: str = "", json: bool = False) -> Answer:
     from tasks_lib.collections.views.errand_table import errand_for_json, format_errands
     from tasks_lib.workflows import errand_status
 
-    project, narrator = current_project(), Narrator()
+    project, narrator = current_project(looks=True), Narrator()
     with ledger_of(project).read() as tx:
         everything = tx.errands.find_all()
         shown = tx.errands.find_all(status=status) if status else everything
@@ -114,14 +114,14 @@ def diff(c: Context, errand: str = "", stat: bool = False, json: bool = False) -
     from tasks_lib.git.diff import replace_undecodable
     from tasks_lib.workflows import errands
 
-    project = current_project()
+    project = current_project(looks=True)
     found = errands.find_errand(project, errand)
-    changes = errands.diff(project, found)
-    if json:
-        files = [asdict(file) for file in changes.files()]
-        patch = replace_undecodable(changes.patch())
-        return Answer({"id": found.id, "merge_base": changes.old, "files": files, "patch": patch}, "")
-    text = changes.stat() if stat else colour_patch(changes.patch())
+    with errands.diff(project, found) as changes:
+        if json:
+            files = [asdict(file) for file in changes.files()]
+            patch = replace_undecodable(changes.patch())
+            return Answer({"id": found.id, "merge_base": changes.old, "files": files, "patch": patch}, "")
+        text = changes.stat() if stat else colour_patch(changes.patch())
     return Answer(None, text or f"no changes compared with `{found.base_branch}`", exact=not stat)
 
 

@@ -54,7 +54,7 @@ def list_(c: Context, json: bool = False) -> Answer:
     """
     List the initiatives: status, phases, completed and total tasks
     """
-    with ledger_of(current_project()).read() as tx:
+    with ledger_of(current_project(looks=True)).read() as tx:
         found, tasks, phases = tx.initiatives.find_all(), tx.tasks.find_all(), tx.phases.find_all()
     if not found:
         return Answer([], name_program("no initiatives; add one with inv initiative.add NAME"))

@@ -39,7 +39,7 @@ def status(c: Context, json: bool = False) -> Answer:
     """
     from tasks_lib.ledger.maintenance.health import check_health
 
-    ledger, narrator = ledger_of(current_project()), Narrator()
+    ledger, narrator = ledger_of(current_project(looks=True)), Narrator()
     with narrator.quietly("check the ledger"):
         found = check_health(ledger)
     stale = [(task, holder.name if holder else None) for task, holder in found.stale]
@@ -121,7 +121,7 @@ def board(c: Context, out: str = "", open: bool = False, json: bool = False) -> 
     from tasks_lib.ledger.board.file import write
     from tasks_lib.ledger.board.page import page
 
-    project, narrator = current_project(), Narrator()
+    project, narrator = current_project(looks=True), Narrator()  # it reads the ledger, and writes only the page
     target = Path(out).absolute() if out else project.registry.directory / "ledger-board.html"
     if c.config.run.dry:
         return preview([f"write {target}"])

@@ -77,7 +77,7 @@ def list_(c: Context, to: str = USER, all: bool = False, json: bool = False) -> 
     """
     List the unread messages
     """
-    project = current_project()
+    project = current_project(looks=True)
     with ledger_of(project).read() as tx:
         if to == USER and not all:
             found = tx.messages.find_pending_for_user()

@@ -30,7 +30,7 @@ def list_(c: Context, initiative: str, json: bool = False) -> Answer:
     """
     List the pages of an initiative, each below its parent
     """
-    project = current_project()
+    project = current_project(looks=True)
     with ledger_of(project).read() as tx:
         pages = tx.pages.find_all(initiative_id=tx.initiatives.named(initiative).id)
     lines = [f"{short_id(page.id)}  {'  ' * depth}{page.title}" for page, depth in _tree(pages, None)]
@@ -42,7 +42,7 @@ def show(c: Context, page: str, json: bool = False) -> Answer:
     """
     Print a page
     """
-    project = current_project()
+    project = current_project(looks=True)
     with ledger_of(project).read() as tx:
         found = tx.pages.named(page)
     return Answer(row_for_json(found), "\n\n".join(filter(None, (f"# {found.title}", found.content))))

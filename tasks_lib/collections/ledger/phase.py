@@ -63,7 +63,7 @@ def list_(c: Context, initiative: str = "", json: bool = False) -> Answer:
     """
     List the phases: status, completed and total tasks
     """
-    with ledger_of(current_project()).read() as tx:
+    with ledger_of(current_project(looks=True)).read() as tx:
         goal = tx.initiatives.named(initiative) if initiative else None
         found = tx.phases.find_by_initiative_id(goal.id) if goal else tx.phases.find_all()
         tasks = {phase.id: tx.tasks.find_by_phase_id(phase.id) for phase in found}

@@ -87,7 +87,7 @@ def list_(c: Context, as_: str = "", status: str = "", initiative: str = "", jso
     """
     List the proposals
     """
-    project = current_project()
+    project = current_project(looks=True)
     with ledger_of(project).read() as tx:
         equals: dict[str, Any] = {"status": status} if status else {}
         if as_:

@@ -69,7 +69,7 @@ def list_(c: Context, phase: str, open: bool = False, json: bool = False) -> Ans
     """
     List the comments on a phase's diff, by file and line
     """
-    project = current_project()
+    project = current_project(looks=True)
     with ledger_of(project).read() as tx:
         comments = tx.review_comments.find_by_phase_id(tx.phases.named(phase).id)
     shown = [comment for comment in comments if not (open and comment.resolved)]
@@ -101,7 +101,7 @@ def diff(c: Context, phase: str, json: bool = False) -> Answer:
     from tasks_lib.collections.views.annotated_patch import annotate_patch
     from tasks_lib.git.diff import diff_since, replace_undecodable
 
-    project = current_project()
+    project = current_project(looks=True)
     with ledger_of(project).read() as tx:
         found = tx.phases.named(phase)
         initiative = tx.initiatives.require(found.initiative_id)
@@ -113,12 +113,11 @@ def diff(c: Context, phase: str, json: bool = False) -> Answer:
             hint=f"inv initiative.update {short_id(initiative.id)} --branch BRANCH",
         )
     base = found.merge_base or f"refs/heads/{project.base_branch}"
-    changes = diff_since(project.repository, base, initiative.branch)
-    patch = changes.patch()
+    with diff_since(project.repository, base, initiative.branch) as changes:
+        patch, files = changes.patch(), [asdict(file) for file in changes.files()] if json else []
     if not json:
         text = colour_patch(annotate_patch(patch, comments)) if patch else f"`{initiative.branch}` changes nothing"
         return Answer(None, text, exact=True)
-    files = [asdict(file) for file in changes.files()]
     data = {
         "id": found.id,
         "merge_base": changes.old,

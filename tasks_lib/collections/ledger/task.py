@@ -126,7 +126,7 @@ def ready(c: Context, limit: str = "", json: bool = False) -> Answer:
     """
     from tasks_lib.ledger.work import queue
 
-    with ledger_of(current_project()).read() as tx:
+    with ledger_of(current_project(looks=True)).read() as tx:
         found = queue.ready(tx, positive_int(limit, "--limit"))
     if not found:
         return Answer([], name_program("nothing is ready; see inv task.list"))
@@ -287,7 +287,7 @@ def list_(c: Context, status: str = "", phase: str = "", initiative: str = "", j
     """
     from tasks_lib.collections.views.task_states import TaskStates
 
-    with ledger_of(current_project()).read() as tx:
+    with ledger_of(current_project(looks=True)).read() as tx:
         wanted: dict[str, str] = {"status": status} if status else {}
         if phase:
             wanted["phase_id"] = tx.phases.named(phase).id
@@ -319,7 +319,7 @@ def show(c: Context, task: str, json: bool = False) -> Answer:
     """
     from tasks_lib.collections.views.task_details import show_task
 
-    with ledger_of(current_project()).read() as tx:
+    with ledger_of(current_project(looks=True)).read() as tx:
         return show_task(tx, tx.tasks.named(task))
 
 
@@ -338,7 +338,7 @@ def tree(c: Context, initiative: str = "", json: bool = False) -> Answer:
     from tasks_lib.collections.views import task_tree
     from tasks_lib.collections.views.task_states import TaskStates
 
-    with ledger_of(current_project()).read() as tx:
+    with ledger_of(current_project(looks=True)).read() as tx:
         only = tx.initiatives.named(initiative) if initiative else None
         branches = task_tree.build_tree(tx, TaskStates(tx), only)
     if not branches:

@@ -127,12 +127,13 @@ def _one_reader(source: Source, golden: Golden) -> Iterator[None]:
     """
     Let one process of this repository read golden at a time; after ten seconds do not wait any longer.
 
-    Taking turns only saves work, so it is left out where no lock can be held.
+    Taking turns only saves work, so it is left out where no lock can be held, and by a command that only looks.
     """
     with ExitStack() as turn:
-        with suppress(LockHeldError, OSError):
-            make_state_folder(source.folder)
-            turn.enter_context(file_lock(_cache_file(source, golden).with_suffix(".lock"), timeout=_TURN_SECONDS))
+        if not source.looks:
+            with suppress(LockHeldError, OSError):
+                make_state_folder(source.folder)
+                turn.enter_context(file_lock(_cache_file(source, golden).with_suffix(".lock"), timeout=_TURN_SECONDS))
         yield
 
 
@@ -166,7 +167,7 @@ def cache_fingerprint(source: Source, golden: Golden, found: Fingerprint, baseli
 
     A cache that cannot be written costs time later, and nothing else.
     """
-    if not found.digest:
+    if not found.digest or source.looks:
         return
     path = _cache_file(source, golden)
     cached = _Cached(golden.oid, found.digest, found.outside, found.obstacle, *astuple(baseline))

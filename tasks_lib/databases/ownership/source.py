@@ -31,12 +31,14 @@ class Source:
         signer: The repository that owns the databases made from it.
         folder: Where the repository keeps the names of databases under construction, and golden's fingerprint; created
             on first use.
+        looks: Whether the command only looks, and nothing may be written.
     """
 
     server: Server
     golden: str
     signer: Signer
     folder: Path
+    looks: bool = False
 
     @property
     def repository(self) -> str:

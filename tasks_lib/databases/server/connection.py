@@ -270,7 +270,8 @@ def _translate(error: Error, database: str) -> GoldentreeError:
             hint="a migration may be running there; wait for it, then run the same command",
         )
     if not state or state.startswith(("08", "57P")):
-        return ServerError("the connection to the server was lost", why=why, hint="inv server.status")
+        hint = "see whether the server still runs, then run the same command"
+        return ServerError("the connection to the server was lost", why=why, hint=hint)
     hint = error.diag.message_hint or ""
     return DatabaseError(f"PostgreSQL refused in `{database}` ({state})", why=why, hint=hint)
 

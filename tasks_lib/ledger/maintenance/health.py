@@ -133,7 +133,7 @@ def _warnings(version: tuple[int, ...], journal: str) -> list[str]:
             f"SQLite {_dotted(version)} has the WAL-reset bug, fixed in {_dotted(WAL_RESET)}: very rarely, a write "
             + name_program("during a checkpoint damages the file; keep backups: inv ledger.backup")
         )
-    if journal != "wal":
+    if journal not in ("wal", "memory"):
         found.append(
             f"the journal mode is `{journal}`, because the file system does not support WAL: readers wait for writers; "
             "keep the repository on a local disk, or set LEDGER_URL"

@@ -62,7 +62,7 @@ def sqlite_engine(path: Path) -> sa.Engine:
     sa.event.listen(engine, "do_connect", same)
     sa.event.listen(engine, "connect", _connected)
     sa.event.listen(engine, "begin", same)
-    sa.event.listen(engine, "begin", _begin)
+    sa.event.listen(engine, "begin", begin)
     return engine
 
 
@@ -144,7 +144,8 @@ def _only(path: Path) -> Callable[..., None]:
     return require
 
 
-def _begin(connection: sa.Connection) -> None:
+def begin(connection: sa.Connection) -> None:
+    """Begin a transaction on SQLite, which waits for the lock first if it writes."""
     writes = connection.get_execution_options().get("writes", False)
     if connection.info.get("writes") is not writes:
         # Only on a change, because it makes SQLite prepare every statement again: https://sqlite.org/pragma.html#pragma_query_only

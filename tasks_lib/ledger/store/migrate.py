@@ -39,12 +39,12 @@ def ensure_schema(engine: sa.Engine) -> None:
         LedgerError: If a migration leaves rows with broken references; nothing is changed then.
     """
     with reading(engine).connect() as connection:
-        if _is_current(connection):
+        if is_current(connection):
             return
     copy = None
     try:
         with _alone(engine) as connection:
-            if not _is_current(connection):  # now that we have the lock
+            if not is_current(connection):  # now that we have the lock
                 copy = _back_up(engine, revision(connection))
                 _run(connection, "upgrade", "head")
     except BaseException:
@@ -89,8 +89,8 @@ def back_up(engine: sa.Engine, target: Path) -> None:
 
 
 def _back_up(engine: sa.Engine, now: str | None) -> Path | None:
-    """Copy a ledger on SQLite beside its file; on PostgreSQL the transaction is enough, so return None."""
-    if now is None or engine.dialect.name != "sqlite":
+    """Copy a ledger on SQLite beside its file. None of one in memory, nor on PostgreSQL: the transaction is enough."""
+    if now is None or engine.dialect.name != "sqlite" or isinstance(engine.pool, sa.StaticPool):
         return None
     file = Path(str(engine.url.database))
     target = file.with_name(f"{file.stem}.{now}.bak")
@@ -124,7 +124,13 @@ def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
                 raw.execute("PRAGMA foreign_keys = ON")  # type: ignore[union-attr]
 
 
-def _is_current(connection: sa.Connection) -> bool:
+def is_current(connection: sa.Connection) -> bool:
+    """
+    Whether the ledger has this version's schema.
+
+    Raises:
+        SchemaTooNewError: If a newer version of this tool has written it.
+    """
     found = revision(connection)
     if found is not None and found not in REVISIONS:
         raise SchemaTooNewError(

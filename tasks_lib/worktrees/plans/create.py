@@ -5,6 +5,7 @@ Create a worktree: validate the branch name, derive the names, check the world, 
 from __future__ import annotations
 
 import os
+import shlex
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -162,7 +163,11 @@ def _require_new_branch(project: Project, branch: str) -> None:
         return
     listed = list_worktrees(project.repository.main)
     path = next((entry.path for entry in listed if entry.branch == branch), None)
-    create, place = ("", path) if path else (f"inv worktree.create {branch} && ", f'"$(inv worktree.path {branch})"')
+    create, place = (
+        ("", shlex.quote(str(path)))
+        if path
+        else (f"inv worktree.create {branch} && ", f'"$(inv worktree.path {branch})"')
+    )
     raise BranchError(
         f"branch `{branch}` exists already",
         why="--pr is for new branches, and this one may have commits of its own",

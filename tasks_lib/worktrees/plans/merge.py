@@ -8,6 +8,7 @@ checked out, or of the branch alone. A conflict, a failure or a kill leaves ever
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,7 +139,8 @@ def _worktree_on(repository: Repository, base: str) -> Path | None:
     for entry in list_worktrees(repository.main):
         if entry.branch is None and entry.path.exists() and _is_rebasing(entry.path, base):
             raise WorktreeError(
-                f"`{base}` is being rebased in {entry.path}", hint=f"git -C {entry.path} rebase --continue"
+                f"`{base}` is being rebased in {entry.path}",
+                hint=f"git -C {shlex.quote(str(entry.path))} rebase --continue",
             )
         if entry.branch == base:
             options = ("--porcelain", "--untracked-files=no", "--ignore-submodules=dirty")
@@ -147,7 +149,7 @@ def _worktree_on(repository: Repository, base: str) -> Path | None:
                 raise WorktreeError(
                     f"`{base}` is checked out at {entry.path}, with uncommitted changes",
                     why="\n".join([*changes[:_SHOWN], *(["…"] if len(changes) > _SHOWN else [])]),
-                    hint=f"commit them, or stash them:\ngit -C {entry.path} stash",
+                    hint=f"commit them, or stash them:\ngit -C {shlex.quote(str(entry.path))} stash",
                 )
             return entry.path
     return None

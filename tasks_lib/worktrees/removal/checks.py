@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import filecmp
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,15 +55,19 @@ def require_removable(project: Project, entry: WorktreeEntry, others: Iterable[W
     if path == project.repository.main:
         raise WorktreeError(f"{path} is the main worktree", why="it is the repository itself")
     if locked == UNFINISHED:
+        # Without a record it is another program's, and our own creation would refuse its branch.
+        ours = next((record for record in project.registry.records() if record.path == str(path)), None)
         raise WorktreeError(
             f"the worktree {path} is being created, or its creation was interrupted",
-            hint=f"to finish it, run:\ninv worktree.create {entry.branch}",
+            hint=f"to finish it, run:\ninv worktree.create {ours.identity.branch}"
+            if ours
+            else f"wait for the other program or, if it has ended, run:\ngit worktree unlock {shlex.quote(str(path))}",
         )
     if locked is not None:
         raise WorktreeError(
             f"the worktree {path} is locked{f': {locked}' if locked else ''}",
             why="--force does not override a lock",
-            hint=f"git worktree unlock {path}",
+            hint=f"git worktree unlock {shlex.quote(str(path))}",
         )
     current = Path(os.path.realpath(Path.cwd()))
     if current.is_relative_to(path):
@@ -191,7 +196,8 @@ def require_same_worktree(project: Project, path: Path) -> None:
     raise WorktreeError(
         f"cannot determine whether {path} is still the worktree that was created there",
         why=f"{why}\nit may be something else, so not even --force deletes it",
-        hint=f"move {path} elsewhere and run the same command, or repair it:\ngit worktree repair {path}",
+        hint=f"move {path} elsewhere and run the same command, or repair it:\n"
+        f"git worktree repair {shlex.quote(str(path))}",
     )
 
 
@@ -222,7 +228,8 @@ def _require_no_changes(path: Path, main: Path, not_work: Container[str]) -> Non
         raise WorktreeError(
             f"{path} holds {len(changes)} uncommitted change{'s' if len(changes) > 1 else ''}",
             why="\n".join([*shown, *(["…"] if len(changes) > _SHOWN else [])]),
-            hint=f"commit them, pass --force, or stash them:\ngit -C {path} stash --include-untracked",
+            hint="commit them, pass --force, or stash them:\n"
+            f"git -C {shlex.quote(str(path))} stash --include-untracked",
         )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import stat
 from contextlib import suppress
@@ -136,7 +137,7 @@ def require_all_kept(project: Project, path: Path, unseen: UnseenFiles) -> None:
             why=f"{_format(unseen.lost)}\nup to {format_size(project.settings.keep_ignored)} are kept "
             "(WORKTREE_KEEP_IGNORED), if they can be read",
             hint="move them elsewhere, name them in `worktree.discard` of invoke.yaml if they are of no use, "
-            f"or delete them for good:\ninv worktree.remove {path} --force",
+            f"or delete them for good:\ninv worktree.remove {shlex.quote(str(path))} --force",
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import threading
 import time
 from concurrent.futures import Future, wait
@@ -258,7 +259,7 @@ def _unknown(project: Project, row: WorktreeEntry) -> Finding:
         "warning",
         branch,
         f"git lists {row.path}, which is gone",
-        f"git worktree remove {row.path}, or mount its volume",
+        f"git worktree remove {shlex.quote(str(row.path))}, or mount its volume",
     )
 
 
@@ -280,7 +281,8 @@ def _record(
         run_git("rev-parse", "--git-dir", cwd=path)
     except GitError as error:
         cure = (
-            f"git worktree repair {path}, or move it elsewhere and run: inv worktree.remove {record.slug} --keep-branch"
+            f"git worktree repair {shlex.quote(str(path))}, or move it elsewhere and run: "
+            f"inv worktree.remove {record.slug} --keep-branch"
         )
         yield Finding("problem", branch, f"git cannot work in {path}: {error.why}", cure)
         return

@@ -4,6 +4,7 @@ Detect incomplete worktrees, whose creation or removal was interrupted, and name
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,4 +71,4 @@ def describe_worker(record: Record, worker: Holder) -> str:
 def command_for_worktree(project: Project, path: Path | None, verb: str) -> str:
     """Return the command line that runs `worktree.{verb}` in the worktree at *path*, from the current directory."""
     command = f"inv worktree.{verb}"
-    return command if path == project.repository.current else f"cd {path} && {command}"
+    return command if path == project.repository.current else f"cd {shlex.quote(str(path))} && {command}"

@@ -5,6 +5,7 @@ Report everything known about one worktree, and whether its application would us
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -185,7 +186,7 @@ def _problems(project: Project, row: Row) -> list[Problem]:
         if found is not None:
             return [found]
     elif row.state == "gone":
-        return [Problem(f"it is gone from {row.path}", f"inv worktree.remove {row.path}")]
+        return [Problem(f"it is gone from {row.path}", f"inv worktree.remove {shlex.quote(str(row.path))}")]
     reasons = [state.why for state in (row.git, row.databases) if state and state.why]
     return [Problem(reason, "") for reason in reasons]
 

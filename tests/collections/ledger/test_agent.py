@@ -11,7 +11,7 @@ import pytest
 
 from tests import inprocess
 
-INV = [sys.executable, "-m", "invoke"]
+INV = [sys.executable, "-c", "import sys; from invoke.main import program; sys.argv[0] = 'inv'; program.run()"]
 
 
 class Bench:

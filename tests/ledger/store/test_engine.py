@@ -202,7 +202,7 @@ def test_ledger_works_without_wal(tmp_path):
     file = f"file:{tmp_path / 'ledger.db'}?vfs=unix-dotfile"
     made = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(file, uri=True), poolclass=sa.QueuePool)
     sa.event.listen(made, "connect", engine._connected)
-    sa.event.listen(made, "begin", engine._begin)
+    sa.event.listen(made, "begin", engine.begin)
     ledger = Ledger._opened(made, "there", now)
     with ledger.write() as tx:
         tx.initiatives.create(name="a")

@@ -203,22 +203,25 @@ def test_diff_starts_where_the_branches_parted(world):
     world.git("config", "diff.noprefix", "true")
     world.commit("Moved on", file="second\n")
     repository = Repository.find(world.main)
-    assert diff_since(repository, "main", "a").files() == [ChangedFile("new", 1, 0)]
+    with diff_since(repository, "main", "a") as found:
+        assert found.files() == [ChangedFile("new", 1, 0)]
     (world.there / "zwölf").write_text("not committed\n")
     (world.there / "latin").write_bytes(b"caf\xe9\n")
     (world.there / "binary").write_bytes(bytes(range(256)))
     status = world.git("status", "--porcelain", cwd=world.there)
-    found = diff_since(repository, "main", "a", world.there)
     rows = [
         ChangedFile("binary", None, None),
         ChangedFile("latin", 1, 0),
         ChangedFile("new", 1, 0),
         ChangedFile("zwölf", 1, 0),
     ]
-    assert found.files() == rows
-    assert "+++ b/zwölf\n@@ -0,0 +1 @@\n+not committed" in found.patch()
-    assert "+caf\udce9\n" in found.patch()
-    assert "4 files changed" in found.stat()
+    objects = sorted((repository.common / "objects").rglob("*"))
+    with diff_since(repository, "main", "a", world.there) as found:
+        assert found.files() == rows
+        assert "+++ b/zwölf\n@@ -0,0 +1 @@\n+not committed" in found.patch()
+        assert "+caf\udce9\n" in found.patch()
+        assert "4 files changed" in found.stat()
+    assert sorted((repository.common / "objects").rglob("*")) == objects
     assert world.git("status", "--porcelain", cwd=world.there) == status
-    with pytest.raises(BranchError, match="`absent`"):
-        diff_since(repository, "absent", "a")
+    with pytest.raises(BranchError, match="`absent`"), diff_since(repository, "absent", "a"):
+        pass

@@ -103,7 +103,7 @@ class TestRemovable:
     def test_worktree_under_creation_is_refused(self, world):
         """Git locks a worktree while it creates it."""
         world.git("worktree", "lock", "--reason", "initializing", world.there)
-        refuses(world.removable, "is being created", "inv worktree.create a")
+        refuses(world.removable, "is being created", f"git worktree unlock {world.there}")
         world.git("worktree", "unlock", world.there)
         world.removable()
 
