@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks_lib.collections._project import current_project
@@ -74,10 +72,8 @@ def init(
         "seed": seed,
     }
     flags = [flag for flag, wanted in asked.items() if wanted]
-    # If only the standalone binary is installed, a hook cannot call `inv`.
-    command = "goldentree" if Path(sys.argv[0]).name == "goldentree" else "inv"
     shared = find_shared_databases(project)
-    found = examine(project.settings, flags=flags, run=run, command=command, shared=shared)
+    found = examine(project.settings, flags=flags, run=run, shared=shared)
     new = [file for file in found if file.outcome == "created"]
     if c.config.run.dry:
         return preview([f"create {file.name}" for file in new])

@@ -54,16 +54,13 @@ class File:
     remark: str | None = None
 
 
-def examine(
-    settings: Settings, *, flags: Collection[str], run: str, command: str, shared: Sequence[Reference] = ()
-) -> list[File]:
+def examine(settings: Settings, *, flags: Collection[str], run: str, shared: Sequence[Reference] = ()) -> list[File]:
     """
     Return the files that *flags* request and those that are always written, with their outcomes.
 
     Args:
         settings: The project's settings; the files go to its main worktree.
         run: The command that starts the application; empty to detect it.
-        command: The command that runs tasks, `inv` or `goldentree`.
         shared: Variables that name databases which all worktrees would share; `invoke.yaml` offers companions for them.
 
     Raises:
@@ -71,9 +68,6 @@ def examine(
     """
     main = settings.main
     values = {
-        "@inv@": command,
-        # `goldentree` has its own tasks.
-        "@inv-of-main@": 'inv --search-root "$main"' if command == "inv" else command,
         # The escapes of a JSON string are those of a TOML one as well.
         "@run@": json.dumps(run or run_command(main) or NO_RUN_COMMAND, ensure_ascii=False)[1:-1],
         "@golden@": settings.template,

@@ -42,7 +42,7 @@ def copy(source: Path, target: Path, report: Callable[[str], object]) -> bool:
     unfinished = target.with_name(f".{target.name}.goldentree")
     remove(unfinished)
     try:
-        # A copy gets its permissions last, and until then nobody else may read it.
+        # A copy gets its permissions last; until then only its owner may read it.
         if source.is_dir() and not source.is_symlink():
             unfinished.mkdir(mode=0o700)
             _copy_folder(source, unfinished, report)

@@ -14,31 +14,23 @@ import pytest
 from tasks_lib.scaffold import write
 from tasks_lib.settings import load
 
-RECORDER = """
-import os
-from invoke import Collection, task
-
-@task
-def setup(c):
-    git = sorted(name for name in os.environ if name.startswith("GIT_"))
-    print("recorded:", os.getcwd(), {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"} & set(git) or "clean")
-    if os.path.exists(os.path.join(os.path.dirname(__file__), "fail")):
-        raise SystemExit(3)
-
-ns = Collection(worktree=Collection("worktree", setup))
+RECORDER = """\
+#!/bin/sh
+echo "recorded: $1 in $PWD ${GIT_DIR-clean}${GIT_WORK_TREE-}${GIT_INDEX_FILE-}"
+[ ! -e "$(dirname "$0")/fail" ] || exit 3
 """
 
 
 def scaffold(main, *flags, run=""):
     """Write the files that `init` writes."""
-    for file in write.examine(load(main, {}, {}), flags=flags, run=run, command="inv"):
+    for file in write.examine(load(main, {}, {}), flags=flags, run=run):
         if file.outcome == "created":
             write.write(file)
 
 
-def run(*command, cwd, inv=True, **options):
-    """Run *command* with `inv` on the search path, or without."""
-    path = os.pathsep.join([*([str(Path(sys.executable).parent)] if inv else []), "/usr/bin", "/bin"])
+def run(*command, cwd, programs=Path(sys.executable).parent, **options):
+    """Run *command* with the folder *programs* first on the search path."""
+    path = os.pathsep.join([*([str(programs)] if programs else []), "/usr/bin", "/bin"])
     environment = {**os.environ, "PATH": path, **options.pop("env", {})}
     return subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=120, **options
@@ -47,23 +39,24 @@ def run(*command, cwd, inv=True, **options):
 
 @pytest.fixture
 def recorded(tmp_path):
-    """Give a repository with the hook for plain git, and a `worktree.setup` that says where it was called."""
+    """Give a repository with the hook for plain git, and a `goldentree` in `bin` that says where it was called."""
     path = tmp_path / "app"
     path.mkdir()
     for arguments in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "--message", "Start"]):
         subprocess.run(["git", *arguments], cwd=path, check=True)
-    (path / "tasks.py").write_text(RECORDER)
     scaffold(path, "git")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/goldentree").write_text(RECORDER)
+    (tmp_path / "bin/goldentree").chmod(0o755)
     return path
 
 
 def test_plain_git_sets_a_new_worktree_up(recorded, tmp_path):
-    """`git worktree add` of a branch calls it there, by the main worktree's tasks; no other checkout does."""
-    added = run("git", "worktree", "add", "-b", "a", tmp_path / "a b", cwd=recorded)
+    """`git worktree add` of a branch calls goldentree there, and never the branch's tasks; no other checkout does."""
+    (recorded / "tasks.py").write_text("raise SystemExit('the tasks of the branch')\n")
+    added = run("git", "worktree", "add", "-b", "a", tmp_path / "a b", cwd=recorded, programs=tmp_path / "bin")
     assert added.returncode == 0, added.stderr
-    assert f"recorded: {tmp_path / 'a b'} clean\n" in added.stderr
-    # The branch has no `tasks.py`: what is checked out brings no code that runs by itself.
-    assert not (tmp_path / "a b" / "tasks.py").exists()
+    assert f"recorded: worktree.setup in {tmp_path / 'a b'} clean\n" in added.stderr
 
     others = [
         (["git", "checkout", "-b", "b"], tmp_path / "a b", {}),
@@ -71,26 +64,40 @@ def test_plain_git_sets_a_new_worktree_up(recorded, tmp_path):
         (["git", "worktree", "add", "-b", "ours", tmp_path / "ours"], recorded, {"GOLDENTREE": "1"}),
     ]
     for command, cwd, environment in others:
-        quiet = run(*command, cwd=cwd, env=environment)
+        quiet = run(*command, cwd=cwd, env=environment, programs=tmp_path / "bin")
         assert quiet.returncode == 0, quiet.stderr
         assert "recorded" not in quiet.stderr, command
 
 
-@pytest.mark.parametrize(("inv", "status"), [(True, 3), (False, 127)], ids=["setup fails", "no inv"])
-def test_failed_setup_prints_the_command(recorded, tmp_path, inv, status):
+@pytest.mark.parametrize(("folder", "status"), [("bin", 3), ("absent", 127)], ids=["setup fails", "no goldentree"])
+def test_failed_setup_prints_the_command(recorded, tmp_path, folder, status):
     """The worktree stays, git exits with the setup's status, and the last line is the command to run."""
-    (recorded / "fail").touch()
-    added = run("git", "worktree", "add", "-b", "a", tmp_path / "a", cwd=recorded, inv=inv)
+    (tmp_path / "bin/fail").touch()
+    added = run("git", "worktree", "add", "-b", "a", tmp_path / "a", cwd=recorded, programs=tmp_path / folder)
     assert added.returncode == status
-    assert f"{tmp_path / 'a'} has no database and env file of its own; in it, run: inv worktree.setup\n" in added.stderr
+    cure = f"{tmp_path / 'a'} has no database and env file of its own; in it, run: goldentree worktree.setup\n"
+    assert cure in added.stderr
     assert (tmp_path / "a" / ".git").exists()
+
+
+def test_hook_runs_no_goldentree_of_the_branch(recorded, tmp_path):
+    """A branch may have one where a relative folder on PATH leads to."""
+    (tmp_path / "bin/goldentree").rename(recorded / "goldentree")
+    for arguments in (["add", "goldentree"], ["commit", "--quiet", "--message", "Bring it"]):
+        subprocess.run(["git", *arguments], cwd=recorded, check=True)
+    for folder in (".", tmp_path / "a"):
+        added = run("git", "worktree", "add", "-f", "-B", "a", tmp_path / "a", cwd=recorded, programs=folder)
+        assert added.returncode == 127
+        assert "recorded" not in added.stderr
+        subprocess.run(["git", "worktree", "remove", "--force", tmp_path / "a"], cwd=recorded, check=True)
 
 
 def test_hook_works_inside_another_hook(recorded, tmp_path):
     """Git's variables, which a hook exports, do not lead it to another worktree."""
     environment = {"GIT_DIR": str(recorded / ".git"), "GIT_INDEX_FILE": str(recorded / ".git" / "index")}
-    added = run("git", "worktree", "add", "-b", "a", tmp_path / "a", cwd=recorded, env=environment)
-    assert f"recorded: {tmp_path / 'a'} clean\n" in added.stderr
+    programs = tmp_path / "bin"
+    added = run("git", "worktree", "add", "-b", "a", tmp_path / "a", cwd=recorded, env=environment, programs=programs)
+    assert f"recorded: worktree.setup in {tmp_path / 'a'} clean\n" in added.stderr
 
 
 def test_claude_code_creates_and_removes_worktrees(repository):

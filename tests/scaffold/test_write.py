@@ -40,8 +40,8 @@ def goldentree(cwd, *arguments):
     )
 
 
-def examine(main, *, flags=(), run="", command="inv"):
-    return {file.name: file for file in write.examine(load(main, {}, {}), flags=flags, run=run, command=command)}
+def examine(main, *, flags=(), run=""):
+    return {file.name: file for file in write.examine(load(main, {}, {}), flags=flags, run=run)}
 
 
 def test_a_repository_without_anything(bare):

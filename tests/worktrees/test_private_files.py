@@ -72,7 +72,7 @@ def test_no_file_with_a_password_can_be_read_by_others(repository, tmp_path):
 
 
 def test_setup_makes_an_env_file_private_that_was_open(repository):
-    """A file of an earlier version, or one that somebody has opened."""
+    """A file of an earlier version, or one whose mode a user has changed."""
     repository.json("worktree.create", "a", "--no-db")
     file = repository.worktree("a") / ".env"
     file.chmod(0o644)

@@ -4,18 +4,19 @@
 set -eu
 
 asked() {
-  python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"
+  # -I: not the modules of the current directory.
+  python3 -I -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"
 }
 
 case $1 in
 create)
   branch=$(asked name)
   # `.git` is a file in a linked worktree: never return the main worktree.
-  if path=$(@inv@ worktree.path "$branch" 2>/dev/null) && [ -f "$path/.git" ]; then
+  if path=$(goldentree worktree.path "$branch" 2>/dev/null) && [ -f "$path/.git" ]; then
     echo "$path"
   else
-    @inv@ worktree.create "$branch" >&2
-    @inv@ worktree.path "$branch"
+    goldentree worktree.create "$branch" >&2
+    goldentree worktree.path "$branch"
   fi
   ;;
 remove)
@@ -23,6 +24,6 @@ remove)
   main=$(git -C "$path" worktree list --porcelain | sed -n '1s/^worktree //p')
   cd "$main"
   # Without --force, a worktree with unmerged or uncommitted work stays, with its database.
-  @inv@ worktree.remove "$path" >&2
+  goldentree worktree.remove "$path" >&2
   ;;
 esac
