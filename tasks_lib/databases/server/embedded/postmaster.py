@@ -8,6 +8,8 @@ that runs the server: if we are root, what it says must not make us follow a lin
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePath
@@ -68,30 +70,48 @@ def find(data: Path) -> PidFile | None:
     return found if found and found.pid and _is_server(found.pid, data) else None
 
 
+def is_postmaster(pid: int) -> bool:
+    """Whether *pid* is a `postgres` that was started for a data directory, and not one that it started itself."""
+    return _runs_postgres(_look_at(pid)[1])
+
+
+def _runs_postgres(command: list[str]) -> bool:
+    # As pg_ctl starts it. It is not the first argument where programs are emulated. The executable itself is hidden
+    # from the root of a container.
+    directory = command.index("-D") if "-D" in command else 0
+    return "postgres" in {PurePath(argument).name for argument in command[:directory]}
+
+
 def _is_server(pid: int, data: Path) -> bool:
     """Whether *pid* is the postmaster of the directory *data*, and belongs to the account that owns it."""
-    owner, command = _owner_and_command(pid)
-    if owner != data.stat().st_uid or ("-D", str(data)) not in pairwise(command):  # as pg_ctl starts it
+    owner, command, place = _look_at(pid)
+    here = data.stat()
+    if owner != here.st_uid or not _runs_postgres(command):
         return False
-    # Not the first one where programs are emulated. The executable itself is hidden from a container's root.
-    return "postgres" in {PurePath(argument).name for argument in command[: command.index("-D")]}
+    # Where it works may be hidden, too.
+    return os.path.samestat(place, here) if place else ("-D", str(data)) in pairwise(command)
 
 
-def _owner_and_command(pid: int) -> tuple[int | None, list[str]]:
-    """Return the user and the command line of the process *pid*; no command if it is a zombie or does not exist."""
-    process = Path(f"/proc/{pid}")
+def _look_at(pid: int) -> tuple[int | None, list[str], os.stat_result | None]:
+    """Return the user, the arguments and the directory of the process *pid*, as far as they can be seen."""
+    process, place = Path(f"/proc/{pid}"), None
     if Path("/proc/self").exists():
         try:
-            return process.stat().st_uid, process.joinpath("cmdline").read_bytes().decode(errors="replace").split("\0")
+            owner, command = process.stat().st_uid, process.joinpath("cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError, PermissionError):
-            return None, []
+            return None, [], None
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            place = process.joinpath("cwd").stat()
+        return owner, command.decode(errors="replace").split("\0"), place
     import psutil  # macOS; takes 50 ms to import
 
     try:
         found = psutil.Process(pid)
-        return found.uids().effective, found.cmdline()
+        with suppress(psutil.AccessDenied, OSError):
+            place = Path(found.cwd()).stat()
+        return found.uids().effective, found.cmdline(), place
     except psutil.Error:
-        return None, []
+        return None, [], None
 
 
 def _number(text: str) -> int | None:

@@ -14,7 +14,7 @@ import psutil
 import psycopg
 import pytest
 
-from tasks_lib.databases.server.embedded import life_lock
+from tasks_lib.databases.server.embedded import life_lock, view
 from tasks_lib.databases.server.embedded.cluster import Cluster, default_root
 from tasks_lib.errors import ServerError
 
@@ -138,8 +138,9 @@ def test_process_that_stays_is_named_with_its_number(cluster, monkeypatch):
     monkeypatch.setattr("tasks_lib.databases.server.embedded.cluster._LEAVING_SECONDS", 0.5)
     url = cluster.start()
     with psycopg.connect(url, autocommit=True) as session:
-        session.execute("COPY (SELECT 1) TO PROGRAM 'cat > /dev/null; sleep 600 & echo $! > left'")
-    cluster.stop()
+        session.execute("COPY (SELECT 1) TO PROGRAM 'cat > /dev/null; sleep 60 & echo $! > left'")
+    with pytest.raises(ServerError, match="other processes of it have not"):
+        cluster.stop()
     left = int((cluster.data / "left").read_text())
     try:
         with pytest.raises(ServerError) as caught:
@@ -183,15 +184,15 @@ def test_pid_file_of_an_earlier_boot_is_stale(cluster):
 )
 def test_network_disk_shows_no_locks_unless_known(kind, options, shown):
     """Only a local disk, and NFS that keeps locks on its server, show the locks of other machines."""
-    assert life_lock.FileSystem(kind, frozenset(options.split(","))).shows_locks is shown
+    assert view.FileSystem(kind, frozenset(options.split(","))).shows_locks is shown
 
 
 def test_other_machine_is_not_judged_where_its_locks_are_unseen(cluster, monkeypatch):
     """Its server may live; the start refuses, removes nothing, and says what to do if it does not."""
     origin = crashed(cluster)
     (cluster.root / "server.lock").write_text(json.dumps(origin | {"boot": "another", "place": "pod-7 pid:[1]"}))
-    disk = life_lock.FileSystem("virtiofs", frozenset({"rw"}))
-    monkeypatch.setattr(life_lock, "find_file_system", lambda _: disk)
+    disk = view.FileSystem("virtiofs", frozenset({"rw"}))
+    monkeypatch.setattr(view, "find_file_system", lambda _: disk)
     with pytest.raises(ServerError, match="may still run on `pod-7`") as caught:
         cluster.start()
 
@@ -200,7 +201,7 @@ def test_other_machine_is_not_judged_where_its_locks_are_unseen(cluster, monkeyp
     assert pid_file.exists()
     with pytest.raises(ServerError, match="may still run on `pod-7`"):
         cluster.stop()
-    monkeypatch.setattr(life_lock, "find_file_system", lambda _: life_lock.FileSystem("nfs4", frozenset({"rw"})))
+    monkeypatch.setattr(view, "find_file_system", lambda _: view.FileSystem("nfs4", frozenset({"rw"})))
     assert answers(cluster.start())
 
 
@@ -211,12 +212,12 @@ def start_as_an_earlier_version(cluster, container=()):
     (cluster.root / "server.lock").unlink()
     code = (
         "import sys, time\n"
-        "from tasks_lib.databases.server.embedded import cluster as module\n"
-        "run_as = module.run_as\n"
-        "module.run_as = lambda *args, inherited=(), **options: run_as(*args, **options)\n"
+        "from tasks_lib.databases.server.embedded import cluster as module, launch\n"
+        "run_as = launch.run_as\n"
+        "launch.run_as = lambda *args, inherited=(), **options: run_as(*args, **options)\n"
         "module.life_lock.sign = lambda _: None\n"
         "print(module.Cluster(module.default_root(), durable=False).start(), flush=True)\n"
-        "time.sleep(600)\n"
+        "time.sleep(60)\n"
     )
     command = [*container, "sh", "-c", 'ip link set lo up 2>/dev/null; exec "$0" "$@"', sys.executable, "-c", code]
     started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
@@ -254,7 +255,7 @@ def test_server_of_an_earlier_version_elsewhere_is_not_doubled(cluster):
         os.killpg(started.pid, signal.SIGKILL)
         started.communicate()
     deadline = time.monotonic() + 20
-    while life_lock.find_processes(cluster.data):
+    while view.find_processes(cluster.data):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert answers(cluster.start())  # and here it is visible that it has ended
