@@ -9,6 +9,7 @@ import shlex
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, LiteralString
 
+from tasks_lib.databases.compare.foreign_code import IS_FOREIGN
 from tasks_lib.databases.ownership.comment import MAINTENANCE_NAMES, read_comment
 from tasks_lib.databases.server.connection import is_local, scalar
 from tasks_lib.errors import OwnershipError, SettingsError
@@ -89,7 +90,6 @@ def _place(url: DatabaseUrl) -> tuple[str, ...]:
     return here, url.parameters.get("port", "5432"), url.database or ""
 
 
-# A role that can act as ours anyway is trusted, and so is one whose rights our ordinary role was given.
 _CODE_OWNERS: LiteralString = """
     SELECT DISTINCT pg_get_userbyid(owner) FROM (
         SELECT 'pg_class'::regclass AS class, oid, relowner AS owner FROM pg_class WHERE relpersistence <> 't'
@@ -98,10 +98,10 @@ _CODE_OWNERS: LiteralString = """
         UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_type
         UNION ALL SELECT 'pg_database'::regclass, oid, datdba FROM pg_database WHERE datname = current_database()
     ) AS objects
-    WHERE oid >= 16384 AND NOT pg_has_role(owner, current_user, 'MEMBER')
-        AND NOT (pg_has_role(current_user, owner, 'MEMBER') AND current_setting('is_superuser') = 'off')
+    WHERE oid >= 16384
         AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = class AND d.objid = objects.oid AND d.deptype = 'e')
-    ORDER BY 1"""
+        AND {foreign}
+    ORDER BY 1""".replace("{foreign}", IS_FOREIGN.replace("{owner}", "owner"))
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 
+from tasks_lib.databases.compare.foreign_code import PLANNED_CODE
 from tasks_lib.databases.server.connection import select_all
 
 if TYPE_CHECKING:
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
 
     from tasks_lib.databases.server.connection import Server
 
-BEGIN: LiteralString = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL jit = off"
+BEGIN: LiteralString = (
+    "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL jit = off; "
+    # A table that is replaced by a view would run its owner's functions as our role (CVE-2024-7348); minor releases of
+    # August 2024 and later know this setting.
+    "SELECT set_config('restrict_nonsystem_relation_kind', 'view, foreign-table', true) "
+    "WHERE current_setting('restrict_nonsystem_relation_kind', true) IS NOT NULL"
+)
 """Statements that begin the transaction in which a fingerprint is read."""
 
 # This query returns one SELECT for each relation, so that the server quotes the names.
@@ -33,7 +40,8 @@ _LISTING: LiteralString = """
         CASE WHEN NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))
             THEN format('role %I may not read `%s.%s`', current_user, n.nspname, c.relname)
             WHEN c.relrowsecurity AND row_security_active(c.oid)
-            THEN format('row-level security hides rows of `%s.%s`', n.nspname, c.relname) END
+            THEN format('row-level security hides rows of `%s.%s`', n.nspname, c.relname)
+            ELSE {} END
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE (c.relkind IN ('r', 'S') OR c.relkind = 'm' AND c.relispopulated)
         AND c.relpersistence <> 't' AND NOT c.relisshared
@@ -131,7 +139,7 @@ def _listed(connection: Connection[Any]) -> list[tuple[bool, str, str | None]]:
 
     hashed = next(text for since, text in _HASHES if connection.info.server_version >= since)
     texts = sql.SQL(_FORMAT).format(sql.Literal(_SEQUENCE), sql.Literal(_TABLE.format(hashed)))
-    return connection.execute(sql.SQL(_LISTING).format(texts)).fetchall()
+    return connection.execute(sql.SQL(_LISTING).format(texts, sql.SQL(PLANNED_CODE))).fetchall()
 
 
 def _run(connection: Connection[Any], selects: list[str]) -> list[tuple[Any, ...]]:

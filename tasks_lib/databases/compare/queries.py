@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases.compare import contents
+from tasks_lib.databases.compare import contents, fingerprint
 from tasks_lib.databases.server import binaries
 from tasks_lib.errors import DatabaseError, ServerError
 
@@ -82,7 +82,7 @@ def read_size_and_table_count(server: Server, database: str) -> tuple[int, int]:
 def read_contents_of(server: Server, database: str) -> contents.Contents:
     """Read the contents of *database* in one snapshot."""
     with server.connect(database) as connection:
-        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        connection.execute(fingerprint.BEGIN)
         return contents.read_contents(connection)
 
 

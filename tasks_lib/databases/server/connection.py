@@ -201,9 +201,12 @@ def _log_in(url: DatabaseUrl, database: str, conninfo: str) -> WatchedConnection
 def _is_starting(error: Error, conninfo: str) -> bool:
     """Whether the server is starting, shutting down or recovering (57P03)."""
     from psycopg import pq
+    from psycopg.conninfo import make_conninfo
 
-    # libpq hides the SQLSTATE of a refused login, and the server's words may be in any language.
-    return _STARTING in str(error) or pq.PGconn.ping(conninfo.encode()) == pq.Ping.REJECT
+    # libpq hides the SQLSTATE of a refused login, and the server's words may be in any language. No other thread of
+    # this process runs during the ping.
+    asking = make_conninfo(conninfo, connect_timeout=2).encode()
+    return _STARTING in str(error) or pq.PGconn.ping(asking) == pq.Ping.REJECT
 
 
 def scalar(connection: Connection[Any], query: LiteralString, parameters: Any = None) -> Any:
