@@ -23,38 +23,44 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
+# The bootstrap superuser has no rows in pg_shdepend. Members of extensions are not dumped separately.
 _OWNERS: LiteralString = """
     SELECT r.oid::int8, r.rolname, r.rolsuper OR r.rolname = current_user, pg_has_role(r.oid, %s)
     FROM (
-        SELECT DISTINCT owner
-        FROM (
-            SELECT 'pg_class'::regclass AS class, oid, relowner AS owner
-            FROM pg_class WHERE relkind NOT IN ('i', 'I', 't') AND relpersistence <> 't'
-            UNION ALL SELECT 'pg_proc'::regclass, oid, proowner FROM pg_proc
-            UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_type
-            UNION ALL SELECT 'pg_namespace'::regclass, oid, nspowner FROM pg_namespace WHERE nspname !~ '^pg_'
-            UNION ALL SELECT 'pg_default_acl'::regclass, oid, defaclrole FROM pg_default_acl
-            UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid, fdwowner FROM pg_foreign_data_wrapper
-            UNION ALL SELECT 'pg_foreign_server'::regclass, oid, srvowner FROM pg_foreign_server
-            UNION ALL SELECT 'pg_event_trigger'::regclass, oid, evtowner FROM pg_event_trigger
-            UNION ALL SELECT 'pg_language'::regclass, oid, lanowner FROM pg_language
-            UNION ALL SELECT 'pg_collation'::regclass, oid, collowner FROM pg_collation
-            UNION ALL SELECT 'pg_operator'::regclass, oid, oprowner FROM pg_operator
-            UNION ALL SELECT 'pg_opclass'::regclass, oid, opcowner FROM pg_opclass
-            UNION ALL SELECT 'pg_opfamily'::regclass, oid, opfowner FROM pg_opfamily
-            UNION ALL SELECT 'pg_conversion'::regclass, oid, conowner FROM pg_conversion
-            UNION ALL SELECT 'pg_statistic_ext'::regclass, oid, stxowner FROM pg_statistic_ext
-            UNION ALL SELECT 'pg_ts_config'::regclass, oid, cfgowner FROM pg_ts_config
-            UNION ALL SELECT 'pg_ts_dict'::regclass, oid, dictowner FROM pg_ts_dict
-        ) AS objects
-        -- Lower oids are PostgreSQL's own; members of extensions and parts of other objects are not dumped separately.
-        WHERE oid >= 16384 AND NOT EXISTS (
-            SELECT FROM pg_depend d WHERE d.classid = class AND d.objid = objects.oid AND d.deptype IN ('e', 'i')
-        )
-        UNION SELECT lomowner FROM pg_largeobject_metadata
+        SELECT DISTINCT refobjid FROM pg_shdepend s
+        WHERE deptype = 'o' AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+            AND classid <> 'pg_publication'::regclass
+            AND NOT EXISTS (SELECT FROM pg_class c WHERE s.classid = 'pg_class'::regclass AND c.oid = s.objid
+                AND c.relpersistence = 't')
+            AND NOT EXISTS (SELECT FROM pg_depend d WHERE (d.classid, d.objid, d.deptype) = (s.classid, s.objid, 'e'))
     ) AS owners
-    JOIN pg_roles r ON r.oid = owner
+    JOIN pg_roles r ON r.oid = refobjid
     ORDER BY 2"""
+_OF_BOOTSTRAP: LiteralString = """
+    SELECT pg_get_userbyid(10), pg_has_role(10, %s)
+    FROM (
+        SELECT 'pg_class'::regclass AS class, oid, relowner AS owner FROM pg_class WHERE relpersistence <> 't'
+        UNION ALL SELECT 'pg_proc'::regclass, oid, proowner FROM pg_proc
+        UNION ALL SELECT 'pg_type'::regclass, oid, typowner FROM pg_type
+        UNION ALL SELECT 'pg_namespace'::regclass, oid, nspowner FROM pg_namespace WHERE nspname !~ '^pg_'
+        UNION ALL SELECT 'pg_default_acl'::regclass, oid, defaclrole FROM pg_default_acl
+        UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid, fdwowner FROM pg_foreign_data_wrapper
+        UNION ALL SELECT 'pg_foreign_server'::regclass, oid, srvowner FROM pg_foreign_server
+        UNION ALL SELECT 'pg_event_trigger'::regclass, oid, evtowner FROM pg_event_trigger
+        UNION ALL SELECT 'pg_language'::regclass, oid, lanowner FROM pg_language
+        UNION ALL SELECT 'pg_collation'::regclass, oid, collowner FROM pg_collation
+        UNION ALL SELECT 'pg_operator'::regclass, oid, oprowner FROM pg_operator
+        UNION ALL SELECT 'pg_conversion'::regclass, oid, conowner FROM pg_conversion
+        UNION ALL SELECT 'pg_statistic_ext'::regclass, oid, stxowner FROM pg_statistic_ext
+        UNION ALL SELECT 'pg_ts_config'::regclass, oid, cfgowner FROM pg_ts_config
+        UNION ALL SELECT 'pg_ts_dict'::regclass, oid, dictowner FROM pg_ts_dict
+        UNION ALL SELECT NULL, 16384, lomowner FROM pg_largeobject_metadata
+    ) AS objects
+    -- Lower oids are PostgreSQL's own; parts of other objects are not dumped separately, such as the types of tables.
+    WHERE owner = 10 AND oid >= 16384 AND NOT EXISTS (
+        SELECT FROM pg_depend d WHERE d.classid = class AND d.objid = objects.oid AND d.deptype IN ('e', 'i')
+    )
+    LIMIT 1"""
 
 # What only a superuser may create, and privileges that only another role may grant.
 _OBSTACLE: LiteralString = """
@@ -84,7 +90,7 @@ _OBSTACLE: LiteralString = """
         UNION ALL SELECT 'pg_ts_template'::regclass, oid, 0, 0, NULL, true FROM pg_ts_template
     ) AS objects
     LEFT JOIN pg_init_privs i ON i.classoid = class AND i.objoid = objects.oid AND i.objsubid = part
-    WHERE CASE WHEN owner = %(owner)s
+    WHERE privileges IS NOT NULL AND CASE WHEN owner = %(owner)s
         THEN EXISTS (SELECT FROM aclexplode(privileges) a WHERE a.grantor <> owner)
         ELSE privileges IS DISTINCT FROM i.initprivs END
     OR special AND objects.oid >= 16384 AND NOT EXISTS (
@@ -122,13 +128,17 @@ class Owners:
 def read_owners(source: Connection[Any]) -> Owners:
     """Read the owners of what the database of *source* contains."""
     rows = source.execute(_OWNERS, [role_transfer_privilege(source)]).fetchall()
+    is_superuser = source.info.parameter_status("is_superuser") == "on"
     strangers = tuple(name for _, name, trusted, _ in rows if not trusted)
+    if strangers or not is_superuser:
+        of_bootstrap = source.execute(_OF_BOOTSTRAP, [role_transfer_privilege(source)]).fetchall()
+        rows += [(10, name, True, transferable) for name, transferable in of_bootstrap]
     found = Owners(all(transferable for *_, transferable in rows), strangers)
     if not strangers:
         return found
     if len(rows) > 1:
         return replace(found, why_not=f"it has objects of {len(rows)} roles: {', '.join(row[1] for row in rows)}")
-    if source.info.parameter_status("is_superuser") != "on":
+    if not is_superuser:
         return replace(found, why_not="only a superuser can restore as the owner")
     if obstacle := scalar(source, _OBSTACLE, {"owner": rows[0][0]}):
         return replace(found, why_not=f"only a superuser can restore {obstacle} or its privileges")
