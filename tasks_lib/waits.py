@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 QUIET_SECONDS = 1.0
 """How long a wait may last before it is explained."""
@@ -105,9 +105,9 @@ def find_stopped_listener(port: int) -> int | None:
 
 
 @contextmanager
-def explained(text: str) -> Iterator[None]:
-    """Say *text* if the body takes longer than a second."""
-    timer = threading.Timer(QUIET_SECONDS, say, [text])
+def explained(explain: Callable[[], str]) -> Iterator[None]:
+    """Say what *explain* returns if the body takes longer than a second."""
+    timer = threading.Timer(QUIET_SECONDS, lambda: say(explain()))
     timer.daemon = True
     timer.start()
     try:
@@ -153,9 +153,9 @@ def read_holder(path: Path) -> Holder:
     return Holder(locking[0], pid_namespace()) if locking[0] else Holder()
 
 
-def read_locking_pids(path: Path, kind: str) -> list[int]:
+def read_locking_pids(path: Path, kind: str, byte: int = 0) -> list[int]:
     """
-    Return the processes that hold a lock of the *kind* `FLOCK` or `POSIX` on the file *path*.
+    Return the processes that hold an exclusive lock of the *kind* `FLOCK` or `POSIX` on a *byte* of the file *path*.
 
     Empty if unknown: only Linux lists locks, in `/proc/locks` (man 5 proc_locks). The file is not opened, because to
     close it would release the POSIX locks of this process.
@@ -165,8 +165,14 @@ def read_locking_pids(path: Path, kind: str) -> list[int]:
     except OSError:
         return []
     rows = [line.split() for line in table.splitlines()]
-    # A row of a process that waits has `->` in its second column.
-    return [int(row[4]) for row in rows if row[1] == kind and row[5].rpartition(":")[2] == str(inode)]
+    return [
+        int(row[4])
+        for row in rows
+        # A row of a process that waits has `->` in its second column.
+        if (row[1], row[3]) == (kind, "WRITE")
+        and row[5].rpartition(":")[2] == str(inode)
+        and int(row[6]) <= byte <= (byte if row[7] == "EOF" else int(row[7]))
+    ]
 
 
 def _read_note(path: Path) -> Holder:

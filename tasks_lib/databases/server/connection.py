@@ -176,7 +176,7 @@ def _log_in(url: DatabaseUrl, database: str, conninfo: str) -> WatchedConnection
     began, said = time.monotonic(), False
     while True:
         try:
-            with waits.explained(f"waiting for the server at {url}, which does not answer"):
+            with waits.explained(lambda: f"waiting for the server at {url}, which does not answer"):
                 connection = WatchedConnection.connect(conninfo, autocommit=True)
         except psycopg.errors.ConnectionTimeout as error:
             _silent[place] = time.monotonic(), error
@@ -313,6 +313,10 @@ def _refusal(error: Error, url: DatabaseUrl, database: str) -> GoldentreeError:
             what = f"{limited[1]} `{limited[2]}` has reached its connection limit"
             cure = f'let a superuser raise it:\nALTER {limited[1].upper()} "{limited[2]}" CONNECTION LIMIT -1;'
         return ServerError(what, why=message, hint=f"stop a dev server, or {cure}")
+    port = url.parameter("port").partition(",")[0] or "5432"
+    if "timeout expired" in message and (pid := waits.find_stopped_listener(int(port))):
+        why, cure = f"process {pid}, which listens there, is stopped", f"let it continue:\nkill -CONT {pid}"
+        return ServerError(f"the server at {url} does not answer", why=why, hint=cure)
     return ServerError(
         f"no PostgreSQL server answers at {url}",
         why=message,

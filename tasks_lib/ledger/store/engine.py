@@ -13,19 +13,23 @@ import sqlite3
 import stat
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from tasks_lib import waits
 from tasks_lib.errors import LedgerError
 from tasks_lib.files import make_state_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 BUSY_SECONDS = 10
 """How long a writer waits for the lock."""
+
+_WAL_WRITE_LOCK, _RESERVED_LOCK = 120, 0x40000001
+"""The byte of SQLite's write lock: in the `-shm` file (https://sqlite.org/walformat.html), and without WAL."""
 
 POSTGRES_SCHEMA = "goldentree"
 """The schema of the tables on PostgreSQL, because names such as `tasks` may exist in `public`."""
@@ -151,4 +155,17 @@ def begin(connection: sa.Connection) -> None:
         # Only on a change, because it makes SQLite prepare every statement again: https://sqlite.org/pragma.html#pragma_query_only
         connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
         connection.info["writes"] = writes
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    if not writes:
+        connection.exec_driver_sql("BEGIN")
+        return
+    with waits.explained(lambda: _name_writer(Path(str(connection.engine.url.database)))):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _name_writer(path: Path) -> str:
+    """Say which process holds the write lock of the ledger in the file *path*."""
+    pids = waits.read_locking_pids(path.with_name(f"{path.name}-shm"), "POSIX", _WAL_WRITE_LOCK)
+    pids = pids or waits.read_locking_pids(path, "POSIX", _RESERVED_LOCK)
+    others = [pid for pid in pids if pid not in (0, os.getpid())]
+    holder = waits.Holder(others[0], waits.pid_namespace()) if others else waits.Holder()
+    return f"waiting up to {BUSY_SECONDS} s for {holder}, which writes to the ledger `{path}`\n{holder.cure}"
