@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -385,5 +385,6 @@ class Narrator:
         """Print *title* in a second, and return the function that cancels that."""
         timer = threading.Timer(QUIET_SECONDS, self.say, [f"… {title}"])
         timer.daemon = True
-        timer.start()
+        with suppress(RuntimeError):  # no more threads: a line less, and whoever waits for a step must still do so
+            timer.start()
         return timer.cancel

@@ -140,9 +140,9 @@ class Plan:
                 failures.append(failure)
 
         threads = [threading.Thread(target=in_background, args=[step]) for step in pending[1:]]
-        for thread in threads:
-            thread.start()
         try:
+            for thread in threads:
+                thread.start()
             self._run_step(pending[0], narrator)
             for thread in threads:
                 thread.join()
@@ -151,7 +151,8 @@ class Plan:
             titles = ", ".join(f"`{step.title}`" for step in pending[1:])
             with uninterrupted(), narrator.quietly(f"waiting until {titles} ends, before anything is undone"):
                 for thread in threads:
-                    thread.join()
+                    if thread.ident is not None:  # it was started
+                        thread.join()
             raise
         if failures:
             raise failures[0]

@@ -109,7 +109,8 @@ def explained(explain: Callable[[], str]) -> Iterator[None]:
     """Say what *explain* returns if the body takes longer than a second."""
     timer = threading.Timer(QUIET_SECONDS, lambda: say(explain()))
     timer.daemon = True
-    timer.start()
+    with suppress(RuntimeError):  # no more threads
+        timer.start()
     try:
         yield
     finally:

@@ -160,3 +160,43 @@ def test_ignored_signals_stay_ignored():
             assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_rollback_waits_for_steps_although_no_more_threads_start(world, narrator, monkeypatch):
+    """Neither narration that needs a thread nor a step that gets none lets an undo run beside another step."""
+    monkeypatch.setattr(threading.Timer, "start", _refuse)
+    begun = threading.Event()
+
+    def slow():
+        begun.set()
+        time.sleep(0.2)
+        world.log.append("do slow")
+
+    def fail():
+        begun.wait()
+        raise GitError("no")
+
+    plan = Plan([(Step("fast", fail), Step("slow", slow, lambda: world.log.append("undo slow")))])
+    with pytest.raises(GitError):
+        plan.run(narrator)
+    assert world.log == ["do slow", "undo slow"]
+
+
+def test_step_that_gets_no_thread_is_undone_after_the_others(world, narrator, monkeypatch):
+    """Those that did start are waited for first."""
+    start = threading.Thread.start
+    monkeypatch.setattr(threading.Timer, "start", _refuse)
+
+    def start_one(thread):
+        monkeypatch.setattr(threading.Thread, "start", _refuse)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_one)
+    slow = Step("slow", lambda: time.sleep(0.2) or world.log.append("do slow"), lambda: world.log.append("undo slow"))
+    with pytest.raises(RuntimeError):
+        Plan([(world.step("first"), slow, world.step("third"))]).run(narrator)
+    assert world.log == ["do slow", "undo third", "undo slow", "undo first"]
+
+
+def _refuse(_thread):
+    raise RuntimeError("can't start new thread")

@@ -326,7 +326,7 @@ def logs(c: Context, name: str, session: str = "", follow: bool = False, json: b
     from tasks_lib.errors import NotFoundError
     from tasks_lib.ledger.agents import logs as kept
 
-    project = current_project(looks=True)
+    project = current_project(looks=not follow)  # a copy of the ledger would not grow
     if follow and json:
         raise GoldentreeError(
             "--follow and --json cannot be combined", why="--json prints one document, and --follow never ends"

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from tasks_lib import waits
-from tasks_lib.errors import GitError, GoldentreeError
+from tasks_lib.errors import GitError, GoldentreeError, machine_errors
 from tasks_lib.git.cli import read_git, run_git
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.output import format_first
@@ -121,7 +121,8 @@ def _run_in_background(subject: str, check: Callable[[], Iterator[Finding]]) -> 
 
 def _guarded(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     try:
-        yield from check()
+        with machine_errors():
+            yield from check()
     except GoldentreeError as error:
         yield Finding("problem", subject, "; ".join(filter(None, [error.what, error.why])), error.hint)
 

@@ -136,7 +136,8 @@ def watch(connection: WatchedConnection, asking: str) -> Iterator[None]:
         _watched.add(connection)
         if _watcher is None or not _watcher.is_alive():
             _watcher = threading.Thread(target=_watch_all, daemon=True)
-            _watcher.start()
+            with suppress(RuntimeError):  # no more threads: an undo must work, if need be without a limit
+                _watcher.start()
     try:
         yield
     finally:
