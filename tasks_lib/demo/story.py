@@ -112,7 +112,8 @@ def _explain(here: Stage, made: Mapping[str, Any], sessions: list[Connection[Any
     worktree, database = Path(made["path"]), made["database"]
     _heading("Names: all of them come from the branch")
     print_answer(f"{BRANCH} -> {made['slug']} -> {database}")
-    print_answer(f"{' ' * len(BRANCH)} -> port {made['port']} -> {made['dev_url']}")
+    print_answer(f"{' ' * len(BRANCH)} -> port {made['port']}")
+    print_answer(f"{' ' * len(BRANCH)} -> {made['dev_url']}, where portless is installed")
 
     _heading("Rows: a copy of golden's, in the branch's own database")
     print_answer(_rows(here, database))

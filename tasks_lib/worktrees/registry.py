@@ -45,6 +45,9 @@ State = Literal["creating", "ready", "removing"]
 
 SCHEMA_VERSION = 1
 
+PORTLESS = "portless"
+"""The one-off step that registers the dev URL."""
+
 _FETCH_SECONDS = 600.0
 """How long to wait for another process's `git fetch`, which may bring gigabytes."""
 _IDENTITY = "repository.json"
@@ -95,6 +98,11 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def slug(self) -> str:
         """The record's key."""
         return self.identity.slug
+
+    @property
+    def address(self) -> str:
+        """Where a browser reaches the application: the dev URL if portless serves it, else the port."""
+        return self.identity.dev_url if PORTLESS in self.done else f"http://localhost:{self.port}"
 
     @property
     def all_ports(self) -> set[int]:

@@ -31,7 +31,7 @@ def test_demo_shows_the_whole_workflow(run, folder):
         "dumping loquent_latest, as 3 sessions are connected to golden",
         "✓ clone loquent_latest into loquent_feat_x_6212b5 · snapshot of ",
         " was taken just now: ",
-        "dev url   https://feat-x.loquent.localhost",
+        "address   http://localhost:",
         "contacts          10              10",
         "agents            9               9",
         "phones            1               1",

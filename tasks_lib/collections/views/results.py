@@ -75,7 +75,7 @@ def report(record: Record, path: Path, ran: Iterable[Ran]) -> Answer:
             ("branch", names.branch),
             ("database", database if record.clone else name_program(f"{database}  (not created: inv worktree.setup)")),
             ("port", format_ports(record)),
-            ("dev url", names.dev_url),
+            ("address", record.address),
         ]
     )
     return Answer(data, text)

@@ -86,7 +86,7 @@ def _name_rows(row: Row) -> list[tuple[str, str]]:
     return [
         ("slug", names.slug),
         ("subdomain", names.subdomain),
-        ("dev url", names.dev_url),
+        ("address", row.record.address),
         ("port", f"{format_ports(row.record)}  ({'something listens' if row.listening else 'nothing listens'})"),
         ("number", str(row.record.number)),
     ]

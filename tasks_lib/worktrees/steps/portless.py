@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from tasks_lib.plan import Step
 from tasks_lib.programs import find_program
+from tasks_lib.worktrees.registry import PORTLESS
 from tasks_lib.worktrees.steps.run_once import mark_ran
 
 if TYPE_CHECKING:
     from tasks_lib.worktrees.registry import Record
     from tasks_lib.worktrees.target import Target
 
-_ONE_OFF = "portless"
 _PATIENCE_SECONDS = 10
 
 
@@ -44,7 +44,7 @@ class RegisterRoute:
         if error := _run("alias", _host(record), str(record.port)):
             self.target.narrator.say(f"warning: portless cannot serve {record.identity.dev_url}: {error}")
             return "not registered"
-        mark_ran(self.target.registry, self.target.slug, _ONE_OFF)
+        mark_ran(self.target.registry, self.target.slug, PORTLESS)
         return record.identity.dev_url
 
     def undo(self) -> None:
@@ -54,12 +54,12 @@ class RegisterRoute:
     def done(self) -> bool:
         """Whether the record says that the route is registered."""
         record = self.target.find_record()
-        return record is not None and _ONE_OFF in record.done
+        return record is not None and PORTLESS in record.done
 
 
 def remove_route(record: Record | None) -> None:
     """Remove the route of *record*, if it has one."""
-    if record is not None and _ONE_OFF in record.done and _program() is not None:
+    if record is not None and PORTLESS in record.done and _program() is not None:
         _run("alias", "--remove", _host(record))
 
 

@@ -217,12 +217,15 @@ def test_portless_serves_the_dev_url(repository, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     made = repository.json("worktree.create", "feat/oauth_v2")
     assert lines(told) == [f"alias oauth-v2.app {made['port']}"]
+    shown = repository.inv("worktree.status", cwd=repository.worktree("feat/oauth_v2")).stdout
+    assert "https://oauth-v2.app.localhost" in shown
     repository.json("worktree.remove", "feat/oauth_v2")
     assert lines(told)[1:] == ["alias --remove oauth-v2.app"]
     program.write_text("#!/bin/sh\necho no proxy >&2; exit 1\n")
     result = repository.inv("worktree.create", "b")
     assert result.returncode == 0
     assert "warning: portless cannot serve https://b.app.localhost: no proxy" in result.stderr
+    assert f"http://localhost:{repository.records()['b_e9d71f']['port']}" in result.stdout
     assert repository.inv("worktree.create", "c", env={"PORTLESS": "0"}).stderr.count("with portless") == 0
 
 
