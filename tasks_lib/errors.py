@@ -249,6 +249,7 @@ _CURES = {
     errno.EROFS: "mount that file system for writing, then run the same command:\nfindmnt --target {folder}",
     errno.EACCES: "let this account read and write there, then run the same command:\nls -ld {folder}",
     errno.EPERM: "let this account read and write there, then run the same command:\nls -ld {folder}",
+    errno.ENOTDIR: "correct the path, or what names it, then run the same command:\nls -ld {folder}",
     errno.EMFILE: "let processes open more files, then run the same command:\nulimit -n 1024",
     errno.ENFILE: "end programs that keep many files open, then run the same command",
     errno.EFBIG: "let processes write larger files, then run the same command:\nulimit -f unlimited",

@@ -72,12 +72,12 @@ def print_answer(text: str, end: str = "\n", *, exact: bool = False) -> None:
             sys.stdout.buffer.write(f"{shown}{end}".encode(*code))
             sys.stdout.flush()
     except OSError as error:
-        _silence(sys.stdout)
+        silence(sys.stdout)
         if not isinstance(error, BrokenPipeError):
             raise GoldentreeError(f"cannot write the answer to stdout: {error.strerror}") from None
 
 
-def _silence(stream: TextIO) -> None:
+def silence(stream: TextIO) -> None:
     """Send what *stream* still holds to nowhere: Python flushes it once more at exit, which would fail again."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
@@ -281,7 +281,7 @@ class Narrator:
                 else:
                     print(text, file=sys.stderr, flush=True)
         except OSError:  # its reader has gone (`2>&1 | head`), or its disk is full
-            _silence(sys.stderr)
+            silence(sys.stderr)
 
     def relay(self, line: str) -> None:
         """Print one line that a child process printed; of its control sequences, a terminal gets the colours."""

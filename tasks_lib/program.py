@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 
 from invoke.program import Program
 
 from tasks_lib import __version__
 from tasks_lib.collections import LEDGER, ns
+from tasks_lib.errors import MachineError, machine_errors
+from tasks_lib.output import silence
 
 OVERVIEW = f"""\
 goldentree {__version__}: a worktree, a database and an env file for every git branch
@@ -67,4 +70,10 @@ class _Goldentree(Program):
 
 def main() -> None:
     """Run the binary `goldentree`."""
-    _Goldentree(namespace=ns, name="goldentree", binary="goldentree", version=__version__).run()
+    try:
+        with machine_errors():
+            _Goldentree(namespace=ns, name="goldentree", binary="goldentree", version=__version__).run()
+    except MachineError as error:  # outside of a task: help on a full disk, a HOME that is a file
+        silence(sys.stdout)
+        print(error, file=sys.stderr)
+        sys.exit(error.status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -116,6 +117,25 @@ def test_answer_that_cannot_be_written_is_an_error(tmp_path):
         result = subprocess.run(run, cwd=tmp_path, stdout=file, stderr=subprocess.PIPE, text=True, check=False)
     assert result.returncode == 1
     assert result.stderr == "error: cannot write the answer to stdout: File too large\n"
+
+
+@pytest.mark.parametrize(("option", "home"), [("--help", "."), ("--list", "."), ("--list", "/dev/null")])
+def test_failure_outside_of_a_task_is_an_error(tmp_path, option, home):
+    """Help that cannot be written, and a HOME that is a file, print no traceback."""
+    script = "import sys; sys.argv[0] = 'goldentree'; from tasks_lib.program import main; main()"
+    result = subprocess.run(
+        ["bash", "-c", '"$0" -c "$1" "$2" >/dev/full', sys.executable, script, option],
+        cwd=tmp_path,
+        env={**os.environ, "HOME": home},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ")
+    assert "\nhint: " in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "Exception ignored" not in result.stderr
 
 
 @pytest.mark.parametrize("stream", ["2>/dev/full", "2>&1 >/dev/null | head -c 1", "2>&-"])
