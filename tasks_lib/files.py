@@ -4,6 +4,7 @@ Replace files atomically, and lock files against other processes.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -27,6 +28,13 @@ WAIT_SECONDS = 60.0
 
 STATE_FOLDER = "goldentree"
 """The folder in the git common directory where everything is that this tool knows of a repository."""
+
+
+LARGEST = 16 << 20
+"""The size in bytes of the largest file that is read from a branch."""
+
+_INSTALLED = {"node_modules", ".venv", "venv", "site-packages"}
+"""Folders of package managers, which link to their caches."""
 
 
 class LockHeldError(Exception):
@@ -73,6 +81,44 @@ def atomic_write(path: Path, data: bytes | str, *, mode: int | None = None, dura
         raise
     if durable:
         _sync_folder(path.parent)
+
+
+def read_foreign_file(path: Path, *, links_out: bool = False) -> bytes:
+    """
+    Return the content of *path*, which a branch or another program may have put there.
+
+    Args:
+        links_out: Whether it may be a link to a file outside of its worktree and of the main one.
+
+    Raises:
+        OSError: If it is not a regular file, is larger than `LARGEST`, or leads out of a linked worktree.
+    """
+    if not links_out and _leads_out(path):
+        raise OSError(errno.EPERM, "it is a link out of its worktree", str(path))
+    # Before it is opened, because opening a device may do something; O_NONBLOCK, so that a pipe is not waited for.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123 - a descriptor
+        found = os.fstat(file.fileno())
+        data = file.read(LARGEST + 1)
+    # The files of /proc are regular and have no size.
+    if not stat.S_ISREG(found.st_mode) or (data and not found.st_size):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    if len(data) > LARGEST:
+        raise OSError(errno.EFBIG, f"it is larger than {LARGEST >> 20} MB", str(path))
+    return data
+
+
+def _leads_out(path: Path) -> bool:
+    """Whether *path*, in a linked worktree, is a link to a file that is neither there nor in the main worktree."""
+    found = os.path.realpath(path)
+    if found == os.path.abspath(path) or not _INSTALLED.isdisjoint(path.parts):  # noqa: PTH100 - compared as text
+        return False
+    root = next((parent for parent in path.parents if (parent / ".git").exists()), None)
+    if root is None or not (root / ".git").is_file():
+        return False
+    main = (root / ".git").read_text(errors="replace").removeprefix("gitdir:").strip().partition("/.git/worktrees/")[0]
+    return not any(found.startswith(os.path.realpath(place) + os.sep) for place in (root, root / main))
 
 
 def open_private(path: str, flags: int) -> int:

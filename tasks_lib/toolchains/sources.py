@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.errors import ToolchainError
+from tasks_lib.files import read_foreign_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of *path*; empty if the file does not exist."""
+    """Return the text of *path*; empty if it does not exist or is a folder."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        return "" if path.is_dir() else read_foreign_file(path).decode(errors="replace").replace("\r\n", "\n")
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
     except OSError as error:
         raise _unreadable(path, error) from None
 
@@ -31,7 +34,7 @@ def read_text(path: Path) -> str:
 def hash_file(path: Path, algorithm: str) -> str:
     """Return the checksum of *path* as hexadecimal digits, by an *algorithm* of hashlib."""
     try:
-        return hashlib.new(algorithm, path.read_bytes(), usedforsecurity=False).hexdigest()
+        return hashlib.new(algorithm, read_foreign_file(path), usedforsecurity=False).hexdigest()
     except OSError as error:
         raise _unreadable(path, error) from None
 
@@ -40,7 +43,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Return the contents of the TOML file *path*; empty if it does not exist."""
     try:
         return tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise _unreadable(path, error) from None
 
 
@@ -48,7 +51,7 @@ def read_json(path: Path) -> Any:
     """Return the contents of the JSON file *path*; None if it does not exist."""
     try:
         return json.loads(read_text(path) or "null")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _unreadable(path, error) from None
 
 
@@ -56,7 +59,7 @@ def read_python(path: Path) -> ast.Module:
     """Return the syntax tree of the Python file *path*; empty if it does not exist."""
     try:
         return _parsed(read_text(path))
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last two by deep nesting
         raise _unreadable(path, error) from None
 
 

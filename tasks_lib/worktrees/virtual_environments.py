@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks_lib.files import read_foreign_file
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -45,7 +47,7 @@ def imports_from(folder: Path, tree: Path) -> bool:
     for packages in folder.glob("lib/python*/site-packages"):
         for file in (*packages.glob("*.pth"), *packages.glob("__editable__*.py")):
             with suppress(OSError):
-                if inside.search(file.read_text(errors="replace")):
+                if inside.search(read_foreign_file(file).decode(errors="replace")):
                     return True
     return False
 

@@ -15,7 +15,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import EnvFileError
-from tasks_lib.files import atomic_write
+from tasks_lib.files import atomic_write, read_foreign_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -331,7 +331,8 @@ def read(path: Path, *, strict: bool = True) -> str:
         EnvFileError: The file is not UTF-8 or may not be read.
     """
     try:
-        return path.read_bytes().decode(errors="strict" if strict else "surrogateescape")
+        data = read_foreign_file(path, links_out=True)  # whose database a link leads to is judged elsewhere
+        return data.decode(errors="strict" if strict else "surrogateescape")
     except FileNotFoundError:
         return ""
     except UnicodeDecodeError as error:

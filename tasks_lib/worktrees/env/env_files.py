@@ -9,6 +9,8 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from tasks_lib.errors import EnvFileError
+from tasks_lib.files import LARGEST
 from tasks_lib.git.cli import read_git
 
 if TYPE_CHECKING:
@@ -120,12 +122,15 @@ def list_tracked_env_files(repository: Path, commit: str) -> dict[str, str | Non
 
     Raises:
         GitError: If git cannot read them.
+        EnvFileError: If one is too large to be an env file.
     """
     found = {}
     for entry in filter(None, read_git("ls-tree", "-r", "-z", commit, cwd=repository).split("\0")):
         header, _, name = entry.partition("\t")
         if is_env_file(name):
             mode, _, blob = header.split(" ")
+            if int(read_git("cat-file", "-s", blob, cwd=repository)) > LARGEST:
+                raise EnvFileError(f"`{name}` in commit {commit[:12]} is larger than {LARGEST >> 20} MB")
             found[name] = None if mode == "120000" else read_git("cat-file", "blob", blob, cwd=repository) + "\n"
     return {name: found[name] for name in _sorted(found)}
 

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from tasks_lib.errors import EnvFileError, ServerError, SettingsError
+from tasks_lib.files import read_foreign_file
 from tasks_lib.settings.references import find_references, replace_database, resolve
 from tasks_lib.settings.values import OWN_ENV_FILES
 from tasks_lib.worktrees.env import dotenv_file
@@ -422,19 +423,26 @@ def find_mentions(path: Path, known: KnownDatabases) -> list[tuple[str, str]]:
     Return where configuration that this tool does not edit names a foreign database.
 
     Returns:
-        `file:line` of the first mention in a file, relative to the worktree at *path*, and a clause on the database.
+        `file:line` of the first mention in a file, relative to the worktree at *path*, and a clause on the database;
+        or a file and why it cannot be read.
     """
     if not known.foreign:
         return []
     names = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, known.foreign))})(?![\w-])")
     places: dict[tuple[str, str], int] = {}
+    unread: list[tuple[str, str]] = []
     for file in list_other_configuration(path):
-        lines = (path / file).read_text(encoding="utf-8", errors="replace").splitlines()
+        try:
+            lines = read_foreign_file(path / file).decode(errors="replace").splitlines()
+        except OSError as error:
+            unread.append((file, f"not read: {error.strerror}"))
+            continue
         for number, line in enumerate(lines, 1):
             if re.search("database|postgres|db", line, re.IGNORECASE):
                 for found in names.findall(line.partition("#")[0]):
                     places.setdefault((file, found), number)  # compose files name it many times
-    return [(f"{file}:{number}", f"`{name}`, {known.foreign[name][0]}") for (file, name), number in places.items()]
+    found_at = [(f"{file}:{number}", f"`{name}`, {known.foreign[name][0]}") for (file, name), number in places.items()]
+    return found_at + unread
 
 
 def require_no_foreign(variables: Iterable[DatabaseVariable], *, renamed_by: str = "") -> None:

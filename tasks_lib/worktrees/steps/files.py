@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from tasks_lib.errors import WorktreeError
+from tasks_lib.files import read_foreign_file
 from tasks_lib.git.cli import read_git, run_git
 from tasks_lib.git.repository import list_worktrees
 from tasks_lib.plan import Step
@@ -323,7 +324,7 @@ def _remove_empty(folder: Path) -> None:
 
 def _read(file: Path) -> str | None:
     try:
-        return file.read_text(encoding="utf-8")
+        return read_foreign_file(file).decode()
     except (OSError, UnicodeDecodeError):
         return None
 
