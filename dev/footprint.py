@@ -95,7 +95,7 @@ CREATED = (
     ),
     Created(
         "`GOLDENTREE_HOME`",
-        "the embedded server: programs, data, log, and `pg_service.conf` with its password (0600)",
+        "the embedded server: programs, data, log, lock files, and `pg_service.conf` with its password (0600)",
     ),
     Created(
         "`.local-credentials`",

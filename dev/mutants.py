@@ -45,6 +45,8 @@ ROLLBACK = ("tests/worktrees/plans/test_create.py",)
 UNSEEN = ("tests/worktrees/removal/test_unseen_files.py",)
 FILES = ("tests/test_file_locks.py",)
 GC = ("tests/worktrees/plans/test_gc.py",)
+SHARED = ("tests/databases/server/embedded/test_shared_root.py",)
+ACCOUNT = ("tests/databases/server/embedded/test_untrusted_account.py",)
 PROMOTE = ("tests/databases/golden/test_promote.py",)
 
 
@@ -553,6 +555,49 @@ MUTANTS = (
         "databases/golden/promote.py",
         "parked.sort(key=_parked_order, reverse=True)",
         "parked.sort(key=lambda database: database.comment.parked_at, reverse=True)",
+    ),
+    Mutant(
+        SHARED,
+        "databases/server/embedded/life_lock.py",
+        "fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)",
+    ),
+    Mutant(SHARED, "databases/server/embedded/launch.py", "inherited=(lock,)", "inherited=()"),
+    Mutant(
+        SHARED,
+        "databases/server/embedded/cluster.py",
+        "return origin.same_kernel or disk.shows_locks",
+        "return True",
+    ),
+    Mutant(
+        SHARED,
+        "databases/server/embedded/cluster.py",
+        "return disk.local and view.sees_all_processes() and not view.find_processes(self.data)",
+        "return True",
+    ),
+    Mutant(
+        SHARED,
+        "databases/server/embedded/cluster.py",
+        "if elsewhere := self._find_elsewhere():",
+        "if (elsewhere := self._find_elsewhere()) and not elsewhere:",
+    ),
+    Mutant(
+        ACCOUNT,
+        "databases/server/embedded/postmaster.py",
+        "if owner != here.st_uid or not _runs_postgres(command):",
+        "if not _runs_postgres(command):",
+    ),
+    Mutant(
+        ACCOUNT,
+        "databases/server/embedded/account.py",
+        "os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK",
+        "os.O_RDONLY | os.O_NONBLOCK",
+    ),
+    Mutant(
+        ACCOUNT,
+        "databases/server/embedded/installation.py",
+        "ended = run_as(account, command, output=subprocess.PIPE)",
+        "ended = run_as(None if command is append else account, command, output=subprocess.PIPE)",
     ),
 )
 

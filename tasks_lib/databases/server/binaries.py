@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib.util
 import os
@@ -182,7 +183,9 @@ def _version(program: Path) -> tuple[int, int] | None:
         answer = subprocess.run(
             [program, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10, check=True
         ).stdout
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, subprocess.SubprocessError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM):
+            raise  # which says nothing about the program
         return None
     number = re.search(r"\(PostgreSQL\) (\d+)(?:\.(\d+))?", answer)
     return (int(number[1]), int(number[2] or 0)) if number else None

@@ -71,7 +71,7 @@ def read_small_file(path: Path) -> str | None:
     Return the text of *path*, None if it does not exist, although another account may own its directory.
 
     Raises:
-        ServerError: If it is no ordinary file, which could make root read something else or wait.
+        ServerError: If it is a link or a pipe, which could make root read something else or wait.
         OSError: If it cannot be read.
     """
     try:

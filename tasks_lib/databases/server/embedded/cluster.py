@@ -21,7 +21,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import textwrap
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -197,7 +196,7 @@ class Cluster:
         return self.root / "server.lock"
 
     def _find_elsewhere(self) -> life_lock.Origin | None:
-        """Return where a server lives whose pid means nothing here; None if there is no such server."""
+        """Return where a server lives whose pid means nothing here, if one does."""
         origin = life_lock.read_origin(self._life_lock) if life_lock.is_held(self._life_lock) else None
         return None if origin is None or origin.here else origin
 
@@ -290,13 +289,13 @@ class Cluster:
         except OSError as error:
             raise ServerError(
                 f"cannot keep a server in `{self.root}`",
-                why=textwrap.shorten(str(error), 500),  # copying to a full disk fails once per file
+                why=_first_reason(error),
                 hint=find_cure(str(error), self.root)
                 or f"set `{self._setting}` to a directory that you own, with some 100 MB free",
             ) from error
 
     def _start(self, report: Callable[[str], object]) -> None:
-        """Start the server, which nobody else does meanwhile; wait a little for the last processes of an ended one."""
+        """Start the server; wait a little for the last processes of one that has ended."""
         began, said = time.monotonic(), False
         while self.find_url() is None and (obstacle := self._launch_if_ended(report)):
             waited = time.monotonic() - began
@@ -335,7 +334,7 @@ class Cluster:
             os.close(lock)
 
     def _has_ended(self) -> bool:
-        """Whether it is certain that the server of the pid file has ended, if nobody holds the lock."""
+        """Whether it is certain that the server of the pid file has ended, given that its lock is free."""
         if (left := postmaster.read_pid_file(self.data)) is None:
             return True
         origin, disk = life_lock.read_origin(self._life_lock), view.find_file_system(self.root)
@@ -369,7 +368,7 @@ class Cluster:
             installation.make_data(self.root, binaries, account, durable=self.durable, setting=setting)
         port = service.read_service(self.service_file).port
         report(f"starting PostgreSQL {binaries.release} on port {port}")
-        # PostgreSQL believes a file whose pid another process has by now.
+        # PostgreSQL believes a file whose pid another process has got.
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         life_lock.sign(lock)
         return launch_postmaster(binaries, account, self.data, self.log, port, lock)
@@ -425,3 +424,10 @@ def open_to_pass(root: Path) -> None:
     The files inside have their own permissions.
     """
     root.chmod(0o711)
+
+
+def _first_reason(error: OSError) -> str:
+    """Return what *error* says: of a tree that could not be copied, only the first file."""
+    if isinstance(error, shutil.Error) and isinstance(error.args[0], list):
+        return str(error.args[0][0][-1])
+    return str(error)

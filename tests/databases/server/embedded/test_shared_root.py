@@ -108,7 +108,7 @@ def test_containers_that_start_together_make_one_server(cluster):
 
 @needs_namespaces
 def test_server_starts_again_after_its_container_ended(cluster):
-    """The lock ends with the last process, so nobody has to remove anything by hand."""
+    """The lock ends with the last process, so no person has to remove anything by hand."""
     call(ALONE, "start")
 
     assert (cluster.data / "postmaster.pid").exists()
@@ -164,7 +164,7 @@ def crashed(cluster):
 
 
 def test_pid_file_of_an_earlier_boot_is_stale(cluster):
-    """After a reboot the boot differs, and nobody can hold a lock of this disk."""
+    """After a reboot the boot differs, and no process can hold a lock of this disk."""
     origin = crashed(cluster)
     (cluster.root / "server.lock").write_text(json.dumps(origin | {"boot": "another"}))
 
@@ -241,7 +241,7 @@ def test_server_of_an_earlier_version_is_used_and_stopped(cluster):
 
 @needs_namespaces
 def test_server_of_an_earlier_version_elsewhere_is_not_doubled(cluster):
-    """Without a lock nobody can say from here whether it lives, so nothing is removed and nothing started."""
+    """Without a lock no process can say from here whether it lives, so nothing is removed and nothing started."""
     started = start_as_an_earlier_version(cluster, ALONE)
     try:
         said = call(ALONE, "start")

@@ -112,7 +112,7 @@ def test_start_is_judged_by_the_words_of_postgresql(tmp_path, said, what):
     ["pre-existing shared memory block (key 1, ID 2) is still in use", 'lock file "postmaster.pid" already exists'],
 )
 def test_processes_that_leave_are_waited_for(tmp_path, said):
-    """They are no stranger's, and nothing has to be ended by hand."""
+    """They belong to the server that ended, and do so by themselves."""
     assert said in launch_with(tmp_path, f"FATAL:  {said}")
 
 
