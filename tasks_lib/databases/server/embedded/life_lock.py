@@ -83,7 +83,7 @@ def take(file: Path) -> int | None:
     """
     Lock *file* and return its open descriptor, None if a server holds it.
 
-    A process that inherits the descriptor holds the lock. It must be closed and not unlocked, which would unlock it for all.
+    A process that inherits the descriptor holds the lock. Close it: to unlock it would unlock it for all of them.
 
     Raises:
         OSError: If the file cannot be opened, or its file system has no locks.
