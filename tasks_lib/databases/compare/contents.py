@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 
-from tasks_lib.databases.compare.foreign_code import PLANNED_CODE
+from tasks_lib.databases.compare.foreign_code import PLANNED_CODE, REFUSE_VIEWS
 from tasks_lib.databases.server.connection import select_all
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Difference:
 def read_contents(connection: Connection[Any]) -> Contents:
     """Read the contents of the database that *connection* is connected to, in its current transaction."""
     # Raise an error rather than miss the rows that a row-level policy hides.
-    connection.execute("SET LOCAL row_security = off")
+    connection.execute(f"SET LOCAL row_security = off; {REFUSE_VIEWS}")
     return Contents(
         locale={key: value for key, value in connection.execute(_LOCALE) if value is not None},
         extensions=dict(connection.execute(_EXTENSIONS).fetchall()),

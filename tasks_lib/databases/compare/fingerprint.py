@@ -17,7 +17,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 
-from tasks_lib.databases.compare.foreign_code import PLANNED_CODE
+from tasks_lib.databases.compare.foreign_code import PLANNED_CODE, REFUSE_VIEWS
 from tasks_lib.databases.server.connection import select_all
 
 if TYPE_CHECKING:
@@ -25,13 +25,7 @@ if TYPE_CHECKING:
 
     from tasks_lib.databases.server.connection import Server
 
-BEGIN: LiteralString = (
-    "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL jit = off; "
-    # A table that is replaced by a view would run its owner's functions as our role (CVE-2024-7348); minor releases of
-    # August 2024 and later know this setting.
-    "SELECT set_config('restrict_nonsystem_relation_kind', 'view, foreign-table', true) "
-    "WHERE current_setting('restrict_nonsystem_relation_kind', true) IS NOT NULL"
-)
+BEGIN: LiteralString = f"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL jit = off; {REFUSE_VIEWS}"
 """Statements that begin the transaction in which a fingerprint is read."""
 
 # This query returns one SELECT for each relation, so that the server quotes the names.

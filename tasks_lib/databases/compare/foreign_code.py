@@ -36,3 +36,14 @@ SQL: the function of another role that a query of the table `c` in the schema `n
 
 An owner who makes such an index between this question and the query is not found out.
 """
+
+REFUSE_VIEWS: LiteralString = (
+    "SELECT set_config('restrict_nonsystem_relation_kind', 'view, foreign-table', true) "
+    "WHERE current_setting('restrict_nonsystem_relation_kind', true) IS NOT NULL"
+)
+"""
+SQL: refuse to read users' views until the end of the transaction.
+
+An owner can replace a table by a view between two queries of ours, and the view's functions would run as our role
+(CVE-2024-7348). Minor releases of August 2024 and later know the setting.
+"""

@@ -141,3 +141,14 @@ def test_each_difference_names_its_topic():
         "sequences `public.s`: (3, True) in golden, (3, False) in the clone",
         "objects `views`: missing in golden, 1 in the clone",
     ]
+
+
+def test_view_in_place_of_a_table_is_refused(database):
+    """A role that replaces its table by a view between two queries of ours cannot have its code run."""
+    if database.execute("SELECT current_setting('restrict_nonsystem_relation_kind', true)").fetchone() == (None,):
+        pytest.skip("this minor release of PostgreSQL cannot refuse views")
+    database.execute("CREATE VIEW v AS SELECT 1 AS i")
+    with database.transaction():
+        contents.read_contents(database)
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="view"), database.transaction():
+            database.execute("SELECT count(*) FROM v")
