@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from tasks_lib import waits
-from tasks_lib.databases.server.session_settings import format_options, newer_settings
+from tasks_lib.databases.server.session_settings import SEARCH_PATH, format_options, newer_settings
 from tasks_lib.errors import DatabaseError, GoldentreeError, ServerError
 
 if TYPE_CHECKING:
@@ -118,7 +118,8 @@ class Server:
 
     def _options(self, version: int, *, keep_search_path: bool = False) -> str:
         own = self.url.parameter("options")
-        return format_options(own, version, read_only=self.read_only, keep_search_path=keep_search_path)
+        search_path = "" if keep_search_path else SEARCH_PATH
+        return format_options(own, version, read_only=self.read_only, search_path=search_path)
 
     @contextmanager
     def connect_for_ddl(self) -> Iterator[Connection[Any]]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from tasks_lib import waits
+from tasks_lib.databases.server.session_settings import format_options
 from tasks_lib.errors import LedgerError
 from tasks_lib.files import make_state_folder
 
@@ -83,8 +84,9 @@ def postgres_engine(parameters: Mapping[str, str]) -> sa.Engine:
     Args:
         parameters: The connection parameters of libpq.
     """
-    ours = f"-c lock_timeout={BUSY_SECONDS}s", f"-c search_path={POSTGRES_SCHEMA}"
-    options = " ".join((parameters.get("options", ""), *ours)).strip()  # the last value wins in libpq
+    # PostgreSQL's own schema comes first unless it is named, so PostgreSQL's functions win where several fit as well.
+    options = format_options(parameters.get("options", ""), search_path=f"{POSTGRES_SCHEMA},pg_temp")
+    options += f" -c lock_timeout={BUSY_SECONDS}s"  # the last value wins
     return sa.create_engine(
         "postgresql+psycopg://",
         connect_args={**APPLICATION, **parameters, "options": options},

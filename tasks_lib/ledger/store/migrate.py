@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from tasks_lib.databases.compare.foreign_code import IS_FOREIGN
+from tasks_lib.databases.server.session_settings import SEARCH_PATH
 from tasks_lib.errors import LedgerError, SchemaTooNewError
 from tasks_lib.ledger.store.engine import POSTGRES_SCHEMA, reading, writing
+from tasks_lib.output import format_first
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +33,20 @@ _LOCK = 0x676F6C65
 """PostgreSQL's lock around a migration."""
 
 
+_OTHER_OWNERS = sa.text(
+    """
+    SELECT DISTINCT pg_get_userbyid(owner) FROM (
+        SELECT oid AS schema, nspowner AS owner FROM pg_namespace
+        UNION ALL SELECT relnamespace, relowner FROM pg_class
+        UNION ALL SELECT pronamespace, proowner FROM pg_proc
+        UNION ALL SELECT oprnamespace, oprowner FROM pg_operator
+        UNION ALL SELECT typnamespace, typowner FROM pg_type
+    ) AS objects
+    WHERE schema = (SELECT oid FROM pg_namespace WHERE nspname = :schema) AND {foreign}
+    ORDER BY 1""".replace("{foreign}", IS_FOREIGN.replace("{owner}", "owner"))
+)
+
+
 def ensure_schema(engine: sa.Engine) -> None:
     """
     Migrate the ledger to the last of REVISIONS; on SQLite, an existing ledger is backed up first.
@@ -39,6 +56,8 @@ def ensure_schema(engine: sa.Engine) -> None:
         LedgerError: If a migration leaves rows with broken references; nothing is changed then.
     """
     with reading(engine).connect() as connection:
+        if engine.dialect.name == "postgresql":
+            _require_own_schema(connection)
         if is_current(connection):
             return
     copy = None
@@ -114,14 +133,36 @@ def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
         try:
             with connection.begin():
                 if not lite:
+                    connection.exec_driver_sql(f"SET LOCAL search_path = {SEARCH_PATH}")
                     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
                     connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {POSTGRES_SCHEMA}")
+                    _require_own_schema(connection)
                 yield connection
                 if lite and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
                     raise LedgerError("the migration would leave rows that refer to nothing", why="nothing was changed")
         finally:
             if lite:
                 raw.execute("PRAGMA foreign_keys = ON")  # type: ignore[union-attr]
+
+
+def _require_own_schema(connection: sa.Connection) -> None:
+    """
+    Refuse a schema in which another role could have made what our statements run: functions, operators, triggers.
+
+    Raises:
+        LedgerError: If the schema, or anything in it, belongs to a role that is not trusted.
+    """
+    connection.exec_driver_sql(f"SET LOCAL search_path = {SEARCH_PATH}")
+    others = connection.scalars(_OTHER_OWNERS, {"schema": POSTGRES_SCHEMA}).all()
+    if others:
+        role = connection.scalar(sa.text("SELECT current_user"))
+        raise LedgerError(
+            f"the schema `{POSTGRES_SCHEMA}` has objects of {format_first([f'role `{name}`' for name in others], 5)}",
+            why=f"functions and triggers of theirs would run as role `{role}`",
+            hint="let LEDGER_URL log in as an ordinary role that is a member of theirs, or give them to our role:\n"
+            f'psql -c \'REASSIGN OWNED BY "{others[0]}" TO "{role}"\'',
+        )
+    connection.exec_driver_sql("SET LOCAL search_path TO DEFAULT")
 
 
 def is_current(connection: sa.Connection) -> bool:

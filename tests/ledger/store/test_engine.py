@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -139,11 +141,11 @@ def test_a_writer_that_waits_too_long(ledger):
 
 def test_search_path_on_postgres(postgres_parameters):
     """The tables are in a schema of their own, whatever options the user's URL has; those apply as well."""
-    options = r"-c search_path=public,\"odd\ name\" -c statement_timeout=7s"
+    options = r"-c search_path=public,\"odd\ name\" -c work_mem=7MB"
     ledger = Ledger.on_postgres({**postgres_parameters, "options": options}, "there")
     with ledger.engine.connect() as connection:
-        assert connection.exec_driver_sql("SHOW search_path").scalar() == "goldentree"
-        assert connection.exec_driver_sql("SHOW statement_timeout").scalar() == "7s"
+        assert connection.exec_driver_sql("SHOW search_path").scalar() == "goldentree,pg_temp"
+        assert connection.exec_driver_sql("SHOW work_mem").scalar() == "7MB"
         assert connection.exec_driver_sql("SHOW lock_timeout").scalar() == "10s"
         assert {*sa.inspect(connection).get_table_names(schema="public")} == set()
         assert len(sa.inspect(connection).get_table_names()) == 20
@@ -152,6 +154,26 @@ def test_search_path_on_postgres(postgres_parameters):
     with mine.connect() as connection:
         assert connection.exec_driver_sql("SHOW application_name").scalar() == "mine"
     mine.dispose()
+
+
+def test_a_schema_of_another_role_is_refused(postgres_parameters):
+    """A role that made the schema beforehand could have functions and triggers in it, which would run as ours."""
+    role = f"role_{secrets.token_hex(4)}"
+    with psycopg.connect(**postgres_parameters, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {role}; GRANT CREATE ON DATABASE {admin.info.dbname} TO {role}; SET ROLE {role}")
+        admin.execute("CREATE SCHEMA goldentree")
+        admin.execute(
+            "CREATE FUNCTION goldentree.pg_advisory_xact_lock(int) RETURNS void LANGUAGE plpgsql "
+            f"AS $$ BEGIN EXECUTE 'ALTER ROLE {role} SUPERUSER'; END $$"
+        )
+        admin.execute("RESET ROLE")
+        with pytest.raises(LedgerError) as caught:
+            Ledger.on_postgres(postgres_parameters, "there")
+        assert caught.value.what == f"the schema `goldentree` has objects of role `{role}`"
+        assert caught.value.hint.endswith(f"""TO "{admin.info.user}"'""")
+        assert admin.execute("SELECT rolsuper FROM pg_roles WHERE rolname = %s", [role]).fetchone() == (False,)
+        admin.execute(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
+    Ledger.on_postgres(postgres_parameters, "there").engine.dispose()
 
 
 def test_no_ledger_can_be_opened(tmp_path, postgres_parameters):
