@@ -26,7 +26,15 @@ BYSTANDER = "app_bystander"
 DISKS = {"server": "2g", "code": "512m"}
 """Folders that are file systems of their own, with their sizes, so that they can be filled."""
 
-_LOAD = "CREATE TABLE load AS SELECT i, md5(i::text) AS s FROM generate_series(1, 20000) AS i"
+_TABLES = """
+SET ROLE owner;
+CREATE FUNCTION is_fine(int) RETURNS boolean LANGUAGE sql VOLATILE AS 'SELECT true';
+CREATE TABLE load AS SELECT i, md5(i::text) AS s FROM generate_series(1, 20000) AS i;
+ALTER TABLE load ADD CHECK (is_fine(i));
+CREATE TABLE mark (id text PRIMARY KEY, branch text NOT NULL);
+"""
+"""Made by an ordinary role, so that a dump is restored as that one."""
+
 CONTENTS = "SELECT count(*), md5(string_agg(i || s, ',' ORDER BY i)) FROM load"
 
 _MIGRATE = """\
@@ -99,10 +107,10 @@ class Stage:
             ["goldentree", "server.start"], cwd=self.main, env=self.environment, check=True, capture_output=True
         )
         self.secrets.append(str(self.cluster.url).rpartition("@")[0].rpartition(":")[2])
+        self.sql("CREATE ROLE owner")
         for name in (GOLDEN, BYSTANDER):
-            self.sql(f"CREATE DATABASE {name}")
-            self.sql(_LOAD, database=name)
-            self.sql("CREATE TABLE mark (id text PRIMARY KEY, branch text NOT NULL)", database=name)
+            self.sql(f"CREATE DATABASE {name} OWNER owner")
+            self.sql(_TABLES, database=name)
 
     def tear_down(self) -> None:
         """End what still runs, unmount the disks, and delete the directory."""

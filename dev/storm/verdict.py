@@ -58,7 +58,7 @@ class Verdict:
                 self.log.add_fault(f"the check of {check.__name__.replace('_', ' ')} failed: {error}")
 
     def databases(self) -> Iterator[str]:
-        """Yield databases that are half made or have gone."""
+        """Yield databases and roles that are half made or have gone."""
         rows = self.stage.sql("SELECT datname, datconnlimit, shobj_description(oid, 'pg_database') FROM pg_database")
         found = {name: (limit, comment) for name, limit, comment in rows}
         owned = {row["database"] for row in self._listed()}
@@ -69,6 +69,8 @@ class Verdict:
             role = json.loads(comment).get("role") if comment else "no comment"
             if limit == -2 or role not in KEPT_ROLES:
                 yield f"database {name} is left over ({role}, connection limit {limit})"
+        for (name,) in self.stage.sql("SELECT rolname FROM pg_roles WHERE rolname LIKE 'goldentree_%'"):
+            yield f"role {name} is left over"
         notes = self.stage.main / ".git/goldentree/databases/temporaries"
         if notes.is_dir():
             yield from (f"note of a temporary database is left over: {note.name}" for note in notes.iterdir())
