@@ -559,8 +559,8 @@ MUTANTS = (
     Mutant(
         SHARED,
         "databases/server/embedded/life_lock.py",
-        "fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)",
-        "fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)",
+        "if _lock(descriptor, fcntl.LOCK_EX, file):",
+        "if _lock(descriptor, fcntl.LOCK_SH, file):",
     ),
     Mutant(SHARED, "databases/server/embedded/launch.py", "inherited=(lock,)", "inherited=()"),
     Mutant(

@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 
 from tasks_lib.databases.server.embedded.account import read_small_file
+from tasks_lib.errors import ServerError
 from tasks_lib.waits import pid_namespace
 
 _START_SECONDS = 120
@@ -86,17 +87,18 @@ def take(file: Path) -> int | None:
     A process that inherits the descriptor holds the lock. Close it: to unlock it would unlock it for all of them.
 
     Raises:
-        OSError: If the file cannot be opened, or its file system has no locks.
+        ServerError: If its file system has no locks.
+        OSError: If it cannot be opened.
     """
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException as error:
+        if _lock(descriptor, fcntl.LOCK_EX, file):
+            return descriptor
+    except BaseException:
         os.close(descriptor)
-        if isinstance(error, BlockingIOError):
-            return None
         raise
-    return descriptor
+    os.close(descriptor)
+    return None
 
 
 def sign(descriptor: int) -> None:
@@ -112,19 +114,31 @@ def is_held(file: Path) -> bool:
     Whether a server holds *file*, without changing anything.
 
     Raises:
-        OSError: If it cannot be opened, or its file system has no locks.
+        ServerError: If its file system has no locks.
+        OSError: If it cannot be opened.
     """
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not _lock(descriptor, fcntl.LOCK_SH, file)
     finally:
         os.close(descriptor)
-    return False
+
+
+def _lock(descriptor: int, operation: int, file: Path) -> bool:
+    try:
+        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise ServerError(
+            f"the file system of `{file.parent}` has no locks",
+            why=f"{error.strerror}. Without a lock, two servers could start on the same data.",
+            hint="keep the server on a local disk, as in:\nexport GOLDENTREE_HOME=/var/lib/goldentree",
+        ) from error
+    return True
 
 
 def read_origin(file: Path) -> Origin | None:

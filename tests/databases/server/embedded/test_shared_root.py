@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -203,6 +204,22 @@ def test_other_machine_is_not_judged_where_its_locks_are_unseen(cluster, monkeyp
         cluster.stop()
     monkeypatch.setattr(view, "find_file_system", lambda _: view.FileSystem("nfs4", frozenset({"rw"})))
     assert answers(cluster.start())
+
+
+def test_disk_without_locks_gets_no_server(cluster, monkeypatch):
+    """Without a lock nothing would keep a second server away."""
+    (cluster.root).mkdir()
+    (cluster.root / "server.lock").touch()
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    for action in (cluster.start, cluster.status):
+        with pytest.raises(ServerError, match="has no locks"):
+            action()
+    assert not cluster.data.exists()
+    monkeypatch.undo()
 
 
 def start_as_an_earlier_version(cluster, container=()):
