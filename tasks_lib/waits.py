@@ -17,6 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks_lib.escaping import indent_rest
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -31,7 +33,7 @@ def say(text: str) -> None:
     """Print what is waited for on stderr; lines after the first are indented."""
     if sys.stderr is not None:  # closed, as by `2>&-`
         with suppress(OSError):  # its reader has gone
-            print("… " + text.replace("\n", "\n  "), file=sys.stderr, flush=True)
+            print(f"… {indent_rest(text)}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)

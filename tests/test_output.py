@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tasks_lib import output
+from tasks_lib import output, waits
 from tasks_lib.errors import GitError
 
 
@@ -202,6 +202,8 @@ def test_no_line_of_foreign_text_looks_like_one_of_ours(capsys):
     assert output.format_pairs([("task", "a\nstate  done"), ("state", "new")]) == (
         "task   a\n       state  done\nstate  new"
     )
+    waits.say("waiting for `\x1b[2J\n✓ done`")
+    assert capsys.readouterr().err == "… waiting for `\\x1b[2J\n  ✓ done`\n"
     error = GitError("`a\nhint: rm -rf ~`", why="\x1b[2J", hint="b\u2028c")
     assert str(error) == "error: `a\n  hint: rm -rf ~`\n  \\x1b[2J\nhint: b\\u2028c"
     described = json.loads(output.format_error_document(error))["error"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -55,4 +57,31 @@ def test_tools_that_the_branch_has_committed_come_last(repository, ran):
     (repository.path / "invoke.yaml").write_text("worktree: {after_setup: 'true; own-tool'}\n")
     result = repository.inv("worktree.create", "hostile", "--no-db")
     assert "│ it ran" in result.stderr
+    assert ran() == ""
+
+
+def test_goldentree_runs_no_code_of_a_hostile_branch(repository, ran, tmp_path):
+    """Neither its tasks and settings, nor modules that have the names of ours."""
+    main, note = repository.path, f"open({str(tmp_path / 'ran')!r}, 'a').write(__file__)\n"
+    repository.git("switch", "--quiet", "hostile")
+    for name in (
+        "tasks.py",
+        "invoke.py",
+        "rich.py",
+        "psycopg.py",
+        "msgspec.py",
+        "sitecustomize.py",
+        "tasks_lib/__init__.py",
+    ):
+        (main / name).parent.mkdir(exist_ok=True)
+        (main / name).write_text(note)
+    (main / "invoke.yaml").write_text("worktree: {after_setup: './true', before_remove: './true'}\n")
+    repository.commit("Bring code")
+    repository.git("switch", "--quiet", "main")
+    repository.json("worktree.create", "hostile", "--no-db")
+    run = [sys.executable, "-P", "-m", "tasks_lib"]
+    for task, there in (("worktree.status", repository.worktree("hostile")), ("worktree.remove hostile --force", main)):
+        result = subprocess.run([*run, *task.split()], cwd=there, capture_output=True, text=True, check=False)
+        assert "Traceback" not in result.stderr
+    assert not repository.worktree("hostile").exists()
     assert ran() == ""
