@@ -33,12 +33,14 @@ class Project:
 
     Attributes:
         looks: Whether the command only looks: then it starts no server, and writes nothing.
+        connects: Whether the command uses databases. Otherwise it only writes their URLs, and starts no server.
         cache: What takes long to find in a large repository, and does not change while a command runs.
     """
 
     repository: Repository
     settings: Settings
     looks: bool = False
+    connects: bool = True
     cache: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
@@ -49,15 +51,17 @@ class Project:
     @cached_property
     def server(self) -> Server:
         """
-        The server of the clones. The embedded one is started if none is configured, but not if the command only looks.
+        The server of the clones. The embedded one is started if none is configured and the command uses databases.
 
         Raises:
             SettingsError: If `DATABASE_URL` cannot be used.
             ServerError: If the embedded server cannot be started, or is not running.
         """
-        from tasks_lib.databases.server.from_settings import configured_server, running_server
+        from tasks_lib.databases.server.from_settings import configured_server, named_server, running_server
 
-        return running_server(self.settings) if self.looks else configured_server(self.settings)
+        if self.looks:
+            return running_server(self.settings)
+        return configured_server(self.settings) if self.connects else named_server(self.settings)
 
     def source(self, golden: str | None = None) -> Source:
         """Return the source of clones: the golden template *golden*, by default the configured one."""

@@ -142,6 +142,19 @@ def test_ledger_of_an_earlier_version_is_shown_without_migrating_it(repository):
     assert file.read_bytes() == before
 
 
+def test_worktree_without_a_database_starts_no_server(repository, home):
+    """Its env file names the database that `worktree.setup` makes later, on the server that this starts."""
+    env = repository.path / ".env"
+    lines = env.read_text().splitlines(keepends=True)
+    env.write_text("".join(line for line in lines if "DATABASE_URL" not in line))
+    created = repository.json("worktree.create", "a", "--no-db")
+    assert repository.json("server.status")["running"] is False
+    assert not (home / "goldentree/data").exists()
+    url = repository.env("a")["DATABASE_URL"]
+    assert url.endswith(created["database"])
+    assert f"@127.0.0.1:{repository.json('server.start')['port']}/" in url
+
+
 @pytest.mark.parametrize("task", ["doctor", "worktree.list", "worktree.status", "golden.status"])
 def test_embedded_server_is_not_started_by_a_look(repository, home, task):
     """The task says that the server is not running, and how to start it."""

@@ -44,6 +44,22 @@ def configured_server(settings: Settings) -> Server:
     return Server(DatabaseUrl.parse(_ask_once(cluster.root, lambda: cluster.start(say)), source=_EMBEDDED))
 
 
+def named_server(settings: Settings) -> Server:
+    """
+    Return the configured server for callers that only write its URL: the embedded one is not started.
+
+    Raises:
+        SettingsError: If DATABASE_URL cannot be used.
+        ServerError: If the embedded server's directory cannot be used.
+    """
+    if settings.database_url is not None:
+        return configured_server(settings)
+    from tasks_lib.databases.server.embedded.cluster import Cluster, default_root
+
+    require_psycopg()
+    return Server(DatabaseUrl.parse(Cluster(default_root()).choose_url(), source=_EMBEDDED))
+
+
 def running_server(settings: Settings) -> Server:
     """
     Return the configured server for callers that only read: the embedded one is not started.

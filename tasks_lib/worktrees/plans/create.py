@@ -73,6 +73,7 @@ def plan_create(
     Raises:
         GoldentreeError: If the worktree cannot be created. Nothing was changed.
     """
+    project = replace(project, connects=options is not None)
     branch = _require_branch(branch, base, pull_request)
     require_plain_name(project.repository, branch)
     if fetch and not dry:

@@ -102,6 +102,19 @@ class Cluster:
         """
         return service.read_service(self.service_file).url
 
+    def choose_url(self) -> str:
+        """
+        Return the URL that the server has, or will have once it is started.
+
+        Raises:
+            ServerError: If the directory cannot be used.
+        """
+        if not self.service_file.exists():
+            with self._lock():
+                if not self.service_file.exists():
+                    service.new_service().write(self.service_file)
+        return self.url
+
     def start(self, report: Callable[[str], object] = lambda _: None) -> str:
         """
         Start the server unless it runs, creating it if necessary, and return its URL once it answers.

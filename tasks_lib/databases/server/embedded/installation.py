@@ -89,7 +89,8 @@ def make_data(root: Path, binaries: Binaries, account: Account | None, *, durabl
         ServerError: If `initdb` fails.
         OSError: If a file cannot be written.
     """
-    access = service.new_service()
+    file = root / "pg_service.conf"
+    access = service.read_service(file) if file.exists() else service.new_service()
     with _temporary_directory(root) as temporary:
         data, secret = temporary / "data", temporary / "password"
         secret.touch(mode=0o600)
@@ -113,7 +114,7 @@ def make_data(root: Path, binaries: Binaries, account: Account | None, *, durabl
                 why = last_lines(ended.stdout.decode(errors="replace"))
                 cure = f"set `{setting}` to another directory, or free some space in this one"
                 raise ServerError(f"initdb failed in `{root}`", why=why, hint=find_cure(why, root) or cure)
-        access.write(root / "pg_service.conf")
+        access.write(file)
         data.rename(root / "data")
         if (root / "data").is_symlink():
             (root / "data").unlink()
