@@ -93,7 +93,7 @@ class Server:
         asking = {**overrides, "dbname": MAINTENANCE, "options": self._options(known)}
         connection = _log_in(self.url, database, self.url.conninfo(**overrides))
         try:
-            with watch(connection, self.url.conninfo(**asking)):
+            with watch(connection, lambda: self.url.conninfo(**asking)):
                 if known != connection.info.server_version:
                     _versions[self.url] = connection.info.server_version
                     if statements := newer_settings(connection.info.server_version):
@@ -170,7 +170,7 @@ def _log_in(url: DatabaseUrl, database: str, conninfo: str) -> WatchedConnection
 
     from tasks_lib.databases.server.waiting.connection import WatchedConnection
 
-    place = url.parameter("host"), url.parameter("port")
+    place = url.parameters.get("host"), url.parameters.get("port")
     since, silence = _silent.get(place, (0.0, None))
     if silence is not None and time.monotonic() - since < SILENCE_SECONDS:
         raise _refusal(silence, url, database)

@@ -192,7 +192,7 @@ def test_a_session_that_does_not_end_is_named_and_nothing_is_half_done(own, monk
     """A stopped server process cannot be ended; the database keeps its name and stays open."""
     monkeypatch.setattr("tasks_lib.waits.QUIET_SECONDS", 0.05)
     monkeypatch.setattr("tasks_lib.databases.server.waiting.connection._ASK_SECONDS", 0.05)
-    monkeypatch.setattr("tasks_lib.databases.server.waiting.connection.LIMIT_SECONDS", 0.3)
+    monkeypatch.setattr("tasks_lib.databases.server.waiting.connection.STOPPED_SECONDS", 0.3)
     name = made(own)
     with own.connect(name) as session:
         pid, before = session.info.backend_pid, world(own)

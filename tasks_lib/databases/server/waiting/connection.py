@@ -26,7 +26,7 @@ from tasks_lib.databases.server.waiting.sessions import read_sessions
 from tasks_lib.errors import DatabaseError, GoldentreeError, ServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from psycopg.abc import PQGen
 
@@ -37,7 +37,7 @@ WORKING_SECONDS = 600.0
 """How long to wait for the lock of a session that is running a statement."""
 
 STOPPED_SECONDS = 10.0
-"""How long to wait for a server process that is stopped."""
+"""How long to wait for a process that is stopped, and for sessions to leave a database, which the server limits too."""
 
 GIVE_UP_SECONDS = 2.0
 """How long a cancelled statement may take to end before the connection is cut, for example after Ctrl-C."""
@@ -52,11 +52,11 @@ class WatchedConnection(psycopg.Connection[Any]):
     A connection whose waits are explained on stderr and limited.
 
     Attributes:
-        asking: The connection string for a session that asks why; set by `watch`.
+        ask: Returns the connection string for a session that asks why; set by `watch`.
         begun: When the running statement began to wait, by `time.monotonic`; None while none runs.
     """
 
-    asking = ""
+    ask: Callable[[], str]
     begun: float | None = None
     _reason: GoldentreeError | None = None
     _verdict: GoldentreeError | None = None
@@ -128,10 +128,10 @@ _watcher: threading.Thread | None = None
 
 
 @contextmanager
-def watch(connection: WatchedConnection, asking: str) -> Iterator[None]:
-    """Explain and limit the waits of *connection* during the body; *asking* is the string to connect with and ask."""
+def watch(connection: WatchedConnection, ask: Callable[[], str]) -> Iterator[None]:
+    """Explain and limit the waits of *connection* during the body; *ask* returns how to connect and ask for whom."""
     global _watcher  # noqa: PLW0603 - one thread for the whole process
-    connection.asking = asking
+    connection.ask = ask
     with _lock:
         _watched.add(connection)
         if _watcher is None or not _watcher.is_alive():
@@ -165,7 +165,7 @@ def _explain(connection: WatchedConnection, begun: float) -> None:
     seen, since = "", time.monotonic()
     while connection.begun == begun:
         try:
-            with psycopg.connect(connection.asking, connect_timeout=_LOGIN_SECONDS, autocommit=True) as other:
+            with psycopg.connect(connection.ask(), connect_timeout=_LOGIN_SECONDS, autocommit=True) as other:
                 while connection.begun == begun:
                     cause = _find_cause(other, connection)
                     seen, since = _act(connection, begun, cause, seen, since)
@@ -215,7 +215,7 @@ def _find_cause(other: psycopg.Connection[Any], connection: WatchedConnection) -
         return _name_unanswering(other, local=local)
     if sessions := read_sessions(other, inside):
         what = f"{sessions[0]} does not leave its database"
-        return _Cause(f"a session: {what}", LIMIT_SECONDS, DatabaseError(what, hint=sessions[0].cure))
+        return _Cause(f"a session: {what}", STOPPED_SECONDS, DatabaseError(what, hint=sessions[0].cure))
     if local and waits.is_stopped(pid, "postgres"):
         what = f"process {pid} of the server is stopped"
         return _Cause(f"the server: {what}", STOPPED_SECONDS, ServerError(what, hint=_continue(pid)))
@@ -227,7 +227,8 @@ def _name_lock_holder(other: psycopg.Connection[Any], pids: list[int]) -> _Cause
         what, cure = "a prepared transaction holds a lock", 'psql -c "TABLE pg_prepared_xacts"'
         return _Cause(f"a lock: {what}", LIMIT_SECONDS, DatabaseError(what, hint=cure))
     for holder in read_sessions(other, pids):
-        limit = WORKING_SECONDS if holder.working and not holder.is_stopped else LIMIT_SECONDS
+        limit = WORKING_SECONDS if holder.working else LIMIT_SECONDS
+        limit = STOPPED_SECONDS if holder.is_stopped or holder.client_pid else limit
         what = f"{holder} holds it"
         return _Cause(f"a lock: {what}", limit, DatabaseError(f"a lock was not released: {what}", hint=holder.cure))
     return None
@@ -239,7 +240,7 @@ def _name_unanswering(other: psycopg.Connection[Any], *, local: bool) -> _Cause:
     for pid, kind in rows:
         if local and waits.is_stopped(pid, "postgres"):
             what = f"process {pid} of the server ({waits.only_printable(kind)}) is stopped"
-            return _Cause(f"the server: {what}", LIMIT_SECONDS, ServerError(what, hint=_continue(pid)))
+            return _Cause(f"the server: {what}", STOPPED_SECONDS, ServerError(what, hint=_continue(pid)))
     what = "a process of the server does not close the files of a database"
     hint = "the server's log names its pid (still waiting for backend with PID ...); then run the same command"
     return _Cause(f"the server: {what}", LIMIT_SECONDS, ServerError(what, hint=hint))
