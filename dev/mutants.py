@@ -48,6 +48,8 @@ GC = ("tests/worktrees/plans/test_gc.py",)
 SHARED = ("tests/databases/server/embedded/test_shared_root.py",)
 ACCOUNT = ("tests/databases/server/embedded/test_untrusted_account.py",)
 PROMOTE = ("tests/databases/golden/test_promote.py",)
+RESTORER = ("tests/databases/copy/test_restorer.py",)
+PREFLIGHT = ("tests/databases/clone/test_preflight.py",)
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,51 @@ class Mutant:
 
 
 MUTANTS = (
+    Mutant(
+        RESTORER,
+        "databases/copy/restorer.py",
+        "return replace(found, sole=strangers[0],",
+        "return replace(found, sole='',",
+    ),
+    Mutant(RESTORER, "databases/copy/restorer.py", "r.rolname = session_user", "r.rolname = current_user"),
+    Mutant(RESTORER, "databases/copy/restorer.py", "    if len(rows) > 1:", "    if False:"),
+    Mutant(
+        RESTORER,
+        "databases/copy/restorer.py",
+        '    if obstacle := scalar(source, _OBSTACLE, {"owner": rows[0][0]}):',
+        "    if obstacle := False:",
+    ),
+    Mutant(
+        RESTORER,
+        "databases/copy/dump.py",
+        "            if owners.strangers and chosen is None:",
+        "            if False:",
+    ),
+    Mutant(
+        RESTORER,
+        "databases/ownership/drop.py",
+        "        _drop_login(connection, name)\n        return False",
+        "        return False",
+    ),
+    Mutant(
+        RESTORER,
+        "databases/copy/transfer.py",
+        'if not statement and line.startswith(b"--"):',
+        'if line.startswith(b"--"):',
+    ),
+    Mutant(
+        PREFLIGHT,
+        "databases/ownership/golden_template.py",
+        "    require_primary(connection)\n    golden, may_create",
+        "    golden, may_create",
+    ),
+    Mutant(PREFLIGHT, "databases/clone/preflight.py", "    if not golden.connectable:", "    if False:"),
+    Mutant(PREFLIGHT, "databases/clone/preflight.py", "        if not golden.ours:", "        if False:"),
+    Mutant(PREFLIGHT, "databases/clone/preflight.py", "    if golden.member:", "    if False:"),
+    Mutant(PREFLIGHT, "databases/clone/preflight.py", "    if not unreadable:", "    if True:"),
+    Mutant(
+        PREFLIGHT, "databases/clone/preflight.py", "    binaries.find_clients(connection.info.server_version)\n", ""
+    ),
     Mutant(
         GUARD,
         "worktrees/env/guard.py",

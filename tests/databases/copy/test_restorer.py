@@ -8,6 +8,8 @@ from psycopg import sql
 from tasks_lib.databases.copy import restorer
 from tasks_lib.databases.ownership import temporaries
 from tasks_lib.databases.ownership.drop import new_temporary_name
+from tasks_lib.databases.server.connection import Server
+from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import CloneError
 
 pytestmark = pytest.mark.every_major
@@ -156,6 +158,17 @@ def test_code_of_several_owners_is_announced(place):
 
         (_, said) = place.said
         assert f"anyone who may create objects in {golden} can run code as" in said
+
+
+def test_role_of_the_options_does_not_confine(place):
+    """A superuser that sets a role in its URL is still one to golden's functions, and that is announced."""
+    owner = place.role("LOGIN CREATEDB")
+    golden = place.golden(owner=owner)
+    as_role(place, golden, owner, "CREATE TABLE t AS SELECT 1 AS i")
+    server = Server(DatabaseUrl.parse(place.server.url.conninfo(options=f"-c role={owner}")))
+    place.clone(golden, server=server)
+
+    assert f"anyone who may create objects in {golden} can run code as goldentree" in place.said[1]
 
 
 def test_objects_of_the_login_fail_the_clone(place):
