@@ -46,6 +46,12 @@ CREATED = (
         ("{common}/goldentree/*",),
     ),
     Created(
+        "`<git common dir>/goldentree/ownership.key`",
+        "the secret key that proves which databases are this repository's (0600): everyone who reads it can forge "
+        "that. If it is lost, `db.sign` signs the databases again",
+        ("{common}/goldentree/ownership.key",),
+    ),
+    Created(
         "`<git common dir>/worktrees/<id>/goldentree`",
         "the slug, so that a moved or renamed worktree is recognized",
         ("{common}/worktrees/*",),
@@ -142,7 +148,9 @@ DELETED = (
     ),
     Deleted(
         "a database",
-        "only one whose ownership comment names this repository; never golden, never a maintenance database. "
+        "only one that is provably this repository's: its ownership comment has a proof that only this repository's "
+        "key can make, and its owner is goldentree's own role or golden's owner; never golden, never a maintenance "
+        "database. "
         "Removals park: they rename. `worktree.gc --yes` drops what was parked longer ago than "
         "`WORKTREE_KEEP_REMOVED`, and what no worktree owns and no session is connected to",
     ),

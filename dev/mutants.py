@@ -33,6 +33,7 @@ COMMENT = (
     "tests/databases/ownership/test_leftovers.py",
     "tests/databases/clone/test_clone.py",
 )
+PROOF = ("tests/databases/ownership/test_proof.py",)
 PARK = ("tests/databases/clone/test_park.py", "tests/databases/clone/test_replace.py")
 CLONE = ("tests/databases/clone/test_clone.py", "tests/databases/clone/test_replace.py")
 CHECKS = ("tests/worktrees/removal/test_checks.py", "tests/worktrees/plans/test_remove.py")
@@ -233,21 +234,63 @@ MUTANTS = (
     ),
     Mutant(
         COMMENT,
-        "databases/ownership/comment.py",
-        "    if comment.repository != owner.repository:",
+        "databases/ownership/proof.py",
+        "    if comment.repository != signer.repository:",
         "    if False:",
     ),
     Mutant(
         COMMENT,
-        "databases/ownership/comment.py",
-        "    if (comment.slug, comment.role) != (owner.slug, role):",
-        "    if comment.role != role:",
+        "databases/ownership/proof.py",
+        "(found.comment.slug, found.comment.role) != (owner.slug, role):",
+        "found.comment.role != role:",
     ),
     Mutant(
         COMMENT,
-        "databases/ownership/comment.py",
-        "    if (comment.slug, comment.role) != (owner.slug, role):",
-        "    if comment.slug != owner.slug:",
+        "databases/ownership/proof.py",
+        "(found.comment.slug, found.comment.role) != (owner.slug, role):",
+        "found.comment.slug != owner.slug:",
+    ),
+    Mutant(
+        PROOF,
+        "databases/ownership/proof.py",
+        "    signed = plain and signer.has_signed(proof, server, oid, fields)",
+        "    signed = plain",
+    ),
+    Mutant(
+        PROOF,
+        "databases/ownership/proof.py",
+        "    if not trusted and owner_oid != _owner_of(connection, comment.golden):",
+        "    if False:",
+    ),
+    Mutant(
+        PROOF,
+        "databases/ownership/proof.py",
+        "        return datetime.fromisoformat(instant).astimezone().timestamp() > now",
+        "        return False",
+    ),
+    Mutant(
+        PROOF,
+        "databases/ownership/signer.py",
+        'signed = {"server": server, "oid": oid, "comment": dict(fields)}',
+        'signed = {"server": server, "comment": dict(fields)}',
+    ),
+    Mutant(
+        PROOF,
+        "databases/ownership/signer.py",
+        'signed = {"server": server, "oid": oid, "comment": dict(fields)}',
+        'signed = {"oid": oid, "comment": dict(fields)}',
+    ),
+    Mutant(
+        PROOF,
+        "databases/ownership/drop.py",
+        "not (found.bare and is_owner_trusted(connection, name, golden))",
+        "not found.bare",
+    ),
+    Mutant(
+        PROOF,
+        "databases/clone/spares.py",
+        "comment, oid=spare.oid)",
+        "comment)",
     ),
     Mutant(
         COMMENT,
@@ -258,14 +301,14 @@ MUTANTS = (
     Mutant(
         COMMENT,
         "databases/ownership/drop.py",
-        '(comment.repository, comment.role) != (repository, "temporary")',
-        'comment.role != "temporary"',
+        'isinstance(found, Proven) and found.comment.role != "temporary"',
+        "False",
     ),
     Mutant(
         COMMENT,
         "databases/ownership/comment.py",
-        '(data.pop("tool", ""), data.pop("version", 0)) != (TOOL, _VERSION)',
-        '(data.pop("tool", ""), data.pop("version", 0))[1] != _VERSION',
+        '(fields.get("tool"), fields.get("version")) != (TOOL, _VERSION)',
+        'fields.get("version") != _VERSION',
     ),
     Mutant(
         PARK,

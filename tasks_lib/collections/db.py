@@ -230,6 +230,60 @@ def verify(c: Context, json: bool = False) -> Answer:
     return Answer(data, "\n".join(lines), ok=not found.differences)
 
 
+@task(
+    help={"yes": "Sign them; without it, only list them."},
+    returns=(
+        "`[{database, role, slug, owner, bytes, outcome, why}]`; without `--yes` the `outcome` is `candidate` or "
+        "`kept`, with it `signed` or `kept`"
+    ),
+)
+def sign(c: Context, yes: bool = False, json: bool = False) -> Answer:
+    """
+    Sign the ownership comments that have no valid proof
+
+    For databases of earlier versions, or after the key in the git directory was lost.
+    Any role could have written such a comment: look at each line before `--yes`.
+    Only databases with the right owner that the registry knows are signed.
+    """
+    from tasks_lib.worktrees.plans.sign import sign_candidates
+    from tasks_lib.worktrees.reports.unproven import find_unproven
+
+    project = current_project()
+    found = find_unproven(project)
+    if yes and not c.config.run.dry:
+        found = sign_candidates(project, found, Narrator())
+    data = [
+        {
+            "database": row.claim.found.name,
+            "role": row.claim.comment.role,
+            "slug": row.claim.comment.slug,
+            "owner": row.claim.found.owner,
+            "bytes": row.claim.bytes,
+            "outcome": row.outcome,
+            "why": row.why,
+        }
+        for row in found
+    ]
+    if not data:
+        return Answer(data, "every database that names this repository is provably its own")
+    cells = [
+        (
+            row.claim.found.name,
+            row.claim.comment.role,
+            row.claim.comment.slug,
+            row.claim.found.owner,
+            format_size(row.claim.bytes),
+            row.outcome,
+            "; ".join(row.why.splitlines()),
+        )
+        for row in found
+    ]
+    text = format_table(("DATABASE", "ROLE", "SLUG", "OWNER", "SIZE", "OUTCOME", "WHY"), cells)
+    if any(row.outcome == "candidate" for row in found):
+        text += "\nif all of these candidates are this repository's: inv db.sign --yes"
+    return Answer(data, text)
+
+
 def _run_tool(c: Context, which: str) -> Answer:
     from tasks_lib.worktrees.env.guard import require_own_database
     from tasks_lib.worktrees.steps.toolchain import find_command, format_command, run_tool

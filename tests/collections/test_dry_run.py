@@ -137,6 +137,7 @@ def changing(rows):
         ("db.migrate",),
         ("db.generate",),
         ("db.psql",),
+        ("db.sign", "--yes"),
         ("golden.promote", "--force"),
         ("task.add", "more"),
         ("task.depends", rows["task"], rows["blocker"]),

@@ -17,6 +17,7 @@ from tasks_lib.databases.clone import clone
 from tasks_lib.databases.clone.strategy import CloneOptions
 from tasks_lib.databases.compare import fingerprint
 from tasks_lib.databases.copy import template
+from tasks_lib.databases.ownership.comment import read_clock
 from tasks_lib.databases.ownership.source import Source
 from tasks_lib.databases.server import binaries
 from tasks_lib.databases.server.connection import Server
@@ -37,6 +38,7 @@ class Place:
         self.folder = folder
         self.said = []
         self.admin = admin
+        self.started = read_clock(admin)
         self.made = []
         self.roles = []
 

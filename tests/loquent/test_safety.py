@@ -8,13 +8,13 @@ from threading import Thread
 
 import psycopg
 import pytest
-from psycopg import sql
 
-from tasks_lib.databases.ownership.comment import OwnershipComment
+from tasks_lib.databases.ownership.comment import OwnershipComment, set_comment
 from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import OwnershipError, SettingsError
 from tasks_lib.loquent.safety import require_development, require_name, require_sandbox
+from tests.signing import SIGNER
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_golden_cannot_take_any_name(server):
         connection.execute("CREATE DATABASE somebodys")
         try:
             require_name(connection, "somebodys")
-            connection.execute(sql.SQL("COMMENT ON DATABASE somebodys IS {}").format(mark.text()))
+            set_comment(connection, SIGNER, "somebodys", mark)
             with pytest.raises(OwnershipError, match="`somebodys` is the clone of worktree `feat_1`"):
                 require_name(connection, "somebodys")
         finally:

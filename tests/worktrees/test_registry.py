@@ -124,7 +124,7 @@ def test_a_copied_repository_gets_another_id(repository):
     shutil.rmtree(copy / ".git" / "worktrees")
     removed = repository.inv("worktree.remove", "a", "--force", cwd=copy)
     assert "no database was parked" in removed.stderr
-    assert "no ownership comment of this worktree" in removed.stderr
+    assert "is not provably this worktree's" in removed.stderr
     assert repository.world() == before
     assert repository.json("db.status", cwd=created["path"])["database"] == created["database"]
     ids = {json.loads((path / ".git/goldentree/repository.json").read_text())["id"] for path in (copy, repository.path)}

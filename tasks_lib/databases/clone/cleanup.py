@@ -38,7 +38,7 @@ def clean_up(source: Source, wanted: int, report: Callable[[str], object]) -> Cl
         require_golden(connection, source.golden)
         dropped = temporaries.drop_abandoned(source, connection)
         # Companions have their own templates, with snapshots of their own.
-        templates = {comment.golden for comment in source.list_copies(connection, "snapshot").values()}
+        templates = {taken.comment.golden for taken in source.list_copies(connection, "snapshot")}
         for name in templates:
             if golden := describe_database(connection, name):
                 template = replace(source, golden=name)

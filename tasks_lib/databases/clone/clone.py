@@ -16,11 +16,12 @@ from tasks_lib.databases.clone.preflight import require_copyable
 from tasks_lib.databases.clone.strategy import DEFAULT_OPTIONS, CloneOptions, CloneRequest
 from tasks_lib.databases.copy.result import CloneResult
 from tasks_lib.databases.ownership import temporaries
-from tasks_lib.databases.ownership.comment import MAINTENANCE_NAMES, require_ours
+from tasks_lib.databases.ownership.comment import MAINTENANCE_NAMES
 from tasks_lib.databases.ownership.drop import drop_owned
 from tasks_lib.databases.ownership.golden_template import Golden, require_golden, require_space
+from tasks_lib.databases.ownership.proof import find_ours, require_ours
 from tasks_lib.databases.server.connection import scalar
-from tasks_lib.databases.server.ddl import database_exists, is_invalid
+from tasks_lib.databases.server.ddl import is_invalid
 from tasks_lib.errors import CloneError, OwnershipError
 
 if TYPE_CHECKING:
@@ -75,10 +76,7 @@ def require_name(source: Source, connection: Connection[Any], database: str, *, 
     """
     if database == source.golden or database in MAINTENANCE_NAMES:
         raise OwnershipError(f"the clone may not be named `{database}`", hint="set WORKTREE_DB_PREFIX")
-    exists = database_exists(connection, database)
-    if exists:
-        require_ours(connection, database, source.owner(slug), "clone")
-    return exists
+    return find_ours(connection, database, source.owner(slug), "clone") is not None
 
 
 def is_complete(server: Server, database: str, owner: Owner) -> bool:
@@ -89,10 +87,8 @@ def is_complete(server: Server, database: str, owner: Owner) -> bool:
         OwnershipError: If it is not *owner*'s clone.
     """
     with server.connect() as connection:
-        if not database_exists(connection, database):
-            return False
-        require_ours(connection, database, owner, "clone")
-        return not is_invalid(connection, database)
+        found = find_ours(connection, database, owner, "clone")
+        return found is not None and not found.invalid
 
 
 def build(
@@ -125,12 +121,15 @@ def rebuild(
     comment: OwnershipComment,
     options: CloneOptions = DEFAULT_OPTIONS,
     report: Callable[[str], object] = lambda _: None,
+    *,
+    removed_at: str,
 ) -> CloneResult:
     """
     Clone golden as *database*, and park the clone that has this name; both are renamed in one transaction.
 
     Args:
-        comment: The new clone's ownership comment; its `created_at` is also when the old clone is parked.
+        comment: The new clone's ownership comment.
+        removed_at: The timestamp of the removal record for the old clone; `unpark` finds it by that.
         report: Called with a line of text for anything that takes longer than a second.
 
     Raises:
@@ -154,7 +153,7 @@ def rebuild(
                 temporary,
                 database,
                 comment,
-                parked_at=comment.created_at,
+                removed_at=removed_at,
                 report=report,
             )
         return _measured(connection, database, replace(result, parked=replaced.parked), started)

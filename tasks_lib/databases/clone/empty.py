@@ -64,8 +64,8 @@ def build_empty(
     def make(connection: Connection[Any]) -> CloneResult:
         with temporary_database(source, connection) as name:
             create_empty_database(connection, name)
-            set_comment(connection, name, structs.replace(comment, role="temporary"))
-            publish(connection, None, name, database, comment)
+            set_comment(connection, source.signer, name, structs.replace(comment, role="temporary"))
+            publish(connection, source.signer, None, name, database, comment)
         return CloneResult("empty", "it has no template")
 
     return clone.publish_unless_exists(source, database, comment, make, report)

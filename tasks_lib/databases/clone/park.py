@@ -18,7 +18,7 @@ from msgspec import structs
 from tasks_lib.databases.clone.publish import publish
 from tasks_lib.databases.copy import evict
 from tasks_lib.databases.ownership.advisory_lock import advisory_lock
-from tasks_lib.databases.ownership.comment import Owner, require_ours, set_comment
+from tasks_lib.databases.ownership.comment import Owner, read_clock, set_comment
 from tasks_lib.databases.ownership.drop import drop_owned
 from tasks_lib.databases.ownership.golden_template import (
     describe_database,
@@ -26,7 +26,8 @@ from tasks_lib.databases.ownership.golden_template import (
     require_may_create,
     require_primary,
 )
-from tasks_lib.databases.ownership.managed import ManagedDatabase, list_managed
+from tasks_lib.databases.ownership.managed import ManagedDatabase, list_claimed, list_managed
+from tasks_lib.databases.ownership.proof import find_ours
 from tasks_lib.databases.server.connection import TOOL, scalar
 from tasks_lib.databases.server.ddl import allow_connections, database_exists, rename_database
 from tasks_lib.databases.server.sessions import await_no_sessions
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from tasks_lib.databases.ownership.comment import OwnershipComment, Role
     from tasks_lib.databases.ownership.golden_template import Golden
+    from tasks_lib.databases.ownership.signer import Signer
     from tasks_lib.databases.ownership.source import Source
     from tasks_lib.databases.server.connection import Server
 
@@ -64,7 +66,7 @@ def park(
     server: Server,
     owner: Owner,
     *,
-    parked_at: str,
+    removed_at: str,
     report: Callable[[str], object],
     only: Collection[str] | None = None,
 ) -> list[Parked]:
@@ -74,10 +76,10 @@ def park(
     Databases that an interrupted DROP DATABASE has left are dropped.
 
     Returns:
-        All databases parked at *parked_at*, including those of an earlier call that was killed.
+        All databases parked for *removed_at*, including those of an earlier call that was killed.
 
     Args:
-        parked_at: The current time in ISO 8601; `unpark` finds them by it.
+        removed_at: The timestamp of the removal record; `unpark` finds them by it.
         report: Called with a line of text when sessions are ended.
         only: Park only databases with these names.
 
@@ -98,28 +100,25 @@ def park(
                 require_no_prepared(connection, database.name)
             parked = [
                 Parked(database.name, database.comment.database, database.bytes)
-                for database in _list_owned(connection, owner, "parked")
-                if database.comment.parked_at == parked_at
+                for database in _list_owned(connection, owner, "parked", removed_at)
             ]
-            parked += [_park(server, connection, database, parked_at, report) for database in usable]
+            parked += [_park(server, owner.signer, connection, database, removed_at, report) for database in usable]
         for database in chosen:
             if database.invalid:
                 drop_owned(connection, database.name, owner, "clone", golden="")
     return parked
 
 
-def check_unpark(server: Server, owner: Owner, *, parked_at: str) -> None:
+def check_unpark(server: Server, owner: Owner, *, removed_at: str) -> None:
     """
-    Check that our role may restore the databases that this worktree parked at *parked_at*; nothing is changed.
+    Check that our role may restore the databases that this worktree parked for *removed_at*; nothing is changed.
 
     Raises:
         ServerError: If the server is a standby.
         DatabaseError: If our role may not rename them.
     """
     with server.connect() as connection:
-        for database in _list_owned(connection, owner, "parked"):
-            if database.comment.parked_at != parked_at:
-                continue
+        for database in _list_owned(connection, owner, "parked", removed_at):
             require_may_create(connection)
             described = describe_database(connection, database.name)
             if described and not described.ours:
@@ -130,15 +129,16 @@ def check_unpark(server: Server, owner: Owner, *, parked_at: str) -> None:
                 )
 
 
-def unpark(server: Server, owner: Owner, *, parked_at: str, now: str, report: Callable[[str], object]) -> list[str]:
+def unpark(server: Server, owner: Owner, *, removed_at: str, now: str, report: Callable[[str], object]) -> list[str]:
     """
-    Restore the databases that this worktree parked at *parked_at*; return the restored names.
+    Restore the databases that this worktree parked for *removed_at*; return the restored names.
 
-    A clone that has one of these names is parked in turn. If nothing was parked at that instant, as when the call was
+    A clone that has one of these names is parked in turn. If nothing was parked for that removal, as when the call was
     killed just before, nothing is done.
 
     Args:
-        now: The current time, in ISO 8601.
+        removed_at: The timestamp of the removal record.
+        now: The timestamp of the removal record for clones that are parked in turn.
         report: Called with a line of text when sessions are ended.
 
     Raises:
@@ -146,9 +146,7 @@ def unpark(server: Server, owner: Owner, *, parked_at: str, now: str, report: Ca
         DatabaseError: If one cannot be renamed; nothing is changed.
     """
     with server.connect_for_ddl() as connection, _exclusive_transaction(connection, owner):
-        parked = [
-            database for database in _list_owned(connection, owner, "parked") if database.comment.parked_at == parked_at
-        ]
+        parked = _list_owned(connection, owner, "parked", removed_at)
         active = {database.name: database for database in _list_owned(connection, owner, "clone")}
         names = [database.comment.database for database in parked]
         taken = [name for name in names if database_exists(connection, name)]
@@ -161,12 +159,12 @@ def unpark(server: Server, owner: Owner, *, parked_at: str, now: str, report: Ca
                 )
             require_no_prepared(connection, name)
         for name in taken:
-            _park(server, connection, active[name], now, report)
+            _park(server, owner.signer, connection, active[name], now, report)
         for database in parked:
             allow_connections(connection, database.name, True)
-            comment = structs.replace(database.comment, role="clone", database="", parked_at="")
-            set_comment(connection, database.name, comment)
             rename_database(connection, database.name, database.comment.database)
+            comment = structs.replace(database.comment, role="clone", database="", parked_at="", removed_at="")
+            set_comment(connection, owner.signer, database.comment.database, comment, oid=database.oid)
         return names
 
 
@@ -178,20 +176,20 @@ def publish_and_park_old(
     final: str,
     comment: OwnershipComment,
     *,
-    parked_at: str,
+    removed_at: str,
     report: Callable[[str], object],
 ) -> Replaced:
     """
     Publish *temporary* as *final*, like `publish.publish`, and park the database that has this name.
 
-    This is one transaction: at every moment, one of the two has the name. `unpark` with *parked_at* restores the old
+    This is one transaction: at every moment, one of the two has the name. `unpark` with *removed_at* restores the old
     one.
 
     Args:
         connection: In autocommit mode; it created *temporary*.
         golden: Its settings and privileges are copied to *temporary*; None if that has been done.
         comment: The new database's ownership comment; the old one must have the same owner.
-        parked_at: The current time, in ISO 8601.
+        removed_at: The timestamp of the removal record for the old one.
         report: Called with a line of text when sessions are ended.
 
     Raises:
@@ -203,13 +201,23 @@ def publish_and_park_old(
     await_no_sessions(connection, temporary)
     with _exclusive_transaction(connection, owner):
         parked = ""
-        if database_exists(connection, final):
-            require_ours(connection, final, owner, "clone")
+        if find_ours(connection, final, owner, "clone") is not None:
             require_no_prepared(connection, final)
-            managed = list_managed(connection, comment.repository)
+            managed = list_managed(connection, source.signer)
             old = next(database for database in managed if database.name == final)
-            parked = _park(source.server, connection, old, parked_at, report).name
-        return Replaced(parked, publish(connection, golden, temporary, final, comment))
+            parked = _park(source.server, source.signer, connection, old, removed_at, report).name
+        return Replaced(parked, publish(connection, source.signer, golden, temporary, final, comment))
+
+
+def require_proven(server: Server, owner: Owner) -> None:
+    """
+    Refuse a database that may well be this worktree's clone, but is not provably its own: it would not be parked.
+
+    Raises:
+        OwnershipError: With what cures it.
+    """
+    with server.connect() as connection:
+        _list_owned(connection, owner, "clone")
 
 
 def has_active_database(server: Server, owner: Owner) -> bool:
@@ -218,9 +226,9 @@ def has_active_database(server: Server, owner: Owner) -> bool:
         return bool(_list_owned(connection, owner, "clone"))
 
 
-def parked_name(connection: Connection[Any], name: str, parked_at: str) -> str:
-    """Return a free name of at most 63 bytes for the database *name*, parked at *parked_at*."""
-    stamp = "_parked_" + "".join(character for character in parked_at[:19] if character.isdigit())
+def parked_name(connection: Connection[Any], name: str, removed_at: str) -> str:
+    """Return a free name of at most 63 bytes for the database *name*, parked for the removal of *removed_at*."""
+    stamp = "_parked_" + "".join(character for character in removed_at[:19] if character.isdigit())
     suffixes = chain([stamp], (f"{stamp}_{number}" for number in count(2)))
     names = (name.encode()[: 63 - len(suffix)].decode(errors="ignore") + suffix for suffix in suffixes)
     return next(parked for parked in names if not database_exists(connection, parked))
@@ -252,33 +260,56 @@ def _exclusive_transaction(connection: Connection[Any], owner: Owner) -> Iterato
         yield
 
 
-def _list_owned(connection: Connection[Any], owner: Owner, role: Role) -> list[ManagedDatabase]:
-    """Return this worktree's databases of that *role*, without one that has become a golden template."""
-    managed = list_managed(connection, owner.repository)
+def _list_owned(connection: Connection[Any], owner: Owner, role: Role, removed_at: str = "") -> list[ManagedDatabase]:
+    """
+    Return this worktree's databases of that *role*, without one that has become a golden template.
+
+    Args:
+        removed_at: Only those parked for this removal.
+
+    Raises:
+        OwnershipError: If another one may well be among them, but is not provably this worktree's.
+    """
+    managed, claimed = list_claimed(connection, owner.signer)
+    for claim in claimed:
+        comment = claim.comment
+        # Earlier versions wrote only one instant.
+        same_removal = removed_at in ("", comment.removed_at or comment.parked_at)
+        if claim.found.plausible and (comment.slug, comment.role) == (owner.slug, role) and same_removal:
+            raise claim.found.error()
     golden = {database.comment.golden for database in managed}
     return [
         database
         for database in managed
-        if (database.comment.slug, database.comment.role) == (owner.slug, role) and database.name not in golden
+        if (database.comment.slug, database.comment.role) == (owner.slug, role)
+        and database.name not in golden
+        and removed_at in ("", database.comment.removed_at)
     ]
 
 
 def _park(
     server: Server,
+    signer: Signer,
     connection: Connection[Any],
     database: ManagedDatabase,
-    parked_at: str,
+    removed_at: str,
     report: Callable[[str], object],
 ) -> Parked:
     """Park *database* in the caller's transaction, which has proven that it is ours."""
     from psycopg import sql
 
-    name = parked_name(connection, database.name, parked_at)
+    name = parked_name(connection, database.name, removed_at)
     if database.sessions:
         report(f"ending {database.sessions} session{'s' if database.sessions > 1 else ''} in {database.name}")
     rename = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(database.name), sql.Identifier(name))
     evict.run_exclusively(server, connection, database.name, rename, end_busy=True)
-    comment = structs.replace(database.comment, role="parked", database=database.name, parked_at=parked_at)
-    set_comment(connection, name, comment)
+    comment = structs.replace(
+        database.comment,
+        role="parked",
+        database=database.name,
+        parked_at=read_clock(connection),
+        removed_at=removed_at,
+    )
+    set_comment(connection, signer, name, comment, oid=database.oid)
     allow_connections(connection, name, False)
     return Parked(name, database.name, database.bytes)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from tasks_lib.databases.ownership.comment import OwnershipComment
     from tasks_lib.databases.ownership.golden_template import Golden
+    from tasks_lib.databases.ownership.signer import Signer
 
 # Settings stored as a list of quoted identifiers (pg_dump: variable_is_guc_list_quote, dumputils.c).
 _LISTS = frozenset(
@@ -33,7 +34,12 @@ _LISTS = frozenset(
 
 
 def publish(
-    connection: Connection[Any], golden: Golden | None, temporary: str, final: str, comment: OwnershipComment
+    connection: Connection[Any],
+    signer: Signer,
+    golden: Golden | None,
+    temporary: str,
+    final: str,
+    comment: OwnershipComment,
 ) -> list[str]:
     """
     Give the finished database *temporary* its settings, privileges and ownership comment, and the name *final*.
@@ -50,7 +56,7 @@ def publish(
     await_no_sessions(connection, temporary)
     with connection.transaction():
         warnings = copy_settings(connection, golden, temporary) if golden else []
-        set_comment(connection, temporary, comment)
+        set_comment(connection, signer, temporary, comment)
         rename_database(connection, temporary, final)
     return warnings
 

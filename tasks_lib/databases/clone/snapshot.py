@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from tasks_lib.databases.ownership.comment import OwnershipComment, Role
     from tasks_lib.databases.ownership.golden_template import Golden
+    from tasks_lib.databases.ownership.proof import Proven
     from tasks_lib.databases.ownership.source import Source
     from tasks_lib.databases.server.waiting.sessions import Session
 
@@ -49,6 +50,7 @@ class Snapshot:
     """
 
     name: str
+    oid: int
     fingerprint: str
     taken_at: datetime
 
@@ -62,9 +64,9 @@ class Snapshot:
 def list_snapshots(source: Source, connection: Connection[Any], golden: Golden) -> list[Snapshot]:
     """Return this repository's snapshots of *golden*, the newest first."""
     found = []
-    for name, comment in source.list_copies(connection, "snapshot", golden.oid, usable=True).items():
-        with suppress(ValueError):  # a user edited the comment
-            found.append(Snapshot(name, comment.fingerprint, datetime.fromisoformat(comment.created_at).astimezone()))
+    for copy in source.list_copies(connection, "snapshot", golden.oid, usable=True):
+        taken_at = datetime.fromisoformat(copy.comment.created_at).astimezone()
+        found.append(Snapshot(copy.name, copy.oid, copy.comment.fingerprint, taken_at))
     return sorted(found, key=lambda taken: taken.taken_at, reverse=True)
 
 
@@ -140,24 +142,23 @@ def drop_outdated(source: Source, connection: Connection[Any], current: Snapshot
     dropped = []
     roles: tuple[Role, ...] = ("snapshot", "spare")
     for role in roles:
-        for name, comment in source.list_copies(connection, role).items():
-            if comment.golden != source.golden or (current and _is_current(name, comment, current)):
+        for copy in source.list_copies(connection, role):
+            if copy.comment.golden != source.golden or (current and _is_current(copy, current)):
                 continue
             connection.execute("SET lock_timeout = '2s'")
             with suppress(errors.LockNotAvailable, errors.ObjectInUse):
-                source.drop(connection, name, role)
-                dropped.append(name)
+                source.drop(connection, copy.name, role)
+                dropped.append(copy.name)
             connection.execute("RESET lock_timeout")
     return dropped
 
 
-def _is_current(name: str, comment: OwnershipComment, current: Snapshot) -> bool:
-    """Whether *name* is the snapshot *current* itself, a newer one, or a spare of it."""
-    if comment.role == "spare":
-        return comment.fingerprint == current.fingerprint
-    with suppress(ValueError):
-        return name == current.name or datetime.fromisoformat(comment.created_at).astimezone() > current.taken_at
-    return False
+def _is_current(copy: Proven, current: Snapshot) -> bool:
+    """Whether *copy* is the snapshot *current* itself, a newer one, or a spare of it."""
+    if copy.comment.role == "spare":
+        return copy.comment.fingerprint == current.fingerprint
+    taken_at = datetime.fromisoformat(copy.comment.created_at).astimezone()
+    return copy.name == current.name or taken_at > current.taken_at
 
 
 def _build(
@@ -168,28 +169,26 @@ def _build(
     taken_at = baseline.read_at
     with temporary_database(source, connection) as name:
         comment = source.new_comment("temporary", created_at=taken_at.isoformat())
-        result = fill.copy_golden(
-            source.server, connection, golden, name, comment, evict_idle=evict_idle, report=report
-        )
+        result = fill.copy_golden(source, connection, golden, name, comment, evict_idle=evict_idle, report=report)
         found = result.fingerprint
         if result.method == "template":
             # A physical copy has its original's fingerprint, and unlike golden it cannot have changed since.
             found = fingerprint.read_from(source.server, name, golden.oid)
         # The random suffix avoids the name of any existing database.
         final = f"{source.prefix('snapshot', golden.oid)}{found.digest[:16]}_{secrets.token_hex(4)}"
-        built = Snapshot(final, found.digest, taken_at)
-        _freeze(
+        oid = _freeze(
+            source,
             connection,
             name,
-            built,
+            final,
             source.new_comment("snapshot", created_at=taken_at.isoformat(), fingerprint=found.digest),
         )
     freshness.cache_fingerprint(source, golden, found, baseline)
-    return built
+    return Snapshot(final, oid, found.digest, taken_at)
 
 
-def _freeze(connection: Connection[Any], temporary: str, built: Snapshot, comment: OwnershipComment) -> None:
-    """Close the finished database *temporary* to all connections and publish it as *built*."""
+def _freeze(source: Source, connection: Connection[Any], temporary: str, final: str, comment: OwnershipComment) -> int:
+    """Close the finished database *temporary* to all connections and publish it as *final*; return its oid."""
     from psycopg import sql
 
     database = sql.Identifier(temporary)
@@ -198,9 +197,10 @@ def _freeze(connection: Connection[Any], temporary: str, built: Snapshot, commen
     connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [temporary])
     await_no_sessions(connection, temporary)
     with connection.transaction():
-        set_comment(connection, temporary, comment)
+        oid = set_comment(connection, source.signer, temporary, comment)
         connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE true").format(database))
-        rename_database(connection, temporary, built.name)
+        rename_database(connection, temporary, final)
+    return oid
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from tasks_lib.databases.ownership.comment import set_comment
 from tasks_lib.databases.ownership.golden_template import require_golden, require_space
 from tasks_lib.databases.ownership.temporaries import temporary_database
 from tasks_lib.databases.server.ddl import rename_database
+from tasks_lib.errors import OwnershipError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
     from tasks_lib.databases.clone.snapshot import Snapshot
     from tasks_lib.databases.ownership.comment import OwnershipComment
     from tasks_lib.databases.ownership.golden_template import Golden
+    from tasks_lib.databases.ownership.proof import Proven
     from tasks_lib.databases.ownership.source import Source
 
 
 def take_spare(
+    source: Source,
     connection: Connection[Any],
-    ready: dict[str, OwnershipComment],
+    ready: list[Proven],
     fingerprint: str,
     database: str,
     comment: OwnershipComment,
@@ -48,14 +51,16 @@ def take_spare(
     """
     from psycopg import errors
 
-    for name, spare in ready.items():
-        if not fingerprint or spare.fingerprint != fingerprint:
+    comment = structs.replace(comment, fingerprint=fingerprint)
+    for spare in ready:
+        if not fingerprint or spare.comment.fingerprint != fingerprint:
             continue
         try:
             with connection.transaction():
-                set_comment(connection, name, structs.replace(comment, fingerprint=fingerprint))
-                rename_database(connection, name, database)
-        except (errors.InvalidCatalogName, errors.ObjectInUse, errors.InternalError_):
+                rename_database(connection, spare.name, database)
+                # Another role may have created a database of that name since the spare was taken.
+                set_comment(connection, source.signer, database, comment, oid=spare.oid)
+        except (errors.InvalidCatalogName, errors.ObjectInUse, errors.InternalError_, OwnershipError):
             continue  # another process took it just now
         return True
     return False
@@ -77,13 +82,13 @@ def maintain_spares(source: Source, count: int, report: Callable[[str], object])
         asked = freshness.read_baseline(connection, golden.oid)
         digest = freshness.read_current_fingerprint(source, golden, asked).found.digest if count else ""
         ready = 0
-        for name, comment in source.list_copies(connection, "spare").items():
-            if comment.golden != source.golden:
+        for spare in source.list_copies(connection, "spare"):
+            if spare.comment.golden != source.golden:
                 continue
-            if comment.fingerprint == digest != "" and ready < count:
+            if spare.comment.fingerprint == digest != "" and ready < count:
                 ready += 1
             else:
-                source.drop(connection, name, "spare")
+                source.drop(connection, spare.name, "spare")
         if digest and ready < count:
             current = snapshot.reuse_or_take(
                 source, connection, golden, lambda taken: taken.fingerprint == digest, report
@@ -100,5 +105,5 @@ def _build_spare(source: Source, connection: Connection[Any], golden: Golden, ta
     name = source.prefix("spare", golden.oid) + secrets.token_hex(8)
     comment = source.new_comment("spare", created_at=taken.taken_at.isoformat(), fingerprint=taken.fingerprint)
     with temporary_database(source, connection) as temporary:
-        template.copy(connection, golden, temporary, snapshot=taken.name)
-        publish(connection, golden, temporary, name, comment)
+        template.copy(connection, golden, temporary, snapshot=taken.name, oid=taken.oid)
+        publish(connection, source.signer, golden, temporary, name, comment)

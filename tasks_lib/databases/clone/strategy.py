@@ -26,7 +26,7 @@ from tasks_lib.databases.copy import fill, template
 from tasks_lib.databases.copy.result import CloneResult
 from tasks_lib.databases.ownership.advisory_lock import LockWaitError
 from tasks_lib.databases.ownership.drop import drop_temporary
-from tasks_lib.databases.ownership.golden_template import SMALL_BYTES, require_golden
+from tasks_lib.databases.ownership.golden_template import SMALL_BYTES, require_open
 from tasks_lib.databases.ownership.temporaries import temporary_database
 from tasks_lib.databases.server.sessions import await_readers
 
@@ -135,7 +135,7 @@ def _try_existing(request: CloneRequest, asked: Baseline) -> tuple[CloneResult |
             return result, found
     # Sessions have come and gone since the request began, our own that just read golden among them.
     await_readers(request.connection, request.golden.name)
-    golden = require_golden(request.connection, request.golden.name)
+    golden = require_open(request.connection, request.golden.name)
     if fill.template_obstacle(golden) is not None:
         return None, found
     return _try_template(replace(request, golden=golden)), found
@@ -149,31 +149,33 @@ def _try_current_snapshot(
     small = request.golden.bytes <= SMALL_BYTES
     if ready or not small or not freshness.looks_unchanged(request.source, request.golden, asked):
         found = freshness.read_current_fingerprint(request.source, request.golden, asked).found
-        if spares.take_spare(request.connection, ready, found.digest, request.database, request.comment):
+        if spares.take_spare(
+            request.source, request.connection, ready, found.digest, request.database, request.comment
+        ):
             return CloneResult("spare", "a spare is current", found), found
         current = next((taken for taken in known if taken.fingerprint == found.digest != ""), None)
         return _copy_snapshot(request, current, _reason_current(current)) if current else None, found
     # A small snapshot is copied while golden is being read, because it is probably current.
     with ThreadPoolExecutor(1) as executor, temporary_database(request.source, request.connection) as name:
         reading = executor.submit(freshness.read_current_fingerprint, request.source, request.golden, asked)
-        template.copy(request.connection, request.golden, name, snapshot=known[0].name)
+        template.copy(request.connection, request.golden, name, snapshot=known[0].name, oid=known[0].oid)
         found = reading.result().found
         if found.digest and found.digest == known[0].fingerprint:
             return _publish(request, name, CloneResult("snapshot", _reason_current(known[0]), found)), found
-        drop_temporary(request.connection, name, repository=request.source.repository)
+        drop_temporary(request.connection, name, signer=request.source.signer, golden=request.golden.name)
     return None, found
 
 
 def _copy_snapshot(request: CloneRequest, taken: Snapshot, reason: str) -> CloneResult:
     with temporary_database(request.source, request.connection) as name:
-        template.copy(request.connection, request.golden, name, snapshot=taken.name)
+        template.copy(request.connection, request.golden, name, snapshot=taken.name, oid=taken.oid)
         return _publish(request, name, CloneResult("snapshot", reason, Fingerprint(taken.fingerprint)))
 
 
 def _try_template(request: CloneRequest) -> CloneResult | None:
     with temporary_database(request.source, request.connection) as name:
         comment = msgspec.structs.replace(request.comment, role="temporary")
-        obstacle = fill.copy_by_template(request.source.server, request.connection, request.golden, name, comment)
+        obstacle = fill.copy_by_template(request.source, request.connection, request.golden, name, comment)
         if obstacle is not None:
             return None
         found = UNKNOWN
@@ -186,7 +188,7 @@ def _try_template(request: CloneRequest) -> CloneResult | None:
 def _copy_golden(request: CloneRequest, method: str, reason: str = "configured") -> CloneResult:
     with temporary_database(request.source, request.connection) as name:
         result = fill.copy_golden(
-            request.source.server,
+            request.source,
             request.connection,
             request.golden,
             name,
@@ -201,7 +203,7 @@ def _copy_golden(request: CloneRequest, method: str, reason: str = "configured")
 
 def _publish(request: CloneRequest, name: str, result: CloneResult) -> CloneResult:
     comment = msgspec.structs.replace(request.comment, fingerprint=result.fingerprint.digest)
-    warnings = publish(request.connection, request.golden, name, request.database, comment)
+    warnings = publish(request.connection, request.source.signer, request.golden, name, request.database, comment)
     return replace(result, warnings=tuple(warnings))
 
 

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 
     from tasks_lib.databases.ownership.comment import OwnershipComment
     from tasks_lib.databases.ownership.golden_template import Golden
+    from tasks_lib.databases.ownership.source import Source
     from tasks_lib.databases.server.connection import Server
 
 _PROGRESS_SECONDS = 5.0
 
 
 def copy_golden(
-    server: Server,
+    source: Source,
     connection: Connection[Any],
     golden: Golden,
     temporary: str,
@@ -54,7 +55,7 @@ def copy_golden(
         DatabaseError: If it cannot be copied by that method.
     """
     if method != "dump":
-        obstacle = copy_by_template(server, connection, golden, temporary, comment, evict_idle=evict_idle)
+        obstacle = copy_by_template(source, connection, golden, temporary, comment, evict_idle=evict_idle)
         if obstacle is None:
             ended = "its idle sessions were ended" if evict_idle else "no session is connected to golden"
             return CloneResult("template", ended)
@@ -70,15 +71,15 @@ def copy_golden(
     def create(described: Golden) -> None:
         options = dump.empty_database_options(described, connection.info.server_version)
         connection.execute(sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(temporary), options))
-        set_comment(connection, temporary, comment)
+        set_comment(connection, source.signer, temporary, comment)
 
     report(f"dumping {golden.name}, as {reason}")
 
     def report_bytes(arrived: int) -> None:
         report(f"{format_size(arrived)} of about {format_size(golden.bytes)}")
 
-    with report_size(server, temporary, report_bytes, seconds=_PROGRESS_SECONDS):
-        found = dump.copy(server, connection, golden, create, temporary, report)
+    with report_size(source.server, temporary, report_bytes, seconds=_PROGRESS_SECONDS):
+        found = dump.copy(source.server, connection, golden, create, temporary, report)
     return CloneResult("dump", reason, found)
 
 
@@ -98,7 +99,7 @@ def report_size(server: Server, name: str, on_progress: Callable[[int], object],
 
 
 def copy_by_template(
-    server: Server,
+    source: Source,
     connection: Connection[Any],
     golden: Golden,
     temporary: str,
@@ -115,7 +116,7 @@ def copy_by_template(
     try:
         if evict_idle and golden.sessions:
             statement = template.statement(connection, golden, temporary, golden.name)
-            evict.run_exclusively(server, connection, golden.name, statement)
+            evict.run_exclusively(source.server, connection, golden.name, statement)
         else:
             template.copy(connection, golden, temporary)
     # InternalError is PostgreSQL's answer to a collation that changed with the operating system.
@@ -123,7 +124,7 @@ def copy_by_template(
         if isinstance(error, errors.QueryCanceled):
             return "a copy by TEMPLATE took so long that it held up logins"
         return str(error.diag.message_primary)
-    set_comment(connection, temporary, comment)
+    set_comment(connection, source.signer, temporary, comment)
     return None
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases.ownership.golden_template import SMALL_BYTES, server_directory
+from tasks_lib.databases.server.connection import scalar
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
     from tasks_lib.databases.ownership.golden_template import Golden
-
 
 _SHARING = frozenset({"apfs", "bcachefs", "btrfs", "xfs"})
 """File systems that can share blocks. Not zfs: its block cloning has lost data (openzfs #15526, #15933)."""
@@ -31,20 +31,27 @@ machine.
 """
 
 
-def copy(connection: Connection[Any], golden: Golden, temporary: str, *, snapshot: str | None = None) -> None:
+def copy(
+    connection: Connection[Any], golden: Golden, temporary: str, *, snapshot: str | None = None, oid: int = 0
+) -> None:
     """
     Create the database *temporary* as a copy of *golden*, or of a *snapshot* of it.
+
+    Args:
+        oid: The snapshot's; another role may have created a database of its name after it was dropped.
 
     Raises:
         psycopg.errors.ObjectInUse: If a session is connected to golden.
         psycopg.errors.QueryCanceled: If the copy took so long that it may have held up a login.
         psycopg.errors.InvalidCatalogName: If the original does not exist.
     """
+    from psycopg import errors, sql
+
     if snapshot is not None:
         connection.execute(statement(connection, golden, temporary, snapshot))
+        if scalar(connection, "SELECT oid::int8 FROM pg_database WHERE datname = %s", [snapshot]) != oid:
+            raise errors.InvalidCatalogName(f"the snapshot {snapshot} was replaced")
         return
-    from psycopg import sql
-
     milliseconds = _GUARD_MILLISECONDS + golden.bytes * _MILLISECONDS_PER_MB // 1024**2
     connection.execute(sql.SQL("SET statement_timeout = {}").format(sql.Literal(milliseconds)))
     try:

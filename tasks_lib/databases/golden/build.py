@@ -49,7 +49,7 @@ def build_golden(source: Source, fill: Callable[[DatabaseUrl], T], *, now: str, 
             raise _name_taken(source.golden)
         with temporary_database(source, connection) as name:
             create_empty_database(connection, name)
-            set_comment(connection, name, source.new_comment("temporary", created_at=now))
+            set_comment(connection, source.signer, name, source.new_comment("temporary"))
             filled = fill(source.server.url.with_database(name))
             await_no_sessions(connection, name)
             try:

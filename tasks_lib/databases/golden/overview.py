@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tasks_lib.databases.compare import freshness
 from tasks_lib.databases.compare.fingerprint import Fingerprint
 from tasks_lib.databases.ownership.golden_template import require_open
-from tasks_lib.databases.ownership.managed import list_managed
+from tasks_lib.databases.ownership.managed import list_claimed
 from tasks_lib.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from tasks_lib.databases.ownership.managed import ManagedDatabase
+    from tasks_lib.databases.ownership.proof import Unproven
     from tasks_lib.databases.ownership.source import Source
 
 
@@ -29,10 +30,12 @@ class Overview:
 
     Attributes:
         databases: Those that it owns.
+        unproven: Those that only claim to be its own, by name.
         goldens: The current fingerprint of each golden template, or why it could not be read.
     """
 
     databases: list[ManagedDatabase]
+    unproven: dict[str, Unproven]
     goldens: dict[str, Fingerprint]
 
 
@@ -44,8 +47,10 @@ def report_overview(source: Source, goldens: Collection[str]) -> Overview:
         ServerError: If the server cannot be reached.
     """
     with source.server.connect() as connection:
+        managed, claimed = list_claimed(connection, source.signer)
         return Overview(
-            list_managed(connection, source.repository),
+            managed,
+            {claim.found.name: claim.found for claim in claimed},
             {name: _read_fingerprint(connection, replace(source, golden=name)) for name in goldens},
         )
 

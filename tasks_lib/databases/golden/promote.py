@@ -18,9 +18,10 @@ from tasks_lib.databases.clone.preflight import require_copyable
 from tasks_lib.databases.clone.publish import copy_settings
 from tasks_lib.databases.compare import freshness
 from tasks_lib.databases.copy import evict, fill
-from tasks_lib.databases.ownership.comment import require_ours, set_comment
+from tasks_lib.databases.ownership.comment import read_clock, set_comment
 from tasks_lib.databases.ownership.golden_template import format_membership_hint, require_golden, require_space
 from tasks_lib.databases.ownership.managed import list_managed
+from tasks_lib.databases.ownership.proof import require_ours
 from tasks_lib.databases.ownership.temporaries import temporary_database
 from tasks_lib.databases.server.connection import scalar
 from tasks_lib.databases.server.ddl import allow_connections, rename_database
@@ -62,7 +63,7 @@ def check_promotion(source: Source, database: str, *, slug: str, force: bool, ev
         DatabaseError: If our role may not rename golden, or golden is in use or has changed since it was cloned.
     """
     with source.server.connect() as connection:
-        comment = require_ours(connection, database, source.owner(slug), "clone")
+        comment = require_ours(connection, database, source.owner(slug), "clone").comment
         golden = require_golden(connection, source.golden)
         require_space(connection, golden)
         require_renamable(connection, golden, evict_idle=evict_idle)
@@ -89,8 +90,8 @@ def promote(
         require_ours(connection, database, source.owner(slug), "clone")
         with temporary_database(source, connection) as name:
             original = require_golden(connection, database)
-            comment = source.new_comment("temporary", created_at=now, slug=slug)
-            result = fill.copy_golden(source.server, connection, original, name, comment, report=report)
+            comment = source.new_comment("temporary", slug=slug)
+            result = fill.copy_golden(source, connection, original, name, comment, report=report)
             await_no_sessions(connection, name)
             await_readers(connection, source.golden)
             golden = require_golden(connection, source.golden)
@@ -116,7 +117,7 @@ def restore_golden(source: Source, name: str, *, now: str, evict_idle: bool) -> 
         DatabaseError: If golden is in use; it is unchanged.
     """
     with source.server.connect_for_ddl() as connection:
-        comment = require_ours(connection, name, source.owner(), "parked")
+        comment = require_ours(connection, name, source.owner(), "parked").comment
         if comment.golden != source.golden:
             raise OwnershipError(f"`{name}` was the golden template `{comment.golden}`, not `{source.golden}`")
         await_readers(connection, source.golden)
@@ -132,7 +133,7 @@ def restore_golden(source: Source, name: str, *, now: str, evict_idle: bool) -> 
 def list_parked_goldens(source: Source) -> list[str]:
     """Return the names of the parked golden templates, the last parked first."""
     with source.server.connect() as connection:
-        managed = list_managed(connection, source.repository)
+        managed = list_managed(connection, source.signer)
     parked = [
         database
         for database in managed
@@ -170,8 +171,10 @@ def swap_golden(
         evict.run_exclusively(source.server, connection, golden.name, rename, hint=_WAIT_UNTIL_IDLE)
     else:
         connection.execute(rename)
-    comment = source.new_comment("parked", created_at=now)
-    set_comment(connection, parked, structs.replace(comment, database=golden.name, parked_at=now))
+    comment = structs.replace(
+        source.new_comment("parked"), database=golden.name, parked_at=read_clock(connection), removed_at=now
+    )
+    set_comment(connection, source.signer, parked, comment, oid=golden.oid)
     allow_connections(connection, parked, False)
     rename_database(connection, name, golden.name)
     return parked

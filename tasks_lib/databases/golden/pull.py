@@ -123,12 +123,12 @@ def pull_into_clone(pull: Pull, database: str, *, slug: str) -> PullResult:
     source = pull.source
 
     def publish(target: Connection[Any], name: str) -> tuple[str, list[str]]:
-        comment = source.new_comment("clone", slug=slug, created_at=pull.now)
+        comment = source.new_comment("clone", slug=slug)
         old = describe_database(target, database)
         with target.transaction():
             _allow_everyone(target, name)
             replaced = park.publish_and_park_old(
-                source, target, old, name, database, comment, parked_at=pull.now, report=pull.report
+                source, target, old, name, database, comment, removed_at=pull.now, report=pull.report
             )
         return replaced.parked, replaced.warnings
 
@@ -171,8 +171,8 @@ def pull_into_golden(pull: Pull, *, evict_idle: bool) -> PullResult:
 def is_parked(pull: Pull) -> bool:
     """Whether a database was parked for *pull*: then the pull was complete, even if a later error is reported."""
     with pull.source.server.connect() as target:
-        managed = list_managed(target, pull.source.repository, sizes=False)
-    return any(database.comment.parked_at == pull.now for database in managed)
+        managed = list_managed(target, pull.source.signer, sizes=False)
+    return any(database.comment.removed_at == pull.now for database in managed)
 
 
 def _allow_everyone(target: Connection[Any], name: str) -> None:
@@ -203,7 +203,7 @@ def _copy(pull: Pull, target: Connection[Any], name: str) -> tuple[Contents, lis
     with pull.remote.server.connect(pull.remote.database) as remote:
         checked = check_pull_source(pull.remote, remote, pull.source, target)
         require_space(target, checked.described)
-        remarks, comment = list(checked.remarks), pull.source.new_comment("temporary", created_at=pull.now)
+        remarks, comment = list(checked.remarks), pull.source.new_comment("temporary")
         dump = transfer.Dump(
             pull.remote.server,
             pull.remote.database,
@@ -216,7 +216,7 @@ def _copy(pull: Pull, target: Connection[Any], name: str) -> tuple[Contents, lis
         )
 
         def create() -> None:
-            remarks.extend(create_pull_target(target, checked.described, name, comment))
+            remarks.extend(create_pull_target(target, pull.source.signer, checked.described, name, comment))
 
         def on_progress(arrived: int) -> None:
             pull.on_progress(arrived, checked.described.bytes)

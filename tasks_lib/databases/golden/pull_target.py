@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
     from tasks_lib.databases.ownership.comment import OwnershipComment
     from tasks_lib.databases.ownership.golden_template import Golden
+    from tasks_lib.databases.ownership.signer import Signer
 
 
-def create_pull_target(here: Connection[Any], described: Golden, name: str, comment: OwnershipComment) -> list[str]:
+def create_pull_target(
+    here: Connection[Any], signer: Signer, described: Golden, name: str, comment: OwnershipComment
+) -> list[str]:
     """
     Create the empty database *name* for the data of *described*; only its owner can connect.
 
@@ -31,7 +34,7 @@ def create_pull_target(here: Connection[Any], described: Golden, name: str, comm
     database = sql.Identifier(name)
     obstacle = _create_closed(here, described, name)
     here.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(database))
-    set_comment(here, name, comment)
+    set_comment(here, signer, name, comment)
     allow_connections(here, name, True)
     if not obstacle:
         return []

@@ -74,7 +74,7 @@ def report_golden_status(source: Source) -> GoldenStatus:
         digest = read.found.digest
         current = next((taken for taken in known if taken.fingerprint == digest != ""), None)
         newest = current or next(iter(known), None)
-        spares = source.list_copies(connection, "spare", golden.oid).values()
+        spares = source.list_copies(connection, "spare", golden.oid)
         return GoldenStatus(
             golden.owner,
             golden.bytes,
@@ -84,7 +84,7 @@ def report_golden_status(source: Source) -> GoldenStatus:
             scalar(connection, "SELECT pg_database_size(%s)", [newest.name]) if newest else None,
             read,
             current is None if newest and digest else None,
-            sum(comment.fingerprint == digest != "" for comment in spares),
+            sum(spare.comment.fingerprint == digest != "" for spare in spares),
         )
 
 

@@ -1,20 +1,19 @@
 """
-Read, write and check the comment on a database that says which worktree owns it.
+Read and write the comment on a database that says which worktree it belongs to.
 
-A name never authorises anything. A database is ours when its comment parses as an `OwnershipComment` and names this
-repository. `drop` deletes it only in the role that the caller expects.
+What a comment says is a claim: every role may write any comment on its own databases. `proof` decides what it proves.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, LiteralString
 
 import msgspec
 
 from tasks_lib.databases.server.connection import TOOL, scalar
-from tasks_lib.databases.server.ddl import INVALID, database_exists
 from tasks_lib.errors import OwnershipError
 
 if TYPE_CHECKING:
@@ -25,6 +24,15 @@ if TYPE_CHECKING:
 Role = Literal["clone", "temporary", "snapshot", "spare", "parked"]
 
 MAINTENANCE_NAMES = frozenset({"postgres", "template0", "template1"})
+
+SERVER_ID: LiteralString = "(SELECT system_identifier FROM pg_control_system())"
+"""SQL: an id that differs between servers and does not depend on the address; any role may read it."""
+
+OWNED: LiteralString = "pg_get_userbyid(d.datdba) IN (session_user, current_user)"
+"""SQL: whether our own role owns the database `d`, exactly: a superuser is a member of every role."""
+
+NOW: LiteralString = "extract(epoch FROM clock_timestamp())::float8"
+"""SQL: the server's clock, in seconds since 1970."""
 
 _VERSION = 1
 
@@ -57,100 +65,98 @@ class OwnershipComment(msgspec.Struct, frozen=True):
         slug: The worktree's slug, empty for a database of the repository as a whole.
         role: What the database is for.
         golden: Name of the golden template that it was cloned from.
-        created_at: ISO 8601 with offset; for a snapshot, the instant whose data it shows.
+        created_at: ISO 8601 with offset, by the server's clock; for a snapshot, the instant whose data it shows.
         fingerprint: Golden's fingerprint at that instant, empty if unknown.
         database: The previous name of a parked database.
-        parked_at: When a parked database was parked, in ISO 8601; databases parked together have the same instant.
+        parked_at: When a parked database was parked, in ISO 8601, by the server's clock.
+        removed_at: The timestamp of the removal record that a parked database belongs to, by that machine's clock.
+        given_to: The oid of the role that owned golden and got the database; 0 if our own role kept it.
     """
 
     repository: str
     slug: str
     role: Role
     golden: str
-    created_at: str = msgspec.field(name="created")
+    created_at: str = msgspec.field(default="", name="created")
     fingerprint: str = ""
     database: str = ""
     parked_at: str = msgspec.field(default="", name="parked")
+    removed_at: str = msgspec.field(default="", name="removed")
+    given_to: int = 0
 
-    def text(self) -> str:
-        """Format the comment as JSON, with sorted keys."""
-        return json.dumps({"tool": TOOL, "version": _VERSION, **msgspec.to_builtins(self)}, sort_keys=True)
+    def fields(self) -> dict[str, Any]:
+        """Return all that is signed."""
+        return {"tool": TOOL, "version": _VERSION, **msgspec.to_builtins(self)}
 
     @classmethod
     def parse(cls, text: str | None) -> OwnershipComment | None:
-        """Parse *text*; return None unless all of it is as `text` writes it."""
+        """Parse *text*; return None unless it is an ownership comment."""
+        fields = parse_fields(text)
+        return cls.from_fields(fields) if fields else None
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> OwnershipComment | None:
+        """Return the comment with these *fields*; None unless it is an ownership comment."""
         try:
-            data = msgspec.json.decode(text or "")
-            if not isinstance(data, dict) or (data.pop("tool", ""), data.pop("version", 0)) != (TOOL, _VERSION):
+            if (fields.get("tool"), fields.get("version")) != (TOOL, _VERSION):
                 return None
-            return msgspec.convert(data, cls)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            return msgspec.convert(fields, cls)
+        except msgspec.ValidationError:
             return None
 
 
+def parse_fields(text: str | None) -> dict[str, Any] | None:
+    """Return the JSON object *text*, None if it is not one."""
+    try:
+        data = msgspec.json.decode(text or "")
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
 def read_comment(connection: Connection[Any], name: str) -> OwnershipComment | None:
-    """Return the ownership comment of the database *name*, None if it has none or does not exist."""
-    return OwnershipComment.parse(read_comment_text(connection, name))
-
-
-def read_comment_text(connection: Connection[Any], name: str) -> str | None:
-    """Return the text of the comment on the database *name*, None if it has none or does not exist."""
-    query = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
-    text: str | None = scalar(connection, query, [name])
-    return text
-
-
-def set_comment(connection: Connection[Any], name: str, comment: OwnershipComment) -> None:
-    """Write *comment* on the database *name*."""
-    from psycopg import sql
-
-    statement = sql.SQL("COMMENT ON DATABASE {} IS {}")
-    connection.execute(statement.format(sql.Identifier(name), sql.Literal(comment.text())))
-
-
-def list_commented(connection: Connection[Any], prefix: str, *, usable: bool) -> dict[str, OwnershipComment]:
     """
-    Return the ownership comments of the databases whose names begin with *prefix*, by name.
+    Return what the comment on the database *name* says, None if it has no ownership comment or does not exist.
+
+    It proves nothing.
+    """
+    query = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
+    return OwnershipComment.parse(scalar(connection, query, [name]))
+
+
+def set_comment(
+    connection: Connection[Any], signer: Signer, name: str, comment: OwnershipComment, *, oid: int | None = None
+) -> int:
+    """
+    Sign *comment* and write it on the database *name*; return the database's oid.
 
     Args:
-        usable: Leave out databases that an interrupted DROP DATABASE has left behind.
-    """
-    rows = connection.execute(
-        "SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database "
-        "WHERE starts_with(datname, %s) AND (datconnlimit <> %s OR NOT %s)",
-        [prefix, INVALID, usable],
-    )
-    comments = {name: OwnershipComment.parse(text) for name, text in rows}
-    return {name: comment for name, comment in comments.items() if comment is not None}
-
-
-def require_ours(connection: Connection[Any], name: str, owner: Owner, role: Role) -> OwnershipComment:
-    """
-    Return the ownership comment of *name* after proving that the database belongs to *owner* in that *role*.
+        comment: If its `created_at` is empty, the server's clock is written.
+        oid: What the database is expected to be. After a rename in the same transaction, no other can have its name.
 
     Raises:
-        OwnershipError: If it does not exist, has no ownership comment, or has another owner or role.
+        OwnershipError: If another database has that name now.
     """
-    comment = read_comment(connection, name)
-    if comment is None and not database_exists(connection, name):
-        raise OwnershipError(
-            f"database `{name}` does not exist", why="setup makes what is missing", hint="inv worktree.setup"
-        )
-    if comment is None:
-        raise OwnershipError(
-            f"database `{name}` is not ours",
-            why="it has no ownership comment, so this tool did not create it",
-            hint="rename it, or set WORKTREE_DB_PREFIX so that this repository's databases are named differently",
-        )
-    if comment.repository != owner.repository:
-        raise OwnershipError(
-            f"database `{name}` belongs to another repository",
-            why=f"its comment names repository {comment.repository}; this one is {owner.repository}",
-            hint="set WORKTREE_DB_PREFIX so that this repository's databases are named differently",
-        )
-    if (comment.slug, comment.role) != (owner.slug, role):
-        raise OwnershipError(
-            f"database `{name}` is the {comment.role} of worktree `{comment.slug}`",
-            why=f"expected the {role} of worktree `{owner.slug}`",
-        )
-    return comment
+    from psycopg import sql
+
+    columns: LiteralString = f"d.oid::int8, {SERVER_ID}, CASE WHEN {OWNED} THEN 0 ELSE d.datdba::int8 END, {NOW}"
+    row = connection.execute(f"SELECT {columns} FROM pg_database d WHERE d.datname = %s", [name]).fetchone()
+    if oid is not None and (row is None or row[0] != oid):
+        raise OwnershipError(f"another database has the name `{name}` now", hint="run the same command again")
+    found, server, given_to, now = row or (0, 0, 0, 0.0)  # COMMENT fails on a missing database
+    created_at = comment.created_at or format_instant(now)
+    fields = msgspec.structs.replace(comment, created_at=created_at, given_to=given_to).fields()
+    text = json.dumps({**fields, "proof": signer.sign(server, found, fields)}, sort_keys=True)
+    statement = sql.SQL("COMMENT ON DATABASE {} IS {}")
+    connection.execute(statement.format(sql.Identifier(name), sql.Literal(text)))
+    return found
+
+
+def format_instant(seconds: float) -> str:
+    """Return the instant *seconds* after 1970 in ISO 8601."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
+
+
+def read_clock(connection: Connection[Any]) -> str:
+    """Return the server's clock in ISO 8601; a client's clock may be wrong."""
+    return format_instant(scalar(connection, f"SELECT {NOW}"))

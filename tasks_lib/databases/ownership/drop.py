@@ -10,20 +10,16 @@ import re
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases.ownership.comment import (
-    MAINTENANCE_NAMES,
-    OwnershipComment,
-    read_comment_text,
-    require_ours,
-)
+from tasks_lib.databases.ownership.comment import MAINTENANCE_NAMES
+from tasks_lib.databases.ownership.proof import Proven, Unproven, find_ours, is_owner_trusted, look_up
 from tasks_lib.databases.server.connection import TOOL, scalar
-from tasks_lib.databases.server.ddl import database_exists
 from tasks_lib.errors import OwnershipError
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
     from tasks_lib.databases.ownership.comment import Owner, Role
+    from tasks_lib.databases.ownership.signer import Signer
 
 
 def drop_owned(
@@ -42,9 +38,8 @@ def drop_owned(
     """
     if name in MAINTENANCE_NAMES or name == golden:
         raise OwnershipError(f"database `{name}` is never dropped", why="it is the golden template or PostgreSQL's own")
-    if not database_exists(connection, name):
+    if find_ours(connection, name, owner, role) is None:
         return False
-    require_ours(connection, name, owner, role)
     _drop(connection, name, force=force)
     return True
 
@@ -59,30 +54,31 @@ def new_temporary_name() -> str:
     return f"{TOOL}_tmp_{secrets.token_hex(8)}"
 
 
-def drop_temporary(connection: Connection[Any], name: str, *, repository: str, force: bool = True) -> bool:
+def drop_temporary(connection: Connection[Any], name: str, *, signer: Signer, golden: str, force: bool = True) -> bool:
     """
     Drop the database with the temporary name *name*, and the role of that name; return whether the database existed.
 
     The caller has recorded the name and holds its advisory lock.
 
     Args:
+        golden: Name of the database that it is a copy of, whose owner may own it; empty for none.
         force: End the sessions in it.
 
     Raises:
-        OwnershipError: If this tool did not generate the name, or the comment says that the database is another's.
+        OwnershipError: If this tool did not generate the name, or another role owns the database, or it has a comment
+            that does not prove it ours.
         psycopg.errors.ObjectInUse: If a session is connected to it and *force* is false.
     """
     if not re.fullmatch(rf"{TOOL}_tmp_[0-9a-f]{{16}}", name):
         raise OwnershipError(f"`{name}` is not a temporary name of this tool")
-    if not database_exists(connection, name):
+    found = look_up(connection, signer, name)
+    if found is None:
         _drop_login(connection, name)
         return False
-    text = read_comment_text(connection, name)
-    comment = OwnershipComment.parse(text)
-    if text is not None and (comment is None or (comment.repository, comment.role) != (repository, "temporary")):
-        raise OwnershipError(
-            f"database `{name}` is not a temporary one of this repository", why=f"its comment says: {text[:200]}"
-        )
+    if isinstance(found, Unproven) and not (found.bare and is_owner_trusted(connection, name, golden)):
+        raise found.error()
+    if isinstance(found, Proven) and found.comment.role != "temporary":
+        raise OwnershipError(f"database `{name}` is not a temporary one", why=f"it is a {found.comment.role}")
     _drop(connection, name, force=force)
     _drop_login(connection, name)
     return True

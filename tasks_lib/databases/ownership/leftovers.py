@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, LiteralString
 
 from tasks_lib.databases.ownership import temporaries
 from tasks_lib.databases.ownership.advisory_lock import advisory_unlock, try_advisory_lock
-from tasks_lib.databases.ownership.comment import read_comment
 from tasks_lib.databases.ownership.drop import drop_owned, drop_temporary
 from tasks_lib.databases.ownership.managed import list_managed
+from tasks_lib.databases.ownership.proof import Proven, Unproven, is_owner_trusted, look_up
 from tasks_lib.databases.server.connection import scalar
 from tasks_lib.databases.server.ddl import database_exists
 from tasks_lib.errors import DatabaseError, OwnershipError
@@ -93,13 +93,13 @@ def find_leftovers(
 
         ours = [
             (database, find_reason(database))
-            for database in list_managed(connection, source.repository)
+            for database in list_managed(connection, source.signer)
             if database.name not in goldens
         ]
         uncommented = [
             name
-            for name in temporaries.list_recorded(source, connection)
-            if name in oids and read_comment(connection, name) is None and _is_unlocked(source, connection, name)
+            for name, golden in temporaries.list_recorded(source, connection).items()
+            if name in oids and _is_bare(source, connection, name, golden) and _is_unlocked(source, connection, name)
         ]
     found = [
         Leftover(
@@ -124,14 +124,15 @@ def drop_leftover(source: Source, leftover: Leftover) -> bool:
     The caller makes sure that no worktree of its slug is created at the same time.
 
     Raises:
-        OwnershipError: If its ownership comment has changed.
+        OwnershipError: If its ownership comment has changed, or it is not provably ours.
         DatabaseError: If a session is connected to it, or another process is building it.
     """
     name, comment = leftover.name, leftover.comment
     with source.server.connect_for_ddl() as connection:
         if not database_exists(connection, name):
             return False
-        if read_comment(connection, name) != comment:
+        found = look_up(connection, source.signer, name)
+        if (found.comment if isinstance(found, Proven) else None) != comment:
             raise OwnershipError(
                 f"the ownership comment of database `{name}` has changed", hint="run the same command again"
             )
@@ -142,7 +143,8 @@ def drop_leftover(source: Source, leftover: Leftover) -> bool:
             # Held until the connection ends.
             if not try_advisory_lock(connection, source.signer, name):
                 raise DatabaseError(f"another process is using `{name}`")
-            return drop_temporary(connection, name, repository=source.repository, force=False)
+            recorded = temporaries.list_recorded(source, connection).get(name, "")
+            return drop_temporary(connection, name, signer=source.signer, golden=recorded, force=False)
         return drop_owned(connection, name, source.owner(comment.slug), comment.role, golden=source.golden, force=False)
 
 
@@ -175,6 +177,12 @@ def _is_older(instant: str, than: timedelta, now: datetime) -> bool:
         return now - datetime.fromisoformat(instant).astimezone() > than
     except ValueError:  # a user edited the comment
         return False
+
+
+def _is_bare(source: Source, connection: Connection[Any], name: str, golden: str) -> bool:
+    """Whether the recorded temporary database *name* has no comment yet, and the right owner."""
+    found = look_up(connection, source.signer, name)
+    return isinstance(found, Unproven) and found.bare and is_owner_trusted(connection, name, golden)
 
 
 def _is_unlocked(source: Source, connection: Connection[Any], name: str) -> bool:

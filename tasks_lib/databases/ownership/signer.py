@@ -2,14 +2,19 @@
 Sign for one repository with a secret key, so that no other database role can speak for it.
 
 Every role can read the comments on all databases and write any comment on its own, and can take any advisory lock whose
-key it can compute. What an ownership comment proves, and the keys of advisory locks, therefore come from the key.
+key it can compute. The proof in an ownership comment and the keys of advisory locks therefore come from a secret key.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 KEY_BYTES = 32
 
@@ -26,6 +31,22 @@ class Signer:
 
     repository: str
     key: bytes = field(repr=False, compare=False)
+
+    def sign(self, server: int, oid: int, fields: Mapping[str, Any]) -> str:
+        """
+        Return the proof that this repository wrote *fields* on one database.
+
+        Args:
+            server: The server's system identifier, because an oid is unique only on one server.
+            oid: The database's oid, which a rename keeps, and which no other database gets.
+            fields: All fields of the ownership comment, except the proof.
+        """
+        signed = {"server": server, "oid": oid, "comment": dict(fields)}
+        return self._digest(f"comment {json.dumps(signed, sort_keys=True)}").hex()
+
+    def has_signed(self, proof: str, server: int, oid: int, fields: Mapping[str, Any]) -> bool:
+        """Whether *proof* is what `sign` returns."""
+        return hmac.compare_digest(proof.encode(errors="replace"), self.sign(server, oid, fields).encode())
 
     def lock_key(self, name: str) -> int:
         """Return the key of the advisory lock *name*, which no other role can compute."""

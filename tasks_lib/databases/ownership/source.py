@@ -8,8 +8,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.databases.ownership.comment import Owner, OwnershipComment, list_commented
+from tasks_lib.databases.ownership.comment import Owner, OwnershipComment
 from tasks_lib.databases.ownership.drop import drop_owned
+from tasks_lib.databases.ownership.proof import Proven, list_commented
 from tasks_lib.databases.server.connection import TOOL
 
 if TYPE_CHECKING:
@@ -56,20 +57,19 @@ class Source:
 
     def list_copies(
         self, connection: Connection[Any], role: Role, oid: int | None = None, *, usable: bool = False
-    ) -> dict[str, OwnershipComment]:
+    ) -> list[Proven]:
         """
-        Return the ownership comments of this repository's databases of that *role*, by name.
+        Return the databases of that *role* that are provably this repository's, by name.
 
         Args:
             oid: Only databases made from that golden.
             usable: Leave out databases that an interrupted DROP DATABASE has left behind.
         """
         prefix = f"{TOOL}_{role}_" if oid is None else self.prefix(role, oid)
-        return {
-            name: comment
-            for name, comment in list_commented(connection, prefix, usable=usable).items()
-            if (comment.repository, comment.role) == (self.repository, role)
-        }
+        found = list_commented(connection, self.signer, prefix, usable=usable)
+        copies = [copy for copy in found if isinstance(copy, Proven) and copy.comment.role == role]
+        # The owner of another golden template may have renamed a copy of that one.
+        return [copy for copy in copies if oid is None or copy.comment.golden == self.golden]
 
     def drop(self, connection: Connection[Any], name: str, role: Role) -> bool:
         """
@@ -80,6 +80,13 @@ class Source:
         """
         return drop_owned(connection, name, self.owner(), role, golden=self.golden)
 
-    def new_comment(self, role: Role, *, created_at: str, slug: str = "", fingerprint: str = "") -> OwnershipComment:
-        """Return the ownership comment for a database that is about to be made from golden."""
+    def new_comment(
+        self, role: Role, *, created_at: str = "", slug: str = "", fingerprint: str = ""
+    ) -> OwnershipComment:
+        """
+        Return the ownership comment for a database that is about to be made from golden.
+
+        Args:
+            created_at: By the server's clock; empty for the moment at which the comment is written.
+        """
         return OwnershipComment(self.repository, slug, role, self.golden, created_at, fingerprint)

@@ -13,9 +13,10 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from tasks_lib.databases.ownership.advisory_lock import advisory_lock, advisory_unlock, try_advisory_lock
+from tasks_lib.databases.ownership.comment import SERVER_ID
 from tasks_lib.databases.ownership.drop import drop_temporary, new_temporary_name
 from tasks_lib.databases.server.connection import TOOL, scalar
-from tasks_lib.errors import GoldentreeError
+from tasks_lib.errors import GoldentreeError, OwnershipError
 from tasks_lib.files import atomic_write, make_state_folder
 
 if TYPE_CHECKING:
@@ -37,10 +38,10 @@ def temporary_database(source: Source, connection: Connection[Any]) -> Iterator[
     name = new_temporary_name()
     record = _folder(source) / name
     make_state_folder(record.parent)
-    server_id = _server_id(connection)
+    made_for = f"{_server_id(connection)}\n{source.golden}"
     # Lock first: another process deletes a record whose lock is free.
     advisory_lock(connection, source.signer, name, purpose=f"to build `{name}`")
-    atomic_write(record, server_id)  # a partial record would never be deleted
+    atomic_write(record, made_for)  # a partial record would never be deleted
     try:
         yield name
     except BaseException:
@@ -59,30 +60,38 @@ def drop_abandoned(source: Source, connection: Connection[Any]) -> list[str]:
     """
     Drop the unfinished databases of this repository's killed processes; return their names.
 
-    Databases that another process is still building are skipped, and so are those recorded for another server.
-
-    Raises:
-        OwnershipError: If a database of such a name has a comment that is not ours.
+    Skipped are databases that another process is still building, those recorded for another server, and those that are
+    not provably ours: the name is known to every role once the database has existed.
     """
-    return [record.name for record in sorted(_list_records(source)) if _drop_recorded(source, connection, record)]
+    dropped = []
+    for record in sorted(_list_records(source)):
+        with suppress(OwnershipError):
+            if _drop_recorded(source, connection, record):
+                dropped.append(record.name)
+    return dropped
 
 
-def list_recorded(source: Source, connection: Connection[Any]) -> list[str]:
-    """Return the temporary names that are recorded for the server of *connection*."""
-    return [record.name for record in sorted(_list_records(source)) if _is_for_server(record, connection)]
+def list_recorded(source: Source, connection: Connection[Any]) -> dict[str, str]:
+    """Return the golden templates of the temporary names that are recorded for the server of *connection*, by name."""
+    found = {record.name: _find_golden(record, connection) for record in sorted(_list_records(source))}
+    return {name: golden for name, golden in found.items() if golden is not None}
 
 
-def _is_for_server(record: Path, connection: Connection[Any]) -> bool:
+def _find_golden(record: Path, connection: Connection[Any]) -> str | None:
+    """Return the golden template of the database that *record* is about, None if it is recorded for another server."""
     with suppress(FileNotFoundError):  # another process deleted it just now
-        return record.read_text(encoding="ascii") == _server_id(connection)
-    return False
+        # Records of earlier versions have only the first line.
+        server, _, golden = record.read_text(encoding="utf-8").partition("\n")
+        return golden if server == _server_id(connection) else None
+    return None
 
 
 def _drop_recorded(source: Source, connection: Connection[Any], record: Path) -> bool:
-    if not _is_for_server(record, connection) or not try_advisory_lock(connection, source.signer, record.name):
+    golden = _find_golden(record, connection)
+    if golden is None or not try_advisory_lock(connection, source.signer, record.name):
         return False
     try:
-        dropped = drop_temporary(connection, record.name, repository=source.repository)
+        dropped = drop_temporary(connection, record.name, signer=source.signer, golden=golden)
     finally:
         advisory_unlock(connection, source.signer, record.name)
     record.unlink(missing_ok=True)
@@ -120,5 +129,4 @@ def _list_records(source: Source) -> list[Path]:
 
 
 def _server_id(connection: Connection[Any]) -> str:
-    """Return an id that differs between servers and does not depend on the address; any role may read it."""
-    return str(scalar(connection, "SELECT system_identifier FROM pg_control_system()"))
+    return str(scalar(connection, "SELECT " + SERVER_ID))

@@ -132,13 +132,14 @@ class Server:
         with self.connect() as connection:
             # A rename must survive a crash, because the record of the temporary name is deleted after it.
             # The server notices within a minute that the client is gone, and releases its locks.
-            connection.execute(
+            settings: LiteralString = (
                 "SET synchronous_commit = on; SET tcp_keepalives_idle = 30; "
                 "SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 60000"
             )
             if connection.info.server_version >= 140_000:
                 # Without this, the server continues CREATE DATABASE for seconds after the client was killed.
-                connection.execute("SET client_connection_check_interval = '500ms'")
+                settings += "; SET client_connection_check_interval = '500ms'"
+            connection.execute(settings)
             yield connection
 
     def require_direct(self, connection: Connection[Any]) -> None:

@@ -52,7 +52,7 @@ def run_fenced(target: Target, command: Command, *, env: Mapping[str, str], hint
         ServerError: If the server does not answer, although the worktree has a database there.
     """
     from tasks_lib.databases.compare.histories import HistoryWatch
-    from tasks_lib.databases.ownership.comment import list_commented
+    from tasks_lib.databases.ownership.proof import list_commented
     from tasks_lib.databases.server.fence import Fence
 
     project, narrator = target.project, target.narrator
@@ -67,7 +67,9 @@ def run_fenced(target: Target, command: Command, *, env: Mapping[str, str], hint
             narrator.say(f"warning: nothing keeps `{shown}` from other databases: {error.what}")
             run(command, env=env, on_line=narrator.relay, hint=hint)
             return []
-        foreign = list_foreign_databases(project, target.slug, list_commented(connection, "", usable=True))
+        foreign = list_foreign_databases(
+            project, target.slug, list_commented(connection, project.registry.signer, "", usable=True)
+        )
         compared = [name for name, what in foreign.items() if what in (GOLDEN, MAIN)]
         histories = HistoryWatch(project.server, connection, compared, _list_history_keys(target))
         for name, history in histories.before.items():

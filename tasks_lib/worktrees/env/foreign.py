@@ -12,9 +12,9 @@ from tasks_lib.worktrees import identity
 from tasks_lib.worktrees.env.variables import GOLDEN, MAIN, choose_main_database, find_variables_of_main
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
-    from tasks_lib.databases.ownership.comment import OwnershipComment
+    from tasks_lib.databases.ownership.proof import Proven, Unproven
     from tasks_lib.settings.references import Reference
     from tasks_lib.worktrees.project import Project
     from tasks_lib.worktrees.registry import Record
@@ -27,7 +27,7 @@ _ROLES = {
 }
 
 
-def list_foreign_databases(project: Project, slug: str, comments: Mapping[str, OwnershipComment]) -> dict[str, str]:
+def list_foreign_databases(project: Project, slug: str, commented: Collection[Proven | Unproven]) -> dict[str, str]:
     """
     Return what each database on the server is that does not belong to the worktree *slug*, by name.
 
@@ -36,14 +36,15 @@ def list_foreign_databases(project: Project, slug: str, comments: Mapping[str, O
 
     Args:
         slug: Empty for no worktree: every worktree's database is foreign then.
-        comments: The ownership comments of all databases on the server.
+        commented: All databases on the server with an ownership comment.
 
     Raises:
         SettingsError: If an env file of the main worktree cannot be read.
     """
+    from tasks_lib.databases.ownership.proof import Proven
+
     records = project.registry.records()
-    repository = project.registry.repository_id
-    found = {name: _describe_comment(comment, repository) for name, comment in comments.items()}
+    found = {database.name: _describe(project, database) for database in commented}
     for record in records:
         found |= dict.fromkeys(_names(project, record), f"the database of worktree `{record.slug}`")
     of_main = find_variables_of_main(project)
@@ -56,9 +57,9 @@ def list_foreign_databases(project: Project, slug: str, comments: Mapping[str, O
     goldens = {project.settings.template, *(record.golden for record in records)}
     found |= dict.fromkeys(goldens, GOLDEN)
     own = {
-        name
-        for name, comment in comments.items()
-        if (comment.repository, comment.slug, comment.role) == (repository, slug, "clone")
+        database.name
+        for database in commented
+        if isinstance(database, Proven) and (database.comment.slug, database.comment.role) == (slug, "clone")
     }
     own |= {name for record in records if record.slug == slug for name in _names(project, record)}
     return {name: found[name] for name in found.keys() - own}
@@ -85,7 +86,14 @@ def _names(project: Project, record: Record) -> Iterator[str]:
         yield identity.companion_database(companion.name, record.slug)
 
 
-def _describe_comment(comment: OwnershipComment, repository: str) -> str:
+def _describe(project: Project, database: Proven | Unproven) -> str:
+    from tasks_lib.databases.ownership.proof import Proven
+
+    comment = database.comment
+    if comment is None:
+        return "a database of another program"
     whose = f" of worktree `{comment.slug}`" if comment.slug else ""
     what = f"{_ROLES.get(comment.role, 'the database')}{whose}"
-    return what if comment.repository == repository else f"{what} of another repository"
+    if comment.repository != project.registry.repository_id:
+        return f"{what} of another repository"
+    return what if isinstance(database, Proven) else f"{what}, as its comment says without proof"

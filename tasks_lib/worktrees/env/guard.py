@@ -56,14 +56,17 @@ def require_own_database(project: Project, record: Record, path: Path, environ: 
     Raises:
         EnvFileError: If the env files name no database, or a variable leads to a foreign one.
         SettingsError: If an exported DATABASE_URL names another database.
-        OwnershipError: If the database does not have this worktree's ownership comment.
+        OwnershipError: If the database is not provably this worktree's.
     """
-    from tasks_lib.databases.ownership.comment import require_ours
+    from tasks_lib.databases.ownership.proof import require_ours
     from tasks_lib.databases.server.connection import Server
 
     url = require_own_database_name(project, record, path, environ)
     with Server(url).connect() as connection:
-        require_ours(connection, record.identity.database, project.owner(record.slug), "clone")
+        # The env file may name another login, for which our own role is another one.
+        server_url = running_server_url(project)
+        logins = {server_url.parameter("user")} if server_url else set()
+        require_ours(connection, record.identity.database, project.owner(record.slug), "clone", logins=logins)
     return url
 
 

@@ -29,7 +29,7 @@ from tasks_lib.worktrees.plans.planned import Planned
 from tasks_lib.worktrees.processes import EndedProcess, end_processes, find_processes_in
 from tasks_lib.worktrees.removal import checks, removal_record
 from tasks_lib.worktrees.removal.removal_record import RemovalRecord
-from tasks_lib.worktrees.removal.steps import RERUN, Removal, finish_steps, park_steps, write_step
+from tasks_lib.worktrees.removal.steps import RERUN, Removal, finish_steps, park_steps, require_parkable, write_step
 from tasks_lib.worktrees.removal.unseen_files import UnseenFiles, find_unseen_files, keep_files, require_all_kept
 from tasks_lib.worktrees.steps import worktree_record
 from tasks_lib.worktrees.steps.hooks import RunCommand
@@ -84,6 +84,7 @@ def plan_remove(
             if record.delete_branch and not force and not _is_on_server(project, record):
                 checks.require_merged(project, str(record.branch), str(record.tip))
         record = msgspec.structs.replace(record, delete_branch=record.delete_branch and not keep_branch)
+        require_parkable(project, worktree)
         removal = Removal(record, unseen=unseen)
         plans = [_plan_after_removal(project, removal, narrator)]
         if entry is not None or interrupted is None:

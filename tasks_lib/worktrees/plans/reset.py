@@ -102,7 +102,7 @@ class _RecordReplaced:
         park.unpark(
             self.project.server,
             self.project.owner(self.removal.slug),
-            parked_at=self.removal.removed_at,
+            removed_at=self.removal.removed_at,
             now=removal_record.timestamp(),
             report=self.narrator.detail,
         )
@@ -129,7 +129,7 @@ class _Rebuild:
         return Step(f"{self.database.title} again", self.do, self.undo)
 
     def do(self) -> str:
-        made = self.database.rebuild(self.options, self.narrator, moment=self.reset.removal.removed_at)
+        made = self.database.rebuild(self.options, self.narrator, removed_at=self.reset.removal.removed_at)
         self.rebuilt = True
         if not made.parked:
             return format_result(made)

@@ -19,7 +19,7 @@ from tasks_lib.plan import Plan, Step
 from tasks_lib.worktrees.plans.planned import Planned
 from tasks_lib.worktrees.removal import checks, removal_record
 from tasks_lib.worktrees.removal.removal_record import RemovalRecord
-from tasks_lib.worktrees.removal.steps import RERUN, Removal, finish_steps, park_steps, write_step
+from tasks_lib.worktrees.removal.steps import RERUN, Removal, finish_steps, park_steps, require_parkable, write_step
 from tasks_lib.worktrees.removal.unseen_files import find_unseen_files, keep_files
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def plan_teardown(project: Project, narrator: Narrator) -> Iterator[Planned[Remo
         interrupted = removal_record.interrupted_removal(project, record)
         if interrupted is None:
             checks.require_saveable(path)
+        require_parkable(project, record)
         branch = run_git("symbolic-ref", "--quiet", "--short", "HEAD", cwd=path, check=False).stdout.strip() or None
         tip = run_git("rev-parse", "--verify", "--quiet", "HEAD", cwd=path, check=False).stdout.strip() or None
         removal = Removal(

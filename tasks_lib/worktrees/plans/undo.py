@@ -294,7 +294,7 @@ class _Unpark:
 
         removal = self.removal
         if removal.only_databases or (removal.worktree and removal.worktree.clone):
-            park.check_unpark(self.project.server, self.project.owner(removal.slug), parked_at=removal.removed_at)
+            park.check_unpark(self.project.server, self.project.owner(removal.slug), removed_at=removal.removed_at)
         return Step("restore its databases", self.do, self.undo)
 
     def do(self) -> str:
@@ -304,7 +304,7 @@ class _Unpark:
         found = park.unpark(
             server,
             owner,
-            parked_at=self.removal.removed_at,
+            removed_at=self.removal.removed_at,
             now=self.parked_at,
             report=self.narrator.detail,
         )
@@ -322,7 +322,7 @@ class _Unpark:
             park.park(
                 self.project.server,
                 self.project.owner(self.removal.slug),
-                parked_at=self.removal.removed_at,
+                removed_at=self.removal.removed_at,
                 report=self.narrator.detail,
                 only=self.restored,
             )

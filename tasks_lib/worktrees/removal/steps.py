@@ -4,6 +4,7 @@ The steps that `worktree.remove` and `worktree.teardown` share: write the remova
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from tasks_lib.worktrees.steps.portless import remove_route
 if TYPE_CHECKING:
     from tasks_lib.output import Narrator
     from tasks_lib.worktrees.project import Project
+    from tasks_lib.worktrees.registry import Record
     from tasks_lib.worktrees.removal.removal_record import RemovalRecord
 
 RERUN = "run the same command again to finish the removal"
@@ -66,6 +68,20 @@ def write_step(project: Project, removal: Removal, interrupted: RemovalRecord | 
     return Step("record what is removed", do, undo)
 
 
+def require_parkable(project: Project, worktree: Record | None) -> None:
+    """
+    Check, before anything is removed, that every database that may be the worktree's can be parked.
+
+    Raises:
+        OwnershipError: If one is not provably the worktree's.
+    """
+    from tasks_lib.databases.clone.park import require_proven
+
+    if worktree is not None:
+        with suppress(ServerError):  # the databases are parked later
+            require_proven(project.server, project.owner(worktree.slug))
+
+
 def park_steps(project: Project, removal: Removal, narrator: Narrator) -> list[Step]:
     """Return the step that parks the databases, none for a worktree without a record."""
     worktree = removal.record.worktree
@@ -80,7 +96,7 @@ def park_steps(project: Project, removal: Removal, narrator: Narrator) -> list[S
             parked = park(
                 project.server,
                 project.owner(slug),
-                parked_at=removed_at,
+                removed_at=removed_at,
                 report=narrator.detail,
             )
         except ServerError as error:
@@ -91,7 +107,7 @@ def park_steps(project: Project, removal: Removal, narrator: Narrator) -> list[S
         if worktree.clone and not parked:
             narrator.say(
                 f"warning: no database was parked: `{worktree.identity.database}` does not exist, "
-                f"or has no ownership comment of this worktree\n"
+                f"or is not provably this worktree's\n"
                 f"  looked on {project.server.url}; it was created on {worktree.server}"
             )
         return f"as {', '.join(removal.parked)}" if parked else "no database found"

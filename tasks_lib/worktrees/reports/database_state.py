@@ -81,7 +81,10 @@ def report_database_states(project: Project, places: Mapping[str, tuple[Record, 
         own = next((database for database in ours if database.name == record.identity.database), None)
         companions = tuple(database for database in ours if database is not own)
         if own is None:
-            why = f"this worktree has no database `{record.identity.database}` on {server.url}" if record.clone else ""
+            name = record.identity.database
+            why = f"this worktree has no database `{name}` on {server.url}" if record.clone else ""
+            if unproven := found.unproven.get(name):
+                why = f"`{name}` {unproven.what}: {'; '.join(unproven.flaw.splitlines())}"
             return DatabaseState(None, companions, why=why)
         golden, drifted = found.goldens[record.golden], migrations[slug]
         changed = golden.digest != own.comment.fingerprint if golden.digest and own.comment.fingerprint else None

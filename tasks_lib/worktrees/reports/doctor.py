@@ -34,6 +34,7 @@ from tasks_lib.worktrees.env.variables import (
 from tasks_lib.worktrees.removal import checks, removal_record
 from tasks_lib.worktrees.reports.incomplete import command_for_worktree, describe_worker, diagnose
 from tasks_lib.worktrees.reports.orphans import find_orphans
+from tasks_lib.worktrees.reports.unproven import find_unproven
 from tasks_lib.worktrees.steps.env_file import env_file_values
 from tasks_lib.worktrees.steps.toolchain import find_command, format_command
 
@@ -85,6 +86,7 @@ def report_findings(project: Project) -> list[Finding]:
         "migrations": lambda: _toolchain(project),
         "worktrees": lambda: _worktrees(project),
         "leftovers": lambda: _leftovers(project),
+        "proofs": lambda: _proofs(project),
     }
     started = time.monotonic()
     running = {subject: _run_in_background(subject, check) for subject, check in checks.items()}
@@ -225,7 +227,7 @@ def _worktrees(project: Project) -> Iterator[Finding]:
     _, *listed = list_worktrees(project.repository.main)
     records, paths = project.registry.records(), project.registry.paths()
     with project.server.connect() as connection:
-        databases = {database.name: database for database in list_managed(connection, project.registry.repository_id)}
+        databases = {database.name: database for database in list_managed(connection, project.registry.signer)}
     known = {paths.get(record.slug) for record in records}
     for row in listed:
         if row.path not in known:
@@ -298,7 +300,7 @@ def _record(
         yield Finding(
             "problem",
             branch,
-            f"its database `{record.identity.database}` is missing, or belongs to another worktree",
+            f"its database `{record.identity.database}` is missing, or not provably its own",
             setup,
         )
     elif database.invalid:
@@ -321,6 +323,20 @@ def _env_files(project: Project, record: Record, path: Path, setup: str) -> Iter
             yield Finding("problem", branch, variable.describe(), format_cure([variable], renamed_by=setup))
     for place, what in find_mentions(path, known):
         yield Finding("warning", branch, f"{place} names {what}", "let it read a variable, such as DATABASE_URL")
+
+
+def _proofs(project: Project) -> Iterator[Finding]:
+    """Report databases that only claim to be this repository's."""
+    found = find_unproven(project)
+    candidates = [unsigned.claim.found.name for unsigned in found if unsigned.outcome == "candidate"]
+    if candidates:
+        text = f"{len(candidates)} databases have comments without a valid proof: {format_first(candidates, 3)}"
+        yield Finding("problem", "proofs", text, "inv db.sign")
+    for unsigned in found:
+        if unsigned.outcome == "kept":
+            database, why = unsigned.claim.found, "; ".join(unsigned.why.splitlines())
+            text = f"database `{database.name}` is not provably this repository's: {why}"
+            yield Finding("warning", "proofs", text, database.cure)
 
 
 def _leftovers(project: Project) -> Iterator[Finding]:

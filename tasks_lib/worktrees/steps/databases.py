@@ -36,7 +36,8 @@ class BuildRequest:
     A database to create.
 
     Attributes:
-        comment: Its ownership comment. A previous database of the same name is parked with the comment's timestamp.
+        comment: Its ownership comment.
+        removed_at: The timestamp of the removal record for a previous database of the same name, which is parked.
         report: Called with a line of text for anything that takes long.
     """
 
@@ -45,6 +46,7 @@ class BuildRequest:
     comment: OwnershipComment
     options: CloneOptions
     report: Callable[[str], object]
+    removed_at: str = ""
 
 
 class Origin(Protocol):
@@ -97,7 +99,14 @@ class FromTemplate:
         """Clone the template and park the previous database."""
         from tasks_lib.databases.clone import clone
 
-        return clone.rebuild(request.source, request.name, request.comment, request.options, request.report)
+        return clone.rebuild(
+            request.source,
+            request.name,
+            request.comment,
+            request.options,
+            request.report,
+            removed_at=request.removed_at,
+        )
 
 
 @dataclass(frozen=True)
@@ -129,7 +138,7 @@ class Empty:
         parked = park(
             request.source.server,
             request.source.owner(request.comment.slug),
-            parked_at=request.comment.created_at,
+            removed_at=request.removed_at,
             report=request.report,
             only={request.name},
         )
@@ -209,16 +218,18 @@ class Database:
         Raises:
             DatabaseError: If it could not be created. Nothing is left behind.
         """
-        return self._record_built(self.origin.build(self._request(options, narrator, current_time())), narrator)
+        return self._record_built(self.origin.build(self._request(options, narrator)), narrator)
 
-    def rebuild(self, options: CloneOptions, narrator: Narrator, *, moment: str) -> CloneResult:
+    def rebuild(self, options: CloneOptions, narrator: Narrator, *, removed_at: str) -> CloneResult:
         """
-        Create it again, and park the previous one with the timestamp *moment*.
+        Create it again, and park the previous one for the removal record with the timestamp *removed_at*.
 
         Raises:
             DatabaseError: If it could not be created. The previous one keeps its name.
         """
-        return self._record_built(self.origin.rebuild(self._request(options, narrator, moment)), narrator)
+        return self._record_built(
+            self.origin.rebuild(self._request(options, narrator, removed_at=removed_at)), narrator
+        )
 
     def drop(self) -> None:
         """
@@ -231,9 +242,9 @@ class Database:
 
         clone.drop(self.project.server, self.name, self.project.owner(self.slug), golden=self.origin.template)
 
-    def _request(self, options: CloneOptions, narrator: Narrator, moment: str) -> BuildRequest:
-        comment = self.source.new_comment("clone", slug=self.slug, created_at=moment)
-        return BuildRequest(self.source, self.name, comment, options, narrator.detail)
+    def _request(self, options: CloneOptions, narrator: Narrator, *, removed_at: str = "") -> BuildRequest:
+        comment = self.source.new_comment("clone", slug=self.slug)
+        return BuildRequest(self.source, self.name, comment, options, narrator.detail, removed_at)
 
     def _record_built(self, built: CloneResult, narrator: Narrator) -> CloneResult:
         registry = self.project.registry

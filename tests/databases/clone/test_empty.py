@@ -77,7 +77,7 @@ def test_companion_with_a_template_has_its_own_snapshots(place):
     found = park.park(
         place.server,
         Owner(SIGNER, "feat_1"),
-        parked_at=NOW,
+        removed_at=NOW,
         report=place.said.append,
         only=[first, companion],
     )

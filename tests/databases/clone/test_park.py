@@ -30,19 +30,19 @@ def clone_mark(**changes):
 def made(place, name=None, script="CREATE TABLE t AS SELECT 1 AS i", **changes):
     """Create a database with the ownership comment of a clone."""
     name = place.golden(script, name=name)
-    set_comment(place.admin, name, clone_mark(**changes))
+    set_comment(place.admin, SIGNER, name, clone_mark(**changes))
     return name
 
 
 def parked(place, *, server=None, slug="feat_1", only=None):
-    found = park.park(server or place.server, Owner(SIGNER, slug), parked_at=NOW, report=place.said.append, only=only)
+    found = park.park(server or place.server, Owner(SIGNER, slug), removed_at=NOW, report=place.said.append, only=only)
     place.made += [row.name for row in found]
     return found
 
 
 def unparked(place, moment=NOW, *, now=LATER):
-    back = park.unpark(place.server, Owner(SIGNER, "feat_1"), parked_at=moment, now=now, report=place.said.append)
-    place.made += [row.name for row in list_managed(place.admin, "repo")]
+    back = park.unpark(place.server, Owner(SIGNER, "feat_1"), removed_at=moment, now=now, report=place.said.append)
+    place.made += [row.name for row in list_managed(place.admin, SIGNER)]
     return back
 
 
@@ -94,7 +94,9 @@ def test_parked_databases_are_restored_unchanged(place, pool):
     assert not {first, companion} & place.databases()
     for row in found:
         was = clone_mark(golden="" if row.database == companion else "gold")
-        assert read_comment(place.admin, row.name) == replace(was, role="parked", database=row.database, parked_at=NOW)
+        comment = read_comment(place.admin, row.name)
+        assert comment.parked_at > place.started, "by the server's clock"
+        assert replace(comment, parked_at="") == replace(was, role="parked", database=row.database, removed_at=NOW)
         with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
             place.connect(row.name)
     assert any(f"sessions in {first}" in line for line in place.said)
@@ -141,7 +143,7 @@ def test_databases_of_others_are_not_parked(place):
     before = world(place)
     with pytest.raises(OwnershipError, match=f"`{stranger}` exists already"):
         unparked(place)
-    set_comment(place.admin, stranger, clone_mark(slug="feat_2"))
+    set_comment(place.admin, SIGNER, stranger, clone_mark(slug="feat_2"))
     with pytest.raises(OwnershipError, match=f"`{stranger}` exists already"):
         unparked(place)
     place.run("COMMENT ON DATABASE {} IS NULL", stranger)
@@ -169,7 +171,8 @@ def test_half_dropped_database_can_only_be_dropped(place):
 @pytest.mark.every_major
 def test_parking_is_all_or_nothing(own):
     """A prepared transaction in one database, or a failure at the last, leaves all of them as they were."""
-    names = sorted(made(own, slug="feat_9") for _ in range(2))
+    golden = own.golden()
+    names = sorted(made(own, slug="feat_9", golden=golden) for _ in range(2))
     own.execute(names[1], "BEGIN; INSERT INTO t VALUES (2); PREPARE TRANSACTION 'pending'")
     before = world(own)
     with own.connect(names[0]) as session:
@@ -185,6 +188,7 @@ def test_parking_is_all_or_nothing(own):
     with pytest.raises(DatabaseError, match="no permission"):
         parked(own, slug="feat_9", server=own.as_role(role))
     assert world(own) == before
+    own.run("ALTER DATABASE {} OWNER TO {}", names[0], own.admin.info.user)
     assert len(parked(own, slug="feat_9")) == 2
 
 

@@ -155,7 +155,7 @@ def test_standby_is_refused_before_the_first_change(own_server, programs, tmp_pa
         for change in (
             lambda: clone.check_clone(source, "new_clone", slug=place.slug),
             lambda: promote.check_promotion(source, database, slug=place.slug, force=True, evict_idle=False),
-            lambda: park.park(own_server, source.owner(place.slug), parked_at="2026-01-02", report=place.said.append),
+            lambda: park.park(own_server, source.owner(place.slug), removed_at="2026-01-02", report=place.said.append),
         ):
             with pytest.raises(ServerError, match="is a standby") as caught:
                 change()

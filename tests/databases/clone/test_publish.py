@@ -12,6 +12,7 @@ from tasks_lib.databases.clone.publish import publish
 from tasks_lib.databases.ownership.comment import OwnershipComment, read_comment
 from tasks_lib.databases.ownership.golden_template import require_golden
 from tasks_lib.databases.server.ddl import database_exists
+from tests.signing import SIGNER
 
 pytestmark = pytest.mark.every_major
 
@@ -79,7 +80,7 @@ def test_settings_of_golden_are_repeated(connection, names, role, server):
     )
     expected = settings(connection, golden)
 
-    assert publish(connection, require_golden(connection, golden), temporary, final, MARK) == []
+    assert publish(connection, SIGNER, require_golden(connection, golden), temporary, final, MARK) == []
     assert settings(connection, final) == expected
     with psycopg.connect(server.url.conninfo(dbname=final)) as inside:
         assert inside.execute("SHOW search_path").fetchone() == ('"$user", "odd, ""%s"" schema", public',)
@@ -90,7 +91,7 @@ def test_empty_search_path_stays_empty(connection, names):
     """An empty search path stays empty."""
     golden, temporary, final = names
     alter(connection, golden, "ALTER DATABASE {database} SET search_path = ''")
-    publish(connection, require_golden(connection, golden), temporary, final, MARK)
+    publish(connection, SIGNER, require_golden(connection, golden), temporary, final, MARK)
 
     assert settings(connection, final) == settings(connection, golden)
 
@@ -107,7 +108,7 @@ def test_settings_that_are_refused_are_warned_of(connection, names, role):
     for name in (golden, temporary):
         connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(name), sql.Identifier(role)))
     connection.execute(sql.SQL("ALTER ROLE {0} CREATEDB; SET ROLE {0}").format(sql.Identifier(role)))
-    warnings = publish(connection, require_golden(connection, golden), temporary, final, MARK)
+    warnings = publish(connection, SIGNER, require_golden(connection, golden), temporary, final, MARK)
     connection.execute("RESET ROLE")
     for name in (golden, final):
         alter(connection, name, "ALTER DATABASE {database} OWNER TO CURRENT_USER")
@@ -140,7 +141,7 @@ def test_privileges_of_golden_are_repeated(connection, names, statements):
     """Who may connect, create and make temporary tables is as in golden, what was revoked included."""
     golden, temporary, final = names
     alter(connection, golden, *statements)
-    publish(connection, require_golden(connection, golden), temporary, final, MARK)
+    publish(connection, SIGNER, require_golden(connection, golden), temporary, final, MARK)
 
     assert privileges(connection, final) == privileges(connection, golden)
 
@@ -149,7 +150,7 @@ def test_a_taken_name_changes_nothing(connection, names):
     """Where the name is taken, the database that has it stays, and the temporary one is as it was."""
     golden, temporary, _ = names
     with pytest.raises((psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation)):
-        publish(connection, require_golden(connection, golden), temporary, golden, MARK)
+        publish(connection, SIGNER, require_golden(connection, golden), temporary, golden, MARK)
 
     assert database_exists(connection, temporary)
     assert read_comment(connection, temporary) is None
@@ -159,7 +160,7 @@ def test_a_taken_name_changes_nothing(connection, names):
 def test_published_database_has_its_ownership_comment(connection, names):
     """The published database has the ownership comment; the temporary name is gone."""
     golden, temporary, final = names
-    publish(connection, require_golden(connection, golden), temporary, final, MARK)
+    publish(connection, SIGNER, require_golden(connection, golden), temporary, final, MARK)
 
     assert read_comment(connection, final) == MARK
     assert not database_exists(connection, temporary)

@@ -27,7 +27,9 @@ def small(place):
 
 def rebuilt(place, golden, name, *, slug="feat_1", **wish):
     comment = place.source(golden).new_comment("clone", slug=slug, created_at=SECOND)
-    made = clone.rebuild(place.source(golden), name, comment, CloneOptions(**wish), place.said.append)
+    made = clone.rebuild(
+        place.source(golden), name, comment, CloneOptions(**wish), place.said.append, removed_at=SECOND
+    )
     if made.parked:
         place.made.append(made.parked)
     return made
@@ -54,7 +56,7 @@ def test_reset_parks_the_old_clone(place, small, method):
     assert not [name for name in place.databases() if name.startswith("goldentree_tmp_")]
     assert not list((place.folder / "temporaries").iterdir())
 
-    park.unpark(place.server, Owner(SIGNER, "feat_1"), parked_at=SECOND, now=SECOND, report=place.said.append)
+    park.unpark(place.server, Owner(SIGNER, "feat_1"), removed_at=SECOND, now=SECOND, report=place.said.append)
     place.made.append(f"{name}{PARKED}_2")
     assert place.rows(name, "SELECT count(*) FROM t") == [(4,)]
     assert read_comment(place.admin, name).created_at == FIRST
@@ -101,7 +103,7 @@ def test_failed_replacement_restores_the_old_clone(place, small):
         temporary_database(source, connection) as never,
     ):
         park.publish_and_park_old(
-            source, connection, None, never, name, comment, parked_at=SECOND, report=place.said.append
+            source, connection, None, never, name, comment, removed_at=SECOND, report=place.said.append
         )
 
     assert place.rows(name, "SELECT count(*) FROM t") == [(3,)]

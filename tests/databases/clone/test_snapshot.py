@@ -333,6 +333,27 @@ def test_moving_sequence_does_not_stop_the_clone(place, meanwhile):
     assert place.assert_same_rows(golden, made.database, "SELECT count(*) FROM t") == [(len(rows),)]
 
 
+def test_a_database_that_takes_a_snapshots_name_is_not_cloned(place, busy, monkeypatch):
+    """Another role can create it as soon as the snapshot was dropped, and before it is copied."""
+    golden, session = busy
+    auto(place, golden)
+    copy, gone = template.copy, []
+
+    def late(connection, described, temporary, *, snapshot=None, oid=0):
+        if snapshot is not None and not gone:
+            gone.append(snapshot)
+            drop(place, snapshot)
+            place.golden("CREATE TABLE t AS SELECT 99 AS i", name=snapshot, owner=place.role())
+        copy(connection, described, temporary, snapshot=snapshot, oid=oid)
+
+    monkeypatch.setattr(template, "copy", late)
+    _, rows, _ = auto(place, golden)
+    assert rows == [1]
+    assert gone
+    assert not temporaries(place)
+    session.execute("SELECT 1")
+
+
 @pytest.mark.every_major(slow=True)
 @pytest.mark.parametrize("times", [1, 100])
 def test_vanished_snapshot_is_replaced_once(place, busy, monkeypatch, times):
@@ -341,11 +362,11 @@ def test_vanished_snapshot_is_replaced_once(place, busy, monkeypatch, times):
     auto(place, golden)
     copy, gone = template.copy, []
 
-    def late(connection, described, temporary, *, snapshot=None):
+    def late(connection, described, temporary, *, snapshot=None, oid=0):
         if snapshot is not None and len(gone) < times:
             gone.append(snapshot)
             drop(place, snapshot)
-        copy(connection, described, temporary, snapshot=snapshot)
+        copy(connection, described, temporary, snapshot=snapshot, oid=oid)
 
     monkeypatch.setattr(template, "copy", late)
     session.execute("INSERT INTO public.t VALUES (2)")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from contextlib import ExitStack, closing
 
 import pytest
+from msgspec import structs
 
 from tasks_lib.databases.golden import promote
 from tasks_lib.databases.ownership.comment import OwnershipComment, read_comment, set_comment
 from tasks_lib.errors import DatabaseError, OwnershipError
+from tests.signing import SIGNER
 
 NOW = "2026-02-03T04:05:06+00:00"
 
@@ -94,8 +96,10 @@ def test_parked_golden_is_restored_whole(place, golden):
     place.execute(cloned, "INSERT INTO t VALUES (2)")
     made = promoted(place, golden, cloned)
     source = place.source(golden)
-    assert read_comment(place.admin, made.parked) == OwnershipComment(
-        "repo", "", "parked", golden, NOW, "", golden, NOW
+    comment = read_comment(place.admin, made.parked)
+    assert comment.parked_at > place.started, "by the server's clock"
+    assert structs.replace(comment, created_at="", parked_at="") == OwnershipComment(
+        "repo", "", "parked", golden, database=golden, removed_at=NOW
     )
 
     later = "2026-02-03T04:05:07+00:00"
@@ -127,9 +131,12 @@ def test_goldens_parked_within_one_second_are_in_order(place, golden):
 def test_only_a_parked_golden_is_restored(place, golden):
     """A worktree's parked clone, a stranger's database and what was another golden template stay what they are."""
     stranger, clone, other = (place.golden() for _ in range(3))
-    set_comment(place.admin, clone, OwnershipComment("repo", "feat_1", "parked", golden, NOW, "", clone, NOW))
+    set_comment(place.admin, SIGNER, clone, OwnershipComment("repo", "feat_1", "parked", golden, NOW, "", clone, NOW))
     set_comment(
-        place.admin, other, OwnershipComment("repo", "", "parked", "another_latest", NOW, "", "another_latest", NOW)
+        place.admin,
+        SIGNER,
+        other,
+        OwnershipComment("repo", "", "parked", "another_latest", NOW, "", "another_latest", NOW),
     )
     assert promote.list_parked_goldens(place.source(golden)) == []
     for name in (stranger, clone, other):

@@ -42,7 +42,7 @@ def make(connection):
         made.append(name)
         create(connection, name)
         if isinstance(comment, OwnershipComment):
-            set_comment(connection, name, comment)
+            set_comment(connection, SIGNER, name, comment)
         elif comment is not None:
             connection.execute(
                 sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(comment))
@@ -62,8 +62,8 @@ def drop(connection, name, **changes):
     return drop_owned(connection, name, Owner(SIGNER, "feat_1"), "clone", **{"golden": "gold", **changes})
 
 
-def edited(**changes):
-    return json.dumps({**json.loads(OURS.text()), **changes})
+def unsigned(**changes):
+    return json.dumps({**OURS.fields(), **changes})
 
 
 @pytest.mark.every_major
@@ -92,13 +92,14 @@ def test_an_absent_one_is_no_error(connection):
         "[]",
         "[" * 100_000,
         '{"tool": "goldentree"}',
-        edited(tool="worktreepg"),
-        edited(version=2),
-        OURS.text()[:-1],
-        edited(repository="another"),
-        edited(slug="feat_2"),
-        edited(role="temporary"),
-        edited(role="Clone"),
+        unsigned(tool="worktreepg"),
+        unsigned(version=2),
+        unsigned()[:-1],
+        unsigned(),
+        unsigned(role="Clone"),
+        replace(OURS, repository="another"),
+        replace(OURS, slug="feat_2"),
+        replace(OURS, role="temporary"),
     ],
 )
 def test_what_is_not_provably_ours_stays(connection, make, comment):
@@ -110,11 +111,12 @@ def test_what_is_not_provably_ours_stays(connection, make, comment):
 
 
 def test_each_refusal_says_what_was_found(connection, make):
-    """The errors distinguish a foreign database from another repository's and another worktree's."""
+    """The errors distinguish a foreign database, one without a proof, another repository's and another worktree's."""
     for comment, said in (
         (None, "is not ours"),
-        (edited(repository="another"), "belongs to another repository"),
-        (edited(slug="feat_2"), "is the clone of worktree `feat_2`"),
+        (unsigned(), "is not provably ours"),
+        (replace(OURS, repository="another"), "belongs to another repository"),
+        (replace(OURS, slug="feat_2"), "is the clone of worktree `feat_2`"),
     ):
         with pytest.raises(OwnershipError, match=said):
             drop(connection, make(comment))
@@ -164,17 +166,19 @@ def test_temporary_databases_are_swept(connection, make, comment):
     """What a killed run left goes, though it died before the comment was there."""
     name = make(comment, name=new_temporary_name())
 
-    assert drop_temporary(connection, name, repository="repo")
+    assert drop_temporary(connection, name, signer=SIGNER, golden="")
     assert not database_exists(connection, name)
-    assert not drop_temporary(connection, name, repository="repo")
+    assert not drop_temporary(connection, name, signer=SIGNER, golden="")
 
 
-@pytest.mark.parametrize("comment", [temporary(repository="another"), OURS, "a person's notes"])
+@pytest.mark.parametrize(
+    "comment", [temporary(repository="another"), OURS, "a person's notes", unsigned(role="temporary")]
+)
 def test_other_databases_are_not_swept(connection, make, comment):
     """A temporary name alone is not enough where the comment says otherwise."""
     name = make(comment, name=new_temporary_name())
     with pytest.raises(OwnershipError):
-        drop_temporary(connection, name, repository="repo")
+        drop_temporary(connection, name, signer=SIGNER, golden="")
     assert database_exists(connection, name)
 
 
@@ -182,7 +186,7 @@ def test_other_databases_are_not_swept(connection, make, comment):
 def test_only_our_temporary_names_are_swept(connection, name):
     """A name that this tool cannot have given out is refused before anything is looked up."""
     with pytest.raises(OwnershipError, match="not a temporary name"):
-        drop_temporary(connection, name, repository="repo")
+        drop_temporary(connection, name, signer=SIGNER, golden="")
 
 
 def test_temporary_names_do_not_repeat():

@@ -30,7 +30,7 @@ class Ground:
     def made(self, role, name=None, **changes):
         name = self.place.golden(name=name)
         comment = OwnershipComment("repo", "gone_1", role, self.source.golden, OLD)
-        set_comment(self.place.admin, name, replace(comment, **changes))
+        set_comment(self.place.admin, SIGNER, name, replace(comment, **changes))
         return name
 
     def found(self, *templates):
@@ -113,7 +113,7 @@ def test_changed_leftover_is_not_dropped(ground, place):
     assert set(found) == {used, renewed, brought_back, making}
     before = place.databases()
 
-    set_comment(place.admin, renewed, replace(found[renewed].comment, created_at=RECENT))
+    set_comment(place.admin, SIGNER, renewed, replace(found[renewed].comment, created_at=RECENT))
     place.run("COMMENT ON DATABASE {} IS NULL", brought_back)
     for name in (renewed, brought_back):
         with pytest.raises(OwnershipError, match=f"comment of database `{name}` has changed"):
@@ -134,7 +134,7 @@ def test_changed_leftover_is_not_dropped(ground, place):
 def test_a_golden_template_is_no_leftover(ground, place):
     """Not even one that was once a worktree's clone, and has its ownership comment."""
     golden, other = ground.source.golden, ground.made("clone")
-    set_comment(place.admin, golden, OwnershipComment("repo", "gone_1", "clone", golden, OLD))
+    set_comment(place.admin, SIGNER, golden, OwnershipComment("repo", "gone_1", "clone", golden, OLD))
 
     assert set(ground.found()) == {other}
     assert ground.found(other) == {}

@@ -5,10 +5,12 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 import pytest
+from msgspec import structs
 
 from tasks_lib.databases.ownership.comment import OwnershipComment, set_comment
 from tasks_lib.databases.ownership.managed import ManagedDatabase, list_managed
 from tasks_lib.databases.server.ddl import INVALID
+from tests.signing import SIGNER
 
 OURS = OwnershipComment("repo", "feat_1", "clone", "gold", "2026-01-02T03:04:05+00:00")
 
@@ -16,14 +18,14 @@ OURS = OwnershipComment("repo", "feat_1", "clone", "gold", "2026-01-02T03:04:05+
 @pytest.mark.every_major
 def test_managed_databases_are_found_by_comment(place):
     """Any role and name counts; not another repository's, nor what only speaks of ours; who is connected is counted."""
-    parked = OwnershipComment(
-        "repo", "feat_1", "parked", "gold", OURS.created_at, database="app_feat_1", parked_at=OURS.created_at
-    )
+    # Golden's owner is theirs, so that a role that is not may know that they are ours.
+    ours = structs.replace(OURS, golden=place.golden())
+    parked = structs.replace(ours, role="parked", database="app_feat_1", parked_at=OURS.created_at)
     first, second, broken, theirs, stranger = sorted(place.golden() for _ in range(5))
-    set_comment(place.admin, first, OURS)
-    set_comment(place.admin, second, parked)
-    set_comment(place.admin, broken, OURS)
-    set_comment(place.admin, theirs, OwnershipComment("another", "repo", "clone", "repo", OURS.created_at))
+    set_comment(place.admin, SIGNER, first, ours)
+    set_comment(place.admin, SIGNER, second, parked)
+    set_comment(place.admin, SIGNER, broken, ours)
+    set_comment(place.admin, SIGNER, theirs, OwnershipComment("another", "repo", "clone", "repo", OURS.created_at))
     place.run("COMMENT ON DATABASE {} IS 'the \"repo\" database'", stranger)
     place.admin.execute("UPDATE pg_database SET datconnlimit = %s WHERE datname = %s", [INVALID, broken])
     role = place.role()
@@ -32,15 +34,16 @@ def test_managed_databases_are_found_by_comment(place):
     with ExitStack() as sessions:
         for _ in range(2):
             sessions.enter_context(place.connect(first))
-        found = list_managed(place.admin, "repo")
+        found = list_managed(place.admin, SIGNER)
         with place.as_role(role).connect() as connection:
-            limited = list_managed(connection, "repo")
+            limited = list_managed(connection, SIGNER)
 
     assert [(row.name, row.comment, row.sessions, row.invalid) for row in found] == [
-        (first, OURS, 2, False),
+        (first, ours, 2, False),
         (second, parked, 0, False),
-        (broken, OURS, 0, True),
+        (broken, ours, 0, True),
     ]
     assert all(row.bytes > 6_000_000 for row in found)
     assert [row.bytes > 0 for row in limited] == [True, False, True], "a role that may not connect is not told the size"
-    assert list_managed(place.admin, "repo", sizes=False)[1] == ManagedDatabase(second, parked, 0, 0, invalid=False)
+    unmeasured = ManagedDatabase(second, place.oid(second), parked, 0, 0, invalid=False)
+    assert list_managed(place.admin, SIGNER, sizes=False)[1] == unmeasured

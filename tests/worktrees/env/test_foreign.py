@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tasks_lib.databases.ownership.comment import list_commented
+from tasks_lib.databases.ownership.proof import list_commented
 from tasks_lib.git.repository import Repository
 from tasks_lib.settings import load
 from tasks_lib.settings.values import Origin
@@ -29,7 +29,7 @@ def project(repository):
 
 def foreign_to(project, slug):
     with project.server.connect() as connection:
-        comments = list_commented(connection, "", usable=True)
+        comments = list_commented(connection, project.registry.signer, "", usable=True)
     return foreign.list_foreign_databases(project, slug, comments)
 
 

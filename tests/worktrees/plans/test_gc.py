@@ -7,6 +7,10 @@ import shutil
 
 import psycopg
 import pytest
+from msgspec import structs
+
+from tasks_lib.databases.ownership.comment import read_comment, set_comment
+from tasks_lib.worktrees.registry import Registry
 
 
 @pytest.fixture
@@ -102,9 +106,9 @@ def test_old_clone_without_a_record_is_dropped(created):
     created.git("worktree", "prune")
     record.unlink()
     assert ("clone", database) not in collect(created, "--yes") or database in created.databases()
-    rows = created.sql("SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database")
-    old = json.loads(dict(rows)[database]) | {"created": "2020-01-01T00:00:00+00:00"}
-    created.sql(f"COMMENT ON DATABASE \"{database}\" IS '{json.dumps(old)}'")
+    with psycopg.connect(created.url, dbname="postgres", autocommit=True) as connection:
+        old = structs.replace(read_comment(connection, database), created_at="2020-01-01T00:00:00+00:00")
+        set_comment(connection, Registry(created.path / ".git").signer, database, old)
     with psycopg.connect(created.url, dbname=database):
         row = collect(created, "--yes")["clone", database]
         assert row["outcome"] == "kept"
