@@ -300,11 +300,10 @@ class Cluster:
                 hint=held.holder.cure,
             ) from None
         except OSError as error:
+            move = f"set `{self._setting}` to a directory that you own, with some 100 MB free"
+            cure = "" if isinstance(error, PermissionError) else find_cure(str(error), self.root)
             raise ServerError(
-                f"cannot keep a server in `{self.root}`",
-                why=_first_reason(error),
-                hint=find_cure(str(error), self.root)
-                or f"set `{self._setting}` to a directory that you own, with some 100 MB free",
+                f"cannot keep a server in `{self.root}`", why=_first_reason(error), hint=cure or move
             ) from error
 
     def _start(self, report: Callable[[str], object]) -> None:
