@@ -64,7 +64,11 @@ def atomic_write(path: Path, data: bytes | str, *, mode: int | None = None, dura
         OSError: If it cannot be written.
     """
     # Named after *path*, so that a `.env*` line in .gitignore also covers the file that a killed process leaves.
-    descriptor, temporary = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)

@@ -185,6 +185,8 @@ def _translated(where: str) -> Iterator[None]:
             )
         elif "disk is full" in said or "disk I/O error" in said:
             why, hint = said, "free space on its disk, then run the same command"
+        elif "readonly database" in said:
+            why, hint = said, "let this account write the file and its directory, then run the same command"
         else:
             why, hint = said, ""
         raise LedgerError(f"the ledger at `{where}` cannot be used", why=why, hint=hint) from None

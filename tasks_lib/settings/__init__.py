@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from tasks_lib.errors import SettingsError
+from tasks_lib.errors import SettingsError, find_cure
 from tasks_lib.settings.references import derive_url, resolve
 from tasks_lib.settings.table import SETTINGS
 from tasks_lib.settings.values import (
@@ -153,7 +153,8 @@ def env_values(path: Path) -> dict[str, str]:
     except UnicodeDecodeError as error:
         raise SettingsError(f"`{path}` is not UTF-8 text", why=str(error), hint="save it as UTF-8") from None
     except OSError as error:
-        raise SettingsError(f"`{path}` cannot be read: {error.strerror}") from None
+        cure = find_cure(str(error), path.parent)
+        raise SettingsError(f"`{path}` cannot be read: {error.strerror}", hint=cure) from None
     return {key: value for key, value in found.items() if value is not None}
 
 

@@ -23,7 +23,7 @@ import msgspec
 
 from tasks_lib.databases.copy.result import CloneSummary
 from tasks_lib.databases.ownership.signer import KEY_BYTES, Signer
-from tasks_lib.errors import RegistryError
+from tasks_lib.errors import RegistryError, find_cure
 from tasks_lib.files import (
     STATE_FOLDER,
     WAIT_SECONDS,
@@ -415,7 +415,8 @@ def unreadable(path: Path, error: Exception) -> RegistryError:
 
 def _unwritable(path: Path, error: OSError) -> RegistryError:
     return RegistryError(
-        f"`{path}` cannot be written: {error.strerror}", hint="check its permissions and the free space there"
+        f"`{path}` cannot be written: {error.strerror}",
+        hint=find_cure(str(error), path.parent) or "check its permissions and the free space there",
     )
 
 

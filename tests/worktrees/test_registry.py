@@ -17,6 +17,7 @@ import pytest
 
 from tasks_lib.databases.copy.result import CloneSummary
 from tasks_lib.errors import RegistryError
+from tasks_lib.files import atomic_write
 from tasks_lib.worktrees.identity import Identity
 from tasks_lib.worktrees.registry import Record, Registry
 
@@ -258,3 +259,16 @@ def test_a_deleted_repository_is_not_created_again(tmp_path):
         registry.save(RECORD)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_refusal_of_the_machine_names_the_file_and_the_cure(tmp_path):
+    """Not the temporary name under which a file is written first."""
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "record"
+    with pytest.raises(NotADirectoryError) as caught:
+        atomic_write(path, "x")
+    assert caught.value.filename == str(path)
+    registry = Registry(tmp_path / "file")
+    with pytest.raises(RegistryError, match="cannot be written: Not a directory") as refused, registry.locked():
+        pass
+    assert "ls -ld" in refused.value.hint

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from tasks_lib import waits
 from tasks_lib.databases.server.session_settings import format_options
-from tasks_lib.errors import LedgerError
+from tasks_lib.errors import LedgerError, find_cure
 from tasks_lib.files import make_state_folder
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def sqlite_engine(path: Path) -> sa.Engine:
             _make_private(path)
     except OSError as error:
         raise LedgerError(
-            f"`{path}` cannot be opened: {error.strerror}", hint="check its permissions and the free space there"
+            f"`{path}` cannot be opened: {error.strerror}",
+            hint=find_cure(str(error), path.parent) or "check its permissions and the free space there",
         ) from None
     engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), hide_parameters=True)
     # Otherwise SQLite would keep using a deleted file, where writes are lost and waits never end, or create a new one.
