@@ -5,6 +5,7 @@ List every database that a repository owns or is said to own, whatever its name 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 
@@ -84,7 +85,7 @@ def list_claimed(
         "WHERE strpos(shobj_description(d.oid, 'pg_database'), %s) > 0 ORDER BY d.datname"
     )
     managed, claimed = [], []
-    for size, sessions, *row in connection.execute(query, [sizes, json.dumps(signer.repository)]).fetchall():
+    for size, sessions, *row in _fetch(connection, query, [sizes, json.dumps(signer.repository)]):
         found = examine(connection, signer, tuple(row))
         if isinstance(found, Proven):
             managed.append(ManagedDatabase(found.name, found.oid, found.comment, size, sessions, found.invalid))
@@ -114,3 +115,12 @@ def sign_claimed(server: Server, signer: Signer, claim: Claimed) -> None:
             raise OwnershipError(
                 f"the ownership comment of database `{claim.found.name}` has changed", hint="run the same command again"
             )
+
+
+def _fetch(connection: Connection[Any], query: LiteralString, parameters: list[Any]) -> list[tuple[Any, ...]]:
+    from psycopg import errors
+
+    while True:
+        # PostgreSQL 18 raises an error for the size of a database that was dropped since the query began.
+        with suppress(errors.UndefinedObject):
+            return connection.execute(query, parameters).fetchall()

@@ -47,3 +47,29 @@ def test_managed_databases_are_found_by_comment(place):
     assert [row.bytes > 0 for row in limited] == [True, False, True], "a role that may not connect is not told the size"
     unmeasured = ManagedDatabase(second, place.oid(second), parked, 0, 0, invalid=False)
     assert list_managed(place.admin, SIGNER, sizes=False)[1] == unmeasured
+
+
+@pytest.mark.every_major
+def test_database_dropped_by_another_process_is_left_out(place):
+    """Another process drops one of our databases after the query has begun, before its size is measured."""
+
+    class Racing:
+        info = place.admin.info
+
+        def execute(self, *query):
+            if dropped:
+                return place.admin.execute(*query)
+            with place.admin.transaction():
+                place.admin.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                place.admin.execute("SELECT FROM pg_database")
+                with place.connect("postgres") as other:
+                    other.execute(f'DROP DATABASE "{gone}"')
+                dropped.append(gone)
+                return place.admin.execute(*query)
+
+    kept, gone = place.golden(), place.golden()
+    dropped = []
+    for name in (kept, gone):
+        set_comment(place.admin, SIGNER, name, OURS)
+
+    assert kept in [row.name for row in list_managed(Racing(), SIGNER) if row.bytes]
