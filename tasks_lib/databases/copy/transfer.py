@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 from tasks_lib.databases.compare import contents, fingerprint
+from tasks_lib.databases.copy.stopped import end_if_stopped
 from tasks_lib.databases.server import binaries
 from tasks_lib.databases.server.connection import scalar
 from tasks_lib.errors import CloneError
@@ -161,10 +162,11 @@ def _pipeline(dump: Dump, create: Callable[[], Restorer | None], source: Connect
             )
             fix = _HeadFixes(dump.extensions, unknown)
             pumping = executor.submit(_forward, sender.stdout, receiver.stdin, restorer, fix)
-            yield
-            pumping.result()
-            sender.wait()
-            receiver.wait()
+            with end_if_stopped(children, {dump.server, dump.target}):
+                yield
+                pumping.result()
+                sender.wait()
+                receiver.wait()
         except BaseException:
             for child in children:
                 child.kill()

@@ -10,6 +10,7 @@ import threading
 import psycopg
 import pytest
 
+from tasks_lib.databases.clone import clone
 from tasks_lib.databases.copy import transfer
 from tasks_lib.databases.server import binaries
 from tasks_lib.databases.server.connection import Server
@@ -299,6 +300,31 @@ def restoring(place):
     return place.admin.execute(
         "SELECT 1 FROM pg_stat_activity WHERE application_name = 'psql' AND query LIKE 'COPY%'"
     ).fetchone()
+
+
+@pytest.mark.parametrize("victim", ["pg_dump", "psql", "server"])
+def test_a_stopped_process_of_a_dump_ends_it_after_a_while(own, meanwhile, eventually, monkeypatch, capsys, victim):
+    """A program or its server process; nothing can be dropped while the latter is stopped, and the next clone does."""
+    monkeypatch.setattr("tasks_lib.databases.copy.stopped.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("tasks_lib.databases.copy.stopped.STOPPED_SECONDS", 0.2)
+    monkeypatch.setattr("tasks_lib.databases.server.waiting.connection.STOPPED_SECONDS", 0.2)
+    golden = own.golden(SLOW)
+    before, pids = own.databases(), []
+
+    def stop():
+        eventually(lambda: restoring(own))
+        pids.extend(own.sessions("psql") if victim == "server" else children(victim))
+        os.kill(pids[0], signal.SIGSTOP)
+
+    meanwhile(stop)
+    with pytest.raises(CloneError, match="of the dump is stopped") as caught:
+        own.clone(golden)
+    if victim == "server":
+        os.kill(pids[0], signal.SIGCONT)
+        clone.drop_abandoned_temporaries(own.source(golden), own.said.append)
+    assert str(caught.value).endswith(f"kill -CONT {pids[0]}")
+    assert f"process {pids[0]} of the dump is stopped" in capsys.readouterr().err
+    assert own.databases() == before
 
 
 def test_lost_backend_leaves_nothing_behind(place, meanwhile, eventually):
