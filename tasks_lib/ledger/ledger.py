@@ -96,13 +96,17 @@ class Ledger:
             LedgerError: If it cannot be opened or migrated; if *looks*, and it has not been created or migrated yet.
         """
         engine = postgres_engine(parameters)
-        if looks:
-            with _translated(where), reading(engine).connect() as connection:
-                if not is_current(connection):
-                    raise LedgerError(
-                        f"the ledger at `{where}` was not created yet, or by an earlier version",
-                        hint="to create or migrate it:\ninv ledger.backup",
-                    )
+        try:
+            if looks:
+                with _translated(where), reading(engine).connect() as connection:
+                    if not is_current(connection):
+                        raise LedgerError(
+                            f"the ledger at `{where}` was not created yet, or by an earlier version",
+                            hint="to create or migrate it:\ninv ledger.backup",
+                        )
+        except BaseException:
+            engine.dispose()
+            raise
         return cls._opened(engine, where, clock)
 
     @classmethod

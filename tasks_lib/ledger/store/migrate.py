@@ -56,8 +56,6 @@ def ensure_schema(engine: sa.Engine) -> None:
         LedgerError: If a migration leaves rows with broken references; nothing is changed then.
     """
     with reading(engine).connect() as connection:
-        if engine.dialect.name == "postgresql":
-            _require_own_schema(connection)
         if is_current(connection):
             return
     copy = None
@@ -136,7 +134,7 @@ def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
                     connection.exec_driver_sql(f"SET LOCAL search_path = {SEARCH_PATH}")
                     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
                     connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {POSTGRES_SCHEMA}")
-                    _require_own_schema(connection)
+                    connection.exec_driver_sql("SET LOCAL search_path TO DEFAULT")
                 yield connection
                 if lite and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
                     raise LedgerError("the migration would leave rows that refer to nothing", why="nothing was changed")
@@ -171,7 +169,10 @@ def is_current(connection: sa.Connection) -> bool:
 
     Raises:
         SchemaTooNewError: If a newer version of this tool has written it.
+        LedgerError: If another role could have put code into its schema on PostgreSQL.
     """
+    if connection.dialect.name == "postgresql":
+        _require_own_schema(connection)
     found = revision(connection)
     if found is not None and found not in REVISIONS:
         raise SchemaTooNewError(

@@ -167,9 +167,10 @@ def test_a_schema_of_another_role_is_refused(postgres_parameters):
             f"AS $$ BEGIN EXECUTE 'ALTER ROLE {role} SUPERUSER'; END $$"
         )
         admin.execute("RESET ROLE")
-        with pytest.raises(LedgerError) as caught:
-            Ledger.on_postgres(postgres_parameters, "there")
-        assert caught.value.what == f"the schema `goldentree` has objects of role `{role}`"
+        for looks in (True, False):
+            with pytest.raises(LedgerError) as caught:
+                Ledger.on_postgres(postgres_parameters, "there", looks=looks)
+            assert caught.value.what == f"the schema `goldentree` has objects of role `{role}`"
         assert caught.value.hint.endswith(f"""TO "{admin.info.user}"'""")
         assert admin.execute("SELECT rolsuper FROM pg_roles WHERE rolname = %s", [role]).fetchone() == (False,)
         admin.execute(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
