@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 from contextlib import contextmanager
 from threading import Thread
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from tasks_lib.databases.ownership.comment import OwnershipComment, set_comment
 from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.server.url import DatabaseUrl
 from tasks_lib.errors import OwnershipError, SettingsError
-from tasks_lib.loquent.safety import require_development, require_name, require_sandbox
+from tasks_lib.loquent.safety import connect_with_search_path, require_development, require_name, require_sandbox
 from tests.signing import SIGNER
 
 
@@ -131,3 +133,25 @@ def test_live_stripe_key_is_refused(account, server_url):
         with pytest.raises(OwnershipError, match="has a live Stripe key") as refused:
             require_sandbox(account.connection, "golden")
         assert key not in str(refused.value)
+
+
+def test_database_with_code_of_another_role_is_refused(server):
+    """Functions and triggers of another role would run as ours; given to our role, the search path is the product's."""
+    role = sql.Identifier(f"role_{secrets.token_hex(4)}")
+    name = f"account_{secrets.token_hex(4)}"
+    with server.connect() as admin:
+        admin.execute(sql.SQL("CREATE ROLE {}").format(role))
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        with server.connect(name) as session:
+            session.execute(sql.SQL("CREATE SCHEMA theirs AUTHORIZATION {}; SET ROLE {}").format(role, role))
+            session.execute("CREATE FUNCTION theirs.f() RETURNS int LANGUAGE sql RETURN 1")
+            session.execute("RESET ROLE")
+            with pytest.raises(OwnershipError) as caught, connect_with_search_path(server, name):
+                pass
+            assert role.as_string() in caught.value.hint
+            session.execute(sql.SQL("REASSIGN OWNED BY {} TO CURRENT_USER").format(role))
+        admin.execute(sql.SQL("ALTER DATABASE {} SET search_path = theirs").format(sql.Identifier(name)))
+        with connect_with_search_path(server, name) as session:
+            assert session.execute("SELECT f()").fetchone() == (1,)
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        admin.execute(sql.SQL("DROP ROLE {}").format(role))
