@@ -313,8 +313,8 @@ MUTANTS = (
     Mutant(
         PARK,
         "databases/clone/park.py",
-        "== (owner.slug, role) and database.name not in golden",
-        "== (owner.slug, role)",
+        "        and database.name not in golden\n",
+        "",
     ),
     Mutant(
         PARK,
@@ -331,8 +331,8 @@ MUTANTS = (
     Mutant(
         PARK,
         "databases/clone/park.py",
-        'require_ours(connection, final, owner, "clone")',
-        "pass",
+        'if find_ours(connection, final, owner, "clone") is not None:',
+        "if database_exists(connection, final):",
     ),
     Mutant(
         PARK,
@@ -343,8 +343,8 @@ MUTANTS = (
     Mutant(
         CLONE,
         "databases/clone/clone.py",
-        "return not is_invalid(connection, database)",
-        "return True",
+        "return found is not None and not found.invalid",
+        "return found is not None",
     ),
     Mutant(
         CLONE,
