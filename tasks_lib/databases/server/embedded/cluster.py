@@ -350,14 +350,14 @@ class Cluster:
         if (left := postmaster.read_pid_file(self.data)) is None:
             return True
         origin, disk = life_lock.read_origin(self._life_lock), view.find_file_system(self.root)
-        if origin and origin.started(left.started):  # it has held the lock, and we would see that
+        if origin and origin.is_of(left.started):  # it has held the lock, and we would see that
             return origin.same_kernel or disk.shows_locks
         # Started by an earlier version, without a lock.
         return disk.local and view.sees_all_processes() and not view.find_processes(self.data)
 
     def _may_live(self) -> ServerError:
         left, origin = postmaster.read_pid_file(self.data), life_lock.read_origin(self._life_lock)
-        known = origin if left and origin and origin.started(left.started) else None
+        known = origin if left and origin and origin.is_of(left.started) else None
         file = shlex.quote(str(self.data / "postmaster.pid"))
         kind = view.find_file_system(self.root).type
         return ServerError(
@@ -383,7 +383,11 @@ class Cluster:
         # PostgreSQL believes a file whose pid another process has got.
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         life_lock.sign(lock)
-        return launch_postmaster(binaries, account, self.data, self.log, port, lock)
+        obstacle = launch_postmaster(binaries, account, self.data, self.log, port, lock)
+        # Exactly, because `pg_ctl restart` by hand gives the server no lock.
+        if not obstacle and (server := postmaster.read_pid_file(self.data)):
+            life_lock.sign(lock, server.started)
+        return obstacle
 
     def _end(self, how: str) -> None:
         """Send the signal *how*, such as `INT`, to the server, and wait until all its processes have ended."""

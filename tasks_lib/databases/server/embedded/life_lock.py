@@ -36,11 +36,13 @@ class Origin:
         place: The machine and the pid namespace, as in `pid_namespace`.
         boot: The boot of the kernel, as in `boot_id`.
         since: When the lock was taken, in seconds since 1970.
+        started: When the server started, as its pid file says; None while that is not known.
     """
 
     place: str
     boot: str
     since: float
+    started: float | None = None
 
     @property
     def same_kernel(self) -> bool:
@@ -55,9 +57,9 @@ class Origin:
         # Not by the machine's name, which changes with the network that a laptop is in.
         return self.same_kernel and self.place.partition(" ")[2] == pid_namespace().partition(" ")[2]
 
-    def started(self, moment: float) -> bool:
-        """Whether a server that started at *moment* is the one of this lock, and not one without a lock after it."""
-        return -2 < moment - self.since < _START_SECONDS
+    def is_of(self, moment: float) -> bool:
+        """Whether the server that started at *moment* has held this lock, and is not a later one that holds none."""
+        return -2 < moment - self.since < _START_SECONDS if self.started is None else moment == self.started
 
     def __str__(self) -> str:
         """Return `on devbox in another container or pid namespace, since 2026-11-28 11:02:03`."""
@@ -101,9 +103,9 @@ def take(file: Path) -> int | None:
     return None
 
 
-def sign(descriptor: int) -> None:
-    """Write into the locked file that the server is started here and now."""
-    text = json.dumps(asdict(Origin(pid_namespace(), boot_id(), time.time()))).encode()
+def sign(descriptor: int, started: float | None = None) -> None:
+    """Write into the locked file that the server is started here and now; *started* as in its pid file, once known."""
+    text = json.dumps(asdict(Origin(pid_namespace(), boot_id(), time.time(), started))).encode()
     # Overwritten before it is shortened: that needs no space on a full disk.
     os.pwrite(descriptor, text, 0)
     os.ftruncate(descriptor, len(text))
@@ -145,5 +147,6 @@ def read_origin(file: Path) -> Origin | None:
     """Return where the server was started that holds *file*, or held it last; None if unknown."""
     with suppress(ValueError, TypeError, KeyError):
         found = json.loads(read_small_file(file) or "")
-        return Origin(str(found["place"]), str(found["boot"]), float(found["since"]))
+        started = None if found["started"] is None else float(found["started"])
+        return Origin(str(found["place"]), str(found["boot"]), float(found["since"]), started)
     return None

@@ -188,6 +188,17 @@ def test_network_disk_shows_no_locks_unless_known(kind, options, shown):
     assert view.FileSystem(kind, frozenset(options.split(","))).shows_locks is shown
 
 
+def test_server_restarted_by_hand_is_not_taken_for_the_one_with_the_lock(cluster):
+    """`pg_ctl restart` gives it no lock, so a free lock does not prove that it has ended."""
+    cluster.start()
+    origin = life_lock.read_origin(cluster.root / "server.lock")
+    started = int((cluster.data / "postmaster.pid").read_text().splitlines()[2])
+
+    assert origin.is_of(started)
+    assert not origin.is_of(started + 10)
+    assert life_lock.Origin("devbox", "boot", since=started).is_of(started + 10)  # killed while it started
+
+
 def test_other_machine_is_not_judged_where_its_locks_are_unseen(cluster, monkeypatch):
     """Its server may live; the start refuses, removes nothing, and says what to do if it does not."""
     origin = crashed(cluster)
@@ -232,7 +243,7 @@ def start_as_an_earlier_version(cluster, container=()):
         "from tasks_lib.databases.server.embedded import cluster as module, launch\n"
         "run_as = launch.run_as\n"
         "launch.run_as = lambda *args, inherited=(), **options: run_as(*args, **options)\n"
-        "module.life_lock.sign = lambda _: None\n"
+        "module.life_lock.sign = lambda *_: None\n"
         "print(module.Cluster(module.default_root(), durable=False).start(), flush=True)\n"
         "time.sleep(60)\n"
     )
