@@ -115,6 +115,8 @@ def _read_state(
         return replace(found, ahead=divergence.ahead, behind=divergence.behind, merged=merged)
     except GitError as error:
         return GitState(listed.head, why=_reason(error))
+    except OSError as error:  # such as no room for temporary files
+        return GitState(listed.head, why=str(error))
 
 
 def _target(repository: Repository, base: str | None) -> str | None:

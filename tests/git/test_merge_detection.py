@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 
 import pytest
 
 from tasks_lib.errors import GitError
+from tasks_lib.git import cli
 from tasks_lib.git.merge_detection import find_merge_proof, is_ancestor
 from tasks_lib.git.repository import Repository
 
@@ -176,3 +178,19 @@ def test_no_history_in_common(world):
     assert world.how() is None
     with pytest.raises(GitError):
         find_merge_proof(Repository.find(world.path), "a", "nowhere")
+
+
+def test_state_is_unknown_where_temporary_files_have_no_room(repository, monkeypatch):
+    """The list says why, and is printed."""
+    repository.json("worktree.create", "a", "--no-db")
+    (repository.worktree("a") / "new").touch()
+    repository.commit("New", cwd=repository.worktree("a"))
+    repository.commit("Moved on")
+
+    def refuse(**_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cli.tempfile, "TemporaryDirectory", refuse)
+    listed = repository.inv("worktree.list")
+    assert listed.returncode == 0, listed.stderr
+    assert "No space left on device" in listed.stderr
