@@ -51,6 +51,10 @@ ACCOUNT = ("tests/databases/server/embedded/test_untrusted_account.py",)
 PROMOTE = ("tests/databases/golden/test_promote.py",)
 RESTORER = ("tests/databases/copy/test_restorer.py",)
 PREFLIGHT = ("tests/databases/clone/test_preflight.py",)
+PRIVATE = ("tests/worktrees/test_private_files.py",)
+TERMINAL = ("tests/test_output.py", "tests/collections/test_hostile_text.py")
+BRANCH = ("tests/worktrees/test_branch_programs.py", "tests/test_programs.py")
+FOREIGN = ("tests/test_foreign_files.py",)
 
 
 @dataclass(frozen=True)
@@ -689,6 +693,21 @@ MUTANTS = (
         "ended = run_as(account, command, output=subprocess.PIPE)",
         "ended = run_as(None if command is append else account, command, output=subprocess.PIPE)",
     ),
+    Mutant(PRIVATE, "worktrees/env/dotenv_file.py", "mode &= stat.S_IRWXU", "pass"),
+    Mutant(PRIVATE, "worktrees/steps/files.py", "_hide_secrets(path, name)\n                    made", "made"),
+    Mutant(PRIVATE, "worktrees/copy_tree.py", "unfinished.touch(mode=0o600)", "unfinished.touch()"),
+    Mutant(PRIVATE, "worktrees/copy_tree.py", "unfinished.mkdir(mode=0o700)", "unfinished.mkdir()"),
+    Mutant(TERMINAL, "output.py", "return escape_controls(text).replace(_STYLE", "return text.replace(_STYLE"),
+    Mutant(TERMINAL, "output.py", "name_program(indent_rest(text))", "name_program(text)"),
+    Mutant(TERMINAL, "output.py", "[escape_line(text) for text in COLOUR.split(line)]", "COLOUR.split(line)"),
+    Mutant(TERMINAL, "errors.py", "indent_rest(self.what)", "self.what"),
+    Mutant(TERMINAL, "waits.py", "{indent_rest(text)}", "{text}"),
+    Mutant(BRANCH, "programs.py", "if Path(folder).is_absolute()", ""),
+    Mutant(BRANCH, "programs.py", "return trusted or os.defpath", "return trusted"),
+    Mutant(BRANCH, "toolchains/environment.py", "worktree != main and is_brought(place)", "False"),
+    Mutant(BRANCH, "toolchains/run.py", 'return "/bin/sh"', "pass"),
+    Mutant(FOREIGN, "files.py", "if len(data) > LARGEST:", "if False:"),
+    Mutant(FOREIGN, "files.py", "if not links_out and _leads_out(path):", "if False:"),
 )
 
 

@@ -22,7 +22,7 @@ def there(tmp_path):
     subprocess.run(["git", "worktree", "add", "--quiet", tmp_path / "there"], cwd=main, check=True)
     (main / "file").write_text("of main")
     (tmp_path / "there/file").write_text("of the branch")
-    (tmp_path / "secret").write_text("of nobody here")
+    (tmp_path / "secret").write_text("of this account")
     return tmp_path / "there"
 
 
@@ -62,13 +62,13 @@ def test_links_lead_into_the_worktree_and_main_only(there, tmp_path):
     (there / "node_modules/cached").symlink_to(tmp_path / "secret")
     assert read_foreign_file(there / "inner") == b"of the branch"
     assert read_foreign_file(there / "to_main") == b"of main"
-    assert read_foreign_file(there / "node_modules/cached") == b"of nobody here"
-    assert read_foreign_file(there / "out", links_out=True) == b"of nobody here"
+    assert read_foreign_file(there / "node_modules/cached") == b"of this account"
+    assert read_foreign_file(there / "out", links_out=True) == b"of this account"
     for name in ("out", "above/secret"):
         with pytest.raises(OSError, match="it is a link out of its worktree"):
             read_foreign_file(there / name)
     (tmp_path / "main/out").symlink_to(tmp_path / "secret")
-    assert read_foreign_file(tmp_path / "main/out") == b"of nobody here"
+    assert read_foreign_file(tmp_path / "main/out") == b"of this account"
 
 
 @pytest.mark.parametrize(

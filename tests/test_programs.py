@@ -34,6 +34,9 @@ def test_no_program_comes_from_a_linked_worktree(worktrees, tmp_path, monkeypatc
         assert find_program("tool") == f"{main}/bin/tool"
         monkeypatch.setenv("PATH", folder)
         assert (find_program("tool"), trusted_path()) == (None, os.defpath)
+    monkeypatch.chdir(main)
+    monkeypatch.setenv("PATH", "bin")
+    assert find_program("tool") is None
 
 
 def test_module_run_in_a_worktree_imports_nothing_from_it(tmp_path):

@@ -111,7 +111,8 @@ def task(
     def decorate(body: Callable[..., Answer]) -> Any:
         @functools.wraps(body)
         def run(*arguments: Any, **flags: Any) -> Any:
-            sys.excepthook = output.print_traceback
+            if sys.excepthook is sys.__excepthook__:  # and not what a team's `tasks.py` has set
+                sys.excepthook = output.print_traceback
             try:
                 if not {"--help", "-h"}.isdisjoint(value for value in flags.values() if isinstance(value, str)):
                     # Invoke takes the next word, even a flag, as the missing positional argument.

@@ -15,7 +15,7 @@ PROGRAMS = ("sh", "bash", "psql", "pgcli", "git", "pg_dump", "less", "portless",
 def ran(repository, tmp_path):
     """Commit programs on branch `hostile` that note that they ran; give a function that returns which did."""
     (repository.path / "invoke.yaml").write_text(
-        "worktree: {before_remove: 'true removed; env true', after_setup: 'true set up'}\n"
+        "worktree: {before_remove: 'echo removed', after_setup: 'true set up'}\n"
     )
     repository.commit("Configure")
     repository.git("switch", "--quiet", "--create", "hostile")
@@ -41,7 +41,7 @@ def test_no_program_of_the_branch_is_run(repository, ran):
         result = repository.inv(*task, cwd=there, env=environment)
         assert result.returncode == 0, result.stderr
         assert ("seven" in result.stdout) == ("db.psql" in task)
-    repository.json("worktree.remove", "hostile", "--force")
+    repository.json("worktree.remove", "hostile", "--force", env=environment)
     assert ran() == ""
 
 
