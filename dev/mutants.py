@@ -50,6 +50,7 @@ SHARED = ("tests/databases/server/embedded/test_shared_root.py",)
 ACCOUNT = ("tests/databases/server/embedded/test_untrusted_account.py",)
 PROMOTE = ("tests/databases/golden/test_promote.py",)
 RESTORER = ("tests/databases/copy/test_restorer.py",)
+SESSION = ("tests/databases/server/test_session_settings.py",)
 PREFLIGHT = ("tests/databases/clone/test_preflight.py",)
 PRIVATE = ("tests/worktrees/test_private_files.py",)
 TERMINAL = ("tests/test_output.py", "tests/collections/test_hostile_text.py")
@@ -71,6 +72,21 @@ class Mutant:
 
 
 MUTANTS = (
+    Mutant(
+        SESSION,
+        "databases/server/session_settings.py",
+        'SEARCH_PATH = "pg_catalog,pg_temp"',
+        'SEARCH_PATH = "public,pg_catalog"',
+    ),
+    Mutant(SESSION, "databases/server/session_settings.py", '    "local_preload_libraries": "",\n', ""),
+    Mutant(SESSION, "databases/compare/contents.py", '" + PLANNED_CODE + " IS NULL', "NULL IS NULL"),
+    Mutant(SESSION, "databases/compare/fingerprint.py", "sql.SQL(PLANNED_CODE)", 'sql.SQL("NULL")'),
+    Mutant(
+        SESSION,
+        "databases/compare/queries.py",
+        'sql.SQL("COPY {} ({}) TO STDOUT").format(table, names)',
+        "sql.SQL(\"COPY (SELECT {1} FROM {0} t WHERE t::text > '') TO STDOUT\").format(table, names)",
+    ),
     Mutant(
         RESTORER,
         "databases/copy/restorer.py",

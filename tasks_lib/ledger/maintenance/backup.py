@@ -83,13 +83,15 @@ def _read(file: Path) -> None:
 def _dump(ledger: Ledger, url: DatabaseUrl, target: Path) -> None:
     """Dump the ledger's schema, and read the dump back completely."""
     from tasks_lib.databases.server import binaries
+    from tasks_lib.databases.server.session_settings import format_options
 
     with ledger.engine.connect() as connection:
         version = int(connection.exec_driver_sql("SHOW server_version_num").scalar_one())
     client = binaries.find_clients(version)
     # A service file would override these variables, and the URL's parameters include it already.
     inherited = {key: value for key, value in os.environ.items() if key != "PGSERVICE"}
-    environment = {**inherited, **url.environment(), "LC_ALL": "C"}
+    options = format_options(url.parameter("options"), version)
+    environment = {**inherited, **url.environment(options=options), "LC_ALL": "C"}
     target.touch(0o600)
     for command in (
         ["pg_dump", "--no-password", "--format=custom", f"--schema={POSTGRES_SCHEMA}", f"--file={target}"],
