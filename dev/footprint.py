@@ -96,7 +96,7 @@ CREATED = (
         "the server",
         "the clones and companions; `…_parked_<time>`, those that were removed or replaced; "
         "`goldentree_snapshot_…` (one per golden template and repository), `goldentree_spare_…`; "
-        "`goldentree_tmp_…` while a database is built",
+        "`goldentree_tmp_…` while a database is built, and a login role of that name while it is restored",
         ("{server}/goldentree_snapshot_*", "{server}/goldentree_spare_*", "{server}/goldentree_tmp_*"),
     ),
     Created(
@@ -153,6 +153,11 @@ DELETED = (
         "database. "
         "Removals park: they rename. `worktree.gc --yes` drops what was parked longer ago than "
         "`WORKTREE_KEEP_REMOVED`, and what no worktree owns and no session is connected to",
+    ),
+    Deleted(
+        "a login role `goldentree_tmp_…`",
+        "one that goldentree has created to restore a dump as golden's owner, after the restore; "
+        "what a killed process left, with the database of that name",
     ),
     Deleted(
         "a snapshot, a spare",

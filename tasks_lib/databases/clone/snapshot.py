@@ -118,8 +118,8 @@ def ensure_snapshot(
         DatabaseError: If it cannot be built.
     """
     with source.server.connect_for_ddl() as connection:
-        temporaries.drop_abandoned(source, connection)
         golden = require_golden(connection, source.golden)
+        temporaries.drop_abandoned(source, connection)
         asked = freshness.read_baseline(connection, golden.oid)
         digest = "" if fresh else freshness.read_current_fingerprint(source, golden, asked).found.digest
 

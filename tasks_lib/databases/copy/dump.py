@@ -55,7 +55,8 @@ def copy(
             create(replace(golden, ours=False) if owners.sole else golden)
             chosen, why = None, owners.why_not
             if owners.sole:
-                chosen = stack.enter_context(restorer.temporary_login(server, connection, owners, temporary))
+                login = restorer.temporary_login(server, connection, owners, temporary, golden.owner)
+                chosen = stack.enter_context(login)
                 why = "the server does not let a temporary role log in, see pg_hba.conf"
             if owners.strangers and chosen is None:
                 report(restorer.format_warning(golden.name, connection.info.user, why))

@@ -101,11 +101,15 @@ _OBSTACLE: LiteralString = """
     )
     LIMIT 1"""
 
+# A row without a privilege if there are none.
 _PUBLIC: LiteralString = """
     SELECT pg_get_userbyid(nullif(a.grantee, 0)), a.privilege_type, a.is_grantable
-    FROM pg_namespace n, aclexplode(n.nspacl) a
-    WHERE n.nspname = 'public' AND a.grantee <> n.nspowner AND a.grantor = n.nspowner
-        AND pg_get_userbyid(n.nspowner) NOT IN ('pg_database_owner', %s)"""
+    FROM pg_namespace n
+    LEFT JOIN LATERAL aclexplode(n.nspacl) a ON a.grantee <> n.nspowner AND a.grantor = n.nspowner
+    WHERE n.nspname = 'public' AND n.nspowner <> %(owner)s AND NOT (
+        pg_get_userbyid(n.nspowner) = 'pg_database_owner'
+        AND %(owner)s = (SELECT datdba FROM pg_database WHERE datname = current_database())
+    )"""
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ class Owners:
     strangers: tuple[str, ...]
     sole: str = ""
     why_not: str = ""
-    public: tuple[tuple[str | None, str, bool], ...] = ()
+    public: tuple[tuple[str | None, str | None, bool], ...] = ()
 
 
 def read_owners(source: Connection[Any]) -> Owners:
@@ -145,7 +149,7 @@ def read_owners(source: Connection[Any]) -> Owners:
         return replace(found, why_not="only a superuser can restore as the owner")
     if obstacle := scalar(source, _OBSTACLE, {"owner": rows[0][0]}):
         return replace(found, why_not=f"only a superuser can restore {obstacle} or its privileges")
-    return replace(found, sole=strangers[0], public=tuple(source.execute(_PUBLIC, [strangers[0]]).fetchall()))
+    return replace(found, sole=strangers[0], public=tuple(source.execute(_PUBLIC, {"owner": rows[0][0]}).fetchall()))
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,7 @@ class Restorer:
     Attributes:
         ours: The server as our role.
         login: The server as a role that can only act as *owner*.
+        database_owner: The role that is to own the database.
         public: As in `Owners`.
     """
 
@@ -163,7 +168,8 @@ class Restorer:
     login: Server
     database: str
     owner: str
-    public: tuple[tuple[str | None, str, bool], ...]
+    database_owner: str
+    public: tuple[tuple[str | None, str | None, bool], ...]
 
     @property
     def options(self) -> str:
@@ -178,21 +184,25 @@ class Restorer:
             # Separate statements, because the first sets the encoding of the second. psql alone knows backslashes.
             connection.execute(re.sub(rb"(?m)^\\.*", b"", settings))
             connection.execute(head)
-            for number, (grantee, privilege, grantable) in enumerate(self.public):
-                statement = "GRANT {} ON SCHEMA public TO {} {}"
-                connection.execute(
-                    sql.SQL(("" if number else "REVOKE ALL ON SCHEMA public FROM PUBLIC; ") + statement).format(
-                        sql.SQL(privilege),
-                        sql.Identifier(grantee) if grantee else sql.SQL("PUBLIC"),
-                        sql.SQL("WITH GRANT OPTION" if grantable else ""),
+            if self.public:
+                connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+            for grantee, privilege, grantable in self.public:
+                if privilege:
+                    connection.execute(
+                        sql.SQL("GRANT {} ON SCHEMA public TO {} {}").format(
+                            sql.SQL(privilege),
+                            sql.Identifier(grantee) if grantee else sql.SQL("PUBLIC"),
+                            sql.SQL("WITH GRANT OPTION" if grantable else ""),
+                        )
                     )
-                )
-            set_owner(connection, self.database, self.owner)
+            # A role that is not golden's owner may own no database of ours: `drop_temporary` would refuse it.
+            if self.owner == self.database_owner:
+                set_owner(connection, self.database, self.owner)
 
 
 @contextmanager
 def temporary_login(
-    server: Server, connection: Connection[Any], owners: Owners, database: str
+    server: Server, connection: Connection[Any], owners: Owners, database: str, database_owner: str
 ) -> Iterator[Restorer | None]:
     """
     Create a role that can log in to the empty database *database* and act as its sole owner; drop it afterwards.
@@ -218,7 +228,7 @@ def temporary_login(
         replace(server.url, parameters={**kept, "user": database, "password": password, "options": "-c role=none"})
     )
     if _may_log_in(login, database):
-        yield Restorer(server, login, database, owners.sole, owners.public)
+        yield Restorer(server, login, database, owners.sole, database_owner, owners.public)
     else:
         yield None
     try:
