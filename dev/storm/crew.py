@@ -175,7 +175,8 @@ class Caller:
             self.log.add_fault(f"`{name}` printed a traceback:\n{said[-3000:]}")
         if any(secret in said for secret in self.stage.secrets):
             self.log.add_fault(f"`{name}` printed a secret; its output is in the log of calls")
-        if call.status not in {0, 1} and not call.blow:
+        ended = call.status == -signal.SIGTERM and name in INSIDE  # by a removal of the worktree
+        if call.status not in {0, 1} and not call.blow and not ended:
             self.log.add_fault(f"`{name}` ended with status {call.status}:\n{said[-3000:]}")
         if call.status == 1 and not call.error and "✗" not in said and call.command[0] not in {"doctor", "db.verify"}:
             self.log.add_fault(f"`{name}` failed without an error:\n{said[-3000:]}")
