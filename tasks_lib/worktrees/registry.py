@@ -208,7 +208,7 @@ class Registry:
             raise RegistryError(
                 f"the key `{path}` cannot be read",
                 why=f"{error}\nit proves which databases belong to this repository",
-                hint="restore the file",
+                hint="restore the file; or delete it, and sign the databases with a new key:\ninv db.sign",
             ) from None
         return key
 
