@@ -40,12 +40,16 @@ def sqlite_reader(path: Path) -> sa.Engine:
     if not all(os.access(place, os.W_OK) for place in (path, path.parent)):
         return _memory_engine(path, _copy_files(path))
     engine = sqlite_engine(path)
-    with engine.connect() as connection:
-        if is_current(connection):
-            return engine
-        raw: Any = connection.connection.driver_connection
-        copy = sqlite3.connect(":memory:", check_same_thread=False)
-        raw.backup(copy)
+    try:
+        with engine.connect() as connection:
+            if is_current(connection):
+                return engine
+            raw: Any = connection.connection.driver_connection
+            copy = sqlite3.connect(":memory:", check_same_thread=False)
+            raw.backup(copy)
+    except BaseException:
+        engine.dispose()
+        raise
     engine.dispose()
     return _memory_engine(path, copy)
 
