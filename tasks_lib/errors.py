@@ -58,7 +58,7 @@ class GoldentreeError(Exit):
     Args:
         what: What was found; lower case, names in backticks, no full stop.
         why: Why it stops the command, unless *what* says so.
-        hint: How to fix it; the last line is a command on its own. `inv` in a command stands for the called program.
+        hint: How to fix it; the last line is a command on its own. `inv` in a command becomes the called program.
 
     The exit status is 1, as for Invoke's usage errors. Only waits have others, so that scripts can tell them apart.
     """
