@@ -129,11 +129,12 @@ class Cluster:
             ServerError: If no programs are found, the directory or the port cannot be used, the server ends, does not
                 answer, or runs or may run where it cannot be reached from here.
         """
-        if (url := self.find_url()) is None:
-            with self._lock():
+        with self._readable():
+            ready = postmaster.find(self.data) is not None and self._await_answer()
+        if not ready:
+            with self._lock():  # also for one that starts elsewhere, and cannot be reached until it has
                 self._start(report)
-            url = self.url
-        return url
+        return self.url
 
     def find_url(self) -> str | None:
         """
@@ -321,7 +322,7 @@ class Cluster:
     def _still_leaving(self, obstacle: str = "") -> ServerError:
         left = view.find_users(self._life_lock) or view.find_processes(self.data)
         return ServerError(
-            f"the embedded server has ended, but other processes of it have not for {_LEAVING_SECONDS} seconds",
+            f"the embedded server has no main process, but others of it have not ended for {_LEAVING_SECONDS} s",
             why=obstacle or f"`{self._life_lock}` is locked.",
             hint=f"end what it left behind, then run the same command:\nkill {' '.join(map(str, left))}"
             if left
@@ -341,6 +342,9 @@ class Cluster:
                 if left and not any(map(postmaster.is_postmaster, left)):
                     return f"Processes {', '.join(map(str, left))} work in `{self.data}`."
                 raise self._may_live()
+            # PostgreSQL believes a file whose pid another process has got.
+            (self.data / "postmaster.pid").unlink(missing_ok=True)
+            life_lock.sign(lock)
             return self._launch(lock, report)
         finally:
             os.close(lock)
@@ -380,9 +384,6 @@ class Cluster:
             installation.make_data(self.root, binaries, account, durable=self.durable, setting=setting)
         port = service.read_service(self.service_file).port
         report(f"starting PostgreSQL {binaries.release} on port {port}")
-        # PostgreSQL believes a file whose pid another process has got.
-        (self.data / "postmaster.pid").unlink(missing_ok=True)
-        life_lock.sign(lock)
         obstacle = launch_postmaster(binaries, account, self.data, self.log, port, lock)
         # Exactly, because `pg_ctl restart` by hand gives the server no lock.
         if not obstacle and (server := postmaster.read_pid_file(self.data)):

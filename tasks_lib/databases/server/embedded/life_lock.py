@@ -147,6 +147,7 @@ def read_origin(file: Path) -> Origin | None:
     """Return where the server was started that holds *file*, or held it last; None if unknown."""
     with suppress(ValueError, TypeError, KeyError):
         found = json.loads(read_small_file(file) or "")
-        started = None if found["started"] is None else float(found["started"])
-        return Origin(str(found["place"]), str(found["boot"]), float(found["since"]), started)
+        started = found.get("started")
+        known = None if started is None else float(started)
+        return Origin(str(found["place"]), str(found["boot"]), float(found["since"]), known)
     return None
