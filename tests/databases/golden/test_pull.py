@@ -202,9 +202,9 @@ def test_a_locale_that_is_missing_here(place, production, golden, encoding):
     there, name = production.golden(), "goldentree_tmp_0123456789abcdef"
     described = replace(describe_database(production.admin, there), encoding=encoding, collate="xx_XX", ctype="xx_XX")
     try:
-        remarks = create_pull_target(
-            place.admin, described, name, place.source(golden).new_comment("temporary", created_at=NOW)
-        )
+        source = place.source(golden)
+        comment = source.new_comment("temporary", created_at=NOW)
+        remarks = create_pull_target(place.admin, source.signer, described, name, comment)
         row = place.admin.execute(
             "SELECT pg_encoding_to_char(encoding), datcollate, has_database_privilege('public', oid, 'CONNECT') "
             "FROM pg_database WHERE datname = %s",
