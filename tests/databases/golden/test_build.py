@@ -109,7 +109,11 @@ def test_second_build_waits_for_the_first(place, build, meanwhile, eventually):
     begun.wait()
     meanwhile(late)
     try:
-        eventually(lambda: place.admin.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone())
+        asking = (
+            "SELECT FROM pg_stat_activity WHERE query LIKE '%pg_try_advisory%' AND pid <> pg_backend_pid() "
+            "AND query_start > statement_timestamp() - interval '100 ms'"
+        )
+        eventually(lambda: place.admin.execute(asking).fetchone() is not None)
     finally:
         go.set()
     first.join()
