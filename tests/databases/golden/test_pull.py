@@ -91,6 +91,7 @@ def test_pulled_clone_is_masked_before_use(place, production, golden):
     made = pulled(place, golden, database, url_of(production, there, user=role, password=WORD), mask)
 
     assert "permission denied for database" in refused[0]
+    assert [line for line in place.said if f"anyone who may create objects in {there} can run code as" in line]
     rows = [(100, "x100", "X100"), (101, "x101", "X101"), (102, "x102", "X102")]
     assert place.rows(database, "SELECT id, name, shout FROM person ORDER BY 1") == rows
     assert place.rows(database, "INSERT INTO person (name) VALUES ('dee') RETURNING id") == [(103,)]
