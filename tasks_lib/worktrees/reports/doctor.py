@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 OLDEST_GIT = (2, 32)
 """The first version whose `ls-files --directory --exclude-from` looks into untracked folders (`.worktreeinclude`)."""
 
-LIMIT_SECONDS = 8.0
+LIMIT_SECONDS = 7.0
 """How long all checks may take together; more than a connection to a server that does not answer."""
 
 _PRODUCTION = re.compile(r"\.rds\.amazonaws\.com|\.neon\.tech|\.supabase\.co|\.database\.azure\.com|\bprod(uction)?\b")
