@@ -300,6 +300,8 @@ def _not_ready(error: Error, url: DatabaseUrl) -> ServerError:
 def _refusal(error: Error, url: DatabaseUrl, database: str) -> GoldentreeError:
     """Return the error to raise for a failed login; libpq's connection errors have no SQLSTATE, only text."""
     message = str(error).strip()
+    from tasks_lib.databases.server.url import EMBEDDED
+
     if "unsupported startup parameter" in message:
         return _pooler(url)
     if f'database "{database}" does not exist' in message:
@@ -322,6 +324,8 @@ def _refusal(error: Error, url: DatabaseUrl, database: str) -> GoldentreeError:
     return ServerError(
         f"no PostgreSQL server answers at {url}",
         why=message,
-        hint=f"start it, or correct {url.source}"
+        hint="inv server.start"
+        if url.source == EMBEDDED
+        else f"start it, or correct {url.source}"
         + ("; without DATABASE_URL the embedded server is used" if url.source == "DATABASE_URL" else ""),
     )

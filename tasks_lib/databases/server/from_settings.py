@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from tasks_lib.databases.server.connection import SILENCE_SECONDS, Server, require_psycopg
-from tasks_lib.databases.server.url import DatabaseUrl
+from tasks_lib.databases.server.url import EMBEDDED, DatabaseUrl
 from tasks_lib.errors import ServerError
 from tasks_lib.waits import QUIET_SECONDS, say
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from tasks_lib.settings import Settings
 
 T = TypeVar("T")
-
-_EMBEDDED = "the embedded server's URL"
-"""How errors name it."""
 
 
 def configured_server(settings: Settings) -> Server:
@@ -41,7 +38,7 @@ def configured_server(settings: Settings) -> Server:
     from tasks_lib.databases.server.embedded.cluster import Cluster, default_root
 
     cluster = Cluster(default_root())
-    return Server(DatabaseUrl.parse(_ask_once(cluster.root, lambda: cluster.start(say)), source=_EMBEDDED))
+    return Server(DatabaseUrl.parse(_ask_once(cluster.root, lambda: cluster.start(say)), source=EMBEDDED))
 
 
 def named_server(settings: Settings) -> Server:
@@ -57,7 +54,7 @@ def named_server(settings: Settings) -> Server:
     from tasks_lib.databases.server.embedded.cluster import Cluster, default_root
 
     require_psycopg()
-    return Server(DatabaseUrl.parse(Cluster(default_root()).choose_url(), source=_EMBEDDED))
+    return Server(DatabaseUrl.parse(Cluster(default_root()).choose_url(), source=EMBEDDED))
 
 
 def running_server(settings: Settings) -> Server:
@@ -75,7 +72,7 @@ def running_server(settings: Settings) -> Server:
         cluster = Cluster(default_root())
         if (url := _ask_once(cluster.root, cluster.find_url)) is None:
             raise ServerError("the embedded server is not running", hint="inv server.start")
-        return Server(DatabaseUrl.parse(url, source=_EMBEDDED))
+        return Server(DatabaseUrl.parse(url, source=EMBEDDED))
     return configured_server(settings)
 
 

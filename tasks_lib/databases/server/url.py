@@ -23,6 +23,9 @@ _URI = re.compile(
     re.DOTALL,
 )
 
+EMBEDDED = "the embedded server's URL"
+"""The source of a URL that no setting contains, for errors."""
+
 POOLER_PORTS = {"6432": "PgBouncer", "6543": "Supabase's pooler"}
 
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tasks_lib.databases.server.connection import Server, require_psycopg, scalar
-from tasks_lib.databases.server.url import DatabaseUrl
+from tasks_lib.databases.server.url import EMBEDDED, DatabaseUrl
 from tasks_lib.errors import DatabaseError, GoldentreeError, ServerError
 
 
@@ -72,6 +72,13 @@ def test_closed_port_differs_from_refused_login(url):
     assert isinstance(error, ServerError)
     assert "no PostgreSQL server answers at postgresql://goldentree:***@127.0.0.1:1/postgres" in error.what
     assert url.parameters["password"] not in str(error)
+
+
+def test_embedded_server_that_has_ended_is_started_by_a_command():
+    """Nothing that the user wrote names it, so there is nothing to correct."""
+    url = "postgresql://goldentree:hunter2@127.0.0.1:1/postgres"
+
+    assert refused(DatabaseUrl.parse(url, source=EMBEDDED)).hint == "inv server.start"
 
 
 def test_silent_server_times_out_as_the_url_says():
