@@ -109,7 +109,7 @@ def test_containers_that_start_together_make_one_server(cluster):
 
 @needs_namespaces
 def test_container_with_the_same_network_waits_for_a_start(cluster):
-    """While another one makes the server, its port does not answer yet; that is no reason to refuse."""
+    """While another one makes the server, its port does not answer yet: it waits for that, and does not refuse."""
     first = spawn((), "start")
     while not (cluster.root / "server.lock").exists():
         time.sleep(0.005)
