@@ -194,7 +194,8 @@ class Cluster:
         with self._readable():
             running = postmaster.find(self.data)
             elsewhere = None if running else self._find_elsewhere()
-            port = service.read_service(self.service_file).port if elsewhere else None
+            known = elsewhere is not None and self.service_file.exists()  # not while the data is made
+            port = service.read_service(self.service_file).port if known else None
             return Status(
                 running=elsewhere is not None or (running is not None and running.ready),
                 version=str(self._major) if self._major else None,
