@@ -202,8 +202,8 @@ def test_maintenance_database_is_guarded_if_it_has_tables(fenced):
     """Tools create databases from `postgres`, which many URLs name; with tables in it, it is an application's."""
     with fenced.place.server.connect() as connection:
         assert Fence(connection, {"postgres", fenced.golden}).databases == {fenced.golden}
-        connection.execute("CREATE TABLE mine ()")
+        connection.execute("CREATE TABLE public.mine ()")
         try:
             assert Fence(connection, {"postgres", fenced.golden}).databases == {"postgres", fenced.golden}
         finally:
-            connection.execute("DROP TABLE mine")
+            connection.execute("DROP TABLE public.mine")
