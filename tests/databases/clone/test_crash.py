@@ -21,6 +21,7 @@ from tasks_lib.databases.clone import cleanup
 from tasks_lib.databases.ownership import temporaries
 from tasks_lib.databases.server.embedded.cluster import Cluster
 from tasks_lib.databases.server.sessions import await_no_sessions
+from tasks_lib.databases.server.waiting.connection import WatchedConnection
 
 # Forks for every build, as starting Python costs more than a build does.
 STRUCK = """
@@ -36,12 +37,13 @@ from tasks_lib.databases.server.connection import Server
 from tasks_lib.databases.ownership.source import Source
 from tests.signing import SIGNER
 from tasks_lib.databases.server.url import DatabaseUrl
+from tasks_lib.databases.server.waiting.connection import WatchedConnection
 from tasks_lib.errors import GoldentreeError
 
 url, golden, folder = sys.argv[1:]
 source = Source(Server(DatabaseUrl.parse(url)), golden, SIGNER, Path(folder))
 # All that waits for an answer: statements, and what a transaction sends at its ends.
-wait, lock = psycopg.Connection.wait, threading.Lock()
+wait, lock = WatchedConnection.wait, threading.Lock()
 QUIET = re.compile(r"\\s*(SELECT|SET|RESET|BEGIN|_enter_gen)(?!.*(advisory|terminate|export))", re.DOTALL)
 points, before, polled, struck = 0, None, None, False
 
@@ -78,13 +80,14 @@ def striking(connection, generator, *arguments, **options):
     return wait(connection, generator, *arguments, **options)
 
 
-psycopg.Connection.wait = striking
+WatchedConnection.wait = striking
 for line in sys.stdin:
     job = json.loads(line)
     if not (pid := os.fork()):
         try:
             comment = source.new_comment("clone", slug="feat_1", created_at="2026-01-02T03:04:05+00:00")
-            getattr(clone, job["how"])(source, "final", comment, CloneOptions(**job["options"]))
+            more = {"removed_at": "2026-01-02T03:04:05+00:00"} if job["how"] == "rebuild" else {}
+            getattr(clone, job["how"])(source, "final", comment, CloneOptions(**job["options"]), **more)
             cleanup.clean_up(source, 0, lambda _: None)
             os._exit(struck)
         except GoldentreeError:
@@ -265,7 +268,7 @@ def test_server_crash_loses_only_the_refresh(own, programs, eventually, blow):
 def test_cleanup_by_others_keeps_a_build_on_record(place, monkeypatch):
     """A database under construction stays on record while another process cleans up, because it may be killed later."""
     source = place.source(place.golden())
-    wait, sweeping = psycopg.Connection.wait, []
+    wait, sweeping = WatchedConnection.wait, []
 
     def swept(connection, *arguments, **options):
         if not sweeping:
@@ -275,7 +278,7 @@ def test_cleanup_by_others_keeps_a_build_on_record(place, monkeypatch):
             sweeping.clear()
         return wait(connection, *arguments, **options)
 
-    monkeypatch.setattr(psycopg.Connection, "wait", swept)
+    monkeypatch.setattr(WatchedConnection, "wait", swept)
     with temporaries.temporary_database(source, place.admin) as name:
         assert (place.folder / "temporaries" / name).exists()
     assert not list((place.folder / "temporaries").iterdir())
