@@ -254,12 +254,16 @@ class Worker:
         name, *flags = command.split()
         of_branch = command in {**ABSENT, **PRESENT}
         self.book.note(branch, command)
-        self.caller.goldentree(
+        call = self.caller.goldentree(
             [name, *[branch] * of_branch, *flags],
             directory if command in INSIDE else None,
             blow=self._blow(),
         )
         self.book.note(branch, command)
+        failed = command in ABSENT and call.status == 1 and "could not undo" not in call.stderr
+        # Only this worker uses the branch, so nothing else has made the directory.
+        if failed and not present and branch not in SHARED and directory.exists():
+            self.caller.log.add_fault(f"`{' '.join(call.command)}` failed and left {directory}:\n{call.stderr}")
 
     def _blow(self) -> Blow | None:
         how = self.random.choices(["kill", "stop", ""], [KILLED, STOPPED, 1 - KILLED - STOPPED])[0]
