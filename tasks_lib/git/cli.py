@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import tempfile
 import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from tasks_lib.errors import GitError, find_cure
@@ -20,7 +22,6 @@ from tasks_lib.programs import trusted_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
 # Inside a hook git exports GIT_DIR, GIT_INDEX_FILE and others, which would send our calls to another repository. What
 # people set on purpose (transport, authorship, LFS, configuration such as a container's safe.directory) stays.
@@ -85,6 +86,51 @@ _ATTEMPTS = 20
 _PAUSE = 0.025
 
 
+_LINK_BYTES = 10_000
+"""How much of a worktree's `.git` to read: one path."""
+
+_repositories: set[Path] = set()
+"""The common directories of the repositories that this process works in."""
+
+
+def work_in(common: Path) -> None:
+    """Note that this process works in the repository whose common directory is *common*."""
+    _repositories.add(Path(os.path.realpath(common)))
+
+
+def _require_linked(cwd: Path) -> None:
+    """
+    Refuse a worktree of ours whose `.git` leads elsewhere.
+
+    Who may write in a worktree alone could otherwise let us run the programs that another configuration names
+    (core.fsmonitor, filters).
+
+    Raises:
+        GitError: If it does.
+    """
+    root = next((folder for folder in (cwd, *cwd.parents) if os.path.lexists(folder / ".git")), None)
+    if root is None:
+        return
+    link = ".git"
+    if (root / ".git").is_file():
+        with (root / ".git").open("rb") as file:
+            link = os.fsdecode(file.read(_LINK_BYTES)).removeprefix("gitdir:").strip()
+    place, pointer = Path(os.path.realpath(root / link)), Path(os.path.realpath(root), ".git")
+    for common in _repositories:
+        if place.is_relative_to(common):
+            return
+        for back in common.glob("worktrees/*/gitdir"):
+            with suppress(FileNotFoundError):  # just being removed
+                known = os.fsdecode(back.read_bytes()).rstrip("\n")
+                if Path(os.path.realpath((back.parent / known).parent), ".git") != pointer:
+                    continue
+                raise GitError(
+                    f"`{root}` is no longer a worktree of this repository",
+                    why=f"its .git leads to {place}, whose configuration may name any program",
+                    hint=f"git worktree repair {shlex.quote(str(root))}",
+                )
+
+
 def run_git(
     *arguments: str | Path,
     cwd: Path,
@@ -102,8 +148,10 @@ def run_git(
         seconds: How long git may take; then it is killed with the programs that it runs, such as hooks and filters.
 
     Raises:
-        GitError: If git is not installed, takes too long, or *check* is on and it does not exit with 0.
+        GitError: If git is not installed, takes too long, or *check* is on and it does not exit with 0; or if the
+            `.git` of a worktree leads to another repository.
     """
+    _require_linked(cwd)
     for _ in range(_ATTEMPTS):
         try:
             result = _run(

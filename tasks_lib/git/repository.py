@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tasks_lib.errors import GitError
-from tasks_lib.git.cli import git_succeeds, read_git, run_git
+from tasks_lib.git.cli import git_succeeds, read_git, run_git, work_in
 
 _USAGE = 129
 """git's exit status for an option that it does not know."""
@@ -121,6 +121,7 @@ class Repository:
                 raise GitError(f"`{cwd}` is not in a git repository", hint="cd into one, or `git init`")
             raise GitError(f"git cannot read the repository at `{cwd}`", why=probe.stderr.strip())
         common = Path(probe.stdout.removesuffix("\n"))
+        work_in(common)
         main = list_worktrees(cwd)[0]
         if main.bare and (common / "index").exists():
             scope = read_git("config", "--show-scope", "--get", "core.bare", cwd=cwd).partition("\t")[0]

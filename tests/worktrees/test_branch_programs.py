@@ -85,3 +85,30 @@ def test_goldentree_runs_no_code_of_a_hostile_branch(repository, ran, tmp_path):
         assert "Traceback" not in result.stderr
     assert not repository.worktree("hostile").exists()
     assert ran() == ""
+
+
+@pytest.mark.parametrize("form", ["file", "directory"])
+def test_no_configuration_of_a_worktree_is_used(repository, tmp_path, form):
+    """Who may write in a worktree alone can put another `.git` there, whose configuration names programs."""
+    repository.json("worktree.create", "a", "--no-db")
+    there, evil, ran = repository.worktree("a"), repository.worktree("a") / "evil.git", tmp_path / "ran"
+    repository.git("clone", "--quiet", "--bare", repository.path, evil)
+    program = there / "program"
+    program.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    program.chmod(0o755)
+    for key, value in (("core.bare", "false"), ("core.fsmonitor", str(program))):
+        subprocess.run(["git", f"--git-dir={evil}", "config", key, value], check=True)
+    (there / ".git").unlink()
+    if form == "file":
+        (there / ".git").write_text(f"gitdir: {evil}\n")
+    else:
+        evil.rename(there / ".git")
+    subprocess.run(["git", "status"], cwd=there, check=True, capture_output=True)
+    assert ran.exists(), "git itself runs it"
+    ran.unlink()
+
+    for task in (("worktree.list",), ("worktree.status", "a"), ("worktree.env", "a"), ("worktree.gc",), ("doctor",)):
+        repository.inv(*task)
+        assert not ran.exists(), task
+    assert "is no longer a worktree of this repository" in repository.refuses("worktree.env", "a")
+    assert repository.json("worktree.list")[1]["dirty"] is None
