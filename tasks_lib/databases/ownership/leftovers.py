@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, LiteralString
 
 from tasks_lib.databases.ownership import temporaries
 from tasks_lib.databases.ownership.advisory_lock import advisory_unlock, try_advisory_lock
+from tasks_lib.databases.ownership.comment import read_clock
 from tasks_lib.databases.ownership.drop import drop_owned, drop_temporary
 from tasks_lib.databases.ownership.managed import list_managed
 from tasks_lib.databases.ownership.proof import Proven, Unproven, is_owner_trusted, look_up
@@ -62,7 +63,12 @@ class Leftover:
 
 
 def find_leftovers(
-    source: Source, *, live: Collection[str], keep: timedelta, now: datetime, templates: Collection[str] = ()
+    source: Source,
+    *,
+    live: Collection[str],
+    keep: timedelta,
+    templates: Collection[str] = (),
+    now: datetime | None = None,
 ) -> list[Leftover]:
     """
     Return this repository's databases that are no longer needed, by name.
@@ -70,14 +76,15 @@ def find_leftovers(
     Args:
         live: The slugs of all worktrees with a record, in whatever state.
         keep: How long parked databases are kept.
-        now: The current time, with its zone.
         templates: The golden templates in use besides that of *source*.
+        now: The current time, with its zone; by default by the server's clock, which dated the comments.
 
     Raises:
         ServerError: If the server cannot be reached.
     """
     goldens = {source.golden, *templates}
     with source.server.connect() as connection:
+        instant = now or datetime.fromisoformat(read_clock(connection))
         oids: dict[str, int] = dict(connection.execute("SELECT datname, oid::int8 FROM pg_database").fetchall())
 
         def find_reason(database: ManagedDatabase) -> str:
@@ -86,9 +93,9 @@ def find_leftovers(
             if database.comment.role == "temporary":
                 return _MAKER_DIED if _is_unlocked(source, connection, database.name) else ""
             if database.comment.role == "parked":
-                return _reason_for_parked(database.comment, keep, now)
+                return _reason_for_parked(database.comment, keep, instant)
             if database.comment.role == "clone":
-                return _reason_for_clone(database.comment, live, now)
+                return _reason_for_clone(database.comment, live, instant)
             return _reason_for_copy(source, database, oids, goldens)
 
         ours = [

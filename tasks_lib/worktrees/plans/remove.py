@@ -84,7 +84,7 @@ def plan_remove(
             if record.delete_branch and not force and not _is_on_server(project, record):
                 checks.require_merged(project, str(record.branch), str(record.tip))
         record = msgspec.structs.replace(record, delete_branch=record.delete_branch and not keep_branch)
-        require_parkable(project, worktree)
+        require_parkable(project, worktree, force=force)
         removal = Removal(record, unseen=unseen)
         plans = [_plan_after_removal(project, removal, narrator)]
         if entry is not None or interrupted is None:

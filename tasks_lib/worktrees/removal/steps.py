@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tasks_lib.errors import ServerError
+from tasks_lib.errors import OwnershipError, ServerError
 from tasks_lib.plan import Step
 from tasks_lib.worktrees.removal import removal_record
 from tasks_lib.worktrees.removal.unseen_files import UnseenFiles
@@ -68,18 +68,29 @@ def write_step(project: Project, removal: Removal, interrupted: RemovalRecord | 
     return Step("record what is removed", do, undo)
 
 
-def require_parkable(project: Project, worktree: Record | None) -> None:
+def require_parkable(project: Project, worktree: Record | None, *, force: bool = False) -> None:
     """
     Check, before anything is removed, that every database that may be the worktree's can be parked.
 
-    Raises:
-        OwnershipError: If one is not provably the worktree's.
-    """
-    from tasks_lib.databases.clone.park import require_proven
+    Args:
+        force: Whether its databases may be on another server, where they stay.
 
-    if worktree is not None:
-        with suppress(ServerError):  # the databases are parked later
-            require_proven(project.server, project.owner(worktree.slug))
+    Raises:
+        OwnershipError: If one is not provably the worktree's, or if they are on another server.
+    """
+    from tasks_lib.databases.clone.park import has_active_database, require_proven
+
+    if worktree is None:
+        return
+    owner, here = project.owner(worktree.slug), project.server.url.masked
+    with suppress(ServerError):  # the databases are parked later
+        require_proven(project.server, owner)
+        if worktree.clone and here != worktree.server and not force and not has_active_database(project.server, owner):
+            raise OwnershipError(
+                f"the database `{worktree.identity.database}` is not on {here}",
+                why=f"it was created on {worktree.server}, and would stay there without a worktree",
+                hint="set DATABASE_URL or GOLDENTREE_HOME as it was then, or pass --force if that server is gone",
+            )
 
 
 def park_steps(project: Project, removal: Removal, narrator: Narrator) -> list[Step]:

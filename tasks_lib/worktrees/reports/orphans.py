@@ -91,7 +91,7 @@ def find_orphans(project: Project) -> list[Orphan]:
     found = [orphan for orphan in orphans if orphan is not None]
     for removal in removal_record.list_removals(project) + removal_record.list_removals(project, undone=True):
         found += _find_removal_leftovers(project, removal, now)
-    return found + _find_databases(project, records, now)
+    return found + _find_databases(project, records)
 
 
 def _find_worktree(
@@ -138,7 +138,7 @@ def _find_removal_leftovers(project: Project, removal: RemovalRecord, now: datet
     return found
 
 
-def _find_databases(project: Project, records: list[Record], now: datetime) -> list[Orphan]:
+def _find_databases(project: Project, records: list[Record]) -> list[Orphan]:
     from tasks_lib.databases.ownership.leftovers import find_leftovers
 
     templates = {companion.template for companion in project.settings.companions if companion.template}
@@ -147,7 +147,6 @@ def _find_databases(project: Project, records: list[Record], now: datetime) -> l
         live={record.slug for record in records},
         templates=templates | {record.golden for record in records},
         keep=project.settings.keep_removed,
-        now=now,
     )
     return [_describe(leftover) for leftover in leftovers]
 

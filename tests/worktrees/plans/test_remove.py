@@ -49,6 +49,20 @@ class TestRefusals:
         assert created.json("worktree.remove", "a", "--force")["databases"] == "parked"
         assert_gone(created)
 
+    def test_a_database_on_another_server_is_refused(self, created):
+        """A removal under another DATABASE_URL or GOLDENTREE_HOME would leave the database there; `--force` goes on."""
+        database = created.records()["a_86f7e4"]["identity"]["database"]
+        created.sql(f"ALTER DATABASE {database} RENAME TO {database}_there")
+        created.sql(f"COMMENT ON DATABASE {database}_there IS NULL")
+        record = created.path / ".git/goldentree/worktrees/a_86f7e4.json"
+        record.write_text(record.read_text().replace('"server": "postgresql://', '"server": "postgresql://elsewhere'))
+        said = created.refuses("worktree.remove", "a")
+        assert f"the database `{database}` is not on postgresql://" in said
+        assert "it was created on postgresql://elsewhere" in said
+        assert created.there.exists()
+        assert created.inv("worktree.remove", "a", "--force").returncode == 0
+        created.sql(f"DROP DATABASE {database}_there")
+
     def test_untracked_files_count_when_status_hides_them(self, created):
         """`status.showUntrackedFiles=no` hides nothing from the check."""
         created.git("config", "status.showUntrackedFiles", "no")
