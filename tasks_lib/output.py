@@ -41,7 +41,7 @@ PROGRESS_SECONDS = 5.0
 """How often a pipe gets a line on the progress of a step."""
 
 _STYLE = f"\ufdd0{os.urandom(8).hex()}"
-"""Stands for the ESC of our own styles until they are printed; random, so that foreign text cannot contain it."""
+"""Replaces the ESC of our own styles until they are printed; random, so that foreign text cannot contain it."""
 
 _PATCH_COLOURS = {"+": "32", "-": "31", "@": "36", " ": "", "\\": "", "": ""}
 """The colour (SGR) of a patch's line by its first character, as git has it; other lines are headers, and bold."""
@@ -264,7 +264,7 @@ class Narrator:
 
     def say(self, text: str) -> None:
         """
-        Print one line of narration; `inv` in a command stands for the called program.
+        Print one line of narration; `inv` in a command becomes the name of the called program.
 
         Further lines are indented, so that none looks like one of ours.
         """
@@ -385,6 +385,6 @@ class Narrator:
         """Print *title* in a second, and return the function that cancels that."""
         timer = threading.Timer(QUIET_SECONDS, self.say, [f"… {title}"])
         timer.daemon = True
-        with suppress(RuntimeError):  # no more threads: a line less, and whoever waits for a step must still do so
+        with suppress(RuntimeError):  # no more threads: a line less, and the caller must still wait for its steps
             timer.start()
         return timer.cancel

@@ -83,7 +83,7 @@ def inv_in_terminal(path, environment, *arguments):
 
 def _read_terminal(terminal):
     received = b""
-    with suppress(OSError):  # Linux: EIO, once nobody has the other end open
+    with suppress(OSError):  # Linux: EIO, once no process has the other end open
         while chunk := os.read(terminal, 65536):
             received += chunk
     os.close(terminal)

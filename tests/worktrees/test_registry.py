@@ -53,7 +53,7 @@ def test_commands_refuse_a_corrupt_record(repository, damage):
 
 
 def test_a_stopped_holder_of_the_registrys_lock_is_named_and_does_not_block_for_ever(repository, monkeypatch):
-    """No command waits without a word, and each ends with the command that lets the holder go on."""
+    """No command waits silently, and each ends with the command that lets the holder go on."""
     monkeypatch.setattr("tasks_lib.files.QUIET_SECONDS", 0.05)
     monkeypatch.setattr("tasks_lib.worktrees.registry.WAIT_SECONDS", 0.2)
     repository.json("worktree.list")

@@ -229,7 +229,7 @@ def _read_progress(source: Source, connection: Connection[Any], golden: Golden, 
     """
     from psycopg import Error
 
-    names = temporaries.list_recorded(source, connection)
+    names = list(temporaries.list_recorded(source, connection))
     with suppress(Error):  # a database is being dropped
         return str(
             scalar(

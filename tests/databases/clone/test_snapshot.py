@@ -438,7 +438,7 @@ def test_golden_without_a_fingerprint_is_dumped(place):
 @pytest.mark.parametrize(
     ("script", "said"),
     [
-        ("", "permission denied for table hidden"),
+        ("", "permission denied for table hidden|missing: table public.hidden"),
         ("GRANT SELECT ON hidden TO PUBLIC; ALTER TABLE hidden ENABLE ROW LEVEL SECURITY", "row-level security"),
     ],
 )
@@ -450,7 +450,7 @@ def test_hidden_rows_fail_the_clone(place, script, said):
     for wish in ({}, {"fresh": True}, {"max_age": HOUR}):
         with pytest.raises(DatabaseError) as caught:
             place.clone(golden, method="auto", server=server, **wish)
-        assert said in f"{caught.value} {caught.value.why}"
+        assert re.search(said, f"{caught.value} {caught.value.why}")
     assert place.databases() == before
 
 
@@ -475,9 +475,9 @@ def test_whoever_holds_the_turn_to_take_a_snapshot_keeps_nobody_from_a_clone(pla
 def test_a_snapshot_that_takes_long_is_waited_for_while_it_grows(place, busy, monkeypatch, meanwhile):
     """The others do not lose patience with a dump, and use what it makes."""
     golden, _ = busy
-    place.execute(golden, "INSERT INTO t SELECT generate_series(2, 300000)")
+    place.execute(golden, "INSERT INTO t SELECT generate_series(2, 800000)")
     monkeypatch.setattr("tasks_lib.waits.QUIET_SECONDS", 0.02)
-    monkeypatch.setattr("tasks_lib.databases.ownership.advisory_lock.PATIENCE_SECONDS", 0.25)
+    monkeypatch.setattr("tasks_lib.databases.ownership.advisory_lock.PATIENCE_SECONDS", 0.8)
     dumping = threading.Event()
     place.said = _Told(dumping.set)
     meanwhile(lambda: place.clone(golden, method="auto"))

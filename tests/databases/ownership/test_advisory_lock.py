@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from tasks_lib import waits
 from tasks_lib.databases.ownership.advisory_lock import advisory_lock, advisory_unlock, try_advisory_lock
 from tasks_lib.errors import DatabaseError
 from tests.signing import OTHER, SIGNER
@@ -49,7 +50,7 @@ def test_a_wait_for_a_lock_names_the_holder_and_ends(server, capsys):
         assert str(caught.value).endswith(f'psql -c "SELECT pg_terminate_backend({first.info.backend_pid})"')
         said = capsys.readouterr().err
         assert said.count(f"… waiting to build `x` for session {first.info.backend_pid} (") == 1
-        assert f"goldentree pytest {os.getpid()}, idle since " in said
+        assert f"goldentree {waits.current_task()} {os.getpid()}, idle since " in said
         advisory_unlock(first, SIGNER, "name")
         lock(second)
 

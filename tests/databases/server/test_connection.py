@@ -10,6 +10,7 @@ import threading
 import psycopg
 import pytest
 
+from tasks_lib import waits
 from tasks_lib.databases.server.connection import Server, require_psycopg, scalar
 from tasks_lib.databases.server.url import EMBEDDED, DatabaseUrl
 from tasks_lib.errors import DatabaseError, GoldentreeError, ServerError
@@ -32,7 +33,7 @@ def test_connects_to_the_maintenance_database(url):
     with Server(url.with_database("template1")).connect() as connection:
         assert connection.info.dbname == "postgres"
         assert connection.autocommit
-        assert scalar(connection, "SHOW application_name") == f"goldentree pytest {os.getpid()}"
+        assert scalar(connection, "SHOW application_name") == f"goldentree {waits.current_task()} {os.getpid()}"
 
 
 def test_parameters_of_the_url_are_kept(url):
