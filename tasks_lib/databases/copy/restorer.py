@@ -75,7 +75,9 @@ _OBSTACLE: LiteralString = """
         WHERE relnamespace NOT IN (SELECT oid FROM pg_namespace WHERE nspname = 'information_schema')
         UNION ALL SELECT 'pg_class'::regclass, attrelid, attnum, relowner, attacl, false
         FROM pg_attribute JOIN pg_class c ON c.oid = attrelid WHERE attacl IS NOT NULL
-        UNION ALL SELECT 'pg_proc'::regclass, p.oid, 0, proowner, proacl, proleakproof OR NOT l.lanpltrusted
+        UNION ALL SELECT 'pg_proc'::regclass, p.oid, 0, proowner, proacl,
+            -- The language of an aggregate is internal.
+            proleakproof OR NOT l.lanpltrusted AND p.prokind <> 'a'
         FROM pg_proc p JOIN pg_language l ON l.oid = prolang
         UNION ALL SELECT 'pg_type'::regclass, oid, 0, typowner, typacl, false FROM pg_type
         UNION ALL SELECT 'pg_namespace'::regclass, oid, 0, nspowner, nspacl, false
@@ -97,7 +99,8 @@ _OBSTACLE: LiteralString = """
         THEN EXISTS (SELECT FROM aclexplode(privileges) a WHERE a.grantor <> owner)
         ELSE privileges IS DISTINCT FROM i.initprivs END
     OR special AND objects.oid >= 16384 AND NOT EXISTS (
-        SELECT FROM pg_depend d WHERE d.classid = class AND d.objid = objects.oid AND d.deptype = 'e'
+        -- Members of extensions, and parts of other objects, such as the constructor of a range type.
+        SELECT FROM pg_depend d WHERE d.classid = class AND d.objid = objects.oid AND d.deptype IN ('e', 'i')
     )
     LIMIT 1"""
 

@@ -67,6 +67,8 @@ CREATE INDEX ON public.hen USING gin (name gin_trgm_ops);
 CREATE TABLE egg (hen int REFERENCES public.hen CHECK (hen > 0), twice int GENERATED ALWAYS AS (hen * 2) STORED);
 INSERT INTO egg VALUES (1), (2);
 CREATE MATERIALIZED VIEW eggs AS SELECT count(*) FROM egg;
+CREATE AGGREGATE joined(text) (SFUNC = textcat, STYPE = text, INITCOND = '');
+CREATE TYPE span AS RANGE (SUBTYPE = int4);
 CREATE TABLE "o'dd ""x""\ Schema"."select" (i int);
 SELECT lo_from_bytea(4712, '\xcafe'); COMMENT ON LARGE OBJECT 4712 IS 'a picture';
 GRANT SELECT ON LARGE OBJECT 4712 TO {reader};
