@@ -116,9 +116,10 @@ def _require_linked(cwd: Path) -> None:
         with (root / ".git").open("rb") as file:
             link = os.fsdecode(file.read(_LINK_BYTES)).removeprefix("gitdir:").strip()
     place, pointer = Path(os.path.realpath(root / link)), Path(os.path.realpath(root), ".git")
+    # git itself refuses a place that does not exist.
+    if not place.exists() or any(place.is_relative_to(common) for common in _repositories):
+        return
     for common in _repositories:
-        if place.is_relative_to(common):
-            return
         for back in common.glob("worktrees/*/gitdir"):
             with suppress(FileNotFoundError):  # just being removed
                 known = os.fsdecode(back.read_bytes()).rstrip("\n")
