@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import selectors
@@ -118,16 +119,24 @@ def _relayed(
     relay: Callable[[str], None],
     watch: Watch | None,
 ) -> int:
-    process = subprocess.Popen(
-        argv,
-        cwd=cwd,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=output or subprocess.PIPE,
-        stderr=subprocess.PIPE if output else subprocess.STDOUT,
-        # In a new session it has no terminal to ask questions on, and one process group to end.
-        start_new_session=True,
-    )
+    try:
+        process = subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output or subprocess.PIPE,
+            stderr=subprocess.PIPE if output else subprocess.STDOUT,
+            # In a new session it has no terminal to ask questions on, and one process group to end.
+            start_new_session=True,
+        )
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC):
+            raise
+        if not cwd.is_dir():
+            raise ToolchainError(f"`{cwd}` no longer exists", why="the command would run there") from None
+        why = f"{error.strerror}: the first line of a script may name a program that is not there"
+        raise ToolchainError(f"`{argv[0]}` cannot be started", why=why, hint=f"head -n 1 {argv[0]}") from None
     stream = process.stderr if output else process.stdout
     assert stream is not None  # noqa: S101 - it is the pipe asked for above
     with stream, watch(process.pid, lambda: _kill(process)) if watch else nullcontext():

@@ -56,6 +56,23 @@ def test_error_of_a_child_has_no_control_sequences(tmp_path: Path) -> None:
     assert "\n  ***  \\x1bP0q\n" in str(caught.value)
 
 
+def test_a_directory_that_was_removed_is_an_error(tmp_path: Path) -> None:
+    """Another process may remove the worktree before the command starts."""
+    with pytest.raises(ToolchainError, match="gone` no longer exists"):
+        sh("true", tmp_path / "gone")
+
+
+@pytest.mark.parametrize("first", ["#!/nowhere/python3\n", ""])
+def test_a_program_that_cannot_be_started_is_an_error(tmp_path: Path, first: str) -> None:
+    """A virtual environment that was moved has scripts whose Python is elsewhere."""
+    program = tmp_path / "tool"
+    program.write_text(f"{first}true\n")
+    program.chmod(0o755)
+    with pytest.raises(ToolchainError, match="tool` cannot be started") as caught:
+        run(Command(("tool",), tmp_path), env={"PATH": str(tmp_path)}, on_line=print)
+    assert caught.value.hint == f"head -n 1 {program}"
+
+
 def test_failure_has_the_last_lines(tmp_path: Path) -> None:
     """The error has the command, its status, the end of its output and what to do."""
     with pytest.raises(ToolchainError) as caught:
