@@ -260,6 +260,9 @@ _CURES = {
 }
 
 
+_GONE = "another process may have deleted it a moment ago; if so, run the same command again"
+
+
 def find_cure(said: str, folder: Path) -> str:
     """Return the hint for what the machine refused another program in *folder*, as that *said*; empty if it did not."""
     found = (cure for number, cure in _CURES.items() if os.strerror(number) in said)
@@ -279,10 +282,12 @@ def explain_os_error(error: OSError | MemoryError) -> MachineError | None:
     why = "\n".join(getattr(error, "__notes__", []))
     if number == errno.ENOENT and error.filename is None:  # type: ignore[union-attr]  # tempfile.gettempdir raises it
         return MachineError(reason, why=why, hint="set TMPDIR to a directory that this account can write")
+    name = getattr(error, "filename", None)
+    path = Path(os.fsdecode(name)) if isinstance(name, str | bytes | os.PathLike) and name else None
+    if number == errno.ENOENT and path and path.is_absolute():
+        return MachineError(f"`{path}` no longer exists", why=why, hint=_GONE)
     if number not in _CURES:
         return None
-    name = getattr(error, "filename", None)
-    path = Path(os.fsdecode(name)) if isinstance(name, str | bytes) and name else None
     folder = shlex.quote(str(path.parent if path else "."))
     what = f"`{path}`: {reason}" if path else reason[:1].lower() + reason[1:]
     return MachineError(what, why=why, hint=_CURES[number].format(folder=folder))

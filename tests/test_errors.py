@@ -71,3 +71,11 @@ def test_error_that_may_be_a_bug_keeps_its_traceback():
     ):
         with pytest.raises(type(cause)), machine_errors():
             raise cause
+
+
+def test_a_file_that_vanished_is_an_expected_failure(tmp_path):
+    """Another process may delete a file between two looks at it."""
+    with pytest.raises(MachineError) as caught, machine_errors():
+        (tmp_path / "gone").read_text()
+    assert caught.value.what == f"`{tmp_path}/gone` no longer exists"
+    assert "run the same command again" in caught.value.hint

@@ -106,7 +106,10 @@ def list_removals(project: Project, slug: str | None = None, *, undone: bool = F
     """
     found = []
     for path in _folder(project).glob("*.json"):
-        data = registry.read_json(path)
+        try:
+            data = registry.read_json(path)
+        except FileNotFoundError:
+            continue  # another process has just deleted it
         try:
             worktree = registry.decode_record(data["record"]) if data["record"] else None
             found.append(msgspec.convert({**data, "record": worktree}, RemovalRecord))
