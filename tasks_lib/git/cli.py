@@ -126,7 +126,7 @@ def _require_linked(cwd: Path) -> None:
                 if Path(os.path.realpath((back.parent / known).parent), ".git") != pointer:
                     continue
                 raise GitError(
-                    f"`{root}` is no longer a worktree of this repository",
+                    f"`{root}` points to another repository",
                     why=f"its .git leads to {place}, whose configuration may name any program",
                     hint=f"git worktree repair {shlex.quote(str(root))}",
                 )

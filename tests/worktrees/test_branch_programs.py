@@ -110,5 +110,5 @@ def test_no_configuration_of_a_worktree_is_used(repository, tmp_path, form):
     for task in (("worktree.list",), ("worktree.status", "a"), ("worktree.env", "a"), ("worktree.gc",), ("doctor",)):
         repository.inv(*task)
         assert not ran.exists(), task
-    assert "is no longer a worktree of this repository" in repository.refuses("worktree.env", "a")
+    assert "points to another repository" in repository.refuses("worktree.env", "a")
     assert repository.json("worktree.list")[1]["dirty"] is None
