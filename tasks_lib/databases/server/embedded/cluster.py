@@ -181,7 +181,6 @@ class Cluster:
         """
         if self.root.exists():
             self._end("QUIT")
-            self._end("QUIT")
             shutil.rmtree(self.root)
 
     def status(self) -> Status:
