@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-import subprocess
 from contextlib import closing
 
 import pytest
@@ -60,13 +59,8 @@ FREE_TEXTS = {"agent.logs AGENT", "page.show PAGE", "task.claim --as AGENT", "ta
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(path):
     """Give a repository whose ledger holds hostile text in every column."""
-    path = tmp_path / "app"
-    path.mkdir()
-    (path / "tasks.py").write_text("from tasks_lib import ns\n")
-    subprocess.run(["git", "init", "--quiet"], cwd=path, check=True)
-    subprocess.run(["git", "commit", "--quiet", "--allow-empty", "--message", "Start"], cwd=path, check=True)
     ledger = Ledger.on_sqlite(path / ".git/goldentree/ledger.db")
     with ledger.write() as tx:
         initiative = tx.initiatives.create(name="a").id

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 
 import pytest
 from invoke.context import Context
@@ -14,17 +13,6 @@ from tasks_lib.ledger.agents import registration
 from tasks_lib.ledger.ledger import Ledger
 from tasks_lib.ledger.work import queue
 from tests import inprocess
-
-
-@pytest.fixture
-def path(tmp_path):
-    """Give a repository without a database."""
-    path = tmp_path / "app"
-    path.mkdir()
-    (path / "tasks.py").write_text("from tasks_lib import ns\n")
-    subprocess.run(["git", "init", "--quiet"], cwd=path, check=True)
-    subprocess.run(["git", "commit", "--quiet", "--allow-empty", "--message", "Start"], cwd=path, check=True)
-    return path
 
 
 @pytest.fixture
